@@ -1,0 +1,64 @@
+# make run     the whole product on this machine, with a database of its own
+# make test    every check and every test;  make test PG=15  the tests on that PostgreSQL
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.DEFAULT_GOAL := run
+.DELETE_ON_ERROR:
+.PHONY: run venv test test-pg pg-bindir format requirements clean
+
+run: $(READY)
+	@exec $(BIN)/vanguard dev
+
+venv: $(READY)
+
+$(READY): pyproject.toml requirements/dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo >&2 "Vanguard needs Python 3.11 or later; name one with: make PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo >&2 "This Python cannot make environments. On Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# Two processes: a test that leaks into another shows, and two cores are what everybody has.
+ifeq ($(PG),)
+test: $(READY)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -n 2 --cov
+else
+test: $(READY)
+	@bindir="$$($(MAKE) --silent --no-print-directory pg-bindir)" && \
+		echo "PostgreSQL $(PG) in $$bindir" && \
+		VANGUARD_TEST_PG_BINDIR="$$bindir" $(BIN)/pytest -n 2
+endif
+
+# Where the server of PG=<major version> is; fails where it is not installed.
+pg-bindir:
+	@for dir in /usr/lib/postgresql/$(PG)/bin "$$(pg_config --bindir 2>/dev/null)"; do \
+		if "$$dir/postgres" --version 2>/dev/null | grep -q ') $(PG)[^0-9]'; then echo "$$dir"; exit 0; fi; \
+	done; echo >&2 "No PostgreSQL $(PG) here: neither /usr/lib/postgresql/$(PG)/bin nor pg_config leads to one."; exit 1
+
+format: $(READY)
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+# One resolution for every platform and Python from 3.11 on; UPGRADE=--upgrade takes newer versions.
+COMPILE = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-header --no-emit-index-url --no-emit-find-links $(UPGRADE)
+
+requirements: $(READY)
+	$(COMPILE) --extra dev --output-file requirements/dev.txt
+	$(COMPILE) --constraint requirements/dev.txt --output-file requirements/runtime.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $(READY)
+
+clean:
+	rm -rf .venv build dist *.egg-info .coverage .coverage.* htmlcov .pytest_cache .mypy_cache .ruff_cache \
+		.import_linter_cache .hypothesis .schemathesis .benchmarks
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
