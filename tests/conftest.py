@@ -1,0 +1,91 @@
+"""The server under test: TEST_DATABASE_URL's, or one from VANGUARD_TEST_PG_BINDIR, from the wheel, from Docker.
+
+Every xdist worker starts a server of its own, in well under two seconds: roles belong to a whole server.
+"""
+
+import os
+import re
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+
+from app.devdb import DevDatabaseError, Server, embedded_bin_dir
+
+# Nothing here has to outlive a power cut.
+FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """One event loop for the whole session, so that fixtures of any scope can be asynchronous."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def bin_dir() -> Path | None:
+    """The programs of the PostgreSQL under test; None for the embedded ones."""
+    given = os.environ.get("VANGUARD_TEST_PG_BINDIR")
+    return Path(given) if given else None
+
+
+@pytest.fixture
+def short_dir() -> Iterator[Path]:
+    """A directory for a server. pytest's own has a name too long for a socket, and is closed again by the next run."""
+    directory = Path(tempfile.mkdtemp(prefix="vanguard-test-"))
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def server_url(bin_dir: Path | None) -> Iterator[str]:
+    """The address of a database from which others can be created."""
+    if given := os.environ.get("TEST_DATABASE_URL"):
+        yield given
+        return
+    if bin_dir is None and not _has_embedded():
+        from testcontainers.postgres import PostgresContainer  # only here: it looks for Docker's settings on import
+
+        with PostgresContainer("postgres:18", driver=None) as container:
+            yield container.get_connection_url()
+        return
+    directory = tempfile.mkdtemp(prefix="vanguard-test-")
+    with Server(Path(directory, "pg"), bin_dir=bin_dir, settings=FAST) as server:
+        yield server.url("postgres")
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def new_database(server_url: str, template: str | None = None) -> Iterator[str]:
+    """The address of a new database, empty or copied from the one at the address `template`; dropped in the end."""
+    name = f"vanguard_test_{uuid.uuid4().hex[:12]}"
+    origin = "template0" if template is None else str(conninfo_to_dict(template)["dbname"])
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(origin))
+        )
+        try:
+            yield re.sub(r"^(\w+://[^/?]*)(/[^?]*)?", rf"\1/{name}", server_url)
+        finally:
+            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def create_database(server_url: str) -> Iterator[Callable[..., str]]:
+    """`create_database(template=None)` returns a new database's address; all are dropped after the test."""
+    with ExitStack() as databases:
+        yield lambda template=None: databases.enter_context(new_database(server_url, template))
+
+
+def _has_embedded() -> bool:
+    try:
+        return embedded_bin_dir().is_dir()
+    except DevDatabaseError:
+        return False
