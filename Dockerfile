@@ -7,7 +7,7 @@ COPY requirements/runtime.txt requirements/
 RUN pip install --no-cache-dir --require-hashes -r requirements/runtime.txt
 
 # Run from the source: installing it would need a build tool that the service does not.
-RUN printf '#!/bin/sh\nexec python -c "from app.cli import main; main()" "$@"\n' > /usr/local/bin/vanguard \
+RUN printf '#!/usr/bin/env python\nfrom app.cli import main\n\nmain()\n' > /usr/local/bin/vanguard \
     && chmod 755 /usr/local/bin/vanguard \
     && useradd --system --no-create-home vanguard
 

@@ -283,9 +283,9 @@ class Server:
         return f"-D {self.data_dir} " in _command_line(pid)
 
     def _forget_strangers(self) -> None:
-        # PostgreSQL sees for itself that its predecessor is gone, unless the number lives on: in a process that nobody has
-        # reaped or, as numbers come round fast in containers, in another one. Then it would refuse to start. The rest of
-        # the file stays: by it PostgreSQL finds out whether the predecessor's children are gone as well.
+        # PostgreSQL sees for itself that its predecessor is gone, unless the number lives on: in a process that nobody
+        # has reaped or, as numbers come round fast in containers, in another one. Then it would refuse to start. The
+        # rest of the file stays: by it PostgreSQL finds out whether the predecessor's children are gone as well.
         for name in ("postmaster.pid", f".s.PGSQL.{PORT}.lock"):
             with suppress(FileNotFoundError):
                 file = self.data_dir / name
