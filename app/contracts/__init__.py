@@ -1,0 +1,22 @@
+"""Contracts: the model, the built-in ones, and what is made of them (DDL, validation, rules, filters)."""
+
+from pathlib import Path
+
+import msgspec
+
+from app.contracts.model import Contract
+from app.errors import ConfigurationError
+
+
+def read_contract(path: Path) -> Contract:
+    """A contract from its JSON file; raises ConfigurationError that names the place."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Contract)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"{path.name}: {error}") from None
+
+
+PFA = read_contract(Path(__file__).parent / "pfa.json")
+BUILT_IN: tuple[Contract, ...] = (PFA,)
+
+__all__ = ["BUILT_IN", "PFA", "Contract", "read_contract"]

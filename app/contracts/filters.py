@@ -1,0 +1,308 @@
+"""The grammar of `D/rows`: query parameters in, a checked Listing out, then SQL from contract-checked identifiers.
+
+Nothing of what a caller wrote becomes SQL text: field names and operators are looked up, values become parameters.
+"""
+
+import datetime
+import re
+from collections.abc import Callable, Iterable
+from decimal import Decimal, InvalidOperation
+from typing import Any
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from app.contracts.model import SQL_TYPES, Contract, FieldType
+from app.contracts.validation import MAX_DECIMALS, MAX_DIGITS, MAX_INTEGER, is_date
+from app.errors import Culprit, InvalidFilter
+
+PARAMETER = re.compile(r"(?P<field>[A-Za-z]\w*)(?:\[(?P<op>[a-z]+)\])?")
+INTEGER = re.compile(r"-?\d{1,18}")
+BOOLEANS = {"true": True, "false": False}
+SYNC_STATES = ("pristine", "draft", "in_review", "committed", "syncing", "conflict", "sync_error")
+MAX_PAGE_SIZE = 1000
+MAX_OFFSET = 10_000_000
+MAX_VALUES = 1000
+MAX_PARAMETERS = 200
+MAX_SORTS = 5
+
+# What an operator makes of a column `{c}` and a parameter `{p}`. Comparisons with NULL are never true; ne and nin keep nulls.
+OPERATORS = {
+    "eq": "{c} = {p}",
+    "ne": "{c} IS DISTINCT FROM {p}",
+    "in": "{c} = ANY ({p})",
+    "nin": "({c} IS NULL OR {c} <> ALL ({p}))",
+    "gt": "{c} > {p}",
+    "gte": "{c} >= {p}",
+    "lt": "{c} < {p}",
+    "lte": "{c} <= {p}",
+    "contains": "strpos(vanguard.fold({c}), vanguard.fold({p})) > 0",
+    "startswith": "starts_with(vanguard.fold({c}), vanguard.fold({p}))",
+    "isnull": "({c} IS NULL) = {p}",
+}
+TEXT_ONLY = {"contains", "startswith"}
+LISTS = {"in", "nin"}
+ORDERED_ONLY = {"gt", "gte", "lt", "lte"}
+
+
+class Condition(msgspec.Struct, frozen=True):
+    """One filter: `value` is a list for in and nin, a boolean for isnull, else a value of the field's type."""
+
+    field: str
+    op: str
+    value: Any
+
+
+class Sort(msgspec.Struct, frozen=True):
+    """One sort key. Nulls come last ascending and first descending, as PostgreSQL has it."""
+
+    field: str
+    descending: bool = False
+
+
+class Listing(msgspec.Struct, frozen=True, kw_only=True):
+    """What a list request asks for. `after` is the cursor as it came; `echo` repeats the filters as they were understood."""
+
+    conditions: tuple[Condition, ...] = ()
+    search: str | None = None
+    sync_states: tuple[str, ...] = ()
+    sort: tuple[Sort, ...] = ()
+    page: int = 1
+    page_size: int = 100
+    after: str | None = None
+    count: str = "exact"
+    fields: tuple[str, ...] = ()
+    overlap: bool = False
+    echo: dict[str, Any] = {}
+
+
+def read_parameters(query_string: bytes) -> list[tuple[str, str]]:
+    """The query string, strictly: raises InvalidFilter for what is not UTF-8, or too much."""
+    try:
+        return parse_qsl(
+            query_string.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MAX_PARAMETERS
+        )
+    except UnicodeDecodeError:
+        raise InvalidFilter("The query string is not percent-encoded UTF-8.") from None
+    except ValueError:
+        raise InvalidFilter(f"At most {MAX_PARAMETERS} parameters.") from None
+
+
+def refuse(parameter: str, message: str) -> InvalidFilter:
+    """The error for one parameter."""
+    shown = parameter[:80]
+    return InvalidFilter(
+        f"{shown}: {message}", errors=[Culprit(code="INVALID_FILTER", parameter=shown, message=message)]
+    )
+
+
+def read_listing(contract: Contract, parameters: Iterable[tuple[str, str]]) -> Listing:
+    """Check the query parameters of a list request; raises InvalidFilter that names the first one at fault."""
+    given: dict[str, list[str]] = {}
+    for name, value in parameters:
+        if "\0" in value or not value.isprintable() and "\x1f" in value:
+            raise refuse(name, "a value may not hold control characters.")
+        given.setdefault(name, []).append(value)
+    words = _Words(given)
+    sort = _sort(contract, words)
+    listing = Listing(
+        search=words.one("search") or None,
+        sync_states=_sync_states(words),
+        sort=sort,
+        page=words.number("page", 1, 1, 2**31),
+        page_size=words.number("pageSize", 100, 1, MAX_PAGE_SIZE),
+        after=words.one("after"),
+        count=words.choice("count", "exact", ("exact", "estimated", "none")),
+        fields=_fields(contract, words),
+        overlap=words.choice("include", "", ("", "overlap")) == "overlap",
+        conditions=tuple(
+            _condition(contract, name, values) for name, values in given.items() if name not in words.taken
+        ),
+        echo={name: values[0] if len(values) == 1 else values for name, values in given.items() if name not in PAGING},
+    )
+    if listing.after is not None and "page" in given:
+        raise refuse("page", "a cursor (after) and a page number exclude each other.")
+    if (listing.page - 1) * listing.page_size > MAX_OFFSET:
+        raise refuse("page", f"pages reach {MAX_OFFSET} rows deep; go on with the cursor in nextCursor.")
+    return listing
+
+
+PAGING = {"page", "pageSize", "after", "count", "sort", "sortBy", "sortOrder", "fields", "include"}
+
+
+class _Words:
+    """The parameters that are not filters; `taken` are their names."""
+
+    taken = PAGING | {"search", "syncState"}
+
+    def __init__(self, given: dict[str, list[str]]):
+        self.given = given
+
+    def one(self, name: str) -> str | None:
+        values = self.given.get(name, [])
+        if len(values) > 1:
+            raise refuse(name, "it can be given once.")
+        return values[0] if values else None
+
+    def number(self, name: str, default: int, least: int, most: int) -> int:
+        text = self.one(name)
+        if text is None:
+            return default
+        if not INTEGER.fullmatch(text) or not least <= int(text) <= most:
+            raise refuse(name, f"a whole number from {least} to {most}.")
+        return int(text)
+
+    def choice(self, name: str, default: str, choices: tuple[str, ...]) -> str:
+        value = self.one(name)
+        if value is not None and value not in choices:
+            raise refuse(name, f"one of {', '.join(choice for choice in choices if choice)}.")
+        return default if value is None else value
+
+    def many(self, name: str) -> list[str]:
+        """Repeated, comma-separated, or both."""
+        return [part.strip() for value in self.given.get(name, []) for part in value.split(",") if part.strip()]
+
+
+def _sort(contract: Contract, words: _Words) -> tuple[Sort, ...]:
+    keys = [Sort(key.removeprefix("-"), key.startswith("-")) for key in words.many("sort")]
+    by, order = words.one("sortBy"), words.choice("sortOrder", "asc", ("asc", "desc"))
+    if by is not None:
+        if keys:
+            raise refuse("sortBy", "sort and sortBy exclude each other.")
+        keys = [Sort(by, order == "desc")]
+    if len(keys) > MAX_SORTS:
+        raise refuse("sort", f"at most {MAX_SORTS} sort keys.")
+    for key in keys:
+        if key.field != "id" and field_type(contract, key.field) is None:
+            raise refuse("sort", f"{contract.name} has no field {key.field[:80]!r}.")
+    if len({key.field for key in keys}) != len(keys):
+        raise refuse("sort", "a field can be a sort key once.")
+    return tuple(keys)
+
+
+def _sync_states(words: _Words) -> tuple[str, ...]:
+    states = words.many("syncState")
+    if unknown := set(states) - set(SYNC_STATES):
+        raise refuse("syncState", f"{sorted(unknown)[0][:80]!r} is none of {', '.join(SYNC_STATES)}.")
+    return tuple(sorted(set(states)))
+
+
+def _fields(contract: Contract, words: _Words) -> tuple[str, ...]:
+    names = words.many("fields")
+    for name in names:
+        if name not in contract.by_name:
+            raise refuse("fields", f"{contract.name} has no field {name[:80]!r}.")
+    return tuple(dict.fromkeys(names))
+
+
+def field_type(contract: Contract, name: str) -> FieldType | None:
+    """The type of a field, a computed column or the pseudo-field id; None for anything else."""
+    if name == "id":
+        return "text"
+    if name in contract.by_name:
+        return contract.by_name[name].type
+    return contract.column_of[name].type if name in contract.column_of else None
+
+
+def _condition(contract: Contract, parameter: str, values: list[str]) -> Condition:
+    match = PARAMETER.fullmatch(parameter)
+    kind = field_type(contract, match["field"]) if match else None
+    if match is None or kind is None:
+        raise refuse(parameter, f"{contract.name} has no such field or parameter.")
+    name, op = match["field"], match["op"] or "eq"
+    if op not in OPERATORS or op == "eq" and match["op"]:
+        raise refuse(parameter, f"{op!r} is none of the operators {', '.join(o for o in OPERATORS if o != 'eq')}.")
+    if (op in TEXT_ONLY and SQL_TYPES[kind] != "text") or (op in ORDERED_ONLY and kind == "boolean"):
+        raise refuse(parameter, f"{op} does not apply to a {kind}.")
+    if op == "isnull":
+        return Condition(name, op, _value(parameter, "boolean", _single(parameter, values)))
+    if op in LISTS:
+        values = [part for value in values for part in value.split(",")]
+    elif op == "eq" and len(values) > 1:
+        op = "in"
+    elif op == "ne" and len(values) > 1:
+        op = "nin"
+    if op not in LISTS:
+        return Condition(name, op, _value(parameter, kind, _single(parameter, values), contract))
+    if len(values) > MAX_VALUES:
+        raise refuse(parameter, f"at most {MAX_VALUES} values.")
+    return Condition(name, op, [_value(parameter, kind, value, contract) for value in values])
+
+
+def _single(parameter: str, values: list[str]) -> str:
+    if len(values) != 1:
+        raise refuse(parameter, "it can be given once.")
+    return values[0]
+
+
+def _value(parameter: str, kind: FieldType, text: str, contract: Contract | None = None) -> Any:
+    """A filter's value in the field's type."""
+    value = parse(kind, text)
+    if value is None:
+        expected = {"number": "a number", "integer": "a whole number", "date": "a date, YYYY-MM-DD"}
+        raise refuse(parameter, f"{text[:80]!r} is not {expected.get(kind, 'true or false')}.")
+    field = contract.by_name.get(parameter.partition("[")[0]) if contract else None
+    if field is not None and field.values and value not in field.values and "[" not in parameter:
+        raise refuse(parameter, f"{text[:80]!r} is none of {', '.join(field.values)}.")
+    return value
+
+
+def parse(kind: FieldType, text: str) -> Any:
+    """The value that a text stands for in a field's type; None when it stands for none."""
+    match kind:
+        case "text" | "enum":
+            return text
+        case "boolean":
+            return BOOLEANS.get(text.lower())
+        case "date":
+            return datetime.date.fromisoformat(text) if is_date(text) else None
+        case "integer":
+            return int(text) if INTEGER.fullmatch(text) and abs(int(text)) <= MAX_INTEGER else None
+        case "number":
+            return _decimal(text)
+
+
+def _decimal(text: str) -> Decimal | None:
+    try:
+        value = Decimal(text)
+    except InvalidOperation:
+        return None
+    exponent = value.as_tuple().exponent
+    if not isinstance(exponent, int) or -exponent > MAX_DECIMALS * 2 or value.adjusted() > MAX_DIGITS * 2:
+        return None
+    return value
+
+
+class Arguments:
+    """The arguments of a composed statement; `add` answers with the placeholder."""
+
+    def __init__(self, *fixed: Any):
+        self.values: list[Any] = list(fixed)
+
+    def add(self, value: Any, sql_type: str) -> str:
+        """`$n::type` for the value."""
+        self.values.append(value)
+        return f"${len(self.values)}::{sql_type}"
+
+
+class Predicate(msgspec.Struct, frozen=True):
+    """A condition whose parameter is placed, still open in its column: the arms of a page name it differently."""
+
+    field: str
+    template: str
+
+    def on(self, column: Callable[[str], str]) -> str:
+        """SQL over the column that an arm has for the field."""
+        return self.template.replace("{c}", column(self.field))
+
+
+def place(contract: Contract, conditions: Iterable[Condition], arguments: Arguments) -> list[Predicate]:
+    """Give each condition its parameter."""
+    placed = []
+    for condition in conditions:
+        kind = field_type(contract, condition.field)
+        assert kind is not None, "conditions are checked when they are read"
+        sql_type = "boolean" if condition.op == "isnull" else SQL_TYPES[kind]
+        parameter = arguments.add(condition.value, f"{sql_type}[]" if condition.op in LISTS else sql_type)
+        placed.append(Predicate(condition.field, OPERATORS[condition.op].replace("{p}", parameter)))
+    return placed

@@ -1,0 +1,65 @@
+"""The index image of a row, as text for the statements that write modifications: column lists and expressions.
+
+The files of sql/ hold the text for `pfa` between their markers; here is the same for any contract.
+"""
+
+from functools import lru_cache
+
+from app.contracts.model import Contract
+from app.queries import Statement
+
+
+def imaged(statement: Statement, contract: Contract) -> Statement:
+    """The statement on the contract's schema and columns."""
+    return _imaged(statement, contract.schema, _Key(contract))
+
+
+class _Key:
+    """A contract by identity: its content is immutable, and hashing all of it at every call would be waste."""
+
+    def __init__(self, contract: Contract):
+        self.contract = contract
+
+    def __hash__(self) -> int:
+        return id(self.contract)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and other.contract is self.contract
+
+
+@lru_cache(maxsize=256)
+def _imaged(statement: Statement, schema: str, key: _Key) -> Statement:
+    available = parts(key.contract)
+    filled = statement.fill(**{name: available[name] for name in statement.markers})
+    return filled.within(schema)
+
+
+def parts(contract: Contract) -> dict[str, str]:
+    """Marker -> text.
+
+    before_image: the mirror's columns (alias m) under the names of a before-image
+    before_columns, before_names: those names, with the alias m and without
+    image: the columns of the document doc, under the names of an after-image
+    differs: whether the two images differ, so that the modification covers its row
+    image_columns: the columns that a modification keeps of both
+    take_image, set_image: their assignments out of the aliases excluded and imaged
+    """
+    names = [column.name for column in contract.columns]
+    before = ["b_search", *(f"b_{name}" for name in names)]
+    after = ["a_search", *(f"a_{name}" for name in names)]
+    kept = [*before[1:], *after]
+    expressions = [contract.search_expression, *(column.of("doc") for column in contract.columns)]
+    return {
+        "before_image": _list(["m.search AS b_search", *(f"m.f_{name} AS b_{name}" for name in names)]),
+        "before_columns": _list([f"m.{name}" for name in before]),
+        "before_names": _list(before),
+        "image": _list([f"{expression} AS {name}" for expression, name in zip(expressions, after, strict=True)]),
+        "differs": "({}) IS DISTINCT FROM ({})".format(*(_list([f"imaged.{name}" for name in side]) for side in (before, after))),
+        "image_columns": _list(kept),
+        "take_image": _list([f"{name} = excluded.{name}" for name in kept]),
+        "set_image": _list([f"{name} = imaged.{name}" for name in kept]),
+    }
+
+
+def _list(items: list[str]) -> str:
+    return ", ".join(items)

@@ -1,0 +1,281 @@
+"""The contract: what a dataset is, declared as data. Everything that knows a field's name learned it here."""
+
+import re
+from functools import cached_property
+from typing import Annotated, Literal
+
+import msgspec
+
+from app.errors import ConfigurationError
+
+FieldType = Literal["text", "enum", "number", "integer", "boolean", "date"]
+Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z][A-Za-z0-9]{0,39}$")]
+SchemaName = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+
+SQL_TYPES: dict[str, str] = {
+    "text": "text",
+    "enum": "text",
+    "number": "numeric",
+    "integer": "bigint",
+    "boolean": "boolean",
+    "date": "date",
+}
+
+# Words that D/rows takes as parameters of its own, and the pseudo-field `id`.
+RESERVED = frozenset(
+    "id search syncState sort sortBy sortOrder page pageSize after count fields include groupBy format since limit".split()
+)
+
+
+class Shape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """Base of the contract's parts: immutable, strict, camelCase as on the wire."""
+
+
+class Field(Shape, frozen=True, kw_only=True):
+    """One top-level field of a row's document.
+
+    `minimum`, `maximum` bound numbers and integers, inclusively; `max_length` counts the UTF-8 bytes of a text (an indexed one above 500 would not fit its B-tree);
+    `derived_from` names dates that must all be present for the boolean to be true (filled when rows are ingested).
+    """
+
+    name: Name
+    type: FieldType
+    editable: bool = True
+    indexed: bool = False
+    dimension: bool = False
+    values: tuple[str, ...] = ()
+    minimum: int | None = None
+    maximum: int | None = None
+    max_length: int = 500
+    derived_from: tuple[Name, ...] = ()
+    description: str = ""
+
+
+class Computed(Shape, frozen=True, kw_only=True):
+    """A column computed from the whole document by the SQL function `<schema>.<function>(jsonb)`, to filter and sort by."""
+
+    name: Name
+    type: FieldType
+    function: SchemaName
+    description: str = ""
+
+
+class Measure(Shape, frozen=True, kw_only=True):
+    """What a KPI shows: `kind` over a field or computed column."""
+
+    name: Name
+    kind: Literal["sum", "count", "min", "max"]
+    of: Name
+
+
+class AtomicGroup(Shape, frozen=True, kw_only=True):
+    """Fields that a merge treats as one cell, under this name."""
+
+    name: Name
+    fields: tuple[Name, ...]
+
+
+class Ordered(Shape, frozen=True, kw_only=True, tag="ordered"):
+    """`first` is not after `second` where both are present."""
+
+    first: Name
+    second: Name
+    code: str = "INVALID_DATE_ORDER"
+
+
+class Required(Shape, frozen=True, kw_only=True, tag="required"):
+    """The fields are present: always, in a new row only, or where `when` has the value `equals`."""
+
+    fields: tuple[Name, ...]
+    new_rows_only: bool = False
+    when: Name | None = None
+    equals: str | bool | int | None = None
+    code: str = "MISSING_REQUIRED_FIELD"
+
+
+class Frozen(Shape, frozen=True, kw_only=True, tag="frozen"):
+    """While `when` is true before the change, the fields keep their values; with `deletable` false the row stays."""
+
+    when: Name
+    fields: tuple[Name, ...]
+    deletable: bool = True
+    message: str
+    code: str = "BUSINESS_RULE_VIOLATION"
+
+
+class Exclusive(Shape, frozen=True, kw_only=True, tag="exclusive"):
+    """At most one of the booleans is true."""
+
+    fields: tuple[Name, ...]
+    message: str
+    code: str = "BUSINESS_RULE_VIOLATION"
+
+
+Rule = Ordered | Required | Frozen | Exclusive
+
+
+class HotSort(Shape, frozen=True, kw_only=True):
+    """A sort that gets a B-tree, alone or behind filters by equality; the row's id always comes last."""
+
+    sort: Name
+    filters: tuple[Name, ...] = ()
+
+
+class Contract(Shape, frozen=True, kw_only=True, dict=True):
+    """The declaration of a dataset.
+
+    `schema` is the PostgreSQL schema that holds it; `upstream` names the kind of system of record behind it, or is null
+    where a commit goes straight to the mirror; `functions` names the file under sql/schema/ with its computed columns.
+    """
+
+    name: SchemaName
+    version: Annotated[str, msgspec.Meta(pattern=r"^\d+\.\d+$")]
+    title: str
+    schema: SchemaName
+    key: Name
+    upstream: Literal["pems"] | None = None
+    functions: SchemaName | None = None
+    fields: tuple[Field, ...]
+    computed: tuple[Computed, ...] = ()
+    hot: tuple[HotSort, ...] = ()
+    atomic_groups: tuple[AtomicGroup, ...] = ()
+    rules: tuple[Rule, ...] = ()
+    measures: tuple[Measure, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    @cached_property
+    def by_name(self) -> dict[str, Field]:
+        """The document's fields by name."""
+        return {field.name: field for field in self.fields}
+
+    @cached_property
+    def columns(self) -> tuple["Column", ...]:
+        """The indexed fields and the computed ones, in the order of the contract: the index image of a row."""
+        indexed = [
+            Column(field.name, field.type, f"vanguard.as_{_reader(field.type)}(doc -> '{field.name}')")
+            for field in self.fields
+            if field.indexed
+        ]
+        computed = [Column(item.name, item.type, f"{self.schema}.{item.function}(doc)") for item in self.computed]
+        return (*indexed, *computed)
+
+    @cached_property
+    def column_of(self) -> dict[str, "Column"]:
+        """The columns by the field's name."""
+        return {column.field: column for column in self.columns}
+
+    @cached_property
+    def searched(self) -> tuple[str, ...]:
+        """The text fields, which `search=` looks through."""
+        return tuple(field.name for field in self.fields if field.type == "text")
+
+    @cached_property
+    def cells(self) -> dict[str, AtomicGroup]:
+        """Field name -> the atomic group that it belongs to, for grouped fields only."""
+        return {name: group for group in self.atomic_groups for name in group.fields}
+
+    @cached_property
+    def cell_map(self) -> dict[str, dict[str, object]]:
+        """The atomic groups as vanguard.three_way reads them: field -> {cell, fields}."""
+        return {name: {"cell": group.name, "fields": list(group.fields)} for name, group in self.cells.items()}
+
+    def reader(self, name: str, doc: str) -> str:
+        """SQL that yields the typed value of a field out of the document `doc`, indexed or not."""
+        if name in self.column_of:
+            return self.column_of[name].of(doc)
+        kind = self.by_name[name].type
+        if SQL_TYPES[kind] == "text":
+            return f"(vanguard.as_long_text({doc} -> '{name}') COLLATE \"C\")"
+        return f"vanguard.as_{kind}({doc} -> '{name}')"
+
+    @cached_property
+    def search_expression(self) -> str:
+        """The text that `search=` looks through, over the document `doc`; a match never spans two fields."""
+        texts = " || E'\\x1f' || ".join(f"coalesce(doc ->> '{name}', '')" for name in self.searched)
+        return f"vanguard.fold({texts})"
+
+
+class Column(msgspec.Struct, frozen=True):
+    """A typed column of the index image: `name` in snake case, `expression` over the document `doc`."""
+
+    field: str
+    type: FieldType
+    expression: str
+
+    @property
+    def name(self) -> str:
+        """The column's name without prefix: `f_` in the mirror, `b_` and `a_` in a modification stand before it."""
+        return snake(self.field)
+
+    @property
+    def sql_type(self) -> str:
+        """The column's type, texts in the C collation."""
+        return f'{SQL_TYPES[self.type]} COLLATE "C"' if SQL_TYPES[self.type] == "text" else SQL_TYPES[self.type]
+
+    def of(self, doc: str) -> str:
+        """The expression over another name for the document."""
+        return re.sub(r"\bdoc\b", doc, self.expression)
+
+
+def snake(name: str) -> str:
+    """camelCase to snake_case: forecastStart -> forecast_start."""
+    return re.sub(r"(?<!^)([A-Z])", r"_\1", name).lower()
+
+
+def _reader(kind: FieldType) -> str:
+    return "text" if kind == "enum" else kind
+
+
+def _check(contract: Contract) -> None:
+    """Refuse a contract that names what it does not have, or whose names would collide in SQL."""
+
+    def refuse(reason: str) -> None:
+        raise ConfigurationError(f"Contract {contract.name} {contract.version}: {reason}")
+
+    names = [field.name for field in contract.fields] + [item.name for item in contract.computed]
+    types = {item.name: item.type for item in (*contract.fields, *contract.computed)}
+    documents = {field.name for field in contract.fields}
+    if len({snake(name) for name in names}) != len(names):
+        refuse("two fields have the same name.")
+    if taken := RESERVED & set(names):
+        refuse(f"{', '.join(sorted(taken))} is a word of the API.")
+    if types.get(contract.key) != "text":
+        refuse(f"the key {contract.key} is not one of its text fields.")
+    for field in contract.fields:
+        if (field.type == "enum") != bool(field.values):
+            refuse(f"{field.name}: exactly the enums list values.")
+        if field.derived_from and field.editable:
+            refuse(f"{field.name}: a derived field is not editable.")
+        if (field.minimum is not None or field.maximum is not None) and field.type not in ("number", "integer"):
+            refuse(f"{field.name}: only numbers have a range.")
+    columns = {field.name for field in contract.fields if field.indexed} | {item.name for item in contract.computed}
+    for hot in contract.hot:
+        if missing := {hot.sort, *hot.filters} - columns:
+            refuse(f"hot sort of {', '.join(sorted(missing))}, which is not indexed.")
+    grouped = [name for group in contract.atomic_groups for name in group.fields]
+    if len(grouped) != len(set(grouped)):
+        refuse("a field is in two atomic groups.")
+    named = {*grouped, *(name for field in contract.fields for name in field.derived_from)}
+    named |= {name for rule in contract.rules for name in rule_fields(rule)}
+    if missing := named - documents:
+        refuse(f"{', '.join(sorted(missing))} is no field of it.")
+    if {group.name for group in contract.atomic_groups} & set(names):
+        refuse("an atomic group has the name of a field.")
+    for measure in contract.measures:
+        if measure.of not in types:
+            refuse(f"measure {measure.name} is of {measure.of}, which is no field of it.")
+
+
+def rule_fields(rule: Rule) -> set[str]:
+    """The fields that a rule looks at: it is checked when a change touches one of them."""
+    match rule:
+        case Ordered(first=first, second=second):
+            return {first, second}
+        case Required(fields=fields, when=when):
+            return {*fields, *([when] if when else [])}
+        case Frozen(fields=fields, when=when):
+            return {*fields, when}
+        case Exclusive(fields=fields):
+            return set(fields)

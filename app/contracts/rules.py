@@ -1,0 +1,76 @@
+"""Rules across fields, which block a commit: checked on the merged row, when the change touches a field of the rule."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from app.contracts.model import Contract, Exclusive, Frozen, Ordered, Required, Rule, rule_fields
+from app.errors import Culprit
+
+Document = dict[str, Any]
+
+
+def ruled_fields(contract: Contract) -> list[str]:
+    """The fields that any rule looks at: all that `check_rules` needs of a document."""
+    return sorted(set().union(*(rule_fields(rule) for rule in contract.rules))) if contract.rules else []
+
+
+def check_rules(contract: Contract, key: str, before: Document | None, after: Document | None) -> list[Culprit]:
+    """What the change of row `key` from `before` to `after` breaks; None stands for no row.
+
+    Numbers and texts compare as their JSON values; dates are texts of one width, so they compare as texts.
+    """
+    found = []
+    for rule in contract.rules:
+        touched = {name for name in rule_fields(rule) if _value(before, name) != _value(after, name)}
+        if touched or before is None or after is None:
+            found += [
+                Culprit(id=key, field=field, code=rule.code, message=message)
+                for field, message in _broken(rule, before, after)
+            ]
+    return found
+
+
+def _value(document: Document | None, name: str) -> Any:
+    return None if document is None else document.get(name)
+
+
+def _broken(rule: Rule, before: Document | None, after: Document | None) -> Iterator[tuple[str, str]]:
+    """(field, message) of each breach."""
+    if isinstance(rule, Frozen):
+        yield from _thawed(rule, before, after)
+        return
+    if after is None:
+        return
+    match rule:
+        case Ordered(first=first, second=second):
+            start, end = after.get(first), after.get(second)
+            if start is not None and end is not None and start > end:
+                yield second, f"{second} ({end}) is before {first} ({start})."
+        case Required():
+            yield from _missing(rule, before, after)
+        case Exclusive(fields=fields, message=message):
+            if sum(after.get(name) is True for name in fields) > 1:
+                yield fields[0], message
+
+
+def _missing(rule: Required, before: Document | None, after: Document) -> Iterator[tuple[str, str]]:
+    if rule.new_rows_only and before is not None:
+        return
+    if rule.when is not None and after.get(rule.when) != rule.equals:
+        return
+    condition = f" where {rule.when} is {rule.equals}" if rule.when else ""
+    for name in rule.fields:
+        if after.get(name) is None:
+            yield name, f"{name} is required{' in a new row' if rule.new_rows_only else ''}{condition}."
+
+
+def _thawed(rule: Frozen, before: Document | None, after: Document | None) -> Iterator[tuple[str, str]]:
+    if before is None or before.get(rule.when) is not True:
+        return
+    if after is None:
+        if not rule.deletable:
+            yield rule.when, rule.message
+        return
+    for name in rule.fields:
+        if before.get(name) != after.get(name):
+            yield name, rule.message

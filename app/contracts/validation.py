@@ -1,0 +1,120 @@
+"""Does a delta fit its contract? Unknown and read-only fields, types, enums and ranges; rules.py has what spans fields."""
+
+import datetime
+import re
+from decimal import Decimal
+from typing import Any
+
+from app.contracts.model import Contract, Field
+from app.errors import Culprit
+
+ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+MAX_KEY_BYTES = 200
+# What vanguard.as_number and vanguard.as_integer can index.
+MAX_DIGITS = 30
+MAX_DECIMALS = 20
+MAX_INTEGER = 2**53 - 1
+
+
+def check_key(key: str) -> str | None:
+    """Why the text cannot be a row's id, or None."""
+    if not key:
+        return "An id cannot be empty."
+    if len(key.encode("utf-8", "surrogatepass")) > MAX_KEY_BYTES:
+        return f"An id has at most {MAX_KEY_BYTES} bytes."
+    if not key.isprintable():
+        return "An id has printable characters only."
+    return None
+
+
+def check_delta(contract: Contract, key: str, delta: dict[str, Any], *, inserting: bool) -> list[Culprit]:
+    """What is wrong with the delta of row `key`, a culprit a field; empty when all is well.
+
+    A new row may carry its own key field, equal to its id; every other read-only field is refused.
+    """
+    culprits = []
+    for name, value in delta.items():
+        field = contract.by_name.get(name)
+        if field is None:
+            found = "UNKNOWN_FIELD", f"{contract.name} has no field {name[:80]!r}."
+        elif inserting and name == contract.key and value == key:
+            continue
+        elif not field.editable:
+            found = "READ_ONLY_FIELD", f"{name} cannot be edited."
+        else:
+            wrong = check_value(field, value)
+            if wrong is None:
+                continue
+            found = wrong
+        culprits.append(Culprit(id=key, field=name, code=found[0], message=found[1]))
+    return culprits
+
+
+def check_value(field: Field, value: Any) -> tuple[str, str] | None:
+    """Code and message of what is wrong with the value of a field; null is always a value."""
+    if value is None:
+        return None
+    match field.type:
+        case "text":
+            return _check_text(field, value)
+        case "enum":
+            return _check_enum(field, value)
+        case "number" | "integer":
+            return _check_number(field, value)
+        case "boolean":
+            return None if isinstance(value, bool) else ("INVALID_TYPE", f"{field.name} is true or false.")
+        case "date":
+            return None if is_date(value) else ("INVALID_TYPE", f"{field.name} is a date, YYYY-MM-DD.")
+
+
+def is_date(value: Any) -> bool:
+    """A day of the calendar as YYYY-MM-DD."""
+    if not (isinstance(value, str) and ISO_DATE.fullmatch(value) and value.isascii()):
+        return False
+    try:
+        datetime.date.fromisoformat(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _check_text(field: Field, value: Any) -> tuple[str, str] | None:
+    if not isinstance(value, str):
+        return "INVALID_TYPE", f"{field.name} is a text."
+    if "\0" in value:
+        return "INVALID_TYPE", f"{field.name} may not hold the character NUL."
+    if len(value.encode()) > field.max_length:
+        return "INVALID_RANGE", f"{field.name} has at most {field.max_length} bytes."
+    return None
+
+
+def _check_enum(field: Field, value: Any) -> tuple[str, str] | None:
+    if not isinstance(value, str):
+        return "INVALID_TYPE", f"{field.name} is one of {', '.join(field.values)}."
+    if value not in field.values:
+        return "INVALID_ENUM_VALUE", f"{field.name} is one of {', '.join(field.values)}."
+    return None
+
+
+def _check_number(field: Field, value: Any) -> tuple[str, str] | None:
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        return "INVALID_TYPE", f"{field.name} is {'a whole number' if field.type == 'integer' else 'a number'}."
+    if field.type == "integer" and (value != int(value) if _small(value) else True):
+        return "INVALID_TYPE", f"{field.name} is a whole number of at most 15 digits."
+    if not _small(value):
+        return "INVALID_RANGE", f"{field.name} has at most {MAX_DIGITS} digits before and {MAX_DECIMALS} after the point."
+    if field.type == "integer" and abs(value) > MAX_INTEGER:
+        return "INVALID_RANGE", f"{field.name} is a whole number of at most 15 digits."
+    if field.minimum is not None and value < field.minimum:
+        return "INVALID_RANGE", f"{field.name} is at least {field.minimum}."
+    if field.maximum is not None and value > field.maximum:
+        return "INVALID_RANGE", f"{field.name} is at most {field.maximum}."
+    return None
+
+
+def _small(value: int | Decimal) -> bool:
+    """Below 1e30 with at most 20 decimals; decided without expanding an exponent."""
+    if isinstance(value, int):
+        return abs(value) < 10**MAX_DIGITS
+    exponent = value.as_tuple().exponent
+    return isinstance(exponent, int) and -exponent <= MAX_DECIMALS and (value == 0 or value.adjusted() < MAX_DIGITS)

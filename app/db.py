@@ -1,0 +1,138 @@
+"""The pool, the codecs and the transactions. Statements come from queries.py; nothing here writes SQL of its own."""
+
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+import structlog
+from prometheus_client import Counter, Histogram
+
+from app import json
+from app.errors import DatabaseUnavailable
+from app.queries import Statement
+from app.settings import Settings
+
+log = structlog.get_logger(__name__)
+DURATION = Histogram("vanguard_statement_seconds", "Time of each statement, by its file", ["statement"])
+SLOW = Counter("vanguard_slow_statements_total", "Statements over the configured bound", ["statement"])
+
+# What a connection says when it is gone: the pool replaces it, the caller is told to come again.
+LOST = (
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.ConnectionDoesNotExistError,
+    asyncpg.TooManyConnectionsError,
+)
+
+
+class Connection:
+    """An asyncpg connection that takes statements by their file and times each one."""
+
+    def __init__(self, raw: "asyncpg.pool.PoolConnectionProxy[Any]", slow_ms: float):
+        self.raw = raw
+        self._slow_ms = slow_ms
+
+    async def rows(self, statement: Statement, *arguments: Any) -> Sequence[asyncpg.Record]:
+        """All rows of the statement."""
+        return await self._timed(statement, self.raw.fetch, arguments)
+
+    async def row(self, statement: Statement, *arguments: Any) -> asyncpg.Record | None:
+        """The first row, or None."""
+        return await self._timed(statement, self.raw.fetchrow, arguments)
+
+    async def value(self, statement: Statement, *arguments: Any) -> Any:
+        """The first column of the first row, or None."""
+        return await self._timed(statement, self.raw.fetchval, arguments)
+
+    async def _timed(self, statement: Statement, call: Any, arguments: tuple[Any, ...]) -> Any:
+        started = time.perf_counter()
+        try:
+            return await call(statement.text, *arguments)
+        finally:
+            seconds = time.perf_counter() - started
+            DURATION.labels(statement.name).observe(seconds)
+            if seconds * 1000 > self._slow_ms:
+                SLOW.labels(statement.name).inc()
+                log.warning("slow statement", statement=statement.name, milliseconds=round(seconds * 1000))
+
+
+class Database:
+    """The application's pool; connections act as the role `vanguard_app`, whoever logs in."""
+
+    def __init__(self, settings: Settings):
+        self._settings = settings
+        self._pool: asyncpg.Pool[Any] | None = None
+
+    async def open(self) -> None:
+        """Make the pool. It connects when it is first used, so that a service outlives its database's absence."""
+        milliseconds = str(int(self._settings.statement_timeout * 1000))
+        self._pool = await asyncpg.create_pool(
+            self._settings.database_url,
+            min_size=0,
+            max_size=self._settings.pool_size,
+            init=_prepare,
+            reset=_reset,
+            command_timeout=self._settings.statement_timeout + 5,
+            timeout=10,
+            statement_cache_size=1000,
+            max_cacheable_statement_size=64 * 1024,
+            server_settings={
+                "application_name": "vanguard",
+                "role": self._settings.database_role,
+                "plan_cache_mode": "force_generic_plan",
+                "statement_timeout": milliseconds,
+                "lock_timeout": milliseconds,
+                "idle_in_transaction_session_timeout": "60000",
+                "work_mem": "32MB",
+                "jit": "off",
+                "timezone": "UTC",
+            },
+        )
+
+    async def close(self) -> None:
+        """Close every connection."""
+        if self._pool is not None:
+            await self._pool.close()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """A connection outside any transaction: one statement, one snapshot."""
+        assert self._pool is not None, "the database was not opened"
+        try:
+            async with self._pool.acquire(timeout=15) as raw:
+                yield Connection(raw, self._settings.slow_statement_ms)
+        except LOST as error:
+            log.warning("database connection lost", error=type(error).__name__)
+            raise DatabaseUnavailable("Nothing was saved. Try again in a moment.", retry_after=2) from error
+        except asyncpg.InterfaceError as error:
+            # asyncpg reports the loss of a connection in use this way; misuse of the driver is our defect.
+            if "closed" not in str(error) and "released" not in str(error):
+                raise
+            raise DatabaseUnavailable("Nothing was saved. Try again in a moment.", retry_after=2) from error
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """A READ COMMITTED transaction; it commits at the end of the block and rolls back on any exception."""
+        async with self.connection() as connection, connection.raw.transaction():
+            yield connection
+
+
+async def _prepare(raw: "asyncpg.Connection[Any]") -> None:
+    await raw.set_type_codec(
+        "jsonb",
+        schema="pg_catalog",
+        format="binary",
+        encoder=lambda value: b"\x01" + json.encode(value),
+        decoder=lambda stored: json.decode(stored[1:]),
+    )
+
+
+async def _reset(raw: "asyncpg.Connection[Any]") -> None:
+    # The default costs a round trip at every release; nothing here leaves session state behind but a transaction.
+    if raw.is_in_transaction():
+        await raw.reset()

@@ -1,0 +1,48 @@
+"""What every request passes on its way in and out: its id, its log line, its figures."""
+
+import re
+import time
+import uuid
+
+import structlog
+from litestar.datastructures import Headers, MutableScopeHeaders
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from prometheus_client import Histogram
+
+log = structlog.get_logger(__name__)
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+REQUESTS = Histogram("vanguard_request_seconds", "Time of each request", ["method", "route", "status"])
+
+
+class Edge:
+    """Wraps the whole application, so that a path that no route has gets an id and a log line too."""
+
+    def __init__(self, app: ASGIApp):
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        given = Headers.from_scope(scope).get("x-request-id", "")
+        request_id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        scope.setdefault("state", {})["request_id"] = request_id
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        started, status = time.perf_counter(), 500
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableScopeHeaders.from_message(message)["X-Request-ID"] = request_id
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_with_id)
+        finally:
+            seconds = time.perf_counter() - started
+            # The template, never the path: ids are data, and a label for each would fill the memory.
+            route = scope.get("path_template", "unknown")
+            REQUESTS.labels(scope["method"], route, status).observe(seconds)
+            log.info("request", method=scope["method"], route=route, status=status, milliseconds=round(seconds * 1000, 1))

@@ -1,0 +1,47 @@
+"""Is it alive, is it ready, how is it doing."""
+
+from typing import Any
+
+import structlog
+from litestar import Request, Response, get
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from app import __version__
+from app.errors import DatabaseUnavailable
+from app.migrate import head
+from app.queries import statement
+from app.runtime import Runtime
+
+log = structlog.get_logger(__name__)
+READ_REVISION = statement("health/read_revision")
+
+
+@get("/health", tags=["operations"], summary="Alive", opt={"public": True})
+async def health(request: Request[Any, Any, Any], runtime: Runtime) -> dict[str, str]:
+    """Answers while the process runs, whatever the database does."""
+    return {
+        "status": "ok",
+        "timestamp": runtime.clock().isoformat(),
+        "environment": runtime.settings.environment,
+        "version": __version__,
+    }
+
+
+@get("/health/ready", tags=["operations"], summary="Ready to serve", opt={"public": True})
+async def ready(request: Request[Any, Any, Any], runtime: Runtime) -> dict[str, str]:
+    """Answers 503 while the database cannot be reached or misses a migration."""
+    async with runtime.database.connection() as connection:
+        revision = await connection.value(READ_REVISION)
+    if revision != head():
+        log.warning("migrations are not current", revision=revision, head=head())
+        raise DatabaseUnavailable("The database misses a migration. Run `vanguard migrate`.")
+    return {"status": "ready", "revision": revision}
+
+
+@get("/metrics", tags=["operations"], summary="Figures for Prometheus", opt={"public": True})
+async def metrics() -> Response[bytes]:
+    """Prometheus' text format."""
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+ROUTES = [health, ready, metrics]

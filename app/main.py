@@ -1,0 +1,90 @@
+"""create_app(settings): the only place where everything meets."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import asyncpg
+from litestar import Litestar
+from litestar.config.cors import CORSConfig
+from litestar.di import Provide
+from litestar.exceptions import HTTPException
+from litestar.types import ASGIApp
+
+from app import drafts, health, login, members, merges, problems, rows
+from app.auth import Auth
+from app.bodies import JsonBody
+from app.clock import Clock, now
+from app.contracts import BUILT_IN, Contract
+from app.db import Database
+from app.edge import Edge
+from app.errors import VanguardError
+from app.logs import configure_logs
+from app.runtime import Runtime
+from app.schema_page import openapi_config
+from app.settings import Settings, read_settings
+
+
+def create_app(settings: Settings, *, contracts: Sequence[Contract] = BUILT_IN, clock: Clock = now) -> ASGIApp:
+    """The ASGI application: opens its pool when it starts, closes it when it stops."""
+    database = Database(settings)
+    runtime = Runtime(
+        settings=settings,
+        database=database,
+        auth=Auth(settings, database, clock),
+        contracts={contract.name: contract for contract in contracts},
+        clock=clock,
+    )
+
+    @asynccontextmanager
+    async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        await database.open()
+        try:
+            yield
+        finally:
+            await runtime.auth.close()
+            await database.close()
+
+    return Edge(
+        Litestar(
+            route_handlers=[
+                *health.ROUTES,
+                *login.ROUTES,
+                *members.ROUTES,
+                *rows.ROUTES,
+                *drafts.ROUTES,
+                *merges.ROUTES,
+            ],
+            guards=[runtime.auth.require_identity],
+            dto=JsonBody,
+            dependencies={"runtime": Provide(lambda: runtime, sync_to_thread=False)},
+            lifespan=[lifespan],
+            exception_handlers={
+                VanguardError: problems.answer,
+                asyncpg.PostgresError: problems.answer_database,
+                HTTPException: problems.answer_http,
+                Exception: problems.answer_unexpected,
+            },
+            cors_config=_cors(settings),
+            openapi_config=openapi_config(),
+            request_max_body_size=settings.max_body_bytes,
+            logging_config=None,
+        )
+    )
+
+
+def serve() -> ASGIApp:
+    """The application with its settings from the environment: what the server process imports."""
+    settings = read_settings()
+    configure_logs(settings.log_level, settings.log_format)
+    return create_app(settings)
+
+
+def _cors(settings: Settings) -> CORSConfig | None:
+    if not settings.cors_origin:
+        return None
+    return CORSConfig(
+        allow_origins=list(settings.cors_origin),
+        allow_credentials=True,
+        allow_headers=["Authorization", "Content-Type", "If-Match", "If-None-Match", "Idempotency-Key", "X-Request-ID"],
+        expose_headers=["ETag", "X-Request-ID", "Retry-After"],
+    )

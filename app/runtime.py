@@ -1,0 +1,25 @@
+"""What the application holds for every request; handlers take it by its name, `runtime`."""
+
+from typing import Any
+
+import msgspec
+from cachetools import LRUCache
+
+from app import __version__
+from app.auth import Auth
+from app.clock import Clock
+from app.contracts import Contract
+from app.db import Database
+from app.settings import Settings
+
+
+class Runtime(msgspec.Struct, frozen=True, kw_only=True):
+    """Made once by create_app. `contracts` by dataset name; `base_counts`: filter shape -> (revision, mirror rows)."""
+
+    settings: Settings
+    database: Database
+    auth: Auth
+    contracts: dict[str, Contract]
+    clock: Clock
+    base_counts: LRUCache[Any, tuple[int, int]] = msgspec.field(default_factory=lambda: LRUCache(4096))
+    version: str = __version__

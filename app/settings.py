@@ -1,0 +1,82 @@
+"""Settings: one frozen struct, read once from the environment."""
+
+import os
+from collections.abc import Mapping
+from typing import Annotated
+
+import msgspec
+
+from app.errors import ConfigurationError
+
+PREFIX = "VANGUARD_"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Each field is read from `VANGUARD_<NAME>`; `database_url` also from `DATABASE_URL`.
+
+    Lists are comma-separated. docs/settings.md explains every field; a test keeps the two in step.
+    """
+
+    database_url: str
+    database_role: str = "vanguard_app"
+    secret: Annotated[str, msgspec.Meta(min_length=32)]
+    jwt_algorithms: tuple[str, ...] = ("HS256",)
+    jwks_url: str | None = None
+    jwt_issuer: str = "vanguard"
+    jwt_audience: str = "vanguard"
+    token_ttl: Annotated[int, msgspec.Meta(ge=60)] = 8 * 3600
+    cors_origin: tuple[str, ...] = ()
+    cookie_secure: bool = True
+    environment: str = "production"
+    host: str = "127.0.0.1"
+    port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 8000
+    workers: Annotated[int, msgspec.Meta(ge=1)] = 1
+    pool_size: Annotated[int, msgspec.Meta(ge=2)] = 10
+    statement_timeout: Annotated[float, msgspec.Meta(gt=0)] = 30.0
+    slow_statement_ms: Annotated[float, msgspec.Meta(gt=0)] = 500.0
+    max_body_bytes: Annotated[int, msgspec.Meta(ge=1024)] = 8 * 1024 * 1024
+    log_level: str = "INFO"
+    log_format: str = "json"
+
+
+ALGORITHMS = {"HS256", "RS256", "ES256"}
+LISTS = {field.name for field in msgspec.structs.fields(Settings) if field.type == tuple[str, ...]}
+
+
+def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings; raises ConfigurationError that names the variable at fault."""
+    environment = os.environ if environment is None else environment
+    found: dict[str, object] = {}
+    for name in Settings.__struct_fields__:
+        text = environment.get(PREFIX + name.upper())
+        if text is None and name == "database_url":
+            text = environment.get("DATABASE_URL")
+        if text is None or text == "":
+            continue
+        found[name] = tuple(part.strip() for part in text.split(",") if part.strip()) if name in LISTS else text
+    for name, variable in (("database_url", "DATABASE_URL"), ("secret", "VANGUARD_SECRET")):
+        if name not in found:
+            raise ConfigurationError(f"{variable} is not set. docs/settings.md lists every setting.")
+    try:
+        settings = msgspec.convert(found, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"A setting is not usable: {_variable(str(error))}") from None
+    check(settings)
+    return settings
+
+
+def check(settings: Settings) -> None:
+    """Refuse combinations that would be unsafe or could never work."""
+    unknown = set(settings.jwt_algorithms) - ALGORITHMS
+    if unknown or not settings.jwt_algorithms:
+        raise ConfigurationError(f"VANGUARD_JWT_ALGORITHMS may name {', '.join(sorted(ALGORITHMS))}.")
+    if settings.jwks_url is None and set(settings.jwt_algorithms) != {"HS256"}:
+        raise ConfigurationError("RS256 and ES256 need VANGUARD_JWKS_URL, the address of the provider's keys.")
+    if "*" in settings.cors_origin:
+        raise ConfigurationError("VANGUARD_CORS_ORIGIN must list origins: credentials are allowed, so * is not.")
+
+
+def _variable(message: str) -> str:
+    """Turn msgspec's path `$.pool_size` into the variable that the operator set."""
+    head, _, path = message.partition(" - at `$.")
+    return f"{PREFIX}{path.rstrip('`').upper()}: {head}" if path else head

@@ -1,0 +1,140 @@
+-- The relations of one dataset, without the columns and indexes that its contract declares: app/contracts/ddl.py adds
+-- those. Loaded by `vanguard migrate` at every run; everything here can run twice.
+
+CREATE SCHEMA IF NOT EXISTS pfa;
+
+-- Baseline rows, as last pulled or confirmed.
+CREATE TABLE IF NOT EXISTS pfa.mirror (
+    organization_id text COLLATE "C" NOT NULL,
+    row_key text COLLATE "C" NOT NULL,
+    data jsonb NOT NULL CHECK (jsonb_typeof(data) = 'object'),
+    version bigint NOT NULL DEFAULT 1,
+    revision bigint NOT NULL,
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (organization_id, row_key)
+) WITH (
+    toast_tuple_target = 4080,
+    autovacuum_vacuum_scale_factor = 0.02,
+    autovacuum_vacuum_insert_scale_factor = 0.02,
+    autovacuum_analyze_scale_factor = 0.02
+);
+
+-- One user's layer over one row: pending || delta over the mirror.
+-- leaves: the mirror has the row and a page's first arm skips it; lands: the merged row exists and its second arm yields
+-- it. base: the touched fields as they were when touched (for a deletion, the whole row).
+CREATE TABLE IF NOT EXISTS pfa.modification (
+    organization_id text COLLATE "C" NOT NULL,
+    user_id text COLLATE "C" NOT NULL,
+    row_key text COLLATE "C" NOT NULL,
+    id uuid NOT NULL DEFAULT gen_random_uuid(),
+    pending_op text CHECK (pending_op IN ('insert', 'update', 'delete')),
+    pending jsonb NOT NULL DEFAULT '{}',
+    pending_state text CHECK (pending_state IN ('in_review', 'committed', 'syncing', 'conflict', 'sync_error')),
+    draft_op text CHECK (draft_op IN ('insert', 'update', 'delete')),
+    delta jsonb NOT NULL DEFAULT '{}',
+    base jsonb NOT NULL DEFAULT '{}',
+    conflicts jsonb,
+    mirror_version bigint,
+    version bigint NOT NULL,
+    leaves boolean NOT NULL,
+    lands boolean NOT NULL,
+    session_id text,
+    change_reason text,
+    modified_at timestamptz NOT NULL,
+    sync_state text NOT NULL GENERATED ALWAYS AS (
+        CASE
+            WHEN conflicts IS NOT NULL OR pending_state = 'conflict' THEN 'conflict'
+            WHEN pending_state = 'sync_error' THEN 'sync_error'
+            WHEN draft_op IS NOT NULL THEN 'draft'
+            ELSE coalesce(pending_state, 'draft')
+        END
+    ) STORED,
+    a_search text COLLATE "C",
+    PRIMARY KEY (organization_id, user_id, row_key),
+    CHECK ((pending_op IS NULL) = (pending_state IS NULL))
+) WITH (
+    autovacuum_vacuum_scale_factor = 0.02,
+    autovacuum_vacuum_insert_scale_factor = 0.02,
+    autovacuum_analyze_scale_factor = 0.02
+);
+
+-- Everybody's modifications of rows that the mirror changes.
+CREATE INDEX IF NOT EXISTS modification_row ON pfa.modification (organization_id, row_key);
+-- Rows that a page's first arm skips.
+CREATE INDEX IF NOT EXISTS modification_leaves ON pfa.modification (organization_id, user_id, row_key) WHERE leaves;
+-- Rows that a page's second arm yields, in order of their id.
+CREATE INDEX IF NOT EXISTS modification_lands ON pfa.modification (organization_id, user_id, row_key) WHERE lands;
+-- Modifications with nothing left.
+CREATE INDEX IF NOT EXISTS modification_empty ON pfa.modification (organization_id, user_id, row_key)
+    WHERE draft_op IS NULL AND pending_op IS NULL;
+
+-- Frozen row changes on their way: under review, in the outbox, or finished.
+CREATE TABLE IF NOT EXISTS pfa.change (
+    organization_id text COLLATE "C" NOT NULL,
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    row_key text COLLATE "C" NOT NULL,
+    user_id text COLLATE "C" NOT NULL,
+    op text NOT NULL CHECK (op IN ('insert', 'update', 'delete')),
+    base jsonb NOT NULL,
+    delta jsonb NOT NULL,
+    state text NOT NULL
+        CHECK (state IN ('in_review', 'committed', 'syncing', 'conflict', 'sync_error', 'synced', 'rejected', 'discarded')),
+    commit_id uuid,
+    change_reason text,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (organization_id, id)
+);
+
+-- The unfinished changes of a row, in order.
+CREATE INDEX IF NOT EXISTS change_unfinished ON pfa.change (organization_id, row_key, id)
+    WHERE state IN ('in_review', 'committed', 'syncing', 'conflict', 'sync_error');
+-- The changes of one commit.
+CREATE INDEX IF NOT EXISTS change_commit ON pfa.change (organization_id, commit_id);
+
+-- What happened to the mirror: changed fields of an update, the whole row of an insert or a deletion. Append-only.
+CREATE TABLE IF NOT EXISTS pfa.history (
+    organization_id text COLLATE "C" NOT NULL,
+    revision bigint NOT NULL,
+    row_key text COLLATE "C" NOT NULL,
+    op text NOT NULL CHECK (op IN ('insert', 'update', 'delete')),
+    before jsonb,
+    after jsonb,
+    source text NOT NULL,
+    commit_id uuid,
+    actor text COLLATE "C",
+    change_reason text,
+    at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (organization_id, revision, row_key)
+);
+CREATE INDEX IF NOT EXISTS history_row ON pfa.history (organization_id, row_key, revision);
+
+-- Theirs, for a user and a row: the mirror with every committed change in flight and that user's own pending folded in.
+-- NULL where there is no row. Called only for rows with unfinished changes; without them it is the mirror's document.
+CREATE OR REPLACE FUNCTION pfa.theirs(organization text, caller text, key text, document jsonb) RETURNS jsonb
+    LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT vanguard.layers(layer.op, layer.delta ORDER BY layer.id)
+      FROM (
+          SELECT 0::bigint AS id, 'insert' AS op, document AS delta WHERE document IS NOT NULL
+          UNION ALL
+          SELECT c.id, c.op, c.delta
+            FROM pfa.change AS c
+           WHERE c.organization_id = theirs.organization
+             AND c.row_key = theirs.key
+             AND c.state IN ('in_review', 'committed', 'syncing', 'conflict', 'sync_error')
+             AND (c.state IN ('committed', 'syncing') OR c.user_id = theirs.caller)
+      ) AS layer;
+END;
+
+-- Whether a row has unfinished changes: the cheap question before pfa.theirs.
+CREATE OR REPLACE FUNCTION pfa.in_flight(organization text, key text) RETURNS boolean
+    LANGUAGE sql STABLE
+    RETURN EXISTS (
+        SELECT FROM pfa.change AS c
+         WHERE c.organization_id = in_flight.organization
+           AND c.row_key = in_flight.key
+           AND c.state IN ('in_review', 'committed', 'syncing', 'conflict', 'sync_error'));
+
+GRANT USAGE ON SCHEMA pfa, vanguard TO vanguard_app;
+GRANT SELECT, INSERT, UPDATE, DELETE ON pfa.mirror, pfa.modification, pfa.change TO vanguard_app;
+GRANT SELECT, INSERT ON pfa.history TO vanguard_app;

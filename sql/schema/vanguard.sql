@@ -1,0 +1,185 @@
+-- Functions that every dataset shares: typed values out of JSON, the fold of layers, the three-way merge of cells.
+--
+-- The readers (as_*) yield NULL for what does not parse, so that a bad value from upstream never stops a load.
+-- All are IMMUTABLE and PARALLEL SAFE: generated columns and images are made of them. Loaded by `vanguard migrate`,
+-- again at every run, so this file is what the database has.
+
+CREATE SCHEMA IF NOT EXISTS vanguard;
+
+-- Text that fits a B-tree entry: at most 500 bytes.
+CREATE OR REPLACE FUNCTION vanguard.as_text(value jsonb) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE WHEN jsonb_typeof(value) = 'string' AND octet_length(value #>> '{}') <= 500 THEN value #>> '{}' END;
+
+-- Text of any length, for fields without an index.
+CREATE OR REPLACE FUNCTION vanguard.as_long_text(value jsonb) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE WHEN jsonb_typeof(value) = 'string' THEN value #>> '{}' END;
+
+-- A number below 1e30 with at most 20 decimals; what is longer has no business in a plan and would not fit an index.
+CREATE OR REPLACE FUNCTION vanguard.as_number(value jsonb) RETURNS numeric
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE WHEN jsonb_typeof(value) = 'number' THEN
+        CASE WHEN abs(value::numeric) < 1e30 AND scale(value::numeric) <= 20 THEN value::numeric END
+    END;
+
+CREATE OR REPLACE FUNCTION vanguard.as_integer(value jsonb) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE WHEN jsonb_typeof(value) = 'number' THEN
+        CASE WHEN abs(value::numeric) <= 9007199254740991 AND value::numeric = trunc(value::numeric) THEN value::bigint END
+    END;
+
+CREATE OR REPLACE FUNCTION vanguard.as_boolean(value jsonb) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE WHEN jsonb_typeof(value) = 'boolean' THEN value::boolean END;
+
+-- make_date, but NULL for a day that is not in the calendar.
+CREATE OR REPLACE FUNCTION vanguard.calendar_date(year int, month int, day int) RETURNS date
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE WHEN year >= 1 AND month BETWEEN 1 AND 12 AND day BETWEEN 1 AND CASE
+            WHEN month = 2 AND (year % 4 = 0 AND year % 100 <> 0 OR year % 400 = 0) THEN 29
+            WHEN month = 2 THEN 28
+            WHEN month IN (4, 6, 9, 11) THEN 30
+            ELSE 31
+        END
+        THEN make_date(year, month, day)
+    END;
+
+-- YYYY-MM-DD of the Gregorian calendar. make_date raises for 2025-02-30, so the day is checked before; a cast from
+-- text would depend on DateStyle and not be immutable.
+CREATE OR REPLACE FUNCTION vanguard.as_date(value jsonb) RETURNS date
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE WHEN jsonb_typeof(value) = 'string' AND (value #>> '{}') ~ '^[0-9]{4}-[01][0-9]-[0-3][0-9]$' THEN
+        vanguard.calendar_date(
+            left(value #>> '{}', 4)::int, substr(value #>> '{}', 6, 2)::int, right(value #>> '{}', 2)::int)
+    END;
+
+-- Text without regard to case, the same on every server: the collation is the best Unicode one that the server has.
+DO $$
+DECLARE
+    best text;
+BEGIN
+    SELECT collname INTO best
+      FROM pg_collation
+     WHERE collname IN ('pg_c_utf8', 'und-x-icu', 'C.utf8', 'default') AND collencoding IN (-1, pg_char_to_encoding('UTF8'))
+     ORDER BY array_position(ARRAY['pg_c_utf8', 'und-x-icu', 'C.utf8', 'default'], collname::text)
+     LIMIT 1;
+    EXECUTE format(
+        'CREATE OR REPLACE FUNCTION vanguard.fold(value text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE '
+        'RETURN lower(value COLLATE %I) COLLATE "C"', best);
+END
+$$;
+
+-- The LIKE pattern that finds a word anywhere, without regard to case.
+CREATE OR REPLACE FUNCTION vanguard.search_pattern(word text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN '%' || replace(replace(replace(vanguard.fold(word), '\', '\\'), '%', '\%'), '_', '\_') || '%';
+
+-- One layer over a document: an insert brings a row or completes one that is there, an update needs one, a delete takes
+-- it away. NULL is "no row".
+CREATE OR REPLACE FUNCTION vanguard.lay_over(document jsonb, op text, delta jsonb) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE op WHEN 'insert' THEN coalesce(document, '{}') || delta WHEN 'update' THEN document || delta END;
+
+DO $$
+BEGIN
+    IF to_regprocedure('vanguard.layers(text, jsonb)') IS NULL THEN
+        -- vanguard.layers(op, delta ORDER BY id): the document that the layers make of nothing.
+        CREATE AGGREGATE vanguard.layers(op text, delta jsonb) (SFUNC = vanguard.lay_over, STYPE = jsonb, PARALLEL = SAFE);
+    END IF;
+END
+$$;
+
+-- Two layers as one, {op, delta}. After a delete nothing but an insert counts.
+CREATE OR REPLACE FUNCTION vanguard.fold_layer(folded jsonb, op text, delta jsonb) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE
+        WHEN op = 'delete' THEN '{"op": "delete", "delta": {}}'::jsonb
+        WHEN folded IS NULL OR op = 'insert' THEN jsonb_build_object('op', op, 'delta', delta)
+        WHEN folded ->> 'op' = 'delete' THEN folded
+        ELSE jsonb_build_object('op', folded ->> 'op', 'delta', (folded -> 'delta') || delta)
+    END;
+
+DO $$
+BEGIN
+    IF to_regprocedure('vanguard.fold_layers(text, jsonb)') IS NULL THEN
+        -- vanguard.fold_layers(op, delta ORDER BY id): unfinished changes as one layer.
+        CREATE AGGREGATE vanguard.fold_layers(op text, delta jsonb) (SFUNC = vanguard.fold_layer, STYPE = jsonb, PARALLEL = SAFE);
+    END IF;
+END
+$$;
+
+-- The fields of a document, null where absent.
+CREATE OR REPLACE FUNCTION vanguard.pick(document jsonb, fields jsonb) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (SELECT coalesce(jsonb_object_agg(field, coalesce(document -> field, 'null')), '{}')
+              FROM jsonb_array_elements_text(fields) AS field);
+
+-- The fields of `delta` together with the fields of the same atomic groups.
+-- cells: field -> {"cell": name of its atomic group, "fields": [all of its fields]}, for grouped fields only.
+CREATE OR REPLACE FUNCTION vanguard.touched(delta jsonb, cells jsonb) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (SELECT coalesce(jsonb_agg(DISTINCT field), '[]')
+              FROM jsonb_object_keys(delta) AS name
+             CROSS JOIN LATERAL jsonb_array_elements_text(coalesce(cells -> name -> 'fields', jsonb_build_array(name))) AS field);
+
+-- The three-way merge of cells; an atomic group is one cell, absent equals null.
+-- Returns {"apply": fields that change theirs, "conflicts": [{field, base, theirs, mine}]}:
+-- mine = theirs: nothing to do; theirs = base: mine; mine = base: theirs stays; else a conflict.
+CREATE OR REPLACE FUNCTION vanguard.three_way(base jsonb, theirs jsonb, mine jsonb, cells jsonb) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+    WITH cell AS (
+        SELECT DISTINCT coalesce(cells -> name ->> 'cell', name) AS name,
+               cells -> name -> 'fields' AS members
+          FROM jsonb_object_keys(mine) AS name
+    ), sides AS (
+        SELECT name,
+               members,
+               CASE WHEN members IS NULL THEN coalesce(base -> name, 'null') ELSE vanguard.pick(base, members) END AS base,
+               CASE WHEN members IS NULL THEN coalesce(theirs -> name, 'null') ELSE vanguard.pick(theirs, members) END AS theirs,
+               CASE WHEN members IS NULL THEN mine -> name ELSE vanguard.pick(base || mine, members) END AS mine
+          FROM cell
+    ), judged AS (
+        SELECT name, members, base, theirs, mine,
+               CASE WHEN mine = theirs THEN 'same' WHEN theirs = base THEN 'mine' WHEN mine = base THEN 'theirs' ELSE 'conflict' END AS outcome
+          FROM sides
+    )
+    SELECT jsonb_build_object(
+               'apply',
+               coalesce(
+                   (SELECT jsonb_object_agg(field.key, field.value)
+                      FROM judged AS j
+                     CROSS JOIN LATERAL jsonb_each(CASE WHEN j.members IS NULL THEN jsonb_build_object(j.name, j.mine) ELSE j.mine END) AS field
+                     WHERE j.outcome = 'mine' AND field.value IS DISTINCT FROM coalesce(three_way.theirs -> field.key, 'null')),
+                   '{}'),
+               'conflicts',
+               coalesce(
+                   (SELECT jsonb_agg(jsonb_build_object('field', j.name, 'base', j.base, 'theirs', j.theirs, 'mine', j.mine) ORDER BY j.name)
+                      FROM judged AS j
+                     WHERE j.outcome = 'conflict'),
+                   '[]'));
+END;
+
+-- The conflicts of one row as the API shows them: [{id, field, base, theirs, mine}].
+CREATE OR REPLACE FUNCTION vanguard.conflicts(key text, base jsonb, theirs jsonb, mine jsonb, cells jsonb) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (SELECT coalesce(jsonb_agg(jsonb_build_object('id', key) || conflict ORDER BY place), '[]')
+              FROM jsonb_array_elements(vanguard.three_way(base, theirs, mine, cells) -> 'conflicts')
+                   WITH ORDINALITY AS found (conflict, place));
+
+-- Those fields that a delta writes again although they stand in conflict, with the fields of the same atomic groups: a
+-- user who writes over a conflict has seen it.
+CREATE OR REPLACE FUNCTION vanguard.written_again(conflicts jsonb, delta jsonb, cells jsonb) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (SELECT coalesce(jsonb_agg(DISTINCT field), '[]')
+              FROM jsonb_object_keys(delta) AS name
+             CROSS JOIN LATERAL jsonb_array_elements_text(coalesce(cells -> name -> 'fields', jsonb_build_array(name))) AS field
+             WHERE EXISTS (
+                       SELECT FROM jsonb_array_elements(conflicts) AS conflict
+                        WHERE conflict ->> 'field' = coalesce(cells -> name ->> 'cell', name)));
+
+-- A time as the API writes it: UTC, ISO 8601, milliseconds.
+CREATE OR REPLACE FUNCTION vanguard.utc(at timestamptz) RETURNS text
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"');
