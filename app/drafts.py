@@ -1,0 +1,296 @@
+"""Drafting: save a batch, patch one row, see what one has drafted."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import msgspec
+from litestar import Response, get, patch, post
+
+from app import json
+from app.auth import Action, VanguardRequest, require
+from app.contracts import Contract
+from app.contracts.filters import INTEGER, read_parameters, refuse
+from app.contracts.images import imaged
+from app.contracts.validation import check_delta, check_key
+from app.cursors import read_cursor, write_cursor
+from app.datasets import contract_of, lock_rows, raise_workspace
+from app.db import Connection
+from app.errors import Culprit, DatasetNotFound, PreconditionFailed, ValidationFailed
+from app.idempotency import answer_once
+from app.pages import Cursor, read_row
+from app.queries import statement
+from app.runtime import Runtime
+
+SAVE_DRAFTS = statement("drafts/save_drafts")
+SWEEP_EMPTY = statement("drafts/sweep_empty")
+READ_DRAFTS = statement("drafts/read_drafts")
+MAX_DRAFTS = 10_000
+
+MESSAGES = {
+    "VERSION_CONFLICT": "The draft changed meanwhile; it is at version {version} now.",
+    "ROW_NOT_FOUND": "There is no such row. Use op insert to create it.",
+    "ROW_EXISTS": "The row exists already. Use op update to change it.",
+    "ROW_DELETED": "The row has been deleted, or its deletion is on its way.",
+}
+
+
+class Draft(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """One row's draft: `delta` goes over what was drafted before, `unset` takes fields out of it."""
+
+    id: str
+    op: Literal["update", "insert", "delete"] = "update"
+    delta: dict[str, Any] = {}
+    unset: tuple[str, ...] = ()
+    expected_version: int | None = None
+    change_reason: str | None = None
+
+
+class SaveRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """A batch; `atomic`: all or nothing."""
+
+    modifications: Annotated[tuple[Draft, ...], msgspec.Meta(min_length=1, max_length=MAX_DRAFTS)]
+    session_id: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] | None = None
+    atomic: bool = False
+
+
+class Saved(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A draft that was saved; `sync_state` is pristine where nothing is left of it."""
+
+    id: str
+    modification_id: str
+    version: int
+    sync_state: str
+
+
+class SaveAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What became of each draft of a batch."""
+
+    saved: list[Saved]
+    errors: list[Culprit]
+
+
+async def save(
+    connection: Connection,
+    contract: Contract,
+    organization: str,
+    user: str,
+    drafts: Sequence[Draft],
+    at: datetime,
+    *,
+    session_id: str | None = None,
+    atomic: bool = False,
+) -> SaveAnswer:
+    """Save a batch inside the caller's transaction; raises ValidationFailed where nothing could be saved, or where
+    `atomic` and anything failed.
+    """
+    drafts, errors = check(contract, drafts)
+    if drafts and not (atomic and errors):
+        keys = [draft.id for draft in drafts]
+        version, absent = await raise_workspace(connection, contract, organization, user, keys)
+        await lock_rows(connection, contract, organization, keys, absent=bool(absent), inserting=False)
+        records = await connection.rows(
+            imaged(SAVE_DRAFTS, contract), organization, user, version, [_wire(contract, draft) for draft in drafts],
+            contract.cell_map, at, session_id, _derived(contract),
+        )  # fmt: skip
+        if empty := [record["id"] for record in records if record["empty"]]:
+            await connection.rows(SWEEP_EMPTY.within(contract.schema), organization, user, empty)
+        outcome = {record["id"]: record for record in records}
+        errors += [_problem(outcome[key]) for key in keys if outcome[key]["problem"]]
+        saved = [_saved(outcome[key]) for key in keys if not outcome[key]["problem"]]
+    else:
+        saved = []
+    if errors and (atomic or not saved):
+        raise ValidationFailed(
+            f"{len(errors)} of the values or rows cannot be accepted; nothing was saved.", errors=errors, saved=[]
+        )
+    return SaveAnswer(saved=saved, errors=errors)
+
+
+def check(contract: Contract, drafts: Sequence[Draft]) -> tuple[list[Draft], list[Culprit]]:
+    """The drafts that fit the contract, each id once, and what is wrong with the others."""
+    folded: dict[str, Draft] = {}
+    wrong: dict[str, list[Culprit]] = {}
+    for draft in drafts:
+        found = _check(contract, draft)
+        if found:
+            wrong.setdefault(draft.id, []).extend(found)
+        folded[draft.id] = _fold(folded[draft.id], draft) if draft.id in folded else draft
+    good = [draft for key, draft in folded.items() if key not in wrong]
+    return good, [culprit for culprits in wrong.values() for culprit in culprits]
+
+
+def _check(contract: Contract, draft: Draft) -> list[Culprit]:
+    reason = check_key(draft.id)
+    if reason is not None:
+        return [Culprit(id=draft.id[:200], code="INVALID_ID", message=reason)]
+    found = check_delta(contract, draft.id, draft.delta, inserting=draft.op == "insert")
+    if draft.op == "delete" and (draft.delta or draft.unset):
+        found.append(Culprit(id=draft.id, code="INVALID_TYPE", message="A deletion carries no delta and no unset."))
+    for name in draft.unset:
+        if name not in contract.by_name:
+            message = f"{contract.name} has no field {name[:80]!r}."
+            found.append(Culprit(id=draft.id, field=name[:80], code="UNKNOWN_FIELD", message=message))
+    if "\0" in (draft.change_reason or ""):
+        message = "A reason may not hold the character NUL."
+        found.append(Culprit(id=draft.id, code="INVALID_TYPE", message=message))
+    return found
+
+
+def _fold(first: Draft, second: Draft) -> Draft:
+    """Two drafts of one row in one request, as if they had come one after the other."""
+    if second.op == "delete":
+        return msgspec.structs.replace(second, expected_version=first.expected_version)
+    delta = {**first.delta, **second.delta}
+    unset = tuple({*first.unset, *second.unset} - (second.delta.keys() - set(second.unset)))
+    op = "insert" if "insert" in (first.op, second.op) else "update"
+    reason = second.change_reason or first.change_reason
+    return msgspec.structs.replace(first, op=op, delta=delta, unset=unset, change_reason=reason)
+
+
+def _wire(contract: Contract, draft: Draft) -> dict[str, Any]:
+    """A draft as save_drafts.sql reads it. A deletion keeps nothing of what was drafted."""
+    return {
+        "id": draft.id,
+        "op": draft.op,
+        "delta": draft.delta,
+        "unset": draft.unset,
+        "expectedVersion": draft.expected_version,
+        "changeReason": draft.change_reason,
+    }
+
+
+def _derived(contract: Contract) -> dict[str, Any]:
+    """Derived fields of a new row: its dates of the plan and of the actuals come from upstream later."""
+    return {field.name: False for field in contract.fields if field.derived_from}
+
+
+def _problem(record: Any) -> Culprit:
+    message = MESSAGES[record["problem"]].format(version=record["version"])
+    return Culprit(id=record["id"], code=record["problem"], message=message)
+
+
+def _saved(record: Any) -> Saved:
+    return Saved(
+        id=record["id"],
+        modification_id=str(record["modification_id"]),
+        version=record["version"],
+        sync_state=record["sync_state"],
+    )
+
+
+@post(
+    "/api/v1/orgs/{org:str}/datasets/{dataset:str}/drafts",
+    guards=[require(Action.EDIT)],
+    status_code=200,
+    tags=["drafts"],
+    summary="Save drafts",
+)
+async def save_drafts(
+    request: VanguardRequest, runtime: Runtime, org: str, dataset: str, data: SaveRequest
+) -> Response[bytes]:
+    """Each delta merges into what you drafted before. What cannot be saved is listed beside what was."""
+    contract = contract_of(runtime, dataset)
+
+    async def work(connection: Connection) -> bytes:
+        return json.encode(
+            await save(
+                connection, contract, org, request.user.user_id, data.modifications, runtime.clock(),
+                session_id=data.session_id, atomic=data.atomic,
+            )
+        )  # fmt: skip
+
+    return await answer_once(request, runtime, org, work)
+
+
+@get(
+    "/api/v1/orgs/{org:str}/datasets/{dataset:str}/drafts",
+    guards=[require(Action.QUERY)],
+    tags=["drafts"],
+    summary="What you have drafted",
+)
+async def get_drafts(request: VanguardRequest, runtime: Runtime, org: str, dataset: str) -> Response[bytes]:
+    """Your modifications by id: drafts, deletions, and what is pending. Parameters: pageSize, after."""
+    contract, user = contract_of(runtime, dataset), request.user.user_id
+    size, after = _paging(read_parameters(request.scope["query_string"]))
+    purpose = f"{org}/{contract.name}/drafts"
+    start = read_cursor(runtime.settings.secret, runtime.clock, purpose, after).key if after else ""
+    async with runtime.database.connection() as connection:
+        page = await connection.row(READ_DRAFTS.within(contract.schema), org, contract.name, user, start, size)
+    if page is None:
+        raise DatasetNotFound("The dataset is not set up for this organization.")
+    following = None
+    if page["last_key"] is not None:
+        following = write_cursor(runtime.settings.secret, runtime.clock, purpose, Cursor((), page["last_key"]))
+    pagination = {"pageSize": size, "totalRecords": page["total"], "nextCursor": following}
+    body = b'{"data":%b,"pagination":%b,"metadata":%b}' % (
+        page["body"],
+        json.encode(pagination),
+        json.encode({"revision": page["revision"]}),
+    )
+    return Response(body, media_type="application/json")
+
+
+def _paging(parameters: list[tuple[str, str]]) -> tuple[int, str | None]:
+    """pageSize and after, the only parameters here."""
+    given = dict(parameters)
+    if len(given) != len(parameters):
+        raise refuse(parameters[-1][0], "it can be given once.")
+    if unknown := given.keys() - {"pageSize", "after"}:
+        raise refuse(min(unknown), "no such parameter; there are pageSize and after.")
+    text = given.get("pageSize", "100")
+    if not INTEGER.fullmatch(text) or not 1 <= int(text) <= 1000:
+        raise refuse("pageSize", "a whole number from 1 to 1000.")
+    return int(text), given.get("after")
+
+
+@patch(
+    "/api/v1/orgs/{org:str}/datasets/{dataset:str}/rows/{row_id:str}",
+    guards=[require(Action.EDIT)],
+    tags=["rows"],
+    summary="Patch one row",
+)
+async def patch_row(
+    request: VanguardRequest, runtime: Runtime, org: str, dataset: str, row_id: str, data: dict[str, Any]
+) -> Response[bytes]:
+    """JSON merge patch (RFC 7396) on the merged row: each field that it changes is drafted, a removed one as null.
+
+    With If-Match, only while your draft of the row is at that version.
+    """
+    contract, user = contract_of(runtime, dataset), request.user.user_id
+    async with runtime.database.transaction() as connection:
+        row = await read_row(connection, contract, org, user, row_id)
+        expected = _expected(request.headers.get("If-Match"), row["version"])
+        merged = row["doc"]
+        delta = {
+            name: value for name, value in data.items() if name not in contract.by_name or merged.get(name) != value
+        }
+        if delta:
+            draft = Draft(id=row_id, delta=delta, expected_version=expected)
+            await _save_patch(connection, contract, org, user, draft, runtime.clock())
+            row = await read_row(connection, contract, org, user, row_id)
+    return Response(row["body"].encode(), media_type="application/json", headers={"ETag": f'"{row["version"]}"'})
+
+
+async def _save_patch(
+    connection: Connection, contract: Contract, organization: str, user: str, draft: Draft, at: datetime
+) -> None:
+    try:
+        await save(connection, contract, organization, user, [draft], at, atomic=True)
+    except ValidationFailed as error:
+        # The draft moved between the reading of its version and the lock.
+        if any(culprit.code == "VERSION_CONFLICT" for culprit in error.errors):
+            raise PreconditionFailed(error.errors[0].message) from None
+        raise
+
+
+def _expected(header: str | None, version: int) -> int | None:
+    """The version that If-Match (RFC 9110, 13.1.1) wants, None for any; raises PreconditionFailed when it is another."""
+    if header is None or header.strip() == "*":
+        return None
+    if f'"{version}"' not in (tag.strip() for tag in header.split(",")):
+        raise PreconditionFailed(f"Your draft of the row is at version {version} now.", version=version)
+    return version
+
+
+ROUTES = [save_drafts, get_drafts, patch_row]

@@ -1,0 +1,93 @@
+"""Idempotency-Key: the same request sent again gets the first answer again, also when it was a refusal."""
+
+import hashlib
+import re
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import asyncpg
+import stamina
+from litestar import Response
+
+from app.auth import VanguardRequest
+from app.db import Connection
+from app.errors import Culprit, IdempotencyKeyReused, MalformedRequest, VanguardError
+from app.problems import MEDIA_TYPE, problem, request_id
+from app.queries import statement
+from app.runtime import Runtime
+
+CLAIM_KEY = statement("idempotency/claim_key")
+READ_ANSWER = statement("idempotency/read_answer")
+KEEP_ANSWER = statement("idempotency/keep_answer")
+FORGET_OLD = statement("idempotency/forget_old")
+RETENTION = timedelta(days=1)
+KEY = re.compile(r"[\x21-\x7e]{1,200}")
+
+Work = Callable[[Connection], Awaitable[bytes]]
+
+
+async def answer_once(request: VanguardRequest, runtime: Runtime, organization: str, work: Work) -> Response[bytes]:
+    """Run `work` in one transaction and answer 200 with the JSON it returns; with a key, only the first time.
+
+    A deadlock or a serialization failure runs it once more. Raises what `work` raises, with nothing saved.
+    """
+    key = request.headers.get("Idempotency-Key")
+    if key is None:
+        return Response(await _run(runtime, work), media_type="application/json")
+    if not KEY.fullmatch(key):
+        culprit = Culprit(code="INVALID_PARAMETER", parameter="Idempotency-Key", message="1 to 200 visible characters.")
+        raise MalformedRequest("The Idempotency-Key has 1 to 200 visible ASCII characters.", errors=[culprit])
+    keeper = _Keeper(organization, request.user.user_id, key, await _digest(request), runtime.clock())
+    try:
+        status, body = await _run(runtime, lambda connection: keeper.run(connection, work))
+    except VanguardError as error:
+        status, body, headers = problem(error, request.url.path, request_id(request))
+        if status >= 500 or isinstance(error, IdempotencyKeyReused):
+            raise
+        await _run(runtime, lambda connection: keeper.keep_refusal(connection, status, body))
+        return Response(body, status_code=status, media_type=MEDIA_TYPE, headers=headers)
+    return Response(body, status_code=status, media_type="application/json" if status < 400 else MEDIA_TYPE)
+
+
+async def _run(runtime: Runtime, work: Callable[[Connection], Awaitable[Any]]) -> Any:
+    retried = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+    async for attempt in stamina.retry_context(on=retried, attempts=2, wait_initial=0.02, wait_max=0.1):
+        with attempt:
+            async with runtime.database.transaction() as connection:
+                return await work(connection)
+    raise AssertionError("stamina returns or raises")
+
+
+async def _digest(request: VanguardRequest) -> bytes:
+    return hashlib.sha256(f"{request.method} {request.url.path}\n".encode() + await request.body()).digest()
+
+
+class _Keeper:
+    """One key of one user: claims it, and keeps or repeats the answer."""
+
+    def __init__(self, organization: str, user: str, key: str, digest: bytes, at: datetime):
+        self.owner = (organization, user, key)
+        self.digest = digest
+        self.at = at
+
+    async def run(self, connection: Connection, work: Work) -> tuple[int, bytes]:
+        """The first answer: kept, or made now. A second request with the key waits here for the first to end."""
+        if await connection.value(CLAIM_KEY, *self.owner, self.digest, self.at, self.at - RETENTION) is None:
+            return await self._repeat(connection)
+        body = await work(connection)
+        await connection.row(KEEP_ANSWER, *self.owner, 200, body)
+        await connection.row(FORGET_OLD, self.owner[0], self.at - RETENTION)
+        return 200, body
+
+    async def keep_refusal(self, connection: Connection, status: int, body: bytes) -> None:
+        """Keep a refusal; its own transaction, since the one that was refused has left nothing behind."""
+        if await connection.value(CLAIM_KEY, *self.owner, self.digest, self.at, self.at - RETENTION) is not None:
+            await connection.row(KEEP_ANSWER, *self.owner, status, body)
+
+    async def _repeat(self, connection: Connection) -> tuple[int, bytes]:
+        kept = await connection.row(READ_ANSWER, *self.owner)
+        assert kept is not None, "a key that could not be claimed is there"
+        if kept["request_digest"] != self.digest:
+            raise IdempotencyKeyReused("Use a new Idempotency-Key for each request; this one came with another body.")
+        return kept["status"], kept["answer"]

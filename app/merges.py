@@ -1,0 +1,427 @@
+"""Commit and discard: drafts become changes, cell by cell and without lost updates, or go.
+
+Both run under the locks of datasets.py. A dataset with an upstream leaves its changes in the outbox (state committed); one
+without applies them to the mirror in the same transaction.
+"""
+
+import uuid
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import msgspec
+from litestar import Response, post
+
+from app import json
+from app.auth import Action, VanguardRequest, require
+from app.contracts import Contract
+from app.contracts.images import imaged
+from app.contracts.rules import check_rules, ruled_fields
+from app.contracts.validation import check_value
+from app.datasets import contract_of, lock_dataset, lock_rows, raise_revision, raise_workspace, read_dataset
+from app.db import Connection
+from app.errors import (
+    ApprovalRequired,
+    Culprit,
+    MalformedRequest,
+    MergeConflict,
+    NoDrafts,
+    NothingSelected,
+    ValidationFailed,
+    VersionConflict,
+)
+from app.idempotency import answer_once
+from app.queries import statement
+from app.runtime import Runtime
+
+SELECT_DRAFTS = statement("merges/select_drafts")
+RESOLVE_DRAFTS = statement("merges/resolve_drafts")
+FREEZE_DRAFTS = statement("merges/freeze_drafts")
+APPLY_CHANGES = statement("merges/apply_changes")
+FOLD_PENDING = statement("merges/fold_pending")
+DISCARD_DRAFTS = statement("merges/discard_drafts")
+DISCARD_FIELDS = statement("merges/discard_fields")
+DISCARD_CHANGES = statement("merges/discard_changes")
+IMAGE_MODIFICATIONS = statement("drafts/image_modifications")
+SWEEP_EMPTY = statement("drafts/sweep_empty")
+
+SELECTIONS = {"ids": "x.row_key = ANY ($3::text[])", "session": "x.session_id = $3::text", "all": "$3::bool"}
+MAX_SHOWN = 1000  # conflicts and culprits in one answer
+
+
+class Selection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """Which drafts: exactly one of the three."""
+
+    session_id: str | None = None
+    ids: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=50_000)] | None = None
+    all: Literal[True] | None = None
+
+
+class Resolution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """What to do about one cell; `field` is a field, an atomic group (its value an object), or null for the whole row."""
+
+    id: str
+    field: str | None
+    use: Literal["mine", "theirs", "value"]
+    value: Any = msgspec.UNSET
+
+
+class CommitRequest(Selection, frozen=True, kw_only=True):
+    """`expectedVersions`: id -> version of the draft that the caller has seen; `dryRun`: answer, and change nothing."""
+
+    expected_versions: dict[str, int] = {}
+    change_reason: Annotated[str, msgspec.Meta(max_length=2000)] | None = None
+    resolutions: Annotated[tuple[Resolution, ...], msgspec.Meta(max_length=10_000)] = ()
+    dry_run: bool = False
+
+
+class DiscardRequest(Selection, frozen=True, kw_only=True):
+    """`fields`: only these fields of the drafts."""
+
+    fields: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=200)] | None = None
+
+
+class CommitAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """`committed` rows that had something to change; `commit_id` is null for a dry run."""
+
+    commit_id: str | None
+    committed: int
+    revision: int
+
+
+class DiscardAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """How many rows lost a draft, or fields of it."""
+
+    discarded: int
+
+
+class _DryRun(Exception):
+    """Leaves the transaction with its answer and nothing else."""
+
+    def __init__(self, answer: CommitAnswer):
+        self.answer = answer
+
+
+# -- commit ------------------------------------------------------------------------------------------------------------
+
+
+async def commit(
+    connection: Connection, contract: Contract, organization: str, user: str, wanted: CommitRequest, at: datetime
+) -> CommitAnswer:
+    """Commit drafts inside the caller's transaction.
+
+    Raises NoDrafts, VersionConflict, MergeConflict, ValidationFailed, ApprovalRequired; then nothing is to be kept.
+    """
+    local = contract.upstream is None
+    revision = await (lock_dataset if local else read_dataset)(connection, contract, organization)
+    if revision.require_approval:
+        raise ApprovalRequired("Submit a change request instead of committing.")
+    version, _ = await raise_workspace(connection, contract, organization, user)
+    drafts = [draft for draft in await select(connection, contract, organization, user, wanted) if draft["draft_op"]]
+    if not drafts:
+        raise NoDrafts("None of the rows has a draft of yours.")
+    _check_versions(wanted.expected_versions, {draft["row_key"]: draft["version"] for draft in drafts})
+    keys = [draft["row_key"] for draft in drafts]
+    absent = any(draft["absent"] for draft in drafts)
+    await lock_rows(connection, contract, organization, keys, absent=absent, inserting=True)
+    if wanted.resolutions:
+        await _resolve(connection, contract, organization, user, wanted.resolutions, set(keys))
+    commit_id = uuid.uuid4()
+    changed = await _freeze(connection, contract, organization, user, keys, version, commit_id, wanted.change_reason, at)
+    number = revision.number
+    if local and changed:
+        number = await raise_revision(connection, contract, organization)
+        await _apply(connection, contract, organization, commit_id, number, keys, at)
+    else:
+        await image(connection, contract, organization, user, keys)
+    if wanted.dry_run:
+        raise _DryRun(CommitAnswer(commit_id=None, committed=changed, revision=revision.number))
+    return CommitAnswer(commit_id=str(commit_id), committed=changed, revision=number)
+
+
+async def select(
+    connection: Connection, contract: Contract, organization: str, user: str, wanted: Selection
+) -> Sequence[Any]:
+    """The modifications that a request is about (row_key, version, draft_op, pending_state, absent), by key.
+
+    Raises NothingSelected unless exactly one of ids, sessionId and all is given.
+    """
+    given: list[tuple[str, Any]] = [
+        (kind, value)
+        for kind, value in (("ids", wanted.ids), ("session", wanted.session_id), ("all", wanted.all))
+        if value is not None
+    ]
+    if len(given) != 1:
+        raise NothingSelected("Give exactly one of ids, sessionId and all.")
+    kind, value = given[0]
+    chosen = SELECT_DRAFTS.within(contract.schema).fill(selection=SELECTIONS[kind])
+    return await connection.rows(chosen, organization, user, list(value) if kind == "ids" else value)
+
+
+def _check_versions(expected: dict[str, int], found: dict[str, int]) -> None:
+    stale = {key: found.get(key, 0) for key, version in expected.items() if found.get(key, 0) != version}
+    if stale:
+        culprits = [
+            Culprit(id=key, code="VERSION_CONFLICT", message=f"The draft is at version {version} now.")
+            for key, version in list(stale.items())[:MAX_SHOWN]
+        ]
+        raise VersionConflict(f"{len(stale)} of the drafts changed since you saw them.", errors=culprits)
+
+
+async def _freeze(
+    connection: Connection,
+    contract: Contract,
+    organization: str,
+    user: str,
+    keys: list[str],
+    version: int,
+    commit_id: uuid.UUID,
+    reason: str | None,
+    at: datetime,
+) -> int:
+    """Drafts into changes; returns how many rows have something to do."""
+    records = await connection.rows(
+        FREEZE_DRAFTS.within(contract.schema), organization, user, version, keys, contract.cell_map, commit_id, reason,
+        at, ruled_fields(contract),
+    )  # fmt: skip
+    conflicts = [conflict for record in records if record["conflicts"] for conflict in record["conflicts"]]
+    if conflicts:
+        rows = len({conflict["id"] for conflict in conflicts})
+        raise MergeConflict(
+            f"{rows} rows changed meanwhile in cells that you changed too. Resolve them, or take theirs.",
+            conflicts=conflicts[:MAX_SHOWN],
+            conflictCount=len(conflicts),
+        )
+    changed = [record for record in records if record["op"]]
+    broken = [
+        culprit
+        for record in changed
+        for culprit in check_rules(contract, record["row_key"], record["before"], record["after"])
+    ]
+    if broken:
+        raise ValidationFailed(
+            f"{len(broken)} rules of the contract are broken; nothing was committed.", errors=broken[:MAX_SHOWN]
+        )
+    return len(changed)
+
+
+async def _apply(
+    connection: Connection,
+    contract: Contract,
+    organization: str,
+    commit_id: uuid.UUID,
+    revision: int,
+    keys: list[str],
+    at: datetime,
+) -> None:
+    """The commit's changes into the mirror, then everybody's modifications of those rows brought up to date."""
+    schema = contract.schema
+    await connection.value(
+        APPLY_CHANGES.within(schema), organization, commit_id, revision, keys, contract.key, "commit", at
+    )
+    await connection.rows(FOLD_PENDING.within(schema), organization, keys)
+    await image(connection, contract, organization, None, keys, revision)
+
+
+async def image(
+    connection: Connection,
+    contract: Contract,
+    organization: str,
+    user: str | None,
+    keys: Sequence[str],
+    revision: int | None = None,
+) -> None:
+    """Image the modifications of these rows anew (of one user, or everybody's) and sweep those with nothing left.
+
+    `revision` is the one whose deletions took rows away under drafts.
+    """
+    statement_ = imaged(IMAGE_MODIFICATIONS, contract)
+    await connection.rows(statement_, organization, user, list(keys), contract.cell_map, revision)
+    await connection.rows(SWEEP_EMPTY.within(contract.schema), organization, user, list(keys))
+
+
+# -- resolutions -------------------------------------------------------------------------------------------------------
+
+
+async def _resolve(
+    connection: Connection,
+    contract: Contract,
+    organization: str,
+    user: str,
+    resolutions: Sequence[Resolution],
+    keys: set[str],
+) -> None:
+    """Carry resolutions out on the drafts; raises ValidationFailed for one that is about nothing drafted."""
+    wrong = [culprit for resolution in resolutions for culprit in _check_resolution(contract, resolution, keys)]
+    twice = Counter((resolution.id, resolution.field) for resolution in resolutions)
+    wrong += [_wrong(key, field, "It is resolved twice.") for (key, field), times in twice.items() if times > 1]
+    if not wrong:
+        rows: dict[str, dict[str, Any]] = {}
+        for resolution in resolutions:
+            _add(rows.setdefault(resolution.id, _blank(resolution.id)), contract, resolution)
+        wanted = list(rows.values())
+        records = await connection.rows(
+            RESOLVE_DRAFTS.within(contract.schema), organization, user, wanted, contract.cell_map
+        )
+        touched = {record["row_key"]: set(record["touched"]) for record in records}
+        wrong = [
+            _wrong(resolution.id, resolution.field, "You have not drafted it.")
+            for resolution in resolutions
+            if resolution.field is not None and not _members(contract, resolution.field) <= touched[resolution.id]
+        ]
+    if wrong:
+        raise ValidationFailed("A resolution does not fit your drafts; nothing was committed.", errors=wrong[:MAX_SHOWN])
+
+
+def _blank(key: str) -> dict[str, Any]:
+    return {"id": key, "whole": None, "mine": [], "theirs": [], "value": {}}
+
+
+def _add(row: dict[str, Any], contract: Contract, resolution: Resolution) -> None:
+    if resolution.field is None:
+        row["whole"] = resolution.use
+    elif resolution.use == "value":
+        row["value"] |= _values(contract, resolution)
+    else:
+        row[resolution.use] += sorted(_members(contract, resolution.field))
+
+
+def _members(contract: Contract, field: str) -> set[str]:
+    """The fields of the cell: of an atomic group by its name, or by that of any of its fields."""
+    for group in contract.atomic_groups:
+        if field == group.name or field in group.fields:
+            return set(group.fields)
+    return {field}
+
+
+def _values(contract: Contract, resolution: Resolution) -> dict[str, Any]:
+    field = resolution.field
+    assert field is not None
+    return {field: resolution.value} if field in contract.by_name else dict(resolution.value)
+
+
+def _check_resolution(contract: Contract, resolution: Resolution, keys: set[str]) -> list[Culprit]:
+    key, field = resolution.id, resolution.field
+    groups = {group.name for group in contract.atomic_groups}
+    if key not in keys:
+        return [_wrong(key, field, "The row is not in this commit.")]
+    if (resolution.use == "value") != (resolution.value is not msgspec.UNSET):
+        return [_wrong(key, field, "A value goes with use value, and only with it.")]
+    if field is None:
+        return [_wrong(key, field, "A whole row is mine or theirs.")] if resolution.use == "value" else []
+    if field not in groups and field not in contract.by_name:
+        return [_wrong(key, field, f"{contract.name} has no such field or group.")]
+    if resolution.use != "value":
+        return []
+    if field in groups and not isinstance(resolution.value, dict):
+        return [_wrong(key, field, "The value of an atomic group is an object of its fields.")]
+    found = []
+    for name, value in _values(contract, resolution).items():
+        if name not in _members(contract, field):
+            found.append(_wrong(key, name, f"{name[:80]} is no field of {field}."))
+        elif (reason := check_value(contract.by_name[name], value)) is not None:
+            found.append(Culprit(id=key, field=name, code=reason[0], message=reason[1]))
+    return found
+
+
+def _wrong(key: str, field: str | None, message: str) -> Culprit:
+    return Culprit(id=key[:200], field=field, code="INVALID_RESOLUTION", message=message)
+
+
+# -- discard -----------------------------------------------------------------------------------------------------------
+
+
+async def discard(
+    connection: Connection, contract: Contract, organization: str, user: str, wanted: DiscardRequest, at: datetime
+) -> DiscardAnswer:
+    """Discard drafts, and changes that upstream refused, inside the caller's transaction."""
+    schema = contract.schema
+    if unknown := set(wanted.fields or ()) - contract.by_name.keys():
+        raise MalformedRequest(f"{contract.name} has no field {min(unknown)[:80]!r}.")
+    version, _ = await raise_workspace(connection, contract, organization, user)
+    found = await select(connection, contract, organization, user, wanted)
+    keys = [draft["row_key"] for draft in found]
+    if not keys:
+        return DiscardAnswer(discarded=0)
+    await lock_rows(
+        connection, contract, organization, keys, absent=any(draft["absent"] for draft in found), inserting=False
+    )
+    if wanted.fields:
+        fields = list(wanted.fields)
+        records = await connection.rows(
+            DISCARD_FIELDS.within(schema), organization, user, version, keys, at, fields, contract.cell_map
+        )
+        left = [record["row_key"] for record in records]
+        await image(connection, contract, organization, user, left)
+        return DiscardAnswer(discarded=len(left))
+    refused = [draft["row_key"] for draft in found if draft["pending_state"] in ("conflict", "sync_error")]
+    if refused:
+        await connection.rows(DISCARD_CHANGES.within(schema), organization, user, refused)
+        await connection.rows(FOLD_PENDING.within(schema), organization, refused)
+    records = await connection.rows(DISCARD_DRAFTS.within(schema), organization, user, version, keys, at)
+    await image(connection, contract, organization, user, [record["row_key"] for record in records])
+    return DiscardAnswer(discarded=len(keys))
+
+
+# -- on the wire -------------------------------------------------------------------------------------------------------
+
+
+async def answer_commit(
+    request: VanguardRequest, runtime: Runtime, contract: Contract, organization: str, wanted: CommitRequest
+) -> Response[bytes]:
+    """Commit and answer. A refused conflict is marked on the drafts, so that lists show it and an edit settles it."""
+    user = request.user.user_id
+
+    async def work(connection: Connection) -> bytes:
+        return json.encode(await commit(connection, contract, organization, user, wanted, runtime.clock()))
+
+    try:
+        return await answer_once(request, runtime, organization, work)
+    except _DryRun as dry_run:
+        return Response(json.encode(dry_run.answer), media_type="application/json")
+    except MergeConflict as conflict:
+        if not wanted.dry_run:
+            keys = sorted({found["id"] for found in conflict.extra["conflicts"]})
+            async with runtime.database.transaction() as connection:
+                await raise_workspace(connection, contract, organization, user)
+                await lock_rows(connection, contract, organization, keys, absent=True, inserting=False)
+                await image(connection, contract, organization, user, keys)
+        raise
+
+
+@post(
+    "/api/v1/orgs/{org:str}/datasets/{dataset:str}/commit",
+    guards=[require(Action.EDIT)],
+    status_code=200,
+    tags=["drafts"],
+    summary="Commit drafts",
+)
+async def commit_drafts(
+    request: VanguardRequest, runtime: Runtime, org: str, dataset: str, data: CommitRequest
+) -> Response[bytes]:
+    """All of the selection or nothing: 409 with base, theirs and mine where others changed the same cells."""
+    return await answer_commit(request, runtime, contract_of(runtime, dataset), org, data)
+
+
+@post(
+    "/api/v1/orgs/{org:str}/datasets/{dataset:str}/discard",
+    guards=[require(Action.EDIT)],
+    status_code=200,
+    tags=["drafts"],
+    summary="Discard drafts",
+)
+async def discard_drafts(
+    request: VanguardRequest, runtime: Runtime, org: str, dataset: str, data: DiscardRequest
+) -> Response[bytes]:
+    """Drafts and refused changes of the selection; what is on its way upstream stays."""
+    contract = contract_of(runtime, dataset)
+
+    async def work(connection: Connection) -> bytes:
+        answer = await discard(connection, contract, org, request.user.user_id, data, runtime.clock())
+        return json.encode(answer)
+
+    return await answer_once(request, runtime, org, work)
+
+
+ROUTES = [commit_drafts, discard_drafts]

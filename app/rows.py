@@ -1,0 +1,182 @@
+"""`GET D/rows` and `GET D/rows/{id}`: the live merge as a list and as one row."""
+
+import time
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+from litestar import Response, get
+
+from app import json
+from app.auth import Action, VanguardRequest, require
+from app.contracts import Contract
+from app.contracts.filters import Listing, read_listing, read_parameters
+from app.cursors import read_cursor, write_cursor
+from app.datasets import contract_of
+from app.db import Connection
+from app.errors import DatasetNotFound, InvalidFilter
+from app.pages import Composer, Cursor, Page, read_row
+from app.queries import statement
+from app.runtime import Runtime
+
+READ_STANDING = statement("rows/read_standing")
+READ_OVERLAP = statement("rows/read_overlap")
+PLAN_FOR_WORDS = statement("rows/plan_for_words")
+
+
+class PageAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A page as it goes out: `body` is the rows' JSON array as PostgreSQL rendered it."""
+
+    body: bytes
+    revision: int
+    etag: str
+    pagination: dict[str, Any]
+    metadata: dict[str, Any]
+
+
+async def list_rows(
+    request: VanguardRequest, runtime: Runtime, contract: Contract, organization: str, listing: Listing
+) -> PageAnswer | None:
+    """A page of the caller's view, or None where If-None-Match still holds.
+
+    Raises InvalidCursor, and DatasetNotFound where the organization has no such dataset.
+    """
+    started = time.perf_counter()
+    user = request.user.user_id
+    composer = Composer(contract, listing, organization, contract.name, user)
+    purpose = f"{organization}/{contract.name}?" + ",".join(f"{'-' * s.descending}{s.field}" for s in composer.order)
+    cursor = read_cursor(runtime.settings.secret, runtime.clock, purpose, listing.after) if listing.after else None
+    async with runtime.database.connection() as connection:
+        # Others' changes in flight are not in the caller's revisions, so a page that shows them is always read.
+        if "If-None-Match" in request.headers and not listing.overlap:
+            standing = await connection.row(READ_STANDING, organization, contract.name, user)
+            if standing and _matches(request.headers["If-None-Match"], _etag(runtime, user, contract, standing)):
+                return None
+        page = await _read(connection, runtime, composer, listing, cursor)
+    total = page["total"]
+    more = page["reached"] > (0 if cursor else (listing.page - 1) * listing.page_size) + listing.page_size
+    following = None
+    if more:
+        position = Cursor(tuple(page["last_values"]), page["last_key"])
+        following = write_cursor(runtime.settings.secret, runtime.clock, purpose, position)
+    return PageAnswer(
+        body=page["body"],
+        revision=page["revision"],
+        etag=_etag(runtime, user, contract, page),
+        pagination={
+            "page": None if cursor else listing.page,
+            "pageSize": listing.page_size,
+            "totalRecords": total,
+            "totalPages": None if total is None else -(-total // listing.page_size),
+            "nextCursor": following,
+        },
+        metadata={
+            "revision": page["revision"],
+            "queryTime": round((time.perf_counter() - started) * 1000, 2),
+            "filters": listing.echo,
+        },
+    )
+
+
+async def _read(
+    connection: Connection, runtime: Runtime, composer: Composer, listing: Listing, cursor: Cursor | None
+) -> dict[str, Any]:
+    """The page's record with its `total`. A base count is a function of revision and filter, so one counted at that very
+    revision is used again; else the statement counts itself, in its own snapshot.
+    """
+    counts, shape = runtime.base_counts, composer.base_shape
+    if listing.count == "none":
+        return await _run(connection, composer.page(cursor, counted=False, base_count=False), listing) | {"total": None}
+    if listing.count == "estimated":
+        plan = await connection.value(*_spread(composer.estimate()))
+        estimate = int(json.decode(plan)[0]["Plan"]["Plan Rows"]) if composer.reads_mirror else 0
+        page = await _run(connection, composer.page(cursor, counted=True, base_count=False), listing)
+        return page | {"total": max(0, estimate - page["left_count"] + page["landed_count"])}
+    if shape in counts:
+        page = await _run(connection, composer.page(cursor, counted=True, base_count=False), listing)
+        revision, base = counts[shape]
+        if revision == page["revision"]:
+            return page | {"total": base - page["left_count"] + page["landed_count"]}
+    page = await _run(connection, composer.page(cursor, counted=True, base_count=True), listing)
+    counts[shape] = (page["revision"], page["base_count"])
+    return page | {"total": page["base_count"] - page["left_count"] + page["landed_count"]}
+
+
+async def _run(connection: Connection, page: Page, listing: Listing) -> dict[str, Any]:
+    if listing.search is None:
+        row = await connection.row(*_spread(page))
+    else:
+        # How many rows a word finds differs by orders of magnitude: plan for this one.
+        async with connection.raw.transaction():
+            await connection.value(PLAN_FOR_WORDS)
+            row = await connection.row(*_spread(page))
+    if row is None:
+        raise DatasetNotFound("The dataset is not set up for this organization.")
+    return dict(row)
+
+
+def _spread(page: Page) -> tuple[Any, ...]:
+    return page.statement, *page.arguments
+
+
+def _etag(runtime: Runtime, user: str, contract: Contract, standing: Any) -> str:
+    """Weak, since queryTime varies. It holds the user: two of them may stand at the same revisions."""
+    who = sha256(f"{user} {contract.name} {contract.version} {runtime.version}".encode()).hexdigest()[:16]
+    return f'W/"{standing["revision"]}.{standing["workspace_revision"]}.{who}"'
+
+
+def _matches(header: str, etag: str) -> bool:
+    """Weak comparison of If-None-Match (RFC 9110, 13.1.2)."""
+    return header.strip() == "*" or etag.removeprefix("W/") in (tag.strip().removeprefix("W/") for tag in header.split(","))
+
+
+def not_modified(request: VanguardRequest) -> Response[bytes]:
+    """304, with the tag that still holds."""
+    return Response(b"", status_code=304, headers={"Cache-Control": "private, no-cache"})
+
+
+@get(
+    "/api/v1/orgs/{org:str}/datasets/{dataset:str}/rows",
+    guards=[require(Action.QUERY)],
+    tags=["rows"],
+    summary="A page of your view",
+)
+async def get_rows(request: VanguardRequest, runtime: Runtime, org: str, dataset: str) -> Response[bytes]:
+    """Mirror, pending and drafts merged; filters, sort, totals and cursors are exact on merged values."""
+    contract = contract_of(runtime, dataset)
+    listing = read_listing(contract, read_parameters(request.scope["query_string"]))
+    answer = await list_rows(request, runtime, contract, org, listing)
+    if answer is None:
+        return not_modified(request)
+    body = b'{"data":%b,"pagination":%b,"metadata":%b}' % (
+        answer.body,
+        json.encode(answer.pagination),
+        json.encode(answer.metadata),
+    )
+    headers = {"ETag": answer.etag, "Cache-Control": "private, no-cache"}
+    return Response(body, media_type="application/json", headers=headers if not listing.overlap else {})
+
+
+@get(
+    "/api/v1/orgs/{org:str}/datasets/{dataset:str}/rows/{row_id:str}",
+    guards=[require(Action.QUERY)],
+    tags=["rows"],
+    summary="One row with its layers and history",
+)
+async def get_row(
+    request: VanguardRequest, runtime: Runtime, org: str, dataset: str, row_id: str, include: str | None = None
+) -> Response[bytes]:
+    """The row, with base, delta and history; a row drafted for deletion is shown with its op."""
+    contract = contract_of(runtime, dataset)
+    if include not in (None, "overlap"):
+        raise InvalidFilter("include: the one thing to include is overlap.")
+    async with runtime.database.connection() as connection:
+        record = await read_row(connection, contract, org, request.user.user_id, row_id)
+        body = record["body"].encode()
+        if include == "overlap":
+            overlap = await connection.value(READ_OVERLAP.within(contract.schema), org, request.user.user_id, row_id)
+            body = body[:-1] + b',"overlap":' + overlap.encode() + b"}"
+    return Response(body, media_type="application/json", headers={"ETag": f'"{record["version"]}"'})
+
+
+ROUTES = [get_rows, get_row]

@@ -1,0 +1,74 @@
+-- Bring modifications up to date with their rows: index image, leaves and lands, and the conflicts that a draft now has.
+-- Runs after the statement that changed the mirror or the layers, never in it: it has to see what that one wrote.
+--
+-- $1 organization, $2 user or NULL for everybody's, $3 text[] row keys, $4 jsonb atomic groups, $5 revision whose
+--    deletions took rows away under drafts (NULL when the mirror did not change).
+-- A row deleted under a draft: the whole row goes into base, and the draft stands in conflict; a drafted deletion of it is
+-- done with.
+WITH present AS (
+    SELECT x.user_id, x.row_key, x.pending_op, x.pending, x.draft_op, x.delta, x.base, x.conflicts,
+           m.data, m.version AS mirror_version, gone.document AS gone,
+           CASE WHEN pfa.in_flight($1, x.row_key) THEN pfa.theirs($1, x.user_id, x.row_key, m.data) ELSE m.data END AS theirs,
+           /*{before_columns}*/m.b_search, m.b_area_silo, m.b_category, m.b_class, m.b_source, m.b_dor, m.b_monthly_rate, m.b_manufacturer, m.b_model, m.b_forecast_start, m.b_forecast_end, m.b_is_actualized, m.b_is_discontinued, m.b_is_funds_transferable, m.b_has_actuals, m.b_plan_cost, m.b_forecast_cost, m.b_actual_cost/*{}*/
+      FROM pfa.modification AS x
+      LEFT JOIN LATERAL (
+               SELECT m.data, m.version, /*{before_image}*/m.search AS b_search, m.f_area_silo AS b_area_silo, m.f_category AS b_category, m.f_class AS b_class, m.f_source AS b_source, m.f_dor AS b_dor, m.f_monthly_rate AS b_monthly_rate, m.f_manufacturer AS b_manufacturer, m.f_model AS b_model, m.f_forecast_start AS b_forecast_start, m.f_forecast_end AS b_forecast_end, m.f_is_actualized AS b_is_actualized, m.f_is_discontinued AS b_is_discontinued, m.f_is_funds_transferable AS b_is_funds_transferable, m.f_has_actuals AS b_has_actuals, m.f_plan_cost AS b_plan_cost, m.f_forecast_cost AS b_forecast_cost, m.f_actual_cost AS b_actual_cost/*{}*/
+                 FROM pfa.mirror AS m
+                WHERE m.organization_id = $1 AND m.row_key = x.row_key
+                LIMIT 1
+           ) AS m ON TRUE
+      LEFT JOIN LATERAL (
+               SELECT h.before AS document
+                 FROM pfa.history AS h
+                WHERE h.organization_id = $1 AND h.revision = $5 AND h.row_key = x.row_key AND h.op = 'delete'
+                LIMIT 1
+           ) AS gone ON TRUE
+     WHERE x.organization_id = $1
+       AND ($2::text IS NULL OR x.user_id = $2)
+       AND x.row_key = ANY ($3::text[])
+),
+settled AS (
+    SELECT p.user_id, p.row_key, p.pending_op, p.pending, p.delta, p.data, p.mirror_version, p.theirs, p.conflicts,
+           CASE WHEN p.draft_op = 'delete' AND p.theirs IS NULL THEN NULL ELSE p.draft_op END AS draft_op,
+           CASE WHEN p.gone IS NOT NULL AND p.draft_op = 'update' THEN p.gone ELSE p.base END AS base,
+           /*{before_names}*/b_search, b_area_silo, b_category, b_class, b_source, b_dor, b_monthly_rate, b_manufacturer, b_model, b_forecast_start, b_forecast_end, b_is_actualized, b_is_discontinued, b_is_funds_transferable, b_has_actuals, b_plan_cost, b_forecast_cost, b_actual_cost/*{}*/
+      FROM present AS p
+),
+merged AS (
+    SELECT s.*, d.doc,
+           CASE
+               WHEN s.draft_op IS NULL THEN NULL
+               WHEN s.draft_op = 'update' AND s.theirs IS NULL
+                   THEN jsonb_build_array(jsonb_build_object(
+                            'id', s.row_key, 'field', NULL, 'base', s.base, 'theirs', NULL, 'mine', s.base || s.delta))
+               WHEN s.draft_op = 'delete' AND s.theirs IS DISTINCT FROM s.base
+                   THEN jsonb_build_array(jsonb_build_object(
+                            'id', s.row_key, 'field', NULL, 'base', s.base, 'theirs', s.theirs, 'mine', NULL))
+               WHEN s.draft_op = 'delete' OR s.theirs IS NULL THEN NULL
+               ELSE nullif(vanguard.conflicts(s.row_key, s.base, s.theirs, s.delta, $4), '[]')
+           END AS new_conflicts
+      FROM settled AS s
+     CROSS JOIN LATERAL (
+               SELECT CASE
+                          WHEN s.draft_op = 'delete' OR s.pending_op = 'delete' THEN NULL
+                          WHEN s.data IS NULL AND 'insert' NOT IN (coalesce(s.pending_op, ''), coalesce(s.draft_op, '')) THEN NULL
+                          ELSE coalesce(s.data, '{}') || s.pending || s.delta
+                      END AS doc
+               OFFSET 0
+           ) AS d
+),
+imaged AS (
+    SELECT merged.*,
+           /*{image}*/vanguard.fold(coalesce(doc ->> 'pfaId', '') || E'\x1f' || coalesce(doc ->> 'organization', '') || E'\x1f' || coalesce(doc ->> 'areaSilo', '') || E'\x1f' || coalesce(doc ->> 'category', '') || E'\x1f' || coalesce(doc ->> 'forecastCategory', '') || E'\x1f' || coalesce(doc ->> 'class', '') || E'\x1f' || coalesce(doc ->> 'manufacturer', '') || E'\x1f' || coalesce(doc ->> 'model', '') || E'\x1f' || coalesce(doc ->> 'contract', '') || E'\x1f' || coalesce(doc ->> 'equipment', '') || E'\x1f' || coalesce(doc ->> 'pemsVersion', '')) AS a_search, vanguard.as_text(doc -> 'areaSilo') AS a_area_silo, vanguard.as_text(doc -> 'category') AS a_category, vanguard.as_text(doc -> 'class') AS a_class, vanguard.as_text(doc -> 'source') AS a_source, vanguard.as_text(doc -> 'dor') AS a_dor, vanguard.as_number(doc -> 'monthlyRate') AS a_monthly_rate, vanguard.as_text(doc -> 'manufacturer') AS a_manufacturer, vanguard.as_text(doc -> 'model') AS a_model, vanguard.as_date(doc -> 'forecastStart') AS a_forecast_start, vanguard.as_date(doc -> 'forecastEnd') AS a_forecast_end, vanguard.as_boolean(doc -> 'isActualized') AS a_is_actualized, vanguard.as_boolean(doc -> 'isDiscontinued') AS a_is_discontinued, vanguard.as_boolean(doc -> 'isFundsTransferable') AS a_is_funds_transferable, vanguard.as_boolean(doc -> 'hasActuals') AS a_has_actuals, pfa.plan_cost(doc) AS a_plan_cost, pfa.forecast_cost(doc) AS a_forecast_cost, pfa.actual_cost(doc) AS a_actual_cost/*{}*/
+      FROM merged
+)
+UPDATE pfa.modification AS x
+   SET draft_op = imaged.draft_op, base = imaged.base, conflicts = imaged.new_conflicts,
+       mirror_version = imaged.mirror_version,
+       leaves = imaged.data IS NOT NULL AND (imaged.doc IS NULL OR /*{differs}*/(imaged.b_search, imaged.b_area_silo, imaged.b_category, imaged.b_class, imaged.b_source, imaged.b_dor, imaged.b_monthly_rate, imaged.b_manufacturer, imaged.b_model, imaged.b_forecast_start, imaged.b_forecast_end, imaged.b_is_actualized, imaged.b_is_discontinued, imaged.b_is_funds_transferable, imaged.b_has_actuals, imaged.b_plan_cost, imaged.b_forecast_cost, imaged.b_actual_cost) IS DISTINCT FROM (imaged.a_search, imaged.a_area_silo, imaged.a_category, imaged.a_class, imaged.a_source, imaged.a_dor, imaged.a_monthly_rate, imaged.a_manufacturer, imaged.a_model, imaged.a_forecast_start, imaged.a_forecast_end, imaged.a_is_actualized, imaged.a_is_discontinued, imaged.a_is_funds_transferable, imaged.a_has_actuals, imaged.a_plan_cost, imaged.a_forecast_cost, imaged.a_actual_cost)/*{}*/),
+       lands = imaged.doc IS NOT NULL AND (imaged.data IS NULL OR /*{differs}*/(imaged.b_search, imaged.b_area_silo, imaged.b_category, imaged.b_class, imaged.b_source, imaged.b_dor, imaged.b_monthly_rate, imaged.b_manufacturer, imaged.b_model, imaged.b_forecast_start, imaged.b_forecast_end, imaged.b_is_actualized, imaged.b_is_discontinued, imaged.b_is_funds_transferable, imaged.b_has_actuals, imaged.b_plan_cost, imaged.b_forecast_cost, imaged.b_actual_cost) IS DISTINCT FROM (imaged.a_search, imaged.a_area_silo, imaged.a_category, imaged.a_class, imaged.a_source, imaged.a_dor, imaged.a_monthly_rate, imaged.a_manufacturer, imaged.a_model, imaged.a_forecast_start, imaged.a_forecast_end, imaged.a_is_actualized, imaged.a_is_discontinued, imaged.a_is_funds_transferable, imaged.a_has_actuals, imaged.a_plan_cost, imaged.a_forecast_cost, imaged.a_actual_cost)/*{}*/),
+       /*{set_image}*/b_area_silo = imaged.b_area_silo, b_category = imaged.b_category, b_class = imaged.b_class, b_source = imaged.b_source, b_dor = imaged.b_dor, b_monthly_rate = imaged.b_monthly_rate, b_manufacturer = imaged.b_manufacturer, b_model = imaged.b_model, b_forecast_start = imaged.b_forecast_start, b_forecast_end = imaged.b_forecast_end, b_is_actualized = imaged.b_is_actualized, b_is_discontinued = imaged.b_is_discontinued, b_is_funds_transferable = imaged.b_is_funds_transferable, b_has_actuals = imaged.b_has_actuals, b_plan_cost = imaged.b_plan_cost, b_forecast_cost = imaged.b_forecast_cost, b_actual_cost = imaged.b_actual_cost, a_search = imaged.a_search, a_area_silo = imaged.a_area_silo, a_category = imaged.a_category, a_class = imaged.a_class, a_source = imaged.a_source, a_dor = imaged.a_dor, a_monthly_rate = imaged.a_monthly_rate, a_manufacturer = imaged.a_manufacturer, a_model = imaged.a_model, a_forecast_start = imaged.a_forecast_start, a_forecast_end = imaged.a_forecast_end, a_is_actualized = imaged.a_is_actualized, a_is_discontinued = imaged.a_is_discontinued, a_is_funds_transferable = imaged.a_is_funds_transferable, a_has_actuals = imaged.a_has_actuals, a_plan_cost = imaged.a_plan_cost, a_forecast_cost = imaged.a_forecast_cost, a_actual_cost = imaged.a_actual_cost/*{}*/
+  FROM imaged
+ WHERE x.organization_id = $1
+   AND x.user_id = imaged.user_id
+   AND x.row_key = imaged.row_key;

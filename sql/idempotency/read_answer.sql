@@ -1,0 +1,6 @@
+-- The answer kept under an Idempotency-Key. $1 organization, $2 user, $3 key. Returns request_digest, status, answer.
+SELECT k.request_digest, k.status, k.answer
+  FROM public.idempotency_key AS k
+ WHERE k.organization_id = $1
+   AND k.user_id = $2
+   AND k.key = $3;

@@ -1,0 +1,8 @@
+-- Lock 1: the dataset, by everything that changes the mirror.
+-- $1 organization, $2 dataset. Returns revision (before this transaction), require_approval; no row where there is no such
+-- dataset.
+SELECT d.revision, d.require_approval
+  FROM public.dataset AS d
+ WHERE d.organization_id = $1
+   AND d.name = $2
+   FOR NO KEY UPDATE;

@@ -1,0 +1,12 @@
+-- Lock 2: the caller's own workspace, raised by every change of the caller's modifications; their version is taken from it.
+-- $1 organization, $2 dataset, $3 user, $4 text[] row keys about to be written.
+-- Returns revision, absent: those keys that the mirror does not have, for lock 3.
+INSERT INTO public.workspace AS w (organization_id, dataset, user_id, revision)
+VALUES ($1, $2, $3, 1)
+ON CONFLICT (organization_id, dataset, user_id) DO UPDATE SET revision = w.revision + 1
+RETURNING w.revision,
+          ARRAY(
+              SELECT key
+                FROM unnest($4::text[]) AS key
+               WHERE NOT EXISTS (SELECT FROM pfa.mirror AS m WHERE m.organization_id = $1 AND m.row_key = key)
+          ) AS absent;

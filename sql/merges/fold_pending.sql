@@ -1,0 +1,26 @@
+-- Fold what is still unfinished into pending, for every modification of these rows that has a pending part.
+-- $1 organization, $2 text[] row keys.
+WITH folded AS (
+    SELECT x.user_id, x.row_key, f.layer, f.state
+      FROM pfa.modification AS x
+     CROSS JOIN LATERAL (
+               SELECT vanguard.fold_layers(c.op, c.delta ORDER BY c.id) AS layer,
+                      (array_agg(c.state ORDER BY array_position(
+                          ARRAY['conflict', 'sync_error', 'syncing', 'committed', 'in_review'], c.state)))[1] AS state
+                 FROM pfa.change AS c
+                WHERE c.organization_id = $1
+                  AND c.row_key = x.row_key
+                  AND c.user_id = x.user_id
+                  AND c.state IN ('in_review', 'committed', 'syncing', 'conflict', 'sync_error')
+           ) AS f
+     WHERE x.organization_id = $1
+       AND x.row_key = ANY ($2::text[])
+       AND x.pending_op IS NOT NULL
+)
+UPDATE pfa.modification AS x
+   SET pending_op = f.layer ->> 'op', pending = coalesce(f.layer -> 'delta', '{}'), pending_state = f.state
+  FROM folded AS f
+ WHERE x.organization_id = $1
+   AND x.row_key = ANY ($2::text[])
+   AND x.user_id = f.user_id
+   AND x.row_key = f.row_key;

@@ -1,0 +1,95 @@
+-- Freeze drafts into changes: three-way check of every cell, a change for each row that has something to do, and the
+-- delta moved to pending. The caller holds locks 2, 3 and 4 on these rows, and rolls back when a conflict comes out.
+--
+-- $1 organization, $2 user, $3 version (the workspace's new revision), $4 text[] row keys, $5 jsonb atomic groups,
+-- $6 uuid commit id, $7 text reason or NULL, $8 timestamptz now, $9 jsonb the fields that rules look at.
+-- Returns row_key, op (NULL: nothing to do), before, after (the ruled fields of theirs and of the result, NULL for no row),
+-- conflicts (jsonb array or NULL).
+--
+-- | base | theirs | mine | op, or conflict |
+-- | theirs = base, cell by cell | | | update with the cells of mine that differ |
+-- | draft | row deleted | edited | conflict of the whole row |
+-- | row | edited | deleted | conflict of the whole row |
+-- | row | deleted | deleted | nothing to do |
+-- | - | inserted | inserted | cells that differ: conflict; none: nothing to do |
+WITH present AS MATERIALIZED (
+    SELECT x.row_key, x.draft_op, x.delta, x.base,
+           x.pending_op, x.pending, x.pending_state,
+           CASE WHEN pfa.in_flight($1, x.row_key) THEN pfa.theirs($1, $2, x.row_key, m.data) ELSE m.data END AS theirs
+      FROM pfa.modification AS x
+      LEFT JOIN LATERAL (
+               SELECT m.data FROM pfa.mirror AS m WHERE m.organization_id = $1 AND m.row_key = x.row_key LIMIT 1
+           ) AS m ON TRUE
+     WHERE x.organization_id = $1
+       AND x.user_id = $2
+       AND x.row_key = ANY ($4::text[])
+       AND x.draft_op IS NOT NULL
+),
+judged AS MATERIALIZED (
+    SELECT p.*,
+           CASE WHEN p.draft_op <> 'delete' AND p.theirs IS NOT NULL
+                THEN vanguard.three_way(p.base, p.theirs, p.delta, $5) END AS cells
+      FROM present AS p
+),
+decided AS MATERIALIZED (
+    SELECT j.row_key, j.pending_op, j.pending, j.pending_state, j.theirs,
+           CASE
+               WHEN j.draft_op = 'delete' THEN CASE WHEN j.theirs IS NOT NULL THEN 'delete' END
+               WHEN j.draft_op = 'insert' AND j.theirs IS NULL THEN 'insert'
+               WHEN j.cells -> 'apply' <> '{}' THEN 'update'
+           END AS op,
+           CASE
+               WHEN j.draft_op = 'delete' THEN '{}'
+               WHEN j.draft_op = 'insert' AND j.theirs IS NULL THEN j.delta
+               ELSE coalesce(j.cells -> 'apply', '{}')
+           END AS delta,
+           CASE
+               WHEN j.draft_op = 'delete' AND j.theirs IS DISTINCT FROM j.base AND j.theirs IS NOT NULL
+                   THEN jsonb_build_array(jsonb_build_object(
+                            'id', j.row_key, 'field', NULL, 'base', j.base, 'theirs', j.theirs, 'mine', NULL))
+               WHEN j.draft_op = 'update' AND j.theirs IS NULL
+                   THEN jsonb_build_array(jsonb_build_object(
+                            'id', j.row_key, 'field', NULL, 'base', j.base, 'theirs', NULL, 'mine', j.base || j.delta))
+               WHEN j.cells -> 'conflicts' <> '[]'
+                   THEN vanguard.conflicts(j.row_key, j.base, j.theirs, j.delta, $5)
+           END AS conflicts
+      FROM judged AS j
+),
+frozen AS (
+    INSERT INTO pfa.change (organization_id, row_key, user_id, op, base, delta, state, commit_id, change_reason, created_at)
+    SELECT $1, d.row_key, $2, d.op,
+           CASE d.op WHEN 'update' THEN vanguard.pick(d.theirs, vanguard.touched(d.delta, $5))
+                     WHEN 'delete' THEN d.theirs
+                     ELSE '{}' END,
+           d.delta, 'committed', $6, $7, $8
+      FROM decided AS d
+     WHERE d.op IS NOT NULL
+       AND d.conflicts IS NULL
+     ORDER BY d.row_key
+    RETURNING row_key
+),
+moved AS (
+    UPDATE pfa.modification AS x
+       SET draft_op = NULL, delta = '{}', base = '{}', conflicts = NULL, version = $3, modified_at = $8,
+           pending_op = CASE WHEN d.op IS NULL THEN d.pending_op ELSE layer.folded ->> 'op' END,
+           pending = CASE WHEN d.op IS NULL THEN d.pending ELSE layer.folded -> 'delta' END,
+           pending_state = CASE
+               WHEN d.op IS NULL OR d.pending_state IN ('conflict', 'sync_error', 'syncing') THEN d.pending_state
+               ELSE 'committed'
+           END
+      FROM decided AS d
+     CROSS JOIN LATERAL (
+               SELECT vanguard.fold_layer(
+                          CASE WHEN d.pending_op IS NOT NULL THEN jsonb_build_object('op', d.pending_op, 'delta', d.pending) END,
+                          d.op, d.delta) AS folded
+           ) AS layer
+     WHERE x.organization_id = $1
+       AND x.user_id = $2
+       AND x.row_key = d.row_key
+       AND x.row_key = ANY ($4::text[])
+)
+SELECT d.row_key, d.op, d.conflicts,
+       CASE WHEN d.theirs IS NOT NULL THEN vanguard.pick(d.theirs, $9) END AS before,
+       CASE WHEN d.op = 'delete' THEN NULL ELSE vanguard.pick(coalesce(d.theirs, '{}') || d.delta, $9) END AS after
+  FROM decided AS d
+ ORDER BY d.row_key;

@@ -1,0 +1,54 @@
+-- Carry out a caller's resolutions on the drafts themselves, before they are checked: mine takes theirs as the new base,
+-- theirs leaves the draft, a value replaces mine. The caller holds locks 2, 3 and 4 on these rows.
+--
+-- $1 organization, $2 user, $3 jsonb, a row once: [{id, whole: mine|theirs|null, mine[], theirs[], value{}}] with the fields
+--    of whole cells, $4 jsonb atomic groups.
+-- Returns row_key, touched: the fields that the draft is about, so that a resolution of anything else is refused.
+WITH resolution AS (
+    SELECT r.id, r.whole, r.mine, r.theirs, coalesce(r.value, '{}') AS value
+      FROM jsonb_to_recordset($3::jsonb) AS r (id text, whole text, mine jsonb, theirs text[], value jsonb)
+),
+present AS (
+    SELECT r.id, r.whole, r.mine, r.theirs AS given_up, r.value, x.draft_op, x.delta, x.base,
+           coalesce(m.data, '{}') || x.pending AS beneath,
+           CASE WHEN pfa.in_flight($1, r.id) THEN pfa.theirs($1, $2, r.id, m.data) ELSE m.data END AS theirs
+      FROM resolution AS r
+     CROSS JOIN LATERAL (
+               SELECT x.draft_op, x.delta, x.base, x.pending
+                 FROM pfa.modification AS x
+                WHERE x.organization_id = $1 AND x.user_id = $2 AND x.row_key = r.id AND x.draft_op IS NOT NULL
+                LIMIT 1
+           ) AS x
+      LEFT JOIN LATERAL (
+               SELECT m.data FROM pfa.mirror AS m WHERE m.organization_id = $1 AND m.row_key = r.id LIMIT 1
+           ) AS m ON TRUE
+),
+resolved AS (
+    SELECT p.id,
+           vanguard.touched(p.delta, $4) AS touched,
+           CASE
+               WHEN p.whole = 'theirs' THEN NULL
+               WHEN p.whole = 'mine' AND p.draft_op = 'update' THEN 'insert'
+               WHEN p.whole IS NULL AND p.draft_op = 'update' AND (p.delta - p.given_up) || p.value = '{}' THEN NULL
+               ELSE p.draft_op
+           END AS draft_op,
+           CASE
+               WHEN p.whole = 'theirs' THEN '{}'
+               WHEN p.whole = 'mine' AND p.draft_op = 'update' THEN p.beneath || p.base || p.delta
+               ELSE ((p.delta || vanguard.pick(p.base || p.delta, p.mine)) - p.given_up) || p.value
+           END AS delta,
+           CASE
+               WHEN p.whole = 'mine' AND p.draft_op = 'delete' THEN p.theirs
+               WHEN p.whole IS NOT NULL THEN '{}'
+               ELSE (p.base || vanguard.pick(p.theirs, p.mine)
+                     || vanguard.pick(p.theirs, vanguard.touched(p.value, $4))) - p.given_up
+           END AS base
+      FROM present AS p
+)
+UPDATE pfa.modification AS x
+   SET draft_op = r.draft_op, delta = r.delta, base = r.base
+  FROM resolved AS r
+ WHERE x.organization_id = $1
+   AND x.user_id = $2
+   AND x.row_key = r.id
+RETURNING x.row_key, r.touched;

@@ -1,0 +1,11 @@
+-- The caller's drafts that a commit or a discard is about, read after lock 2 is held.
+-- $1 organization, $2 user, and the selection's own parameter. Returns row_key, version, draft_op, pending_state,
+-- absent (the mirror has no such row).
+SELECT x.row_key, x.version, x.draft_op, x.pending_state,
+       NOT EXISTS (SELECT FROM pfa.mirror AS m WHERE m.organization_id = $1 AND m.row_key = x.row_key) AS absent
+  FROM pfa.modification AS x
+ WHERE x.organization_id = $1
+   AND x.user_id = $2
+   AND (x.draft_op IS NOT NULL OR x.pending_state IN ('conflict', 'sync_error'))
+   AND /*{selection}*/x.row_key = ANY ($3::text[])/*{}*/
+ ORDER BY x.row_key;
