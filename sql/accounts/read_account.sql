@@ -1,0 +1,13 @@
+-- One account with its memberships. $1 id, $2 email in lower case: either of them.
+-- Returns id, email, name, password_hash, operator, roles (jsonb: role by organization), or no row.
+SELECT a.id, a.email, a.name, a.password_hash, a.operator,
+       coalesce(
+           (
+               SELECT jsonb_object_agg(m.organization_id, m.role)
+                 FROM public.membership AS m
+                WHERE m.account_id = a.id
+           ),
+           '{}'
+       ) AS roles
+  FROM public.account AS a
+ WHERE a.id = $1 OR a.email = $2;

@@ -1,0 +1,9 @@
+-- After a login: forget its failures, and whatever is too old to count.
+-- $1 digest of email and address, $2 the time before which all is forgotten. Rows that somebody counts in are left alone.
+-- Returns nothing.
+DELETE FROM public.login_failure AS f
+ WHERE f.digest IN (
+           SELECT old.digest FROM public.login_failure AS old
+            WHERE old.digest = $1 OR old.last_at < $2
+              FOR UPDATE SKIP LOCKED
+       );
