@@ -5,9 +5,12 @@ import time
 import uuid
 
 import structlog
+from litestar import Litestar
 from litestar.datastructures import Headers, MutableScopeHeaders
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from litestar.types import Message, Receive, Scope, Send
 from prometheus_client import Histogram
+
+from app.runtime import Runtime
 
 log = structlog.get_logger(__name__)
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -17,8 +20,9 @@ REQUESTS = Histogram("vanguard_request_seconds", "Time of each request", ["metho
 class Edge:
     """Wraps the whole application, so that a path that no route has gets an id and a log line too."""
 
-    def __init__(self, app: ASGIApp):
+    def __init__(self, app: Litestar, runtime: Runtime):
         self.app = app
+        self.runtime = runtime
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

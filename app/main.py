@@ -8,7 +8,6 @@ from litestar import Litestar
 from litestar.config.cors import CORSConfig
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
-from litestar.types import ASGIApp
 
 from app import drafts, health, login, members, merges, problems, rows
 from app.auth import Auth
@@ -24,7 +23,7 @@ from app.schema_page import openapi_config
 from app.settings import Settings, read_settings
 
 
-def create_app(settings: Settings, *, contracts: Sequence[Contract] = BUILT_IN, clock: Clock = now) -> ASGIApp:
+def create_app(settings: Settings, *, contracts: Sequence[Contract] = BUILT_IN, clock: Clock = now) -> Edge:
     """The ASGI application: opens its pool when it starts, closes it when it stops."""
     database = Database(settings)
     runtime = Runtime(
@@ -68,11 +67,12 @@ def create_app(settings: Settings, *, contracts: Sequence[Contract] = BUILT_IN, 
             openapi_config=openapi_config(),
             request_max_body_size=settings.max_body_bytes,
             logging_config=None,
-        )
+        ),
+        runtime,
     )
 
 
-def serve() -> ASGIApp:
+def serve() -> Edge:
     """The application with its settings from the environment: what the server process imports."""
     settings = read_settings()
     configure_logs(settings.log_level, settings.log_format)

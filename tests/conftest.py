@@ -8,7 +8,7 @@ import re
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -18,6 +18,8 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from app.devdb import DevDatabaseError, Server, embedded_bin_dir
+from app.migrate import migrate
+from tests.world import CONTRACTS, User, World, open_world
 
 # Nothing here has to outlive a power cut.
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
@@ -82,6 +84,41 @@ def create_database(server_url: str) -> Iterator[Callable[..., str]]:
     """`create_database(template=None)` returns a new database's address; all are dropped after the test."""
     with ExitStack() as databases:
         yield lambda template=None: databases.enter_context(new_database(server_url, template))
+
+
+@pytest.fixture(scope="session")
+def template(server_url: str) -> Iterator[str]:
+    """A migrated database with the contracts of the tests, to copy from."""
+    with new_database(server_url) as url:
+        migrate(url, CONTRACTS)
+        yield url
+
+
+@pytest.fixture
+def database_url(server_url: str, template: str) -> Iterator[str]:
+    """A migrated database of the test's own."""
+    with new_database(server_url, template) as url:
+        yield url
+
+
+@pytest.fixture
+async def world(database_url: str) -> AsyncIterator[World]:
+    """The application over a database of its own, with the organization acme."""
+    async with open_world(database_url) as world:
+        await world.organization("acme")
+        yield world
+
+
+@pytest.fixture
+async def ann(world: World) -> User:
+    """An analyst of acme."""
+    return await world.user("ann")
+
+
+@pytest.fixture
+async def bob(world: World) -> User:
+    """Another analyst of acme."""
+    return await world.user("bob")
 
 
 def _has_embedded() -> bool:

@@ -1,0 +1,177 @@
+"""A small world to test in: the application over a database of its own, organizations, people, lines."""
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+
+from app import json
+from app.auth import Account, Role
+from app.contracts import PFA, Contract, read_contract
+from app.edge import Edge
+from app.main import create_app
+from app.runtime import Runtime
+from app.settings import Settings
+
+FLEET = read_contract(Path(__file__).parent / "fleet.json")
+CONTRACTS = (PFA, FLEET)
+SECRET = "a secret for tests, and for nothing else"
+
+
+class Clock:
+    """A clock that stands until it is moved."""
+
+    def __init__(self) -> None:
+        self.at = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.at
+
+    def move(self, **by: float) -> None:
+        """Move on by timedelta's words."""
+        self.at += timedelta(**by)
+
+
+class User:
+    """Somebody with a token; paths are below the organization's dataset unless they begin with a slash."""
+
+    def __init__(self, world: "World", id_: str, organization: str, token: str, dataset: str = "pfa"):
+        self.world, self.id, self.organization, self.token, self.dataset = world, id_, organization, token, dataset
+
+    def on(self, dataset: str) -> "User":
+        """The same person on another dataset."""
+        return User(self.world, self.id, self.organization, self.token, dataset)
+
+    async def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """Any request, with the token."""
+        if not path.startswith("/"):
+            path = f"/api/v1/orgs/{self.organization}/datasets/{self.dataset}/{path}"
+        headers = {"Authorization": f"Bearer {self.token}"} | dict(options.pop("headers", {}))
+        return await self.world.http.request(method, path, headers=headers, **options)
+
+    async def get(self, path: str, params: Any = None, **options: Any) -> httpx.Response:
+        """GET."""
+        return await self.request("GET", path, params=params, **options)
+
+    async def post(self, path: str, body: Any, **options: Any) -> httpx.Response:
+        """POST of a JSON body, Decimals with their digits."""
+        headers = {"Content-Type": "application/json"} | dict(options.pop("headers", {}))
+        return await self.request("POST", path, content=json.encode(body), headers=headers, **options)
+
+    # What tests do most, down to the answer's body; each asserts the status that it stands for.
+
+    async def rows(self, **params: Any) -> list[dict[str, Any]]:
+        """The rows of a list."""
+        return list((await self.page(**params))["data"])
+
+    async def page(self, **params: Any) -> dict[str, Any]:
+        """A list's whole answer, numbers as Decimals."""
+        response = await self.get("rows", params=[(key, v) for key, value in params.items() for v in _each(value)])
+        assert response.status_code == 200, response.text
+        answer: dict[str, Any] = json.decode(response.content)
+        return answer
+
+    async def row(self, key: str, **params: Any) -> dict[str, Any]:
+        """One row with its layers."""
+        response = await self.get(f"rows/{key}", params=params)
+        assert response.status_code == 200, response.text
+        row: dict[str, Any] = json.decode(response.content)
+        return row
+
+    async def draft(self, key: str, delta: Mapping[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+        """Save one draft."""
+        response = await self.post("drafts", {"modifications": [{"id": key, "delta": delta or {}, **more}]})
+        assert response.status_code == 200, response.text
+        saved: dict[str, Any] = response.json()["saved"][0]
+        return saved
+
+    async def commit(self, *keys: str, **more: Any) -> httpx.Response:
+        """Commit these drafts, or all."""
+        return await self.post("commit", {**({"ids": list(keys)} if keys else {"all": True}), **more})
+
+    async def discard(self, *keys: str, **more: Any) -> httpx.Response:
+        """Discard these drafts, or all."""
+        return await self.post("discard", {**({"ids": list(keys)} if keys else {"all": True}), **more})
+
+
+def _each(value: Any) -> Iterable[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+class World:
+    """The application, its database, and whom it knows."""
+
+    def __init__(self, application: Edge, runtime: Runtime, http: httpx.AsyncClient, db: "asyncpg.Pool[Any]", clock: Clock):
+        self.application, self.runtime, self.http, self.db, self.clock = application, runtime, http, db, clock
+
+    async def organization(self, id_: str, **more: Any) -> None:
+        """An organization with both datasets."""
+        await self.db.execute("INSERT INTO organization (id, name) VALUES ($1, $1)", id_)
+        for contract in CONTRACTS:
+            await self.db.execute(
+                "INSERT INTO dataset (organization_id, name, contract_version) VALUES ($1, $2, $3)",
+                id_, contract.name, contract.version,
+            )  # fmt: skip
+
+    async def user(self, name: str, organization: str = "acme", role: Role = Role.ANALYST, **more: Any) -> User:
+        """A member of the organization, logged in."""
+        await self.db.execute(
+            "INSERT INTO account (id, email, name) VALUES ($1, $1 || '@example.com', $1) ON CONFLICT DO NOTHING", name
+        )
+        await self.db.execute(
+            "INSERT INTO membership (organization_id, account_id, role) VALUES ($1, $2, $3)",
+            organization, name, role.value,
+        )  # fmt: skip
+        email = f"{name}@example.com"
+        account = Account(id=name, email=email, name=name, operator=False, roles={organization: role})
+        return User(self, name, organization, self.runtime.auth.issue(account, **more))
+
+    async def mirror(
+        self, documents: Mapping[str, Mapping[str, Any]], organization: str = "acme", contract: Contract = PFA
+    ) -> None:
+        """Put lines into the mirror, as a pull would."""
+        await self.db.executemany(
+            f"INSERT INTO {contract.schema}.mirror (organization_id, row_key, data, revision) VALUES ($1, $2, $3, 1)",
+            [(organization, key, json.encode({contract.key: key, **data}).decode()) for key, data in documents.items()],
+        )
+
+
+@asynccontextmanager
+async def open_world(url: str, **settings: Any) -> AsyncIterator[World]:
+    """The application over the database at the address, in this process, with real HTTP messages."""
+    clock = Clock()
+    application = create_app(
+        Settings(database_url=url, secret=SECRET, environment="test", **settings), contracts=CONTRACTS, clock=clock
+    )
+    transport = httpx.ASGITransport(app=application)  # type: ignore[arg-type]  # httpx and litestar each type ASGI their way
+    async with (
+        application.app.lifespan(),
+        httpx.AsyncClient(transport=transport, base_url="http://vanguard.test", timeout=60) as http,
+        asyncpg.create_pool(url, min_size=0, max_size=3) as db,
+    ):
+        yield World(application, application.runtime, http, db, clock)
+
+
+def line(**fields: Any) -> dict[str, Any]:
+    """A valid PFA line."""
+    return {
+        "category": "Cranes",
+        "class": "Heavy",
+        "source": "Rental",
+        "dor": "BEO",
+        "areaSilo": "North",
+        "monthlyRate": 1000,
+        "originalStart": "2026-01-01",
+        "originalEnd": "2026-06-30",
+        "forecastStart": "2026-02-01",
+        "forecastEnd": "2026-07-31",
+        "isActualized": False,
+        "isDiscontinued": False,
+        "isFundsTransferable": False,
+        "hasPlan": True,
+        "hasActuals": False,
+    } | fields
