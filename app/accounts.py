@@ -5,7 +5,8 @@ Nothing here knows HTTP. An account is named by its id or its email.
 
 import re
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -40,6 +41,7 @@ SHORTEST_PASSWORD, LONGEST_PASSWORD = 10, 1000
 
 # RFC 9106's second choice: 64 MiB and three passes.
 HASHER = PasswordHasher(time_cost=3, memory_cost=64 * 1024, parallelism=4)
+NO_ROLES: Mapping[str, Role] = MappingProxyType({})
 
 
 class Member(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -102,18 +104,30 @@ async def organizations(database: Database) -> list[Organization]:
 
 
 async def add_account(
-    database: Database, *, email: str, name: str, password: str | None, operator: bool = False
+    database: Database,
+    *,
+    email: str,
+    name: str,
+    password: str | None,
+    operator: bool = False,
+    roles: Mapping[str, Role] = NO_ROLES,
 ) -> Account:
-    """Add an account; without a password it cannot log in here, only bear tokens of an identity provider."""
+    """Add an account with its memberships, or nothing at all.
+
+    Without a password it cannot log in here, only bear tokens of an identity provider.
+    """
     email = normalized(email)
     if not EMAIL.fullmatch(email) or len(email) > LONGEST_EMAIL:
         raise _invalid("email", f"{email} is no email address.")
-    account = Account(id=str(uuid.uuid4()), email=email, name=name, operator=operator, roles={})
+    account = Account(id=str(uuid.uuid4()), email=email, name=name, operator=operator, roles=dict(roles))
     hashed = hash_password(password) if password is not None else None
-    async with database.connection() as connection:
+    async with database.transaction() as connection:
         added = await connection.value(ADD_ACCOUNT, account.id, email, name, hashed, operator)
-    if added is None:
-        raise AlreadyExists(f"There is an account {email} already.")
+        if added is None:
+            raise AlreadyExists(f"There is an account {email} already.")
+        for organization, role in sorted(roles.items()):
+            await _lock(connection, organization)
+            await connection.value(SAVE_MEMBER, organization, account.id, role.value)
     return account
 
 
@@ -189,12 +203,16 @@ async def _account(connection: Connection, account: str) -> Account:
 
 async def _locked_member(connection: Connection, organization: str, account: str) -> Any:
     """The account as seen from the organization, whose memberships nobody else changes until the transaction ends."""
-    if await connection.value(LOCK_ORGANIZATION, organization) is None:
-        raise NotFound(f"There is no organization {organization}.")
+    await _lock(connection, organization)
     row = await connection.row(READ_MEMBER, organization, account, normalized(account))
     if row is None:
         raise _unknown(account)
     return row
+
+
+async def _lock(connection: Connection, organization: str) -> None:
+    if await connection.value(LOCK_ORGANIZATION, organization) is None:
+        raise NotFound(f"There is no organization {organization}.")
 
 
 async def _keep_admin(connection: Connection, account: str, organizations: list[str]) -> None:

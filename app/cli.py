@@ -1,0 +1,241 @@
+"""The command `vanguard`."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+import asyncpg
+import click
+import sqlalchemy.exc
+from granian import Granian
+from granian.constants import Interfaces
+from rich.console import Console
+from rich.table import Table
+
+from app import __version__, accounts
+from app.auth import Auth, Role
+from app.clock import now
+from app.db import Database
+from app.errors import ConfigurationError, VanguardError
+from app.logs import configure_logs
+from app.migrate import migrate as migrate_database
+from app.settings import Settings, read_settings
+
+T = TypeVar("T")
+
+ROLE = click.Choice([role.value for role in Role], case_sensitive=False)
+
+# Granian's own lines go through our logs: one format for everything.
+GRANIAN_LOGS = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {},
+    "handlers": {},
+    "loggers": {"_granian": {"level": "INFO", "handlers": [], "propagate": True}},
+}
+
+
+class Vanguard(click.Group):
+    """A group whose commands fail with one line and a status: 2 for the installation, 1 for a refusal."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ConfigurationError as error:
+            self._fail(str(error), 2)
+        except VanguardError as error:
+            self._fail(f"{error.title}: {error.detail}", 1)
+        except asyncpg.PostgresError as error:
+            self._fail(f"The database refuses: {error.args[0]}. Is it migrated? Run `vanguard migrate`.", 1)
+        except sqlalchemy.exc.DBAPIError as error:
+            self._fail(f"The database refuses: {str(error.orig).splitlines()[0]}", 1)
+
+    @staticmethod
+    def _fail(message: str, status: int) -> None:
+        click.secho(message, fg="red", err=True)
+        raise SystemExit(status)
+
+
+@click.group(cls=Vanguard, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="vanguard")
+def main() -> None:
+    """Plan data merged live with everybody's private drafts.
+
+    Settings are read from VANGUARD_* and DATABASE_URL.
+    """
+
+
+def with_database(call: Callable[[Settings, Database], Awaitable[T]]) -> T:
+    """Run a coroutine that needs the database, and close it afterwards."""
+    settings = read_settings()
+    configure_logs("ERROR", "console")
+
+    async def run() -> T:
+        database = Database(settings)
+        await database.open()
+        try:
+            return await call(settings, database)
+        finally:
+            await database.close()
+
+    return asyncio.run(run())
+
+
+def print_table(*columns: str, rows: Sequence[tuple[str, ...]]) -> None:
+    """A table for people; as wide as it has to be where nobody looks, so that nothing is cut off in a pipe."""
+    table = Table(*columns, box=None, header_style="bold", pad_edge=False)
+    for row in rows:
+        table.add_row(*row)
+    console = Console(markup=False, highlight=False)
+    console.print(table, width=None if console.is_terminal else 1000, crop=False)
+
+
+@main.command()
+def serve() -> None:
+    """Serve the API. SIGTERM lets the requests under way finish."""
+    settings = read_settings()
+    configure_logs(settings.log_level, settings.log_format)
+    Granian(
+        "app.main:serve",
+        factory=True,
+        interface=Interfaces.ASGI,
+        address=settings.host,
+        port=settings.port,
+        workers=settings.workers,
+        websockets=False,
+        respawn_failed_workers=True,
+        workers_kill_timeout=30,
+        log_dictconfig=GRANIAN_LOGS,
+    ).serve()
+
+
+@main.command()
+def migrate() -> None:
+    """Bring the database to the newest revision."""
+    settings = read_settings()
+    configure_logs("WARNING", "console")
+    click.echo(f"The database is at revision {migrate_database(settings.database_url)}.")
+
+
+@main.group()
+def org() -> None:
+    """Organizations."""
+
+
+@org.command("add")
+@click.argument("organization")
+@click.option("--name", required=True, help="What people call it.")
+def add_organization(organization: str, name: str) -> None:
+    """Add ORGANIZATION, a short id, with its built-in datasets."""
+    with_database(lambda _, database: accounts.add_organization(database, organization, name))
+    click.echo(f"Added the organization {organization}.")
+
+
+@org.command("list")
+def list_organizations() -> None:
+    """List organizations."""
+    found = with_database(lambda _, database: accounts.organizations(database))
+    rows = [
+        (each.id, each.name, str(each.members), "identity provider" if each.managed else "members") for each in found
+    ]
+    print_table("ID", "NAME", "MEMBERS", "MANAGED BY", rows=rows)
+
+
+@main.group()
+def account() -> None:
+    """Accounts and their roles."""
+
+
+@account.command("add")
+@click.argument("email")
+@click.option("--name", required=True, help="What people call them.")
+@click.option("--operator", is_flag=True, help="May use the system routes, which belong to no organization.")
+@click.option("--org", "organization", help="An organization that they join.")
+@click.option("--role", type=ROLE, help="What they are there.")
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+def add_account(
+    email: str, name: str, operator: bool, organization: str | None, role: str | None, password_stdin: bool
+) -> None:
+    """Add an account; asks for its password."""
+    if (organization is None) != (role is None):
+        raise click.UsageError("--org and --role go together.")
+    roles = {organization: Role(role)} if organization is not None else {}
+    password = _password(password_stdin)
+    with_database(
+        lambda _, database: accounts.add_account(
+            database, email=email, name=name, password=password, operator=operator, roles=roles
+        )
+    )
+    click.echo(f"Added the account {accounts.normalized(email)}.")
+
+
+@account.command("role")
+@click.argument("email")
+@click.argument("organization")
+@click.argument("role", type=ROLE)
+def set_role(email: str, organization: str, role: str) -> None:
+    """Make EMAIL a member of ORGANIZATION, or change the role there."""
+    member = with_database(lambda _, database: accounts.set_role(database, organization, email, Role(role)))
+    click.echo(f"{member.email} is {member.role.value} of {organization}.")
+
+
+@account.command("remove")
+@click.argument("email")
+@click.argument("organization", required=False)
+def remove_account(email: str, organization: str | None) -> None:
+    """Remove EMAIL from ORGANIZATION; without one, the whole account and its tokens."""
+    if organization is None:
+        with_database(lambda _, database: accounts.remove_account(database, email))
+        click.echo(f"Removed the account {email}.")
+    else:
+        with_database(lambda _, database: accounts.remove_member(database, organization, email))
+        click.echo(f"Removed {email} from {organization}.")
+
+
+@account.command("password")
+@click.argument("email")
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+def set_password(email: str, password_stdin: bool) -> None:
+    """Give EMAIL another password."""
+    password = _password(password_stdin)
+    with_database(lambda _, database: accounts.set_password(database, email, password))
+    click.echo(f"{email} has a new password.")
+
+
+@account.command("list")
+def list_accounts() -> None:
+    """List accounts with their roles."""
+    found = with_database(lambda _, database: accounts.accounts(database))
+    rows = [
+        (
+            each.email,
+            each.name,
+            ", ".join(f"{organization}: {role.value}" for organization, role in sorted(each.roles.items())),
+            "operator" if each.operator else "",
+        )
+        for each in found
+    ]
+    print_table("EMAIL", "NAME", "ROLES", "", rows=rows)
+
+
+@main.command()
+@click.argument("email")
+@click.option("--operator", is_flag=True, help="With the claim for the system routes, whoever it is.")
+@click.option("--ttl", type=click.IntRange(min=1), help="Seconds until it expires; the setting's, if not given.")
+def token(email: str, operator: bool, ttl: int | None) -> None:
+    """Print an access token for EMAIL."""
+
+    async def issue(settings: Settings, database: Database) -> str:
+        found = await accounts.find_account(database, email)
+        return Auth(settings, database, now).issue(found, ttl=ttl, operator=operator or None)
+
+    click.echo(with_database(issue))
+
+
+def _password(from_stdin: bool) -> str:
+    """Never from the arguments: other users of the machine can read those."""
+    if from_stdin:
+        return sys.stdin.readline().rstrip("\r\n")
+    answer: str = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    return answer
