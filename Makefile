@@ -4,9 +4,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
+FIND_PG = for dir in /usr/lib/postgresql/$(PG)/bin "$$(pg_config --bindir 2>/dev/null)"; do \
+		if "$$dir/postgres" --version 2>/dev/null | grep -q ') $(PG)[^0-9]'; then echo "$$dir"; exit 0; fi; \
+	done; echo >&2 "No PostgreSQL $(PG) here: neither /usr/lib/postgresql/$(PG)/bin nor pg_config leads to one."; exit 1
+
 .DEFAULT_GOAL := run
 .DELETE_ON_ERROR:
-.PHONY: run venv test test-pg pg-bindir format requirements clean
+.PHONY: run venv test pg-bindir format requirements clean
 
 run: $(READY)
 	@exec $(BIN)/vanguard dev
@@ -33,16 +37,14 @@ test: $(READY)
 	$(BIN)/pytest -n 2 --cov
 else
 test: $(READY)
-	@bindir="$$($(MAKE) --silent --no-print-directory pg-bindir)" && \
+	@bindir="$$($(FIND_PG))" && \
 		echo "PostgreSQL $(PG) in $$bindir" && \
 		VANGUARD_TEST_PG_BINDIR="$$bindir" $(BIN)/pytest -n 2
 endif
 
 # Where the server of PG=<major version> is; fails where it is not installed.
 pg-bindir:
-	@for dir in /usr/lib/postgresql/$(PG)/bin "$$(pg_config --bindir 2>/dev/null)"; do \
-		if "$$dir/postgres" --version 2>/dev/null | grep -q ') $(PG)[^0-9]'; then echo "$$dir"; exit 0; fi; \
-	done; echo >&2 "No PostgreSQL $(PG) here: neither /usr/lib/postgresql/$(PG)/bin nor pg_config leads to one."; exit 1
+	@$(FIND_PG)
 
 format: $(READY)
 	$(BIN)/ruff check --fix

