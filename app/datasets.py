@@ -63,9 +63,7 @@ async def raise_workspace(
     connection: Connection, contract: Contract, organization: str, user: str, keys: Sequence[str] = ()
 ) -> tuple[int, list[str]]:
     """Lock 2. Returns the workspace's new revision, and those of the keys that the mirror does not have."""
-    row = await connection.row(
-        RAISE_WORKSPACE.within(contract.schema), organization, contract.name, user, list(keys)
-    )
+    row = await connection.row(RAISE_WORKSPACE.within(contract.schema), organization, contract.name, user, list(keys))
     assert row is not None, "an upsert returns its row"
     return row["revision"], row["absent"]
 

@@ -39,11 +39,13 @@ class Connection:
 
     async def rows(self, statement: Statement, *arguments: Any) -> Sequence[asyncpg.Record]:
         """All rows of the statement."""
-        return await self._timed(statement, self.raw.fetch, arguments)
+        found: Sequence[asyncpg.Record] = await self._timed(statement, self.raw.fetch, arguments)
+        return found
 
     async def row(self, statement: Statement, *arguments: Any) -> asyncpg.Record | None:
         """The first row, or None."""
-        return await self._timed(statement, self.raw.fetchrow, arguments)
+        found: asyncpg.Record | None = await self._timed(statement, self.raw.fetchrow, arguments)
+        return found
 
     async def value(self, statement: Statement, *arguments: Any) -> Any:
         """The first column of the first row, or None."""

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from litestar import Response, get, patch, post
+from litestar.params import JSONBody
 
 from app import json
 from app.auth import Action, VanguardRequest, require
@@ -20,7 +21,7 @@ from app.errors import Culprit, DatasetNotFound, PreconditionFailed, ValidationF
 from app.idempotency import answer_once
 from app.pages import Cursor, read_row
 from app.queries import statement
-from app.runtime import Runtime
+from app.wire import DatasetName, Here, Organization, RowId, answers
 
 SAVE_DRAFTS = statement("drafts/save_drafts")
 SWEEP_EMPTY = statement("drafts/sweep_empty")
@@ -61,6 +62,14 @@ class Saved(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     modification_id: str
     version: int
     sync_state: str
+
+
+class DraftsAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The caller's modifications: rows as in a list, with op, base, delta and pending beside."""
+
+    data: list[dict[str, Any]]
+    pagination: dict[str, Any]
+    metadata: dict[str, Any]
 
 
 class SaveAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -185,9 +194,10 @@ def _saved(record: Any) -> Saved:
     status_code=200,
     tags=["drafts"],
     summary="Save drafts",
+    responses=answers(SaveAnswer, 404, 422),
 )
 async def save_drafts(
-    request: VanguardRequest, runtime: Runtime, org: str, dataset: str, data: SaveRequest
+    request: VanguardRequest, runtime: Here, org: Organization, dataset: DatasetName, data: JSONBody[SaveRequest]
 ) -> Response[bytes]:
     """Each delta merges into what you drafted before. What cannot be saved is listed beside what was."""
     contract = contract_of(runtime, dataset)
@@ -208,8 +218,11 @@ async def save_drafts(
     guards=[require(Action.QUERY)],
     tags=["drafts"],
     summary="What you have drafted",
+    responses=answers(DraftsAnswer, 404),
 )
-async def get_drafts(request: VanguardRequest, runtime: Runtime, org: str, dataset: str) -> Response[bytes]:
+async def get_drafts(
+    request: VanguardRequest, runtime: Here, org: Organization, dataset: DatasetName
+) -> Response[bytes]:
     """Your modifications by id: drafts, deletions, and what is pending. Parameters: pageSize, after."""
     contract, user = contract_of(runtime, dataset), request.user.user_id
     size, after = _paging(read_parameters(request.scope["query_string"]))
@@ -249,9 +262,15 @@ def _paging(parameters: list[tuple[str, str]]) -> tuple[int, str | None]:
     guards=[require(Action.EDIT)],
     tags=["rows"],
     summary="Patch one row",
+    responses=answers(dict[str, Any], 404, 412, 422),
 )
 async def patch_row(
-    request: VanguardRequest, runtime: Runtime, org: str, dataset: str, row_id: str, data: dict[str, Any]
+    request: VanguardRequest,
+    runtime: Here,
+    org: Organization,
+    dataset: DatasetName,
+    row_id: RowId,
+    data: JSONBody[dict[str, Any]],
 ) -> Response[bytes]:
     """JSON merge patch (RFC 7396) on the merged row: each field that it changes is drafted, a removed one as null.
 

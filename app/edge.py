@@ -7,6 +7,7 @@ import uuid
 import structlog
 from litestar import Litestar
 from litestar.datastructures import Headers, MutableScopeHeaders
+from litestar.enums import ScopeType
 from litestar.types import Message, Receive, Scope, Send
 from prometheus_client import Histogram
 
@@ -25,7 +26,7 @@ class Edge:
         self.runtime = runtime
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] != ScopeType.HTTP:
             await self.app(scope, receive, send)
             return
         given = Headers.from_scope(scope).get("x-request-id", "")

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from litestar import Response, post
+from litestar.params import JSONBody
 
 from app import json
 from app.auth import Action, VanguardRequest, require
@@ -34,6 +35,7 @@ from app.errors import (
 from app.idempotency import answer_once
 from app.queries import statement
 from app.runtime import Runtime
+from app.wire import DatasetName, Here, Organization, answers
 
 SELECT_DRAFTS = statement("merges/select_drafts")
 RESOLVE_DRAFTS = statement("merges/resolve_drafts")
@@ -128,7 +130,9 @@ async def commit(
     if wanted.resolutions:
         await _resolve(connection, contract, organization, user, wanted.resolutions, set(keys))
     commit_id = uuid.uuid4()
-    changed = await _freeze(connection, contract, organization, user, keys, version, commit_id, wanted.change_reason, at)
+    changed = await _freeze(
+        connection, contract, organization, user, keys, version, commit_id, wanted.change_reason, at
+    )
     number = revision.number
     if local and changed:
         number = await raise_revision(connection, contract, organization)
@@ -271,7 +275,9 @@ async def _resolve(
             if resolution.field is not None and not _members(contract, resolution.field) <= touched[resolution.id]
         ]
     if wrong:
-        raise ValidationFailed("A resolution does not fit your drafts; nothing was committed.", errors=wrong[:MAX_SHOWN])
+        raise ValidationFailed(
+            "A resolution does not fit your drafts; nothing was committed.", errors=wrong[:MAX_SHOWN]
+        )
 
 
 def _blank(key: str) -> dict[str, Any]:
@@ -396,9 +402,10 @@ async def answer_commit(
     status_code=200,
     tags=["drafts"],
     summary="Commit drafts",
+    responses=answers(CommitAnswer, 404, 409, 422),
 )
 async def commit_drafts(
-    request: VanguardRequest, runtime: Runtime, org: str, dataset: str, data: CommitRequest
+    request: VanguardRequest, runtime: Here, org: Organization, dataset: DatasetName, data: JSONBody[CommitRequest]
 ) -> Response[bytes]:
     """All of the selection or nothing: 409 with base, theirs and mine where others changed the same cells."""
     return await answer_commit(request, runtime, contract_of(runtime, dataset), org, data)
@@ -410,9 +417,10 @@ async def commit_drafts(
     status_code=200,
     tags=["drafts"],
     summary="Discard drafts",
+    responses=answers(DiscardAnswer, 404, 422),
 )
 async def discard_drafts(
-    request: VanguardRequest, runtime: Runtime, org: str, dataset: str, data: DiscardRequest
+    request: VanguardRequest, runtime: Here, org: Organization, dataset: DatasetName, data: JSONBody[DiscardRequest]
 ) -> Response[bytes]:
     """Drafts and refused changes of the selection; what is on its way upstream stays."""
     contract = contract_of(runtime, dataset)

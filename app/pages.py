@@ -84,9 +84,7 @@ class Composer:
         self.order = (*listing.sort, *(() if any(s.field == "id" for s in listing.sort) else (Sort("id"),)))
         self.keys = [sort for sort in self.order if sort.field != "id"]
         looked_at = {c.field for c in listing.conditions} | {s.field for s in listing.sort}
-        self.unindexed = sorted(
-            name for name in looked_at if name != "id" and name not in contract.column_of
-        )
+        self.unindexed = sorted(name for name in looked_at if name != "id" and name not in contract.column_of)
 
     # -- columns: what an arm has for a field -------------------------------------------------------------------------
 
@@ -262,7 +260,9 @@ class Composer:
         return "\n    UNION ALL\n    ".join(arms)
 
     def _arm(self, column: Any, source: str, key: str, conditions: list[str], order: str, limit: str) -> str:
-        columns = ", ".join([*(f"{column(sort.field)} AS {self._alias(sort)}" for sort in self.keys), f"{key} AS row_key"])
+        columns = ", ".join(
+            [*(f"{column(sort.field)} AS {self._alias(sort)}" for sort in self.keys), f"{key} AS row_key"]
+        )
         where = "\n        AND ".join(conditions)
         return f"(SELECT {columns}\n       FROM {source}\n      WHERE {where}\n      ORDER BY {order} LIMIT {limit})"
 

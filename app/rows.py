@@ -1,11 +1,14 @@
 """`GET D/rows` and `GET D/rows/{id}`: the live merge as a list and as one row."""
 
 import time
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
 import msgspec
 from litestar import Response, get
+from litestar.openapi.spec import Operation, Parameter, Schema
+from litestar.params import FromQuery
 
 from app import json
 from app.auth import Action, VanguardRequest, require
@@ -18,10 +21,102 @@ from app.errors import DatasetNotFound, InvalidFilter
 from app.pages import Composer, Cursor, Page, read_row
 from app.queries import statement
 from app.runtime import Runtime
+from app.wire import DatasetName, Here, Organization, RowId, answers
 
 READ_STANDING = statement("rows/read_standing")
 READ_OVERLAP = statement("rows/read_overlap")
 PLAN_FOR_WORDS = statement("rows/plan_for_words")
+
+
+class Conflict(msgspec.Struct, frozen=True, kw_only=True):
+    """A cell that differs three ways; `field` null means the whole row, an atomic group has objects as values."""
+
+    id: str
+    field: str | None
+    base: Any
+    theirs: Any
+    mine: Any
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A row of the caller's view, as PostgreSQL renders it; `version` is 0 when pristine."""
+
+    id: str
+    data: dict[str, Any]
+    sync_state: str
+    version: int
+    mirror_version: int
+    modified_fields: list[str]
+    modified_at: str | None
+    modified_by: str | None
+    conflicts: list[Conflict]
+
+
+class RowDetail(Row, frozen=True, kw_only=True, rename="camel"):
+    """One row with its layers, and what happened to it, the newest first."""
+
+    op: str | None
+    base: dict[str, Any]
+    delta: dict[str, Any]
+    pending: dict[str, Any]
+    history: list[dict[str, Any]]
+
+
+class Pagination(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """`page` is null when paging by cursor, the totals when not counted, `next_cursor` on the last page."""
+
+    page: int | None
+    page_size: int
+    total_records: int | None
+    total_pages: int | None
+    next_cursor: str | None
+
+
+class Metadata(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The dataset's revision, milliseconds spent, and the filters as they were understood."""
+
+    revision: int
+    query_time: float
+    filters: dict[str, Any]
+
+
+class RowsAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A page of rows."""
+
+    data: list[Row]
+    pagination: Pagination
+    metadata: Metadata
+
+
+def _parameter(name: str, kind: str, description: str, **schema: Any) -> Parameter:
+    return Parameter(name=name, param_in="query", description=description, schema=Schema(type=kind, **schema))  # type: ignore[arg-type]  # litestar wants its enum, and takes the word
+
+
+@dataclass
+class ListOperation(Operation):
+    """The parameters of a list for /schema: the handler reads the query string itself, since a contract names the filters."""
+
+    def __post_init__(self) -> None:
+        self.parameters = [
+            *(self.parameters or []),
+            _parameter("search", "string", "Any text field contains this, ignoring case"),
+            _parameter("syncState", "string", "pristine, draft, in_review, committed, syncing, conflict, sync_error; comma-separated", examples=["draft"]),
+            _parameter("sort", "string", "Fields, comma-separated, - for descending", examples=["-forecastStart,category"]),
+            _parameter("page", "integer", "From 1", minimum=1, maximum=10001, examples=[1]),
+            _parameter("pageSize", "integer", "Rows a page", minimum=1, maximum=1000, default=100),
+            _parameter("after", "string", "nextCursor of the page before, instead of page"),
+            _parameter("count", "string", "How totals are counted", enum=["exact", "estimated", "none"], default="exact"),
+            _parameter("fields", "string", "Only these fields of data, comma-separated"),
+            _parameter("include", "string", "overlap: who else has the row in review or on its way", enum=["overlap"]),
+            Parameter(
+                name="filters",
+                param_in="query",
+                style="form",
+                explode=True,
+                description="field=value (repeated: any of them), field[op]=value with op ne, in, nin, gt, gte, lt, lte, contains, startswith, isnull",
+                schema=Schema(type="object", additional_properties=Schema(type="string"), examples=[{"category": "Cranes"}]),  # type: ignore[arg-type]  # as above
+            ),
+        ]  # fmt: skip
 
 
 class PageAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,7 +222,9 @@ def _etag(runtime: Runtime, user: str, contract: Contract, standing: Any) -> str
 
 def _matches(header: str, etag: str) -> bool:
     """Weak comparison of If-None-Match (RFC 9110, 13.1.2)."""
-    return header.strip() == "*" or etag.removeprefix("W/") in (tag.strip().removeprefix("W/") for tag in header.split(","))
+    return header.strip() == "*" or etag.removeprefix("W/") in (
+        tag.strip().removeprefix("W/") for tag in header.split(",")
+    )
 
 
 def not_modified(request: VanguardRequest) -> Response[bytes]:
@@ -140,8 +237,10 @@ def not_modified(request: VanguardRequest) -> Response[bytes]:
     guards=[require(Action.QUERY)],
     tags=["rows"],
     summary="A page of your view",
+    operation_class=ListOperation,
+    responses=answers(RowsAnswer, 404),
 )
-async def get_rows(request: VanguardRequest, runtime: Runtime, org: str, dataset: str) -> Response[bytes]:
+async def get_rows(request: VanguardRequest, runtime: Here, org: Organization, dataset: DatasetName) -> Response[bytes]:
     """Mirror, pending and drafts merged; filters, sort, totals and cursors are exact on merged values."""
     contract = contract_of(runtime, dataset)
     listing = read_listing(contract, read_parameters(request.scope["query_string"]))
@@ -162,9 +261,15 @@ async def get_rows(request: VanguardRequest, runtime: Runtime, org: str, dataset
     guards=[require(Action.QUERY)],
     tags=["rows"],
     summary="One row with its layers and history",
+    responses=answers(RowDetail, 404),
 )
 async def get_row(
-    request: VanguardRequest, runtime: Runtime, org: str, dataset: str, row_id: str, include: str | None = None
+    request: VanguardRequest,
+    runtime: Here,
+    org: Organization,
+    dataset: DatasetName,
+    row_id: RowId,
+    include: FromQuery[str | None] = None,
 ) -> Response[bytes]:
     """The row, with base, delta and history; a row drafted for deletion is shown with its op."""
     contract = contract_of(runtime, dataset)

@@ -54,7 +54,9 @@ def parts(contract: Contract) -> dict[str, str]:
         "before_columns": _list([f"m.{name}" for name in before]),
         "before_names": _list(before),
         "image": _list([f"{expression} AS {name}" for expression, name in zip(expressions, after, strict=True)]),
-        "differs": "({}) IS DISTINCT FROM ({})".format(*(_list([f"imaged.{name}" for name in side]) for side in (before, after))),
+        "differs": "({}) IS DISTINCT FROM ({})".format(
+            *(_list([f"imaged.{name}" for name in side]) for side in (before, after))
+        ),
         "image_columns": _list(kept),
         "take_image": _list([f"{name} = excluded.{name}" for name in kept]),
         "set_image": _list([f"{name} = imaged.{name}" for name in kept]),

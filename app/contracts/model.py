@@ -235,7 +235,7 @@ def _check(contract: Contract) -> None:
         raise ConfigurationError(f"Contract {contract.name} {contract.version}: {reason}")
 
     names = [field.name for field in contract.fields] + [item.name for item in contract.computed]
-    types = {item.name: item.type for item in (*contract.fields, *contract.computed)}
+    types = {field.name: field.type for field in contract.fields} | {item.name: item.type for item in contract.computed}
     documents = {field.name for field in contract.fields}
     if len({snake(name) for name in names}) != len(names):
         refuse("two fields have the same name.")

@@ -99,11 +99,15 @@ def _check_enum(field: Field, value: Any) -> tuple[str, str] | None:
 def _check_number(field: Field, value: Any) -> tuple[str, str] | None:
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
         return "INVALID_TYPE", f"{field.name} is {'a whole number' if field.type == 'integer' else 'a number'}."
-    if field.type == "integer" and (value != int(value) if _small(value) else True):
-        return "INVALID_TYPE", f"{field.name} is a whole number of at most 15 digits."
-    if not _small(value):
+    return _check_range(field, value)
+
+
+def _check_range(field: Field, value: int | Decimal) -> tuple[str, str] | None:
+    if not _fits(value):
         return "INVALID_RANGE", f"{field.name} has at most {MAX_DIGITS} digits before and {MAX_DECIMALS} after the point."
-    if field.type == "integer" and abs(value) > MAX_INTEGER:
+    if field.type == "integer" and value != int(value):
+        return "INVALID_TYPE", f"{field.name} is a whole number."
+    if field.type == "integer" and not -MAX_INTEGER <= value <= MAX_INTEGER:
         return "INVALID_RANGE", f"{field.name} is a whole number of at most 15 digits."
     if field.minimum is not None and value < field.minimum:
         return "INVALID_RANGE", f"{field.name} is at least {field.minimum}."
@@ -112,9 +116,9 @@ def _check_number(field: Field, value: Any) -> tuple[str, str] | None:
     return None
 
 
-def _small(value: int | Decimal) -> bool:
+def _fits(value: int | Decimal) -> bool:
     """Below 1e30 with at most 20 decimals; decided without expanding an exponent."""
     if isinstance(value, int):
-        return abs(value) < 10**MAX_DIGITS
+        return bool(abs(value) < 10**MAX_DIGITS)
     exponent = value.as_tuple().exponent
     return isinstance(exponent, int) and -exponent <= MAX_DECIMALS and (value == 0 or value.adjusted() < MAX_DIGITS)

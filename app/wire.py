@@ -1,0 +1,56 @@
+"""Words that every route shares: its path parameters, what it may answer, how /schema shows it."""
+
+from typing import Annotated, Any
+
+import msgspec
+from litestar.di import NamedDependency
+from litestar.openapi import ResponseSpec
+from litestar.openapi.spec import Example
+from litestar.params import PathParameter
+
+from app.errors import Culprit
+from app.problems import MEDIA_TYPE
+from app.runtime import Runtime
+
+Here = NamedDependency[Runtime]
+Organization = Annotated[
+    str, PathParameter(description="Short id of the organization", examples=[Example(value="demo")])
+]
+DatasetName = Annotated[str, PathParameter(description="Name of the dataset", examples=[Example(value="pfa")])]
+RowId = Annotated[str, PathParameter(description="Id of the row", examples=[Example(value="PFA-0000001")])]
+
+
+class Problem(msgspec.Struct, kw_only=True, rename="camel", omit_defaults=True):
+    """RFC 9457; `code` is stable, docs/errors.md lists all. Some codes bring members of their own, such as conflicts."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    code: str
+    request_id: str
+    errors: list[Culprit] = []
+
+
+REFUSALS = {
+    400: "The request cannot be read",
+    401: "No valid token",
+    403: "Not an organization of yours, or not your role",
+    404: "Not found",
+    409: "Others were faster",
+    412: "If-Match does not hold",
+    413: "The body is too large",
+    422: "Values that cannot be accepted",
+    429: "Slow down",
+    503: "The database cannot be reached",
+}
+
+
+def answers(shape: Any, *refusals: int, status: int = 200, description: str = "Done") -> dict[int, ResponseSpec]:
+    """What a route answers, for its OpenAPI entry; 400, 401, 403, 413 and 503 are everybody's."""
+    problems = {
+        code: ResponseSpec(Problem, generate_examples=False, media_type=MEDIA_TYPE, description=REFUSALS[code])
+        for code in sorted({400, 401, 403, 413, 503, *refusals})
+    }
+    return {status: ResponseSpec(shape, generate_examples=False, description=description), **problems}
