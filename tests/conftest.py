@@ -5,7 +5,6 @@ Every xdist worker starts a server of its own, in well under two seconds: roles 
 
 import os
 import re
-import shutil
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -41,9 +40,8 @@ def bin_dir() -> Path | None:
 @pytest.fixture
 def short_dir() -> Iterator[Path]:
     """A directory for a server. pytest's own has a name too long for a socket, and is closed again by the next run."""
-    directory = Path(tempfile.mkdtemp(prefix="vanguard-test-"))
-    yield directory
-    shutil.rmtree(directory, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix="vanguard-test-", ignore_cleanup_errors=True) as directory:
+        yield Path(directory)
 
 
 @pytest.fixture(scope="session")
@@ -58,10 +56,11 @@ def server_url(bin_dir: Path | None) -> Iterator[str]:
         with PostgresContainer("postgres:18", driver=None) as container:
             yield container.get_connection_url()
         return
-    directory = tempfile.mkdtemp(prefix="vanguard-test-")
-    with Server(Path(directory, "pg"), bin_dir=bin_dir, settings=FAST) as server:
+    with (
+        tempfile.TemporaryDirectory(prefix="vanguard-test-", ignore_cleanup_errors=True) as directory,
+        Server(Path(directory, "pg"), bin_dir=bin_dir, settings=FAST) as server,
+    ):
         yield server.url("postgres")
-    shutil.rmtree(directory, ignore_errors=True)
 
 
 @contextmanager
