@@ -3,7 +3,7 @@
 create_app sets `dto=JsonBody` once. A handler says only what it takes, and both the decoding and /schema follow:
 
     @post("/drafts")
-    async def save(data: Batch, request: VanguardRequest) -> Saved: ...
+    async def save(request: VanguardRequest, data: JSONBody[Batch]) -> Saved: ...
 
 The decoder is `app.json.read`, so a fraction under `Any` is a Decimal, an unknown field of a struct that forbids them
 is refused, and the error has our form. Examples belong to the struct: `Annotated[str, Meta(examples=[...])]`.

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import msgspec
 from litestar import Request, Response, get, post
 from litestar.datastructures import Cookie
+from litestar.params import JSONBody
 
 from app import accounts
 from app.auth import COOKIE, Account, Role, VanguardRequest
@@ -19,6 +20,7 @@ from app.errors import Forbidden, InvalidCredentials, MemberNotFound, TooManyAtt
 from app.queries import statement
 from app.runtime import Runtime
 from app.settings import Settings
+from app.wire import Here, answers
 
 READ_FAILURES = statement("login/read_failures")
 COUNT_FAILURE = statement("login/count_failure")
@@ -68,8 +70,16 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     user: User
 
 
-@post("/api/auth/login", tags=["auth"], summary="Log in", status_code=200, opt={"public": True}, security=[{}])
-async def login(data: Credentials, request: Request[Any, Any, Any], runtime: Runtime) -> Response[Ticket]:
+@post(
+    "/api/auth/login",
+    opt={"public": True},
+    status_code=200,
+    tags=["auth"],
+    summary="Log in",
+    security=[{}],
+    responses=answers(Ticket, 429),
+)
+async def login(request: Request[Any, Any, Any], runtime: Here, data: JSONBody[Credentials]) -> Response[Ticket]:
     """A token for email and password, and the same as a cookie for the event stream.
 
     A wrong password and an unknown account answer alike. After some failures one has to wait: `Retry-After`.
@@ -83,8 +93,8 @@ async def login(data: Credentials, request: Request[Any, Any, Any], runtime: Run
     return Response(ticket, cookies=cookies, headers={"Cache-Control": "no-store"})
 
 
-@get("/api/auth/me", tags=["auth"], summary="Who am I")
-async def me(request: VanguardRequest, runtime: Runtime) -> User:
+@get("/api/auth/me", tags=["auth"], summary="Who am I", responses=answers(User))
+async def me(request: VanguardRequest, runtime: Here) -> User:
     """The bearer of the token, with the roles that count: the lesser of the token's and the stored ones."""
     principal = request.user
     roles = await runtime.auth.organizations(principal)
@@ -95,8 +105,8 @@ async def me(request: VanguardRequest, runtime: Runtime) -> User:
         return User(id=principal.user_id, email=principal.email, name=principal.name, organizations=_listed(roles))
 
 
-@post("/api/auth/logout", tags=["auth"], summary="Log out", status_code=204)
-async def logout(request: VanguardRequest, runtime: Runtime) -> Response[None]:
+@post("/api/auth/logout", status_code=204, tags=["auth"], summary="Log out", responses=answers(None, status=204))
+async def logout(request: VanguardRequest, runtime: Here) -> Response[None]:
     """The token is no longer valid, here at once and elsewhere within 5 seconds."""
     await runtime.auth.revoke(request.user)
     return Response(None, cookies=[_cookie(runtime.settings, "", 0)])

@@ -4,15 +4,18 @@ from typing import Annotated
 
 import msgspec
 from litestar import delete, get, put
-from litestar.params import Parameter
+from litestar.openapi.spec import Example
+from litestar.params import JSONBody, PathParameter
 
 from app import accounts
 from app.accounts import Member
 from app.auth import Action, Role, require
-from app.runtime import Runtime
+from app.wire import Here, Organization, answers
 
 PATH = "/api/v1/orgs/{org:str}/members"
-AccountKey = Annotated[str, Parameter(description="The account's id or email")]
+AccountKey = Annotated[
+    str, PathParameter(description="The account's id or email", examples=[Example(value="ann@demo.example")])
+]
 
 
 class Membership(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
@@ -27,14 +30,26 @@ class Members(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     data: list[Member]
 
 
-@get(PATH, tags=["members"], summary="Members", guards=[require(Action.ADMINISTER)])
-async def list_members(org: str, runtime: Runtime) -> Members:
+@get(
+    PATH,
+    guards=[require(Action.ADMINISTER)],
+    tags=["members"],
+    summary="Members",
+    responses=answers(Members),
+)
+async def list_members(runtime: Here, org: Organization) -> Members:
     """Everybody who belongs to the organization."""
     return Members(data=await accounts.members(runtime.database, org))
 
 
-@put(f"{PATH}/{{account:str}}", tags=["members"], summary="Set a role", guards=[require(Action.ADMINISTER)])
-async def set_role(org: str, account: AccountKey, data: Membership, runtime: Runtime) -> Member:
+@put(
+    f"{PATH}/{{account:str}}",
+    guards=[require(Action.ADMINISTER)],
+    tags=["members"],
+    summary="Set a role",
+    responses=answers(Member, 404, 409),
+)
+async def set_role(runtime: Here, org: Organization, account: AccountKey, data: JSONBody[Membership]) -> Member:
     """Make an account a member, or change its role. Counts at once here, within 5 seconds everywhere.
 
     An organization keeps at least one ADMIN.
@@ -44,9 +59,15 @@ async def set_role(org: str, account: AccountKey, data: Membership, runtime: Run
     return member
 
 
-@delete(f"{PATH}/{{account:str}}", tags=["members"], summary="End a membership", guards=[require(Action.ADMINISTER)])
-async def remove_member(org: str, account: AccountKey, runtime: Runtime) -> None:
-    """End a membership. Counts at once here, within 5 seconds everywhere."""
+@delete(
+    f"{PATH}/{{account:str}}",
+    guards=[require(Action.ADMINISTER)],
+    tags=["members"],
+    summary="End a membership",
+    responses=answers(None, 404, 409, status=204),
+)
+async def remove_member(runtime: Here, org: Organization, account: AccountKey) -> None:
+    """End a membership. Counts at once here, within 5 seconds everywhere. An organization keeps at least one ADMIN."""
     await accounts.remove_member(runtime.database, org, account)
     runtime.auth.forget()
 

@@ -374,13 +374,19 @@ async def discard(
 
 
 async def answer_commit(
-    request: VanguardRequest, runtime: Runtime, contract: Contract, organization: str, wanted: CommitRequest
+    request: VanguardRequest,
+    runtime: Runtime,
+    contract: Contract,
+    organization: str,
+    wanted: CommitRequest,
+    **more: Any,
 ) -> Response[bytes]:
-    """Commit and answer. A refused conflict is marked on the drafts, so that lists show it and an edit settles it."""
+    """Commit and answer, with `more` members beside. A refused conflict is marked on the drafts, so that lists show it and an edit settles it."""
     user = request.user.user_id
 
     async def work(connection: Connection) -> bytes:
-        return json.encode(await commit(connection, contract, organization, user, wanted, runtime.clock()))
+        answer = await commit(connection, contract, organization, user, wanted, runtime.clock())
+        return json.encode(more | msgspec.to_builtins(answer))
 
     try:
         return await answer_once(request, runtime, organization, work)

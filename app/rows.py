@@ -88,7 +88,8 @@ class RowsAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     metadata: Metadata
 
 
-def _parameter(name: str, kind: str, description: str, **schema: Any) -> Parameter:
+def parameter(name: str, kind: str, description: str, **schema: Any) -> Parameter:
+    """A query parameter for /schema."""
     return Parameter(name=name, param_in="query", description=description, schema=Schema(type=kind, **schema))  # type: ignore[arg-type]  # litestar wants its enum, and takes the word
 
 
@@ -99,15 +100,15 @@ class ListOperation(Operation):
     def __post_init__(self) -> None:
         self.parameters = [
             *(self.parameters or []),
-            _parameter("search", "string", "Any text field contains this, ignoring case"),
-            _parameter("syncState", "string", "pristine, draft, in_review, committed, syncing, conflict, sync_error; comma-separated", examples=["draft"]),
-            _parameter("sort", "string", "Fields, comma-separated, - for descending", examples=["-forecastStart,category"]),
-            _parameter("page", "integer", "From 1", minimum=1, maximum=10001, examples=[1]),
-            _parameter("pageSize", "integer", "Rows a page", minimum=1, maximum=1000, default=100),
-            _parameter("after", "string", "nextCursor of the page before, instead of page"),
-            _parameter("count", "string", "How totals are counted", enum=["exact", "estimated", "none"], default="exact"),
-            _parameter("fields", "string", "Only these fields of data, comma-separated"),
-            _parameter("include", "string", "overlap: who else has the row in review or on its way", enum=["overlap"]),
+            parameter("search", "string", "Any text field contains this, ignoring case"),
+            parameter("syncState", "string", "pristine, draft, in_review, committed, syncing, conflict, sync_error; comma-separated", examples=["draft"]),
+            parameter("sort", "string", "Fields, comma-separated, - for descending", examples=["-forecastStart,category"]),
+            parameter("page", "integer", "From 1", minimum=1, maximum=10001, examples=[1]),
+            parameter("pageSize", "integer", "Rows a page", minimum=1, maximum=1000, default=100),
+            parameter("after", "string", "nextCursor of the page before, instead of page"),
+            parameter("count", "string", "How totals are counted", enum=["exact", "estimated", "none"], default="exact"),
+            parameter("fields", "string", "Only these fields of data, comma-separated"),
+            parameter("include", "string", "overlap: who else has the row in review or on its way", enum=["overlap"]),
             Parameter(
                 name="filters",
                 param_in="query",

@@ -12,6 +12,7 @@ from litestar.exceptions import NotFoundException
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import SwaggerRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
+from litestar.params import FromPath
 
 from app import __version__
 from app.errors import ConfigurationError
@@ -51,7 +52,7 @@ def openapi_config() -> OpenAPIConfig:
 
 
 @get("/assets/{name:str}", sync_to_thread=True)
-def asset(name: str) -> Response[bytes]:
+def asset(name: FromPath[str]) -> Response[bytes]:
     """One of the page's files; the package has many more."""
     if name not in ASSETS:
         raise NotFoundException

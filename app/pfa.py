@@ -1,0 +1,261 @@
+"""`/api/pfa/{org}`: the PFA dataset under the names of its first clients. Another door, the same code behind it."""
+
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Response, get, post
+from litestar.openapi.spec import Operation
+from litestar.params import JSONBody
+
+from app import json
+from app.auth import Action, VanguardRequest, require
+from app.contracts import PFA
+from app.contracts.filters import Listing, read_listing, read_parameters, refuse
+from app.db import Connection
+from app.drafts import MAX_DRAFTS, Draft, SaveAnswer, save
+from app.errors import NothingSelected
+from app.idempotency import answer_once
+from app.merges import CommitRequest, DiscardAnswer, DiscardRequest, answer_commit, discard
+from app.rows import list_rows, not_modified, parameter
+from app.wire import Here, Organization, answers
+
+# Its filter names -> the parameter of D/rows. Those that name lists may be comma-separated.
+LISTS = ("category", "class", "dor", "source", "areaSilo", "manufacturer", "model", "syncState")
+RENAMED = {
+    "dateRangeStart": "forecastStart[gte]",
+    "dateRangeEnd": "forecastEnd[lte]",
+    "searchText": "search",
+    "isActualized": "isActualized",
+    "isDiscontinued": "isDiscontinued",
+    "isFundsTransferable": "isFundsTransferable",
+    "page": "page",
+    "pageSize": "pageSize",
+    "sortBy": "sortBy",
+    "sortOrder": "sortOrder",
+}
+
+
+class PfaDraft(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """One line's draft."""
+
+    pfa_id: str
+    delta: dict[str, Any]
+    change_reason: str | None = None
+    expected_version: int | None = None
+
+
+class PfaDraftRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """A batch of drafts."""
+
+    modifications: Annotated[tuple[PfaDraft, ...], msgspec.Meta(min_length=1, max_length=MAX_DRAFTS)]
+    session_id: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] | None = None
+
+
+class PfaCommitRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """What to commit: a session's drafts or those of some lines."""
+
+    session_id: str | None = None
+    pfa_ids: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=50_000)] | None = None
+    expected_versions: dict[str, int] = {}
+
+
+class PfaDiscardRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """What to discard: a session's drafts, those of some lines, or all."""
+
+    session_id: str | None = None
+    pfa_ids: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=50_000)] | None = None
+    discard_all: bool = False
+
+
+class PfaRow(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A line; `data` passes through as PostgreSQL rendered it."""
+
+    id: str
+    data: msgspec.Raw
+    sync_state: str
+    modified_at: str | None
+    modified_by: str | None
+
+
+_rows = msgspec.json.Decoder(list[PfaRow])
+
+
+class PfaLine(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A line on the wire."""
+
+    id: str
+    pfa_id: str
+    data: dict[str, Any]
+    sync_state: str
+    modified_at: str | None
+    modified_by: str | None
+
+
+class PfaPage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A page of lines."""
+
+    success: bool
+    data: list[PfaLine]
+    pagination: dict[str, Any]
+    metadata: dict[str, Any]
+
+
+class PfaOperation(Operation):
+    """The filters for /schema."""
+
+    def __post_init__(self) -> None:
+        self.parameters = [
+            *(self.parameters or []),
+            *(parameter(name, "string", "Any of these, comma-separated or repeated") for name in LISTS),
+            parameter("dateRangeStart", "string", "forecastStart is this day or later", format="date"),
+            parameter("dateRangeEnd", "string", "forecastEnd is this day or earlier", format="date"),
+            *(
+                parameter(name, "boolean", "No filter when absent")
+                for name in ("isActualized", "isDiscontinued", "isFundsTransferable")
+            ),
+            parameter("searchText", "string", "Any text field contains this, ignoring case"),
+            parameter("page", "integer", "From 1", minimum=1),
+            parameter("pageSize", "integer", "Rows a page", minimum=1, maximum=1000),
+            parameter("sortBy", "string", "A field; forecastStart by default"),
+            parameter("sortOrder", "string", "asc or desc", enum=["asc", "desc"]),
+        ]
+
+
+def read_pfa_listing(query_string: bytes) -> Listing:
+    """The listing that the first clients' parameters stand for; raises InvalidFilter."""
+    translated: list[tuple[str, str]] = []
+    given = read_parameters(query_string)
+    for name, value in given:
+        if name in LISTS:
+            translated += [(name, part.strip()) for part in value.split(",") if part.strip()]
+        elif name in RENAMED:
+            translated.append((RENAMED[name], value))
+        else:
+            raise refuse(name, "no such parameter; /schema lists them.")
+    names = {name for name, _ in given}
+    if "sortBy" not in names:
+        translated.append(("sortBy", "forecastStart"))
+    listing = read_listing(PFA, translated)
+    echo = {name: [v for n, v in given if n == name] for name in names - {"page", "pageSize", "sortBy", "sortOrder"}}
+    return msgspec.structs.replace(listing, echo={n: v[0] if len(v) == 1 else v for n, v in sorted(echo.items())})
+
+
+@get(
+    "/api/pfa/{org:str}",
+    guards=[require(Action.QUERY)],
+    tags=["pfa"],
+    summary="A page of your view of the lines",
+    operation_class=PfaOperation,
+    responses=answers(PfaPage, 404),
+)
+async def get_lines(request: VanguardRequest, runtime: Here, org: Organization) -> Response[bytes]:
+    """As D/rows, with comma-separated filters, sorted by forecastStart unless asked otherwise."""
+    listing = read_pfa_listing(request.scope["query_string"])
+    answer = await list_rows(request, runtime, PFA, org, listing)
+    if answer is None:
+        return not_modified(request)
+    lines = [
+        {
+            "id": row.id,
+            "pfaId": row.id,
+            "data": row.data,
+            "syncState": row.sync_state,
+            "modifiedAt": row.modified_at,
+            "modifiedBy": row.modified_by,
+        }
+        for row in _rows.decode(answer.body)
+    ]
+    body = {
+        "success": True,
+        "data": lines,
+        "pagination": {key: value for key, value in answer.pagination.items() if key != "nextCursor"},
+        "metadata": {key: value for key, value in answer.metadata.items() if key != "revision"},
+    }
+    headers = {"ETag": answer.etag, "Cache-Control": "private, no-cache"}
+    return Response(json.encode(body), media_type="application/json", headers=headers)
+
+
+def _save_body(answer: SaveAnswer, session_id: str | None) -> bytes:
+    return json.encode(
+        {
+            "success": not answer.errors,
+            "sessionId": session_id,
+            "saved": [
+                {"pfaId": saved.id, "modificationId": saved.modification_id, "version": saved.version}
+                for saved in answer.saved
+            ],
+            "errors": [{"pfaId": error.id, "code": error.code, "error": error.message} for error in answer.errors],
+        }
+    )
+
+
+@post(
+    "/api/pfa/{org:str}/draft",
+    guards=[require(Action.EDIT)],
+    status_code=200,
+    tags=["pfa"],
+    summary="Save drafts of lines",
+    responses=answers(dict[str, Any], 404, 422),
+)
+async def save_lines(
+    request: VanguardRequest, runtime: Here, org: Organization, data: JSONBody[PfaDraftRequest]
+) -> Response[bytes]:
+    """As D/drafts."""
+    drafts = [
+        Draft(
+            id=draft.pfa_id,
+            delta=draft.delta,
+            change_reason=draft.change_reason,
+            expected_version=draft.expected_version,
+        )
+        for draft in data.modifications
+    ]
+
+    async def work(connection: Connection) -> bytes:
+        user, at = request.user.user_id, runtime.clock()
+        saved = await save(connection, PFA, org, user, drafts, at, session_id=data.session_id)
+        return _save_body(saved, data.session_id)
+
+    return await answer_once(request, runtime, org, work)
+
+
+@post(
+    "/api/pfa/{org:str}/commit",
+    guards=[require(Action.EDIT)],
+    status_code=200,
+    tags=["pfa"],
+    summary="Commit drafts of lines",
+    responses=answers(dict[str, Any], 404, 409, 422),
+)
+async def commit_lines(
+    request: VanguardRequest, runtime: Here, org: Organization, data: JSONBody[PfaCommitRequest]
+) -> Response[bytes]:
+    """As D/commit."""
+    wanted = CommitRequest(session_id=data.session_id, ids=data.pfa_ids, expected_versions=data.expected_versions)
+    return await answer_commit(request, runtime, PFA, org, wanted, success=True)
+
+
+@post(
+    "/api/pfa/{org:str}/discard",
+    guards=[require(Action.EDIT)],
+    status_code=200,
+    tags=["pfa"],
+    summary="Discard drafts of lines",
+    responses=answers(DiscardAnswer),
+)
+async def discard_lines(
+    request: VanguardRequest, runtime: Here, org: Organization, data: JSONBody[PfaDiscardRequest]
+) -> Response[bytes]:
+    """As D/discard."""
+    if sum((data.session_id is not None, data.pfa_ids is not None, data.discard_all)) != 1:
+        raise NothingSelected("Give exactly one of sessionId, pfaIds and discardAll.")
+    wanted = DiscardRequest(session_id=data.session_id, ids=data.pfa_ids, all=data.discard_all or None)
+
+    async def work(connection: Connection) -> bytes:
+        answer = await discard(connection, PFA, org, request.user.user_id, wanted, runtime.clock())
+        return json.encode({"success": True, "discarded": answer.discarded})
+
+    return await answer_once(request, runtime, org, work)
+
+
+ROUTES = [get_lines, save_lines, commit_lines, discard_lines]
