@@ -51,7 +51,7 @@ OVERLAP = """concat(',"overlap":', (
 
 
 async def read_row(connection: Connection, contract: Contract, organization: str, user: str, key: str) -> Record:
-    """One row of the caller's view (body, doc, version, op, sync_state); raises RowNotFound."""
+    """One row of the caller's view (body, doc, version, op); raises RowNotFound."""
     record = None
     if check_key(key) is None:
         record = await connection.row(READ_ROW.within(contract.schema), organization, user, key)
@@ -116,6 +116,7 @@ class Composer:
         offset = 0 if cursor else (listing.page - 1) * listing.page_size
         arguments = Arguments(*self.fixed, offset, listing.page_size)
         self._place(arguments)
+        self._place_covering(arguments)
         order = ", ".join(
             f"{'row_key' if sort.field == 'id' else self._alias(sort)}{' DESC' if sort.descending else ''}"
             for sort in self.order
@@ -174,11 +175,14 @@ class Composer:
         if self.listing.search is not None:
             self._search = f"LIKE vanguard.search_pattern({arguments.add(self.listing.search, 'text')})"
         self._states: list[str] = []
-        wanted = [state for state in self.listing.sync_states if state != "pristine"]
-        if self.listing.sync_states:
-            self._states = [f"x.sync_state = ANY ({arguments.add(wanted, 'text[]')})"]
         self._touches = ""
-        if self.unindexed:
+
+    def _place_covering(self, arguments: Arguments) -> None:
+        """What only the arms and counts of modifications look at."""
+        if self.listing.sync_states:
+            wanted = [state for state in self.listing.sync_states if state != "pristine"]
+            self._states = [f"x.sync_state = ANY ({arguments.add(wanted, 'text[]')})"]
+        elif self.unindexed:
             fields = arguments.add(self.unindexed, "text[]")
             self._touches = f"(x.pending ?| {fields} OR x.delta ?| {fields})"
 

@@ -1,5 +1,5 @@
 -- The caller's drafts that a commit or a discard is about, read after lock 2 is held.
--- $1 organization, $2 user, and the selection's own parameter. Returns row_key, version, draft_op, pending_state,
+-- $1 organization, $2 user, $3 what the selection compares (text[] row keys, text session id, or true for all). Returns row_key, version, draft_op, pending_state,
 -- absent (the mirror has no such row).
 SELECT x.row_key, x.version, x.draft_op, x.pending_state,
        NOT EXISTS (SELECT FROM pfa.mirror AS m WHERE m.organization_id = $1 AND m.row_key = x.row_key) AS absent

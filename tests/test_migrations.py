@@ -1,0 +1,111 @@
+"""The schema: one head, up and down, no drift, roles and grants, twice without harm."""
+
+import msgspec
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine, inspect, text
+
+from app.migrate import alembic_config, head, migrate, sqlalchemy_url
+from app.tables import metadata
+from tests.world import CONTRACTS, FLEET, open_world
+
+
+def test_there_is_one_head() -> None:
+    assert len(ScriptDirectory.from_config(alembic_config()).get_heads()) == 1
+
+
+def test_migrating_twice_changes_nothing(database_url: str) -> None:
+    before = schema_of(database_url)
+    assert migrate(database_url, CONTRACTS) == head()
+    assert schema_of(database_url) == before
+
+
+def schema_of(url: str) -> list[tuple[object, ...]]:
+    """Columns, indexes and functions of our schemas."""
+    with create_engine(sqlalchemy_url(url)).connect() as connection:
+        found = connection.execute(
+            text("""
+            SELECT 'column', table_schema, table_name, column_name, data_type FROM information_schema.columns
+             WHERE table_schema IN ('public', 'pfa', 'fleet')
+            UNION ALL SELECT 'index', schemaname, tablename, indexname, indexdef FROM pg_indexes
+             WHERE schemaname IN ('public', 'pfa', 'fleet')
+            UNION ALL SELECT 'function', pronamespace::regnamespace::text, proname, oid::regprocedure::text, prosrc FROM pg_proc
+             WHERE pronamespace::regnamespace::text IN ('vanguard', 'pfa', 'fleet')
+             ORDER BY 1, 2, 3, 4
+            """)
+        )
+        return [tuple(row) for row in found]
+
+
+def test_down_and_up_again(database_url: str) -> None:
+    """Given a migrated database, when it goes down to nothing and up again, then it is as it was."""
+    before = schema_of(database_url)
+    engine = create_engine(sqlalchemy_url(database_url))
+    with engine.begin() as connection:
+        config = alembic_config()
+        config.attributes["connection"] = connection
+        command.downgrade(config, "base")
+    assert "organization" not in inspect(engine).get_table_names()
+    migrate(database_url, CONTRACTS)
+    assert schema_of(database_url) == before
+
+
+def test_the_metadata_has_not_drifted(database_url: str) -> None:
+    """app/tables.py is what the migrations make."""
+    with create_engine(sqlalchemy_url(database_url)).connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": False})
+        differences = [
+            difference for difference in compare_metadata(context, metadata) if "alembic_version" not in str(difference)
+        ]
+    assert differences == []
+
+
+def test_organization_leads_every_key_of_the_data(database_url: str) -> None:
+    """So that the same schema distributes by organization."""
+    with create_engine(sqlalchemy_url(database_url)).connect() as connection:
+        found = connection.execute(
+            text("""
+            SELECT i.indexrelid::regclass::text, a.attname
+              FROM pg_index AS i
+              JOIN pg_class AS c ON c.oid = i.indrelid
+              JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum = i.indkey[0]
+             WHERE c.relnamespace IN ('pfa'::regnamespace, 'fleet'::regnamespace)
+            """)
+        ).all()
+    assert found
+    assert {column for _, column in found} == {"organization_id"}
+
+
+def test_texts_that_are_keys_compare_by_code_points(database_url: str) -> None:
+    with create_engine(sqlalchemy_url(database_url)).connect() as connection:
+        found = connection.execute(
+            text("""
+            SELECT a.attrelid::regclass::text, a.attname
+              FROM pg_attribute AS a
+              JOIN pg_collation AS l ON l.oid = a.attcollation
+             WHERE a.attname IN ('organization_id', 'user_id', 'row_key')
+               AND a.attrelid::regclass::text ~ '^(pfa|fleet)[.]'
+               AND l.collname <> 'C'
+            """)
+        ).all()
+    assert found == []
+
+
+async def test_a_new_indexed_field_is_imaged_in_the_drafts_that_are_there(database_url: str) -> None:
+    """Given a draft of a field, when its contract indexes that field, then migrating finds the draft's value by it."""
+    async with open_world(database_url) as world:
+        await world.organization("acme")
+        ann = (await world.user("ann")).on("fleet")
+        await world.mirror({"V1": {"depot": "A", "remark": "old"}}, contract=FLEET)
+        await ann.draft("V1", {"remark": "new"})
+    fields = tuple(msgspec.structs.replace(f, indexed=True) if f.name == "remark" else f for f in FLEET.fields)
+    migrate(database_url, [msgspec.structs.replace(FLEET, fields=fields)])
+    with create_engine(sqlalchemy_url(database_url)).connect() as connection:
+        found = connection.execute(
+            text(
+                "SELECT f_remark, b_remark, a_remark, leaves FROM fleet.modification JOIN fleet.mirror USING (row_key)"
+            )
+        )
+        assert [tuple(row) for row in found] == [("old", "old", "new", True)]

@@ -1,0 +1,148 @@
+"""Every file of sql/: loads, is documented, prepares on every contract's schema, and returns what Python reads."""
+
+import re
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import asyncpg
+import pytest
+
+from app.contracts import Contract
+from app.contracts.filters import read_listing
+from app.contracts.images import imaged, parts
+from app.pages import Composer
+from app.queries import ROOT, STATEMENTS, Statement, statement
+from tests.samples import with_samples
+from tests.conftest import new_database
+from tests.world import CONTRACTS
+
+Connection = asyncpg.Connection
+
+
+@pytest.fixture(scope="module")
+def prepared_url(server_url: str, template: str) -> Iterator[str]:
+    """One database for the whole file: preparing a statement changes nothing."""
+    with new_database(server_url, template) as url:
+        yield url
+
+
+@pytest.fixture
+async def connection(prepared_url: str) -> AsyncIterator["Connection[Any]"]:
+    """A connection that acts as the application does."""
+    connection = await asyncpg.connect(prepared_url)
+    await connection.execute("SET ROLE vanguard_app")
+    yield connection
+    await connection.close()
+
+
+RUNNABLE = sorted(name for name in STATEMENTS if not name.startswith("schema/"))
+
+# What Python reads of the records, beside the files' own headers.
+COLUMNS = {
+    "drafts/save_drafts": {"id", "problem", "modification_id", "version", "sync_state", "empty"},
+    "drafts/read_drafts": {"revision", "workspace_revision", "total", "body", "last_key"},
+    "locks/lock_dataset": {"revision", "require_approval"},
+    "locks/read_dataset": {"revision", "require_approval"},
+    "locks/raise_workspace": {"revision", "absent"},
+    "merges/freeze_drafts": {"row_key", "op", "before", "after", "conflicts"},
+    "merges/resolve_drafts": {"row_key", "touched"},
+    "merges/select_drafts": {"row_key", "version", "draft_op", "pending_state", "absent"},
+    "rows/read_page": {
+        "revision", "workspace_revision", "body", "reached", "last_key", "last_values",
+        "base_count", "left_count", "landed_count",
+    },
+    "rows/read_row": {"body", "doc", "version", "op"},
+    "rows/read_standing": {"revision", "workspace_revision"},
+}  # fmt: skip
+
+
+def on_contract(item: Statement, contract: Contract) -> Statement:
+    """The statement as the application runs it: images filled from the contract, other markers as the file has them."""
+    known = parts(contract)
+    if item.markers and item.markers <= known.keys():
+        return imaged(item, contract)
+    return item.within(contract.schema)
+
+
+@pytest.mark.parametrize("name", RUNNABLE)
+async def test_a_statement_runs_as_it_stands(connection: "Connection[Any]", name: str) -> None:
+    """Given a file of sql/, when PostgreSQL prepares it, then its parameters and columns are those that are documented."""
+    item = statement(name)
+    prepared = await connection.prepare(on_contract(item, CONTRACTS[0]).text)
+    columns = {attribute.name for attribute in prepared.get_attributes()}
+    header = header_of(item)
+    documented = {int(number) for number in re.findall(r"\$(\d+)", header)}
+    assert documented == set(range(1, len(prepared.get_parameters()) + 1)), "the header explains each parameter"
+    assert COLUMNS.get(name, columns) == columns
+    if {"row_key", "id", "revision"} & columns:
+        assert all(column in header for column in columns), "the header names what comes out"
+    if not (item.markers - parts(CONTRACTS[1]).keys()):
+        await connection.prepare(on_contract(item, CONTRACTS[1]).text)
+
+
+def header_of(item: Statement) -> str:
+    """The comment that a file starts with."""
+    lines = []
+    for text in item.text.splitlines():
+        if not text.startswith("--"):
+            break
+        lines.append(text)
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("name", sorted(STATEMENTS))
+def test_a_file_says_what_it_does(name: str) -> None:
+    header = header_of(statement(name))
+    assert len(header) > 40
+    assert (ROOT / f"{name}.sql").read_text(encoding="utf-8").endswith("\n")
+
+
+@pytest.mark.parametrize("name", sorted(STATEMENTS))
+def test_the_text_between_image_markers_is_the_built_in_contracts(name: str) -> None:
+    """Else `python -m tests.samples` writes it anew."""
+    assert with_samples(statement(name)) == statement(name).text
+
+
+def test_a_missing_file_or_marker_fails_at_once() -> None:
+    with pytest.raises(KeyError):
+        statement("rows/no_such_file")
+    with pytest.raises(KeyError, match="markers"):
+        statement("rows/estimate_count").fill()
+    with pytest.raises(KeyError, match="markers"):
+        statement("rows/estimate_count").fill(filter="TRUE", other="TRUE")
+
+
+def test_statements_follow_their_dataset_to_its_schema() -> None:
+    for name in RUNNABLE:
+        assert "pfa." not in statement(name).within("fleet").text
+
+
+LISTINGS: list[list[tuple[str, str]]] = [
+    [],
+    [("sort", "-id")],
+    [("search", "x"), ("syncState", "pristine,draft")],
+    [("fields", "depot,seats"), ("include", "overlap")],
+    [("depot", "a"), ("depot", "b"), ("seats[gt]", "3"), ("remark[contains]", "x"), ("sort", "-remark,depot")],
+    [("inspectedOn[isnull]", "true"), ("kind[ne]", "Bus"), ("page", "7"), ("pageSize", "1000")],
+]
+
+
+@pytest.mark.parametrize("parameters", LISTINGS)
+async def test_composed_pages_prepare_on_another_contract(
+    connection: "Connection[Any]", parameters: list[tuple[str, str]]
+) -> None:
+    listing = read_listing(CONTRACTS[1], parameters)
+    composer = Composer(CONTRACTS[1], listing, "acme", "fleet", "ann")
+    for counted in (False, True):
+        page = composer.page(None, counted=counted, base_count=counted)
+        prepared = await connection.prepare(page.statement.text)
+        assert len(prepared.get_parameters()) == len(page.arguments)
+    estimate = composer.estimate()
+    await connection.fetch(estimate.statement.text, *estimate.arguments)
+
+
+@pytest.mark.parametrize("sql", ["UPDATE pfa.history SET op = op", "DELETE FROM pfa.history", "TRUNCATE pfa.history"])
+async def test_history_can_be_added_to_and_nothing_else(connection: "Connection[Any]", sql: str) -> None:
+    """The application's role may insert and read history, not change it."""
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await connection.execute(sql)
