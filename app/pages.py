@@ -137,7 +137,10 @@ class Composer:
             document=document,
             overlap=OVERLAP if listing.overlap else "NULL",
             base_count=self._base_count() if base_count else "NULL::bigint",
-            left_count="(SELECT count(*) FROM covering AS c WHERE c.left_filter)" if counted else "0::bigint",
+            # What leaves is taken from the mirror's count, and there is none where the mirror is not read.
+            left_count="(SELECT count(*) FROM covering AS c WHERE c.left_filter)"
+            if counted and self.reads_mirror
+            else "0::bigint",
             landed_count="(SELECT count(*) FROM covering AS c WHERE c.landed_filter)" if counted else "0::bigint",
         )
         return Page(text.within(contract.schema), arguments.values)
