@@ -6,7 +6,7 @@ Nothing of what a caller wrote becomes SQL text: field names and operators are l
 import datetime
 import re
 from collections.abc import Callable, Iterable
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -17,7 +17,8 @@ from app.contracts.validation import MAX_DECIMALS, MAX_DIGITS, MAX_INTEGER, is_d
 from app.errors import Culprit, InvalidFilter
 
 PARAMETER = re.compile(r"(?P<field>[A-Za-z]\w*)(?:\[(?P<op>[a-z]+)\])?")
-INTEGER = re.compile(r"-?\d{1,18}")
+INTEGER = re.compile(r"-?\d{1,18}", re.ASCII)
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d{1,4})?", re.ASCII | re.IGNORECASE)
 BOOLEANS = {"true": True, "false": False}
 SYNC_STATES = ("pristine", "draft", "in_review", "committed", "syncing", "conflict", "sync_error")
 MAX_PAGE_SIZE = 1000
@@ -263,10 +264,10 @@ def parse(kind: FieldType, text: str) -> Any:
 
 
 def _decimal(text: str) -> Decimal | None:
-    try:
-        value = Decimal(text)
-    except InvalidOperation:
+    # Decimal alone would also take NaN, spaces, underscores and the digits of any script.
+    if not NUMBER.fullmatch(text):
         return None
+    value = Decimal(text)
     exponent = value.as_tuple().exponent
     if not isinstance(exponent, int) or -exponent > MAX_DECIMALS * 2 or value.adjusted() > MAX_DIGITS * 2:
         return None
