@@ -98,6 +98,20 @@ class User:
         return await self.post("discard", {**({"ids": list(keys)} if keys else {"all": True}), **more})
 
 
+def ids(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The ids of rows, in their order."""
+    return [row["id"] for row in rows]
+
+
+def refused(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    """The problem that a refusal tells, after a look at its status and code."""
+    assert response.status_code == status, response.text
+    assert response.headers["Content-Type"].startswith("application/problem+json")
+    body: dict[str, Any] = json.decode(response.content)
+    assert (body["status"], body["code"]) == (status, code), response.text
+    return body
+
+
 def _each(value: Any) -> Iterable[Any]:
     return value if isinstance(value, list) else [value]
 
@@ -175,3 +189,8 @@ def line(**fields: Any) -> dict[str, Any]:
         "hasPlan": True,
         "hasActuals": False,
     } | fields
+
+
+def vehicle(**fields: Any) -> dict[str, Any]:
+    """A valid vehicle of the fleet, the dataset without an upstream."""
+    return {"depot": "North", "kind": "Van", "seats": 3, "mileage": 1000, "inService": True, "scrapped": False} | fields
