@@ -27,6 +27,8 @@ SAVE_DRAFTS = statement("drafts/save_drafts")
 SWEEP_EMPTY = statement("drafts/sweep_empty")
 READ_DRAFTS = statement("drafts/read_drafts")
 MAX_DRAFTS = 10_000
+Version = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Reason = Annotated[str, msgspec.Meta(max_length=2000)]
 
 MESSAGES = {
     "VERSION_CONFLICT": "The draft changed meanwhile; it is at version {version} now.",
@@ -43,8 +45,8 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     op: Literal["update", "insert", "delete"] = "update"
     delta: dict[str, Any] = {}
     unset: tuple[str, ...] = ()
-    expected_version: int | None = None
-    change_reason: str | None = None
+    expected_version: Version | None = None
+    change_reason: Reason | None = None
 
 
 class SaveRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
@@ -282,13 +284,20 @@ async def patch_row(
         expected = _expected(request.headers.get("If-Match"), row["version"])
         merged = row["doc"]
         delta = {
-            name: value for name, value in data.items() if name not in contract.by_name or merged.get(name) != value
+            name: value
+            for name, value in data.items()
+            if name not in contract.by_name or not _same(merged.get(name), value)
         }
         if delta:
             draft = Draft(id=row_id, delta=delta, expected_version=expected)
             await _save_patch(connection, contract, org, user, draft, runtime.clock())
             row = await read_row(connection, contract, org, user, row_id)
     return Response(row["body"].encode(), media_type="application/json", headers={"ETag": f'"{row["version"]}"'})
+
+
+def _same(old: Any, new: Any) -> bool:
+    """Equal as JSON values; for Python, true is 1 as well."""
+    return bool(old == new) and isinstance(old, bool) == isinstance(new, bool)
 
 
 async def _save_patch(

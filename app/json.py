@@ -1,6 +1,7 @@
 """JSON that keeps the digits of numbers: no value passes through a binary float."""
 
-from decimal import Decimal
+import re
+from decimal import Decimal, InvalidOperation
 from typing import Any, TypeVar
 
 import msgspec
@@ -8,6 +9,10 @@ import msgspec
 from app.errors import Culprit, MalformedRequest
 
 T = TypeVar("T")
+
+# What msgspec says of a member that it names in the message, not in the path.
+MEMBER = re.compile(r"Object (contains unknown|missing required) field `(.*)`", re.DOTALL)
+LONGEST_MESSAGE = 200
 
 _encoder = msgspec.json.Encoder(decimal_format="number")
 _any = msgspec.json.Decoder(float_hook=Decimal)
@@ -30,8 +35,14 @@ def read(body: bytes, shape: type[T]) -> T:
     except msgspec.ValidationError as error:
         head, _, path = str(error).partition(" - at `$")
         where = path.rstrip("`").lstrip(".")
-        culprit = Culprit(code="INVALID_TYPE", message=head, field=where or None)
+        # A message repeats what was sent, and that can be long.
+        head = head[:LONGEST_MESSAGE]
+        member = MEMBER.fullmatch(head)
+        field = ".".join(part for part in (where, member[2] if member else "") if part)
+        culprit = Culprit(code="INVALID_TYPE", message=head, field=field or None)
         raise MalformedRequest(f"{head}{f' at {where}' if where else ''}.", errors=[culprit]) from None
+    except InvalidOperation:
+        raise MalformedRequest("The body holds a number with an exponent beyond all bounds.") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise MalformedRequest(f"The body is not JSON: {error}.") from None
     except RecursionError:

@@ -12,8 +12,8 @@ from app.auth import Action, VanguardRequest, require
 from app.contracts import PFA
 from app.contracts.filters import Listing, read_listing, read_parameters, refuse
 from app.db import Connection
-from app.drafts import MAX_DRAFTS, Draft, SaveAnswer, save
-from app.errors import NothingSelected
+from app.drafts import MAX_DRAFTS, Draft, Reason, SaveAnswer, Version, save
+from app.errors import InvalidFilter, NothingSelected
 from app.idempotency import answer_once
 from app.merges import CommitRequest, DiscardAnswer, DiscardRequest, answer_commit, discard
 from app.rows import list_rows, not_modified, parameter
@@ -33,6 +33,7 @@ RENAMED = {
     "sortBy": "sortBy",
     "sortOrder": "sortOrder",
 }
+GIVEN: dict[str | None, str] = {inner: outer for outer, inner in RENAMED.items()}
 
 
 class PfaDraft(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
@@ -40,8 +41,8 @@ class PfaDraft(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     pfa_id: str
     delta: dict[str, Any]
-    change_reason: str | None = None
-    expected_version: int | None = None
+    change_reason: Reason | None = None
+    expected_version: Version | None = None
 
 
 class PfaDraftRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
@@ -135,7 +136,12 @@ def read_pfa_listing(query_string: bytes) -> Listing:
     names = {name for name, _ in given}
     if "sortBy" not in names:
         translated.append(("sortBy", "forecastStart"))
-    listing = read_listing(PFA, translated)
+    try:
+        listing = read_listing(PFA, translated)
+    except InvalidFilter as error:
+        for culprit in error.errors:
+            raise refuse(GIVEN.get(culprit.parameter, culprit.parameter or ""), culprit.message) from None
+        raise
     echo = {name: [v for n, v in given if n == name] for name in names - {"page", "pageSize", "sortBy", "sortOrder"}}
     return msgspec.structs.replace(listing, echo={n: v[0] if len(v) == 1 else v for n, v in sorted(echo.items())})
 
@@ -152,8 +158,8 @@ async def get_lines(request: VanguardRequest, runtime: Here, org: Organization) 
     """As D/rows, with comma-separated filters, sorted by forecastStart unless asked otherwise."""
     listing = read_pfa_listing(request.scope["query_string"])
     answer = await list_rows(request, runtime, PFA, org, listing)
-    if answer is None:
-        return not_modified(request)
+    if isinstance(answer, str):
+        return not_modified(answer)
     lines = [
         {
             "id": row.id,

@@ -33,7 +33,7 @@ STATUS = {
 # SQLSTATE -> what to tell. Their own words never leave the house: DETAIL can hold another tenant's row.
 SQLSTATES: dict[str, tuple[type[VanguardError], str]] = {
     "22P05": (errors.MalformedRequest, "Text may not hold the character NUL."),
-    "22021": (errors.MalformedRequest, "Text is not valid UTF-8."),
+    "22021": (errors.MalformedRequest, "Text may not hold the character NUL, and has to be valid UTF-8."),
     "22003": (errors.MalformedRequest, "A number is out of range."),
     "23505": (errors.AlreadyExists, "Somebody else has just created the same thing."),
     "40001": (errors.DatabaseBusy, "Others are changing the same rows. Try again."),
@@ -122,6 +122,8 @@ def _translate(error: HTTPException) -> VanguardError:
         return PayloadTooLarge("Send the rows in several smaller requests.")
     if isinstance(error, ValidationException):
         found = error.extra if isinstance(error.extra, list) else []
+        if any(item.get("key") == "data" for item in found):
+            return errors.MalformedRequest("The request needs a body.")
         culprits = [
             Culprit(code="INVALID_PARAMETER", message=str(item.get("message", "")), parameter=str(item.get("key", "")))
             for item in found

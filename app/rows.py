@@ -13,11 +13,11 @@ from litestar.params import FromQuery
 from app import json
 from app.auth import Action, VanguardRequest, require
 from app.contracts import Contract
-from app.contracts.filters import Listing, read_listing, read_parameters
+from app.contracts.filters import Listing, read_listing, read_parameters, refuse
 from app.cursors import read_cursor, write_cursor
 from app.datasets import contract_of
 from app.db import Connection
-from app.errors import DatasetNotFound, InvalidFilter
+from app.errors import DatasetNotFound
 from app.pages import Composer, Cursor, Page, read_row
 from app.queries import statement
 from app.runtime import Runtime
@@ -132,8 +132,8 @@ class PageAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 async def list_rows(
     request: VanguardRequest, runtime: Runtime, contract: Contract, organization: str, listing: Listing
-) -> PageAnswer | None:
-    """A page of the caller's view, or None where If-None-Match still holds.
+) -> PageAnswer | str:
+    """A page of the caller's view, or the ETag where If-None-Match still holds.
 
     Raises InvalidCursor, and DatasetNotFound where the organization has no such dataset.
     """
@@ -146,8 +146,10 @@ async def list_rows(
         # Others' changes in flight are not in the caller's revisions, so a page that shows them is always read.
         if "If-None-Match" in request.headers and not listing.overlap:
             standing = await connection.row(READ_STANDING, organization, contract.name, user)
-            if standing and _matches(request.headers["If-None-Match"], _etag(runtime, user, contract, standing)):
-                return None
+            if standing and _matches(
+                request.headers["If-None-Match"], etag := _etag(runtime, user, contract, standing)
+            ):
+                return etag
         page = await _read(connection, runtime, composer, listing, cursor)
     total = page["total"]
     more = page["reached"] > (0 if cursor else (listing.page - 1) * listing.page_size) + listing.page_size
@@ -228,9 +230,9 @@ def _matches(header: str, etag: str) -> bool:
     )
 
 
-def not_modified(request: VanguardRequest) -> Response[bytes]:
+def not_modified(etag: str) -> Response[bytes]:
     """304, with the tag that still holds."""
-    return Response(b"", status_code=304, headers={"Cache-Control": "private, no-cache"})
+    return Response(b"", status_code=304, headers={"ETag": etag, "Cache-Control": "private, no-cache"})
 
 
 @get(
@@ -246,8 +248,8 @@ async def get_rows(request: VanguardRequest, runtime: Here, org: Organization, d
     contract = contract_of(runtime, dataset)
     listing = read_listing(contract, read_parameters(request.scope["query_string"]))
     answer = await list_rows(request, runtime, contract, org, listing)
-    if answer is None:
-        return not_modified(request)
+    if isinstance(answer, str):
+        return not_modified(answer)
     body = b'{"data":%b,"pagination":%b,"metadata":%b}' % (
         answer.body,
         json.encode(answer.pagination),
@@ -275,7 +277,7 @@ async def get_row(
     """The row, with base, delta and history; a row drafted for deletion is shown with its op."""
     contract = contract_of(runtime, dataset)
     if include not in (None, "overlap"):
-        raise InvalidFilter("include: the one thing to include is overlap.")
+        raise refuse("include", "one of overlap.")
     async with runtime.database.connection() as connection:
         record = await read_row(connection, contract, org, request.user.user_id, row_id)
         body = record["body"].encode()

@@ -175,7 +175,7 @@ def _sort(contract: Contract, words: _Words) -> tuple[Sort, ...]:
         raise refuse("sort", f"at most {MAX_SORTS} sort keys.")
     for key in keys:
         if key.field != "id" and field_type(contract, key.field) is None:
-            raise refuse("sort", f"{contract.name} has no field {key.field[:80]!r}.")
+            raise refuse("sort" if by is None else "sortBy", f"{contract.name} has no field {key.field[:80]!r}.")
     if len({key.field for key in keys}) != len(keys):
         raise refuse("sort", "a field can be a sort key once.")
     return tuple(keys)
@@ -212,7 +212,7 @@ def _condition(contract: Contract, parameter: str, values: list[str]) -> Conditi
         raise refuse(parameter, f"{contract.name} has no such field or parameter.")
     name, op = match["field"], match["op"] or "eq"
     if op not in OPERATORS or op == "eq" and match["op"]:
-        raise refuse(parameter, f"{op!r} is none of the operators {', '.join(o for o in OPERATORS if o != 'eq')}.")
+        raise refuse(parameter, f"{op[:20]!r} is none of the operators {', '.join(o for o in OPERATORS if o != 'eq')}.")
     if (op in TEXT_ONLY and SQL_TYPES[kind] != "text") or (op in ORDERED_ONLY and kind == "boolean"):
         raise refuse(parameter, f"{op} does not apply to a {kind}.")
     if op == "isnull":
