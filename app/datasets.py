@@ -6,7 +6,7 @@ The order of the locks is the same for everybody; docs/architecture.md has it as
 from collections.abc import Sequence
 
 import msgspec
-from asyncpg import Record
+from asyncpg import ForeignKeyViolationError, Record
 
 from app.contracts import Contract
 from app.db import Connection
@@ -50,8 +50,12 @@ async def read_dataset(connection: Connection, contract: Contract, organization:
 
 def _standing(contract: Contract, row: Record | None) -> Standing:
     if row is None:
-        raise DatasetNotFound(f"{contract.name} is not set up for this organization.")
+        raise _not_set_up(contract)
     return Standing(row["revision"], row["require_approval"])
+
+
+def _not_set_up(contract: Contract) -> DatasetNotFound:
+    return DatasetNotFound(f"{contract.name} is not set up for this organization.")
 
 
 async def raise_revision(connection: Connection, contract: Contract, organization: str) -> int:
@@ -62,8 +66,15 @@ async def raise_revision(connection: Connection, contract: Contract, organizatio
 async def raise_workspace(
     connection: Connection, contract: Contract, organization: str, user: str, keys: Sequence[str] = ()
 ) -> tuple[int, list[str]]:
-    """Lock 2. Returns the workspace's new revision, and those of the keys that the mirror does not have."""
-    row = await connection.row(RAISE_WORKSPACE.within(contract.schema), organization, contract.name, user, list(keys))
+    """Lock 2. Returns the workspace's new revision, and those of the keys that the mirror does not have.
+
+    Raises DatasetNotFound.
+    """
+    statement_ = RAISE_WORKSPACE.within(contract.schema)
+    try:
+        row = await connection.row(statement_, organization, contract.name, user, list(keys))
+    except ForeignKeyViolationError:
+        raise _not_set_up(contract) from None
     assert row is not None, "an upsert returns its row"
     return row["revision"], row["absent"]
 
