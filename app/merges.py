@@ -383,23 +383,28 @@ async def answer_commit(
 ) -> Response[bytes]:
     """Commit and answer, with `more` members beside. A refused conflict is marked on the drafts, so that lists show it and an edit settles it."""
     user = request.user.user_id
+    # With an Idempotency-Key a conflict comes back as an answer, not as an exception: so its rows are noted here.
+    conflicting: set[str] = set()
 
     async def work(connection: Connection) -> bytes:
-        answer = await commit(connection, contract, organization, user, wanted, runtime.clock())
+        try:
+            answer = await commit(connection, contract, organization, user, wanted, runtime.clock())
+        except MergeConflict as conflict:
+            conflicting.update(found["id"] for found in conflict.extra["conflicts"])
+            raise
         return json.encode(more | msgspec.to_builtins(answer))
 
     try:
         return await answer_once(request, runtime, organization, work)
     except _DryRun as dry_run:
         return Response(json.encode(dry_run.answer), media_type="application/json")
-    except MergeConflict as conflict:
-        if not wanted.dry_run:
-            keys = sorted({found["id"] for found in conflict.extra["conflicts"]})
+    finally:
+        if conflicting and not wanted.dry_run:
+            keys = sorted(conflicting)
             async with runtime.database.transaction() as connection:
                 await raise_workspace(connection, contract, organization, user)
                 await lock_rows(connection, contract, organization, keys, absent=True, inserting=False)
                 await image(connection, contract, organization, user, keys)
-        raise
 
 
 @post(
