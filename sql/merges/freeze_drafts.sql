@@ -2,7 +2,7 @@
 -- delta moved to pending. The caller holds locks 2, 3 and 4 on these rows, and rolls back when a conflict comes out.
 --
 -- $1 organization, $2 user, $3 version (the workspace's new revision), $4 text[] row keys, $5 jsonb atomic groups,
--- $6 uuid commit id, $7 text reason or NULL, $8 timestamptz now, $9 jsonb the fields that rules look at.
+-- $6 uuid commit id, $7 text reason or NULL (then each draft's own), $8 timestamptz now, $9 jsonb the fields that rules look at.
 -- Returns row_key, op (NULL: nothing to do), before, after (the ruled fields of theirs and of the result, NULL for no row),
 -- conflicts (jsonb array or NULL).
 --
@@ -13,7 +13,7 @@
 -- | row | deleted | deleted | nothing to do |
 -- | - | inserted | inserted | cells that differ: conflict; none: nothing to do |
 WITH present AS MATERIALIZED (
-    SELECT x.row_key, x.draft_op, x.delta, x.base,
+    SELECT x.row_key, x.draft_op, x.delta, x.base, x.change_reason,
            x.pending_op, x.pending, x.pending_state,
            CASE WHEN pfa.in_flight($1, x.row_key) THEN pfa.theirs($1, $2, x.row_key, m.data) ELSE m.data END AS theirs
       FROM pfa.modification AS x
@@ -32,7 +32,7 @@ judged AS MATERIALIZED (
       FROM present AS p
 ),
 decided AS MATERIALIZED (
-    SELECT j.row_key, j.pending_op, j.pending, j.pending_state, j.theirs,
+    SELECT j.row_key, j.pending_op, j.pending, j.pending_state, j.theirs, j.change_reason,
            CASE
                WHEN j.draft_op = 'delete' THEN CASE WHEN j.theirs IS NOT NULL THEN 'delete' END
                WHEN j.draft_op = 'insert' AND j.theirs IS NULL THEN 'insert'
@@ -61,7 +61,7 @@ frozen AS (
            CASE d.op WHEN 'update' THEN vanguard.pick(d.theirs, vanguard.touched(d.delta, $5))
                      WHEN 'delete' THEN d.theirs
                      ELSE '{}' END,
-           d.delta, 'committed', $6, $7, $8
+           d.delta, 'committed', $6, coalesce($7, d.change_reason), $8
       FROM decided AS d
      WHERE d.op IS NOT NULL
        AND d.conflicts IS NULL
@@ -70,7 +70,8 @@ frozen AS (
 ),
 moved AS (
     UPDATE pfa.modification AS x
-       SET draft_op = NULL, delta = '{}', base = '{}', conflicts = NULL, version = $3, modified_at = $8,
+       SET draft_op = NULL, delta = '{}', base = '{}', conflicts = NULL, change_reason = NULL,
+           version = $3, modified_at = $8,
            pending_op = CASE WHEN d.op IS NULL THEN d.pending_op ELSE layer.folded ->> 'op' END,
            pending = CASE WHEN d.op IS NULL THEN d.pending ELSE layer.folded -> 'delta' END,
            pending_state = CASE
