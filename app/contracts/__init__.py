@@ -12,7 +12,7 @@ def read_contract(path: Path) -> Contract:
     """A contract from its JSON file; raises ConfigurationError that names the place."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=Contract)
-    except msgspec.ValidationError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path.name}: {error}") from None
 
 
