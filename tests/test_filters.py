@@ -43,7 +43,14 @@ TEXT_FILTERS = {
     "f[contains]=cranes&f[ne]=Cranes": "B",
     "f[isnull]=true&id[ne]=D": "E",
 }
-NUMBERS = {"A": 10, "B": Decimal("10.50"), "C": Decimal("0.1"), "D": None, "E": ABSENT, "F": Decimal("12345678901234567890.12")}
+NUMBERS = {
+    "A": 10,
+    "B": Decimal("10.50"),
+    "C": Decimal("0.1"),
+    "D": None,
+    "E": ABSENT,
+    "F": Decimal("12345678901234567890.12"),
+}
 NUMBER_FILTERS = {
     "f=10": "A",
     "f=10.00": "A",
@@ -118,7 +125,14 @@ KINDS = {"A": "Truck", "B": "Van", "D": None, "E": ABSENT}
 KIND_FILTERS = {"f=Van": "B", "f[ne]=Van": "A D E", "f[nin]=Van,Bus": "A D E"}
 
 # The text that a value starts from where it is drafted: some other one of its type.
-OTHER: dict[str, Any] = {"text": "other", "number": 7, "integer": 7, "date": "2020-05-05", "boolean": None, "enum": None}
+OTHER: dict[str, Any] = {
+    "text": "other",
+    "number": 7,
+    "integer": 7,
+    "date": "2020-05-05",
+    "boolean": None,
+    "enum": None,
+}
 
 
 @pytest.mark.parametrize(
@@ -153,7 +167,7 @@ async def test_every_operator_finds_mirrored_and_drafted_values_alike(
     before = {key: bare | ({} if value is ABSENT else other) for key, value in values.items()}
     await world.mirror(before, "drafters", contract)
     for key, value in values.items():
-        if value is not ABSENT and {name: value for name in fields} != other:
+        if value is not ABSENT and dict.fromkeys(fields, value) != other:
             await drafter.draft(key, dict.fromkeys(fields, value))
 
     for field in fields:
@@ -204,7 +218,9 @@ async def test_filters_on_several_fields_hold_together(world: World, ann: User) 
 
 async def test_a_value_that_cannot_be_read_counts_as_null(world: World, ann: User) -> None:
     """Upstream's bad values never stop a load: no filter finds them, but isnull."""
-    await world.mirror({"A": line(monthlyRate="cheap", forecastStart="2026-02-30", isActualized="Y", category=7), "B": line()})
+    await world.mirror(
+        {"A": line(monthlyRate="cheap", forecastStart="2026-02-30", isActualized="Y", category=7), "B": line()}
+    )
     for field in ("monthlyRate", "forecastStart", "isActualized", "category"):
         assert await found(ann, f"{field}[isnull]=true") == ["A"], field
         assert await found(ann, f"{field}[isnull]=false") == ["B"], field
@@ -332,7 +348,12 @@ async def test_what_cannot_be_understood_is_refused_by_its_name(world: World, an
         problem = refused(await ann.get(f"rows?{query}"), 400, "INVALID_FILTER")
         assert [error["parameter"] for error in problem["errors"]] == [parameter], query
         assert problem["detail"].startswith(f"{parameter}: "), query
-    fleet = {"seats=1.5": "seats", "seats=99999999999999999999": "seats", "kind=Plane": "kind", "category=Cranes": "category"}
+    fleet = {
+        "seats=1.5": "seats",
+        "seats=99999999999999999999": "seats",
+        "kind=Plane": "kind",
+        "category=Cranes": "category",
+    }
     for query, parameter in fleet.items():
         problem = refused(await ann.on("fleet").get(f"rows?{query}"), 400, "INVALID_FILTER")
         assert [error["parameter"] for error in problem["errors"]] == [parameter], query
@@ -356,7 +377,9 @@ async def test_a_filter_is_data_and_never_sql(world: World, ann: User) -> None:
 
 
 def test_a_listing_is_read_into_typed_values() -> None:
-    listing = read_listing(PFA, [("monthlyRate[lt]", "1.50"), ("forecastStart", "2026-02-01"), ("isActualized[ne]", "true")])
+    listing = read_listing(
+        PFA, [("monthlyRate[lt]", "1.50"), ("forecastStart", "2026-02-01"), ("isActualized[ne]", "true")]
+    )
     assert [condition.value for condition in listing.conditions] == [Decimal("1.50"), datetime.date(2026, 2, 1), True]
     assert listing.page_size == 100
     with pytest.raises(InvalidFilter):
