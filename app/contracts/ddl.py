@@ -61,7 +61,8 @@ def _generated(name: str, sql_type: str, expression: str) -> str:
 
 
 def _suffix(hot: HotSort) -> str:
-    return "_".join(_column(hot_name) for hot_name in (*hot.filters, hot.sort))
+    names = [_column(name) for name in (*hot.filters, hot.sort)]
+    return "_".join([*names, "desc"] if hot.descending else names)
 
 
 def _column(field: str) -> str:
@@ -73,7 +74,7 @@ def _hot_indexes(contract: Contract, hot: HotSort) -> list[str]:
     schema, suffix = contract.schema, _suffix(hot)
 
     def columns(prefix: str) -> str:
-        return ", ".join(f"{prefix}_{name}" for name in names)
+        return ", ".join(f"{prefix}_{name}" for name in names) + (" DESC" if hot.descending else "")
 
     return [
         f"CREATE INDEX IF NOT EXISTS mirror_{suffix} ON {schema}.mirror (organization_id, {columns('f')}, row_key);",

@@ -115,9 +115,13 @@ Rule = Ordered | Required | Frozen | Exclusive
 
 
 class HotSort(Shape, frozen=True, kw_only=True):
-    """A sort that gets a B-tree, alone or behind filters by equality; the row's id always comes last."""
+    """A sort that gets a B-tree, alone or behind filters by equality; the row's id always comes last, ascending.
+
+    The other direction of the same sort can use the B-tree too, but has to sort each group of ties by id.
+    """
 
     sort: Name
+    descending: bool = False
     filters: tuple[Name, ...] = ()
 
 

@@ -60,11 +60,9 @@ CREATE TABLE IF NOT EXISTS pfa.modification (
 
 -- Everybody's modifications of rows that the mirror changes.
 CREATE INDEX IF NOT EXISTS modification_row ON pfa.modification (organization_id, row_key);
--- What covers its row: a page's first arm skips it, its second arm yields it.
+-- What covers its row: a page's first arm skips it, its second arm yields it, here in the order of ids.
 CREATE INDEX IF NOT EXISTS modification_covering ON pfa.modification (organization_id, user_id, row_key)
     INCLUDE (leaves, lands) WHERE leaves OR lands;
--- Rows that a page's second arm yields, in order of their id.
-CREATE INDEX IF NOT EXISTS modification_lands ON pfa.modification (organization_id, user_id, row_key) WHERE lands;
 -- Modifications with nothing left.
 CREATE INDEX IF NOT EXISTS modification_empty ON pfa.modification (organization_id, user_id, row_key)
     WHERE draft_op IS NULL AND pending_op IS NULL;

@@ -1,0 +1,219 @@
+"""The plans that speed stands on, on 100,000 lines that are vacuumed and analysed: shape and rows touched, not time."""
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import asyncpg
+import pytest
+
+from app.contracts import PFA
+from app.contracts.ddl import drop_indexes_ddl, indexes_ddl
+from app.contracts.filters import read_listing
+from app.contracts.images import imaged
+from app.db import Database
+from app.drafts import Draft, save
+from app.merges import FREEZE_DRAFTS, IMAGE_MODIFICATIONS
+from app.pages import Composer, Cursor, Page
+from app.queries import statement
+from app.settings import Settings
+from tests.conftest import new_database
+from tests.world import SECRET
+
+LINES = 100_000
+DRAFTS = 10_000
+PAGE = 100
+AT = datetime(2026, 3, 1, tzinfo=UTC)
+PLANNING = "SET plan_cache_mode = force_generic_plan; SET jit = off; SET work_mem = '32MB'"
+
+# Lines with ties and NULLs, in an order that has nothing to do with their dates.
+FILL = f"""
+INSERT INTO organization VALUES ('acme', 'acme'), ('other', 'other');
+INSERT INTO dataset (organization_id, name, contract_version) VALUES ('acme', 'pfa', '1.0'), ('other', 'pfa', '1.0');
+INSERT INTO pfa.mirror (organization_id, row_key, data, revision)
+SELECT organization, 'P' || lpad(i::text, 7, '0'), jsonb_build_object(
+           'pfaId', 'P' || lpad(i::text, 7, '0'), 'category', 'Category ' || i * 31 % 16, 'class', 'Class ' || i % 40,
+           'source', CASE WHEN i % 7 = 0 THEN 'Purchase' ELSE 'Rental' END, 'dor', 'BEO',
+           'monthlyRate', i * 7919 % 900000 / 100.0, 'equipment', 'EQ-' || i,
+           'forecastStart', CASE WHEN i % 50 > 0 THEN (date '2024-01-11' + i * 17 % 1400)::text END,
+           'forecastEnd', (date '2024-04-01' + i * 17 % 1400 + i % 200)::text, 'isDiscontinued', i % 25 = 0), 0
+  FROM (VALUES ('acme', {LINES}), ('other', 2000)) AS size (organization, n)
+ CROSS JOIN LATERAL generate_series(1, n) AS i;
+"""
+
+LISTINGS = {
+    "forecastStart": [("sort", "forecastStart")],
+    "forecastEnd": [("sort", "forecastEnd")],
+    "category": [("sort", "category")],
+    "monthlyRate": [("sort", "monthlyRate")],
+    "id": [],
+    "-forecastStart": [("sort", "-forecastStart")],
+    "category, forecastStart": [("category", "Category 3"), ("sort", "forecastStart")],
+    "category, source, forecastStart": [("category", "Category 3"), ("source", "Rental"), ("sort", "forecastStart")],
+}
+USERS = ["nobody", "mover"]  # with 0 drafts, and with 10,000 that cover their rows
+
+
+@pytest.fixture(scope="module")
+def plan_url(server_url: str, template: str) -> Iterator[str]:
+    with new_database(server_url, template) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+async def filled(plan_url: str) -> AsyncIterator[str]:
+    """The lines and the drafts; saving the drafts is a test of its own plan, too: it takes a second or two."""
+    connection = await asyncpg.connect(plan_url)
+    await connection.execute(drop_indexes_ddl(PFA))
+    await connection.execute(FILL)
+    await connection.execute(indexes_ddl(PFA))
+    await connection.execute("VACUUM ANALYZE pfa.mirror")
+    database = Database(Settings(database_url=plan_url, secret=SECRET))
+    await database.open()
+    drafts = [
+        Draft(id=f"P{i * 9:07d}", delta={"forecastStart": f"2025-{i % 12 + 1:02d}-{i % 28 + 1:02d}", "category": f"Category {i % 16}"})
+        for i in range(1, DRAFTS + 1)
+    ]  # fmt: skip
+    async with database.transaction() as transaction:
+        answer = await save(transaction, PFA, "acme", "mover", drafts, AT)
+    await database.close()
+    assert len(answer.saved) == DRAFTS
+    # The server under test commits asynchronously; what is not flushed yet, VACUUM cannot mark as visible to all.
+    await connection.execute("CHECKPOINT")
+    await connection.execute("VACUUM ANALYZE pfa.modification")
+    await connection.close()
+    yield plan_url
+
+
+@pytest.fixture
+async def planner(filled: str) -> AsyncIterator["asyncpg.Connection[Any]"]:
+    connection = await asyncpg.connect(filled)
+    await connection.execute(PLANNING)
+    yield connection
+    await connection.close()
+
+
+async def plan_of(connection: "asyncpg.Connection[Any]", page: Page) -> list[dict[str, Any]]:
+    """Run the statement as the application does, prepared with a generic plan; all nodes of its plan."""
+    transaction = connection.transaction()
+    await transaction.start()
+    text = await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {page.statement.text}", *page.arguments)
+    await transaction.rollback()
+    return list(_nodes(json.loads(text)[0]["Plan"]))
+
+
+def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield node
+    for child in node.get("Plans", []):
+        yield from _nodes(child)
+
+
+def on(nodes: list[dict[str, Any]], relation: str) -> list[dict[str, Any]]:
+    return [node for node in nodes if node.get("Relation Name") == relation]
+
+
+def touched(node: dict[str, Any]) -> float:
+    """Rows that the node has read, those that its filter has thrown away included."""
+    removed = node.get("Rows Removed by Filter", 0) + node.get("Rows Removed by Index Recheck", 0)
+    return float((node["Actual Rows"] + removed) * node["Actual Loops"])
+
+
+def composed(user: str, listing: str, cursor: Cursor | None = None, *, counted: bool = True) -> Page:
+    composer = Composer(PFA, read_listing(PFA, LISTINGS[listing]), "acme", "pfa", user)
+    return composer.page(cursor, counted=counted, base_count=False)
+
+
+@pytest.mark.parametrize("user", USERS)
+@pytest.mark.parametrize("listing", LISTINGS)
+async def test_a_page_walks_two_indexes_and_fetches_its_own_rows(
+    planner: "asyncpg.Connection[Any]", user: str, listing: str
+) -> None:
+    """Given 100,000 lines, when a page is read in a hot order, then both arms are index-only, and the mirror is touched in
+    proportion to the page.
+    """
+    nodes = await plan_of(planner, composed(user, listing))
+    assert not [node for node in nodes if node["Node Type"] == "Seq Scan" and node["Relation Name"] == "mirror"]
+
+    arms = [node for node in on(nodes, "mirror") if node["Node Type"] == "Index Only Scan"]
+    assert len(arms) == 1
+    assert arms[0]["Heap Fetches"] == 0
+    fetched = [node for node in on(nodes, "mirror") if node not in arms]
+    assert sum(touched(node) for node in fetched) <= PAGE, "documents are fetched for the page alone"
+    assert touched(arms[0]) <= 3 * PAGE, "the page, and what the drafts took away from it"
+
+    ordered = "modification_covering" if listing == "id" else "modification_lands"
+    lands = [node for node in on(nodes, "modification") if node.get("Index Name", "").startswith(ordered)]
+    assert {node["Node Type"] for node in lands} == {"Index Only Scan"}
+    assert min(touched(node) for node in lands) <= 2 * PAGE
+    assert sum(node["Heap Fetches"] for node in lands) == 0
+
+
+@pytest.mark.parametrize("listing", LISTINGS)
+async def test_the_callers_covering_modifications_are_passed_at_most_once(
+    planner: "asyncpg.Connection[Any]", listing: str
+) -> None:
+    nodes = await plan_of(planner, composed("mover", listing))
+    assert sum(touched(node) for node in on(nodes, "modification")) <= DRAFTS + 5 * PAGE
+
+
+async def test_without_covering_modifications_none_are_read(planner: "asyncpg.Connection[Any]") -> None:
+    nodes = await plan_of(planner, composed("nobody", "forecastStart"))
+    assert sum(touched(node) for node in on(nodes, "modification")) == 0
+
+
+@pytest.mark.parametrize("user", USERS)
+async def test_a_cursor_goes_on_where_it_stands(planner: "asyncpg.Connection[Any]", user: str) -> None:
+    """Deep in the list a page costs what the first one costs: no row before the cursor is read."""
+    cursor = Cursor(("2027-06-01",), "P0050000")
+    nodes = await plan_of(planner, composed(user, "forecastStart", cursor))
+    assert not [node for node in nodes if node["Node Type"] == "Seq Scan" and node["Relation Name"] == "mirror"]
+    assert sum(touched(node) for node in on(nodes, "mirror")) <= 3 * PAGE
+
+
+@pytest.mark.parametrize("user", USERS)
+async def test_an_exact_count_reads_an_index(planner: "asyncpg.Connection[Any]", user: str) -> None:
+    listing = read_listing(PFA, LISTINGS["category, source, forecastStart"])
+    page = Composer(PFA, listing, "acme", "pfa", user).page(None, counted=True, base_count=True)
+    nodes = await plan_of(planner, page)
+    assert not [node for node in nodes if node["Node Type"] == "Seq Scan" and node["Relation Name"] == "mirror"]
+
+
+async def test_a_search_reads_the_trigram_index(planner: "asyncpg.Connection[Any]") -> None:
+    available = await planner.fetchval("SELECT count(*) FROM pg_extension WHERE extname IN ('pg_trgm', 'btree_gin')")
+    assert available == 2, "the servers under test have the extensions"
+    await planner.execute("SET plan_cache_mode = force_custom_plan")
+    listing = read_listing(PFA, [("search", "eq-4711"), ("sort", "forecastStart")])
+    nodes = await plan_of(
+        planner, Composer(PFA, listing, "acme", "pfa", "nobody").page(None, counted=True, base_count=True)
+    )
+    assert "mirror_search" in {node.get("Index Name") for node in nodes}
+    assert not [node for node in nodes if node["Node Type"] == "Seq Scan" and node["Relation Name"] == "mirror"]
+
+
+SMALL = [f"P{i:07d}" for i in range(9, 54, 9)]
+WRITERS: dict[str, tuple[Any, list[Any]]] = {
+    "save": (
+        imaged(statement("drafts/save_drafts"), PFA),
+        ["acme", "nobody", 1, json.dumps([{"id": key, "op": "update", "delta": {"model": "M"}} for key in SMALL]), "{}", AT, None, "{}"],
+    ),
+    "freeze": (FREEZE_DRAFTS, ["acme", "mover", 2, SMALL, "{}", "0" * 32, None, AT, "[]"]),
+    "image": (imaged(IMAGE_MODIFICATIONS, PFA), ["acme", None, SMALL, "{}", None]),
+    "lock": (statement("locks/lock_rows"), ["acme", SMALL]),
+    "apply": (statement("merges/apply_changes"), ["acme", "0" * 32, 1, SMALL, "pfaId", "commit", AT]),
+    "fold": (statement("merges/fold_pending"), ["acme", SMALL]),
+    "discard": (statement("merges/discard_drafts"), ["acme", "mover", 3, SMALL, AT]),
+    "sweep": (statement("drafts/sweep_empty"), ["acme", None, SMALL]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRITERS)
+async def test_a_writer_touches_the_rows_it_names(planner: "asyncpg.Connection[Any]", name: str) -> None:
+    """Five rows of 100,000, with 10,000 drafts about: no scan of the mirror or of everybody's modifications."""
+    item, arguments = WRITERS[name]
+    nodes = await plan_of(planner, Page(item, arguments))
+    scanned = [
+        node for node in nodes if node["Node Type"] in ("Seq Scan", "Bitmap Heap Scan", "Index Scan", "Index Only Scan")
+    ]
+    rows = sum(touched(node) for node in scanned if node["Relation Name"] in ("mirror", "modification"))
+    assert rows <= 10 * len(SMALL), {node["Node Type"]: touched(node) for node in scanned}
