@@ -13,7 +13,7 @@ from granian.constants import Interfaces
 from rich.console import Console
 from rich.table import Table
 
-from app import __version__, accounts
+from app import __version__, accounts, seed
 from app.auth import Auth, Role
 from app.clock import now
 from app.db import Database
@@ -217,6 +217,21 @@ def list_accounts() -> None:
         for each in found
     ]
     print_table("EMAIL", "NAME", "ROLES", "", rows=rows)
+
+
+@main.command("seed")
+@click.option("--org", "organization", required=True, help="An organization whose dataset is empty.")
+@click.option("--rows", type=click.IntRange(1, seed.MOST_ROWS), required=True, help="How many lines.")
+@click.option("--dataset", default="pfa", show_default=True)
+@click.option("--seed", "number", default=1, show_default=True, help="Another number makes other lines.")
+def seed_dataset(organization: str, rows: int, dataset: str, number: int) -> None:
+    """Fill an empty dataset with invented lines."""
+    url = read_settings().database_url
+    configure_logs("ERROR", "console")
+    with seed.progress(rows) as watch:
+        done = asyncio.run(seed.seed(url, organization, rows, dataset=dataset, number=number, watch=watch))
+    phases = ", ".join(f"{phase} {seconds:.1f} s" for phase, seconds in done.seconds.items())
+    click.echo(f"{organization} has {rows:,} lines in {dataset}, revision {done.revision} ({phases}).")
 
 
 @main.command()

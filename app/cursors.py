@@ -23,7 +23,11 @@ def read_cursor(secret: str, clock: Clock, purpose: str, text: str) -> Cursor:
     """The position; raises InvalidCursor for one that is forged, expired, or of another listing."""
     try:
         claims: dict[str, Any] = jwt.decode(
-            f"{HEADER}.{text}", secret, algorithms=["HS256"], audience=AUDIENCE, options={"verify_exp": False, "require": ["exp"]}
+            f"{HEADER}.{text}",
+            secret,
+            algorithms=["HS256"],
+            audience=AUDIENCE,
+            options={"verify_exp": False, "require": ["exp"]},
         )
     except (jwt.InvalidTokenError, UnicodeError):
         raise InvalidCursor("The cursor was not issued here. Start again without it.") from None

@@ -82,7 +82,7 @@ async def raise_workspace(
 async def lock_rows(
     connection: Connection, contract: Contract, organization: str, keys: Sequence[str], *, absent: bool, inserting: bool
 ) -> None:
-    """Locks 3 and 4: keys that the mirror does not have (shared, or held by whoever makes them definite), then its rows."""
+    """Locks 3 and 4: keys that the mirror does not have, shared or held to make them definite; then its rows."""
     if absent:
         lock = HOLD_ABSENT_KEYS if inserting else SHARE_ABSENT_KEYS
         await connection.value(lock, organization, contract.name)

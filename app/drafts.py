@@ -313,7 +313,7 @@ async def _save_patch(
 
 
 def _expected(header: str | None, version: int) -> int | None:
-    """The version that If-Match (RFC 9110, 13.1.1) wants, None for any; raises PreconditionFailed when it is another."""
+    """The version that If-Match (RFC 9110, 13.1.1) wants, None for any; raises PreconditionFailed for another."""
     if header is None or header.strip() == "*":
         return None
     if f'"{version}"' not in (tag.strip() for tag in header.split(",")):

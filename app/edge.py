@@ -49,5 +49,6 @@ class Edge:
             seconds = time.perf_counter() - started
             # The template, never the path: ids are data, and a label for each would fill the memory.
             route = scope.get("path_template", "unknown")
-            REQUESTS.labels(scope["method"], route, status).observe(seconds)
-            log.info("request", method=scope["method"], route=route, status=status, milliseconds=round(seconds * 1000, 1))
+            method = scope["method"] if route != "unknown" else "unknown"
+            REQUESTS.labels(method, route, status).observe(seconds)
+            log.info("request", method=method, route=route, status=status, milliseconds=round(seconds * 1000, 1))

@@ -10,14 +10,14 @@ from app import __version__
 from app.errors import DatabaseUnavailable
 from app.migrate import head
 from app.queries import statement
-from app.runtime import Runtime
+from app.wire import Here
 
 log = structlog.get_logger(__name__)
 READ_REVISION = statement("health/read_revision")
 
 
-@get("/health", tags=["operations"], summary="Alive", opt={"public": True})
-async def health(request: Request[Any, Any, Any], runtime: Runtime) -> dict[str, str]:
+@get("/health", tags=["operations"], summary="Alive", opt={"public": True}, security=[{}])
+async def health(request: Request[Any, Any, Any], runtime: Here) -> dict[str, str]:
     """Answers while the process runs, whatever the database does."""
     return {
         "status": "ok",
@@ -27,8 +27,8 @@ async def health(request: Request[Any, Any, Any], runtime: Runtime) -> dict[str,
     }
 
 
-@get("/health/ready", tags=["operations"], summary="Ready to serve", opt={"public": True})
-async def ready(request: Request[Any, Any, Any], runtime: Runtime) -> dict[str, str]:
+@get("/health/ready", tags=["operations"], summary="Ready to serve", opt={"public": True}, security=[{}])
+async def ready(request: Request[Any, Any, Any], runtime: Here) -> dict[str, str]:
     """Answers 503 while the database cannot be reached or misses a migration."""
     async with runtime.database.connection() as connection:
         revision = await connection.value(READ_REVISION)
@@ -38,7 +38,7 @@ async def ready(request: Request[Any, Any, Any], runtime: Runtime) -> dict[str, 
     return {"status": "ready", "revision": revision}
 
 
-@get("/metrics", tags=["operations"], summary="Figures for Prometheus", opt={"public": True})
+@get("/metrics", tags=["operations"], summary="Figures for Prometheus", opt={"public": True}, security=[{}])
 async def metrics() -> Response[bytes]:
     """Prometheus' text format."""
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

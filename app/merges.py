@@ -1,7 +1,7 @@
 """Commit and discard: drafts become changes, cell by cell and without lost updates, or go.
 
-Both run under the locks of datasets.py. A dataset with an upstream leaves its changes in the outbox (state committed); one
-without applies them to the mirror in the same transaction.
+Both run under the locks of datasets.py. A dataset with an upstream leaves its changes in the outbox (state committed),
+one without applies them to the mirror in the same transaction.
 """
 
 import uuid
@@ -61,7 +61,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class Resolution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
-    """What to do about one cell; `field` is a field, an atomic group (its value an object), or null for the whole row."""
+    """What to do about one cell; `field` is a field, an atomic group (its value an object), or null: the row."""
 
     id: str
     field: str | None
@@ -381,7 +381,10 @@ async def answer_commit(
     wanted: CommitRequest,
     **more: Any,
 ) -> Response[bytes]:
-    """Commit and answer, with `more` members beside. A refused conflict is marked on the drafts, so that lists show it and an edit settles it."""
+    """Commit and answer, with `more` members beside.
+
+    A refused conflict is marked on the drafts, so that lists show it and an edit settles it.
+    """
     user = request.user.user_id
     # With an Idempotency-Key a conflict comes back as an answer, not as an exception: so its rows are noted here.
     conflicting: set[str] = set()

@@ -46,7 +46,7 @@ def sqlalchemy_url(url: str) -> str:
 
 
 def migrate(url: str, contracts: Sequence[Contract] = BUILT_IN) -> str:
-    """Bring the database to the newest revision and make the contracts' schemas; returns the revision. All or nothing."""
+    """Bring the database to the newest revision and make the contracts' schemas, all or nothing; returns it."""
     engine = create_engine(sqlalchemy_url(url), poolclass=pool.NullPool)
     with engine.begin() as connection:
         run(connection, f"SELECT pg_advisory_xact_lock({LOCK})")
@@ -68,7 +68,8 @@ def image_columns(connection: Connection, contract: Contract) -> set[str]:
     """The columns of the dataset's modifications; none where there is no such table yet."""
     with driver(connection).cursor() as cursor:
         cursor.execute(
-            "SELECT column_name FROM information_schema.columns WHERE table_schema = %s AND table_name = 'modification'",
+            "SELECT column_name FROM information_schema.columns"
+            " WHERE table_schema = %s AND table_name = 'modification'",
             [contract.schema],
         )
         return {name for (name,) in cursor.fetchall()}

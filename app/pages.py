@@ -1,4 +1,4 @@
-"""From a checked Listing to the statement of its page: sql/rows/read_page.sql, its markers filled, its arguments placed.
+"""From a checked Listing to the statement of its page: sql/rows/read_page.sql, markers filled, arguments placed.
 
 How much of the caller's modifications "covers" its rows, and so has to leave arm one and go through arm two, depends on
 what the listing looks at:
@@ -25,8 +25,8 @@ READ_ROW = statement("rows/read_row")
 READ_PAGE = statement("rows/read_page")
 ESTIMATE_COUNT = statement("rows/estimate_count")
 
-# The planner has to know how far the arms go, or it prepares to walk a tenth of the mirror. A literal for every page size
-# would fill the statement cache, so there are two.
+# The planner has to know how far the arms go, or it prepares to walk a tenth of the mirror. A literal for every page
+# size would fill the statement cache, so there are two.
 ARM_LIMITS = (101, 1001)
 
 MERGED = "coalesce(m.data, '{}') || x.pending || x.delta"

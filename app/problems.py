@@ -129,6 +129,8 @@ def _translate(error: HTTPException) -> VanguardError:
             for item in found
         ]
         names = ", ".join(culprit.parameter or "" for culprit in culprits)
+        if names == "data":
+            return errors.MalformedRequest("The request wants a JSON body.")
         return errors.MalformedRequest(
             f"A parameter is not usable: {names}." if names else "A parameter is not usable.", errors=culprits
         )

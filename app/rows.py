@@ -7,13 +7,13 @@ from typing import Any
 
 import msgspec
 from litestar import Response, get
-from litestar.openapi.spec import Operation, Parameter, Schema
+from litestar.openapi.spec import OpenAPIType, Operation, Parameter, Schema
 from litestar.params import FromQuery
 
 from app import json
 from app.auth import Action, VanguardRequest, require
 from app.contracts import Contract
-from app.contracts.filters import Listing, read_listing, read_parameters, refuse
+from app.contracts.filters import OPERATORS, SYNC_STATES, Listing, read_listing, read_parameters, refuse
 from app.cursors import read_cursor, write_cursor
 from app.datasets import contract_of
 from app.db import Connection
@@ -90,23 +90,27 @@ class RowsAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 def parameter(name: str, kind: str, description: str, **schema: Any) -> Parameter:
     """A query parameter for /schema."""
-    return Parameter(name=name, param_in="query", description=description, schema=Schema(type=kind, **schema))  # type: ignore[arg-type]  # litestar wants its enum, and takes the word
+    return Parameter(
+        name=name, param_in="query", description=description, schema=Schema(type=OpenAPIType(kind), **schema)
+    )
 
 
 @dataclass
 class ListOperation(Operation):
-    """The parameters of a list for /schema: the handler reads the query string itself, since a contract names the filters."""
+    """A list's parameters for /schema: the handler reads the query string itself, as a contract names the filters."""
 
     def __post_init__(self) -> None:
         self.parameters = [
             *(self.parameters or []),
             parameter("search", "string", "Any text field contains this, ignoring case"),
-            parameter("syncState", "string", "pristine, draft, in_review, committed, syncing, conflict, sync_error; comma-separated", examples=["draft"]),
-            parameter("sort", "string", "Fields, comma-separated, - for descending", examples=["-forecastStart,category"]),
-            parameter("page", "integer", "From 1", minimum=1, maximum=10001, examples=[1]),
+            parameter("syncState", "string", f"Any of {', '.join(SYNC_STATES)}; comma-separated"),
+            parameter("sort", "string", "Fields, comma-separated, - for descending"),
+            parameter("page", "integer", "From 1", minimum=1, maximum=100_001),
             parameter("pageSize", "integer", "Rows a page", minimum=1, maximum=1000, default=100),
             parameter("after", "string", "nextCursor of the page before, instead of page"),
-            parameter("count", "string", "How totals are counted", enum=["exact", "estimated", "none"], default="exact"),
+            parameter(
+                "count", "string", "How totals are counted", enum=["exact", "estimated", "none"], default="exact"
+            ),
             parameter("fields", "string", "Only these fields of data, comma-separated"),
             parameter("include", "string", "overlap: who else has the row in review or on its way", enum=["overlap"]),
             Parameter(
@@ -114,10 +118,13 @@ class ListOperation(Operation):
                 param_in="query",
                 style="form",
                 explode=True,
-                description="field=value (repeated: any of them), field[op]=value with op ne, in, nin, gt, gte, lt, lte, contains, startswith, isnull",
-                schema=Schema(type="object", additional_properties=Schema(type="string"), examples=[{"category": "Cranes"}]),  # type: ignore[arg-type]  # as above
+                description="field=value (repeated: any of them), field[op]=value; op is one of "
+                + ", ".join(op for op in OPERATORS if op != "eq"),
+                schema=Schema(
+                    type=OpenAPIType.OBJECT, additional_properties=Schema(type=OpenAPIType.STRING), examples=[{}]
+                ),
             ),
-        ]  # fmt: skip
+        ]
 
 
 class PageAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -179,8 +186,8 @@ async def list_rows(
 async def _read(
     connection: Connection, runtime: Runtime, composer: Composer, listing: Listing, cursor: Cursor | None
 ) -> dict[str, Any]:
-    """The page's record with its `total`. A base count is a function of revision and filter, so one counted at that very
-    revision is used again; else the statement counts itself, in its own snapshot.
+    """The page's record with its `total`. A base count is a function of revision and filter, so one counted at that
+    very revision is used again; else the statement counts itself, in its own snapshot.
     """
     counts, shape = runtime.base_counts, composer.base_shape
     if listing.count == "none":

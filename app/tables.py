@@ -86,7 +86,9 @@ Table(
     _key(name="dataset"),
     _key(name="user_id"),
     Column("revision", BigInteger, nullable=False, server_default=text("0")),
-    ForeignKeyConstraint(["organization_id", "dataset"], ["dataset.organization_id", "dataset.name"], ondelete="CASCADE"),
+    ForeignKeyConstraint(
+        ["organization_id", "dataset"], ["dataset.organization_id", "dataset.name"], ondelete="CASCADE"
+    ),
 )
 Table(
     "idempotency_key",

@@ -21,7 +21,7 @@ RowId = Annotated[str, PathParameter(description="Id of the row", examples=[Exam
 
 
 class Problem(msgspec.Struct, kw_only=True, rename="camel", omit_defaults=True):
-    """RFC 9457; `code` is stable, docs/errors.md lists all. Some codes bring members of their own, such as conflicts."""
+    """RFC 9457; `code` is stable, docs/errors.md lists all. Some bring members of their own, such as conflicts."""
 
     type: str
     title: str

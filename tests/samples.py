@@ -1,4 +1,4 @@
-"""Write the text for `pfa` between the image markers of sql/: `python -m tests.samples` after a change of its contract."""
+"""Write the text for `pfa` between the image markers of sql/: `python -m tests.samples` after a contract changed."""
 
 from app.contracts import PFA
 from app.contracts.images import parts

@@ -31,7 +31,8 @@ def schema_of(url: str) -> list[tuple[object, ...]]:
              WHERE table_schema IN ('public', 'pfa', 'fleet')
             UNION ALL SELECT 'index', schemaname, tablename, indexname, indexdef FROM pg_indexes
              WHERE schemaname IN ('public', 'pfa', 'fleet')
-            UNION ALL SELECT 'function', pronamespace::regnamespace::text, proname, oid::regprocedure::text, prosrc FROM pg_proc
+            UNION ALL
+            SELECT 'function', pronamespace::regnamespace::text, proname, oid::regprocedure::text, prosrc FROM pg_proc
              WHERE pronamespace::regnamespace::text IN ('vanguard', 'pfa', 'fleet')
              ORDER BY 1, 2, 3, 4
             """)

@@ -55,6 +55,11 @@ LISTINGS = {
 USERS = ["nobody", "mover"]  # with 0 drafts, and with 10,000 that cover their rows
 
 
+def day(i: int) -> str:
+    """One of the days of 2025."""
+    return f"2025-{i % 12 + 1:02d}-{i % 28 + 1:02d}"
+
+
 @pytest.fixture(scope="module")
 def plan_url(server_url: str, template: str) -> Iterator[str]:
     with new_database(server_url, template) as url:
@@ -62,7 +67,7 @@ def plan_url(server_url: str, template: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-async def filled(plan_url: str) -> AsyncIterator[str]:
+async def filled(plan_url: str) -> str:
     """The lines and the drafts; saving the drafts is a test of its own plan, too: it takes a second or two."""
     connection = await asyncpg.connect(plan_url)
     await connection.execute(drop_indexes_ddl(PFA))
@@ -72,9 +77,9 @@ async def filled(plan_url: str) -> AsyncIterator[str]:
     database = Database(Settings(database_url=plan_url, secret=SECRET))
     await database.open()
     drafts = [
-        Draft(id=f"P{i * 9:07d}", delta={"forecastStart": f"2025-{i % 12 + 1:02d}-{i % 28 + 1:02d}", "category": f"Category {i % 16}"})
+        Draft(id=f"P{i * 9:07d}", delta={"forecastStart": day(i), "category": f"Category {i % 16}"})
         for i in range(1, DRAFTS + 1)
-    ]  # fmt: skip
+    ]
     async with database.transaction() as transaction:
         answer = await save(transaction, PFA, "acme", "mover", drafts, AT)
     await database.close()
@@ -83,7 +88,7 @@ async def filled(plan_url: str) -> AsyncIterator[str]:
     await connection.execute("CHECKPOINT")
     await connection.execute("VACUUM ANALYZE pfa.modification")
     await connection.close()
-    yield plan_url
+    return plan_url
 
 
 @pytest.fixture
@@ -129,8 +134,8 @@ def composed(user: str, listing: str, cursor: Cursor | None = None, *, counted: 
 async def test_a_page_walks_two_indexes_and_fetches_its_own_rows(
     planner: "asyncpg.Connection[Any]", user: str, listing: str
 ) -> None:
-    """Given 100,000 lines, when a page is read in a hot order, then both arms are index-only, and the mirror is touched in
-    proportion to the page.
+    """Given 100,000 lines, when a page is read in a hot order, then both arms are index-only, and the mirror is touched
+    in proportion to the page.
     """
     nodes = await plan_of(planner, composed(user, listing))
     assert not [node for node in nodes if node["Node Type"] == "Seq Scan" and node["Relation Name"] == "mirror"]
@@ -192,10 +197,11 @@ async def test_a_search_reads_the_trigram_index(planner: "asyncpg.Connection[Any
 
 
 SMALL = [f"P{i:07d}" for i in range(9, 54, 9)]
+REQUEST = [{"id": key, "op": "update", "delta": {"model": "M"}} for key in SMALL]
 WRITERS: dict[str, tuple[Any, list[Any]]] = {
     "save": (
         imaged(statement("drafts/save_drafts"), PFA),
-        ["acme", "nobody", 1, json.dumps([{"id": key, "op": "update", "delta": {"model": "M"}} for key in SMALL]), "{}", AT, None, "{}"],
+        ["acme", "nobody", 1, json.dumps(REQUEST), "{}", AT, None, "{}"],
     ),
     "freeze": (FREEZE_DRAFTS, ["acme", "mover", 2, SMALL, "{}", "0" * 32, None, AT, "[]"]),
     "image": (imaged(IMAGE_MODIFICATIONS, PFA), ["acme", None, SMALL, "{}", None]),

@@ -12,8 +12,8 @@ from app.contracts.filters import read_listing
 from app.contracts.images import imaged, parts
 from app.pages import Composer
 from app.queries import ROOT, STATEMENTS, Statement, statement
-from tests.samples import with_samples
 from tests.conftest import new_database
+from tests.samples import with_samples
 from tests.world import CONTRACTS
 
 Connection = asyncpg.Connection
@@ -66,7 +66,7 @@ def on_contract(item: Statement, contract: Contract) -> Statement:
 
 @pytest.mark.parametrize("name", RUNNABLE)
 async def test_a_statement_runs_as_it_stands(connection: "Connection[Any]", name: str) -> None:
-    """Given a file of sql/, when PostgreSQL prepares it, then its parameters and columns are those that are documented."""
+    """Given a file of sql/, when PostgreSQL prepares it, then its parameters and columns are the documented ones."""
     item = statement(name)
     prepared = await connection.prepare(on_contract(item, CONTRACTS[0]).text)
     columns = {attribute.name for attribute in prepared.get_attributes()}

@@ -119,7 +119,14 @@ def _each(value: Any) -> Iterable[Any]:
 class World:
     """The application, its database, and whom it knows."""
 
-    def __init__(self, application: Edge, runtime: Runtime, http: httpx.AsyncClient, db: "asyncpg.Pool[Any]", clock: Clock):
+    def __init__(
+        self,
+        application: Edge,
+        runtime: Runtime,
+        http: httpx.AsyncClient,
+        db: "asyncpg.Pool[Any]",
+        clock: Clock,
+    ):
         self.application, self.runtime, self.http, self.db, self.clock = application, runtime, http, db, clock
 
     async def organization(self, id_: str, **more: Any) -> None:

@@ -27,7 +27,8 @@ MAX_VALUES = 1000
 MAX_PARAMETERS = 200
 MAX_SORTS = 5
 
-# What an operator makes of a column `{c}` and a parameter `{p}`. Comparisons with NULL are never true; ne and nin keep nulls.
+# What an operator makes of a column `{c}` and a parameter `{p}`. Comparisons with NULL are never true; ne and nin keep
+# nulls.
 OPERATORS = {
     "eq": "{c} = {p}",
     "ne": "{c} IS DISTINCT FROM {p}",
@@ -62,7 +63,7 @@ class Sort(msgspec.Struct, frozen=True):
 
 
 class Listing(msgspec.Struct, frozen=True, kw_only=True):
-    """What a list request asks for. `after` is the cursor as it came; `echo` repeats the filters as they were understood."""
+    """What a list request asks for: `after` the cursor as it came, `echo` the filters as they were understood."""
 
     conditions: tuple[Condition, ...] = ()
     search: str | None = None
@@ -101,7 +102,7 @@ def read_listing(contract: Contract, parameters: Iterable[tuple[str, str]]) -> L
     """Check the query parameters of a list request; raises InvalidFilter that names the first one at fault."""
     given: dict[str, list[str]] = {}
     for name, value in parameters:
-        if "\0" in value or not value.isprintable() and "\x1f" in value:
+        if "\0" in value or (not value.isprintable() and "\x1f" in value):
             raise refuse(name, "a value may not hold control characters.")
         given.setdefault(name, []).append(value)
     words = _Words(given)
@@ -211,7 +212,7 @@ def _condition(contract: Contract, parameter: str, values: list[str]) -> Conditi
     if match is None or kind is None:
         raise refuse(parameter, f"{contract.name} has no such field or parameter.")
     name, op = match["field"], match["op"] or "eq"
-    if op not in OPERATORS or op == "eq" and match["op"]:
+    if op not in OPERATORS or (op == "eq" and match["op"]):
         raise refuse(parameter, f"{op[:20]!r} is none of the operators {', '.join(o for o in OPERATORS if o != 'eq')}.")
     if (op in TEXT_ONLY and SQL_TYPES[kind] != "text") or (op in ORDERED_ONLY and kind == "boolean"):
         raise refuse(parameter, f"{op} does not apply to a {kind}.")

@@ -23,7 +23,8 @@ SQL_TYPES: dict[str, str] = {
 
 # Words that D/rows takes as parameters of its own, and the pseudo-field `id`.
 RESERVED = frozenset(
-    "id search syncState sort sortBy sortOrder page pageSize after count fields include groupBy format since limit".split()
+    """id search syncState sort sortBy sortOrder page pageSize after count fields include groupBy format since
+    limit""".split()
 )
 
 
@@ -34,7 +35,8 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class Field(Shape, frozen=True, kw_only=True):
     """One top-level field of a row's document.
 
-    `minimum`, `maximum` bound numbers and integers, inclusively; `max_length` counts the UTF-8 bytes of a text (an indexed one above 500 would not fit its B-tree);
+    `minimum`, `maximum` bound numbers and integers, inclusively; `max_length` counts the UTF-8 bytes of a text (an
+    indexed one above 500 would not fit its B-tree);
     `derived_from` names dates that must all be present for the boolean to be true (filled when rows are ingested).
     """
 
@@ -52,7 +54,7 @@ class Field(Shape, frozen=True, kw_only=True):
 
 
 class Computed(Shape, frozen=True, kw_only=True):
-    """A column computed from the whole document by the SQL function `<schema>.<function>(jsonb)`, to filter and sort by."""
+    """A column that the SQL function `<schema>.<function>(jsonb)` computes from the document, to filter and sort by."""
 
     name: Name
     type: FieldType

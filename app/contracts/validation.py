@@ -1,4 +1,4 @@
-"""Does a delta fit its contract? Unknown and read-only fields, types, enums and ranges; rules.py has what spans fields."""
+"""Does a delta fit its contract? Unknown and read-only fields, types, enums, ranges; rules.py has what spans fields."""
 
 import datetime
 import re
@@ -104,7 +104,7 @@ def _check_number(field: Field, value: Any) -> tuple[str, str] | None:
 
 def _check_range(field: Field, value: int | Decimal) -> tuple[str, str] | None:
     if not _fits(value):
-        return "INVALID_RANGE", f"{field.name} has at most {MAX_DIGITS} digits before and {MAX_DECIMALS} after the point."
+        return "INVALID_RANGE", f"{field.name} has at most {MAX_DIGITS} digits, and {MAX_DECIMALS} after the point."
     if field.type == "integer" and value != int(value):
         return "INVALID_TYPE", f"{field.name} is a whole number."
     if field.type == "integer" and not -MAX_INTEGER <= value <= MAX_INTEGER:
