@@ -2,14 +2,14 @@
 
 from decimal import Decimal
 
-from tests.world import User, World, line
+import pytest
+
+from tests.world import FLEET, User, World, ids, line, refused, vehicle
 
 
-def ids(rows: list[dict[str, object]]) -> list[object]:
-    return [row["id"] for row in rows]
-
-
-async def test_a_list_shows_the_mirror_with_the_callers_drafts_in_their_place(world: World, ann: User, bob: User) -> None:
+async def test_a_list_shows_the_mirror_with_the_callers_drafts_in_their_place(
+    world: World, ann: User, bob: User
+) -> None:
     """Given two lines, when ann moves one to another category, then her filters, totals and sorts see it there."""
     await world.mirror({"A": line(category="Cranes"), "B": line(category="Pumps")})
     await ann.draft("A", {"category": "Pumps"})
@@ -35,15 +35,283 @@ async def test_a_row_says_what_was_modified(world: World, ann: User) -> None:
 
     await ann.draft("A", {"monthlyRate": Decimal("12.3400")})
     row = (await ann.rows())[0]
-    assert (row["syncState"], row["version"], row["modifiedFields"], row["modifiedBy"]) == ("draft", 1, ["monthlyRate"], "ann")
+    assert (row["syncState"], row["version"], row["modifiedFields"], row["modifiedBy"]) == (
+        "draft",
+        1,
+        ["monthlyRate"],
+        "ann",
+    )
     assert str(row["data"]["monthlyRate"]) == "12.3400"
 
 
-async def test_an_etag_holds_until_something_changes(world: World, ann: User, bob: User) -> None:
+# --- sorts, totals, pages
+
+
+async def test_sorts_put_nulls_last_ascending_and_first_descending_and_ties_by_id(world: World, ann: User) -> None:
+    """Given values with ties, null and absent ones, then each sort has its one order, whoever wrote the values."""
+    rates = {"A": 20, "B": None, "C": 10, "D": 20, "E": "absent", "F": 5}
+    bare = {name: value for name, value in line().items() if name != "monthlyRate"}
+    await world.mirror(
+        {key: bare | ({} if rate == "absent" else {"monthlyRate": rate}) for key, rate in rates.items() if key != "F"}
+        | {"F": line(monthlyRate=999)}
+    )
+    await ann.draft("F", {"monthlyRate": 5})
+    for key, category in {"A": "Pumps", "B": "Pumps", "C": "Cranes", "D": "Cranes", "E": "Cranes"}.items():
+        await ann.draft(key, {"category": category, "equipment": category})
+    await ann.draft("F", {"category": None})
+
+    orders = {
+        "monthlyRate": "F C A D B E",
+        "-monthlyRate": "B E A D C F",
+        "monthlyRate,-id": "F C D A E B",
+        "-monthlyRate,-id": "E B D A C F",
+        "category": "C D E A B F",
+        "-category": "F A B C D E",
+        "category,-monthlyRate": "E D C B A F",
+        "-category,monthlyRate": "F A B C D E",
+        "-category,-monthlyRate": "F B A E D C",
+        "equipment,monthlyRate": "C D E A B F",
+        "-equipment,-monthlyRate": "F B A E D C",
+        "isActualized,-forecastCost,id": "A D C F B E",
+        "id": "A B C D E F",
+        "-id": "F E D C B A",
+        "": "A B C D E F",
+    }
+    for sort, order in orders.items():
+        assert ids(await ann.rows(sort=sort)) == order.split(), sort
+    assert ids(await ann.rows(sort=["-category", "monthlyRate"])) == orders["-category,monthlyRate"].split()
+    assert ids(await ann.rows(sortBy="monthlyRate")) == orders["monthlyRate"].split()
+    assert ids(await ann.rows(sortBy="monthlyRate", sortOrder="desc")) == orders["-monthlyRate"].split()
+
+
+async def test_pages_cut_the_merged_order_and_count_it(world: World, ann: User, bob: User) -> None:
+    """Given six lines, when ann deletes one, moves one to the end and adds one, then her pages and totals say so."""
+    await world.mirror({f"L{n}": line(monthlyRate=n) for n in range(1, 7)})
+    await ann.draft("L2", op="delete")
+    await ann.draft("L3", {"monthlyRate": 99})
+    await ann.draft("new", line_of_a_new_row(), op="insert")
+
+    pages = [await ann.page(sort="monthlyRate", page=page, pageSize=3) for page in (1, 2, 3)]
+    assert [ids(page["data"]) for page in pages] == [["L1", "L4", "L5"], ["L6", "new", "L3"], []]
+    assert [page["pagination"]["page"] for page in pages] == [1, 2, 3]
+    assert [page["pagination"]["nextCursor"] is None for page in pages] == [False, True, True]
+    for page in pages:
+        totals = {key: page["pagination"][key] for key in ("pageSize", "totalRecords", "totalPages")}
+        assert totals == {"pageSize": 3, "totalRecords": 6, "totalPages": 2}
+    theirs = await bob.page(sort="-monthlyRate", pageSize=4)
+    assert ids(theirs["data"]) == ["L6", "L5", "L4", "L3"]
+    assert theirs["pagination"]["totalRecords"] == 6
+    assert (await ann.page(monthlyRate="3"))["pagination"]["totalPages"] == 0
+
+
+def line_of_a_new_row() -> dict[str, object]:
+    """What a user may write into a new line."""
+    return {"category": "Cranes", "source": "Rental", "dor": "BEO", "monthlyRate": 50}
+
+
+async def test_totals_are_exact_estimated_or_left_out(world: World, ann: User) -> None:
+    await world.mirror({f"L{n}": line(category="Cranes" if n % 2 else "Pumps") for n in range(10)})
+    await world.db.execute("ANALYZE pfa.mirror")
+    await ann.draft("L1", {"category": "Pumps"})
+    exact = await ann.page(category="Cranes", count="exact", pageSize=2)
+    assert exact["pagination"]["totalRecords"] == 4
+
+    none = await ann.page(category="Cranes", count="none", pageSize=2)
+    assert none["data"] == exact["data"]
+    assert (none["pagination"]["totalRecords"], none["pagination"]["totalPages"]) == (None, None)
+    assert none["pagination"]["nextCursor"] is not None
+
+    estimated = await ann.page(category="Cranes", count="estimated", pageSize=2)
+    assert estimated["data"] == exact["data"]
+    assert estimated["pagination"]["totalRecords"] in range(2, 10)
+    # The caller's own part is exact: with nothing but drafts asked for, so is all of it.
+    drafts = await ann.page(syncState="draft", count="estimated", sort="equipment")
+    assert drafts["pagination"]["totalRecords"] == 1
+
+
+async def test_a_count_is_used_again_at_its_revision_and_at_no_other(world: World, ann: User, bob: User) -> None:
+    """A line that comes without a revision shows that the count was kept; the next revision counts anew."""
+
+    async def total(user: User) -> int:
+        answer: int = (await user.page(category="Cranes"))["pagination"]["totalRecords"]
+        return answer
+
+    await world.mirror({"A": line(), "B": line(category="Pumps")})
+    assert await total(ann) == 1
+    await world.mirror({"C": line()})
+    assert (await total(ann), await total(bob)) == (1, 1)
+    await ann.draft("B", {"category": "Cranes"})
+    assert (await total(ann), await total(bob)) == (2, 1)
+
+    await world.db.execute("UPDATE dataset SET revision = revision + 1 WHERE name = 'pfa'")
+    assert (await total(ann), await total(bob)) == (3, 2)
+
+
+async def test_fields_projects_the_data(world: World, ann: User) -> None:
+    await world.mirror({"A": line(model="M", monthlyRate=Decimal("1.50")), "B": line(category="Pumps")})
+    await ann.draft("B", {"model": "N"})
+    rows = await ann.rows(fields=["monthlyRate,model", "category"], sort="id")
+    assert [row["data"] for row in rows] == [
+        {"monthlyRate": Decimal("1.50"), "model": "M", "category": "Cranes"},
+        {"monthlyRate": 1000, "model": "N", "category": "Pumps"},
+    ]
+    assert str(rows[0]["data"]["monthlyRate"]) == "1.50"
+    assert rows[1]["modifiedFields"] == ["model"]
+    # What a filter or a sort looks at need not be shown; a field that the line lacks is null.
+    rows = await ann.rows(fields="purchasePrice", category="Pumps", sort="monthlyRate")
+    assert [row["data"] for row in rows] == [{"purchasePrice": None}]
+
+
+# --- ETag
+
+
+async def test_an_etag_holds_until_ones_own_drafts_change(world: World, ann: User, bob: User) -> None:
     await world.mirror({"A": line()})
     first = await ann.get("rows")
     tag = first.headers["ETag"]
+    unchanged = await ann.get("rows", headers={"If-None-Match": f'"x", {tag}'})
+    assert (unchanged.status_code, unchanged.content, unchanged.headers["ETag"]) == (304, b"", tag)
+    assert (await ann.get("rows", headers={"If-None-Match": "*"})).status_code == 304
+    assert (await ann.get("rows", headers={"If-None-Match": '"x"'})).status_code == 200
+
+    await bob.draft("A", {"model": "B"})
     assert (await ann.get("rows", headers={"If-None-Match": tag})).status_code == 304
-    assert (await bob.get("rows", headers={"If-None-Match": tag})).status_code == 200
     await ann.draft("A", {"model": "M"})
-    assert (await ann.get("rows", headers={"If-None-Match": tag})).status_code == 200
+    second = await ann.get("rows", headers={"If-None-Match": tag})
+    assert second.status_code == 200
+    assert second.json()["data"][0]["data"]["model"] == "M"
+    await ann.discard("A")
+    third = await ann.get("rows", headers={"If-None-Match": second.headers["ETag"]})
+    assert third.status_code == 200
+    assert third.headers["ETag"] not in (tag, second.headers["ETag"])
+
+
+async def test_an_etag_is_one_users_and_one_datasets(world: World, ann: User, bob: User) -> None:
+    await world.mirror({"A": line()})
+    tag = (await ann.get("rows")).headers["ETag"]
+    assert (await bob.get("rows", headers={"If-None-Match": tag})).status_code == 200
+    assert (await ann.on("fleet").get("rows", headers={"If-None-Match": tag})).status_code == 200
+
+
+async def test_an_etag_ends_with_a_commit_of_somebody_else_that_reaches_the_mirror(
+    world: World, ann: User, bob: User
+) -> None:
+    ann, bob = ann.on("fleet"), bob.on("fleet")
+    await world.mirror({"A": vehicle()}, contract=FLEET)
+    tag = (await ann.get("rows")).headers["ETag"]
+    await bob.draft("A", {"remark": "washed"})
+    assert (await ann.get("rows", headers={"If-None-Match": tag})).status_code == 304
+    assert (await bob.commit()).status_code == 200
+    fresh = await ann.get("rows", headers={"If-None-Match": tag})
+    assert fresh.status_code == 200
+    assert fresh.json()["data"][0]["data"]["remark"] == "washed"
+    assert fresh.json()["metadata"]["revision"] == 1
+
+
+# --- one row
+
+
+async def test_a_row_alone_shows_its_layers(world: World, ann: User, bob: User) -> None:
+    await world.mirror({"A": line(model="M1", forecastStart="2026-02-01", forecastEnd="2026-07-31")})
+    pristine = await ann.row("A")
+    assert {key: pristine[key] for key in ("op", "base", "delta", "pending", "history", "version")} == {
+        "op": None, "base": {}, "delta": {}, "pending": {}, "history": [], "version": 0,
+    }  # fmt: skip
+
+    await ann.draft("A", {"model": "M2", "forecastStart": "2026-03-01"})
+    drafted = await ann.row("A")
+    assert drafted["op"] == "update"
+    assert drafted["delta"] == {"model": "M2", "forecastStart": "2026-03-01"}
+    # An atomic group is touched as a whole.
+    assert drafted["base"] == {"model": "M1", "forecastStart": "2026-02-01", "forecastEnd": "2026-07-31"}
+    assert drafted["data"]["model"] == "M2"
+    assert drafted["modifiedFields"] == ["forecastStart", "model"]
+    assert drafted["modifiedAt"] == "2026-03-01T12:00:00.000Z"
+    assert (await ann.get("rows/A")).headers["ETag"] == f'"{drafted["version"]}"'
+    assert (await bob.row("A"))["data"]["model"] == "M1"
+
+    await ann.draft("A", op="delete")
+    deleted = await ann.row("A")
+    assert (deleted["op"], deleted["delta"], deleted["syncState"]) == ("delete", {}, "draft")
+    assert deleted["data"]["model"] == "M1"
+    assert ids(await ann.rows()) == []
+
+
+async def test_a_row_tells_its_history_the_newest_first(world: World, ann: User, bob: User) -> None:
+    ann, bob = ann.on("fleet"), bob.on("fleet")
+    await world.mirror({"A": vehicle(mileage=10)}, contract=FLEET)
+    await ann.draft("A", {"mileage": 11})
+    first = (await ann.commit("A", changeReason="drove home")).json()
+    world.clock.move(minutes=5)
+    await bob.draft("A", {"mileage": 12, "remark": "r"})
+    second = (await bob.commit("A")).json()
+
+    history = (await ann.row("A"))["history"]
+    assert history == [
+        {
+            "revision": 2, "state": "synced", "op": "update", "source": "commit", "commitId": second["commitId"],
+            "before": {"mileage": 11, "remark": None}, "after": {"mileage": 12, "remark": "r"},
+            "actor": "bob", "changeReason": None, "at": "2026-03-01T12:05:00.000Z",
+        },
+        {
+            "revision": 1, "state": "synced", "op": "update", "source": "commit", "commitId": first["commitId"],
+            "before": {"mileage": 10}, "after": {"mileage": 11},
+            "actor": "ann", "changeReason": "drove home", "at": "2026-03-01T12:00:00.000Z",
+        },
+    ]  # fmt: skip
+    assert (await bob.row("A"))["mirrorVersion"] == 3
+
+
+async def test_a_rows_history_goes_on_with_what_is_on_its_way_upstream(world: World, ann: User, bob: User) -> None:
+    await world.mirror({"A": line(model="M1")})
+    await ann.draft("A", {"model": "M2"})
+    commit_id = (await ann.commit("A", changeReason="typo")).json()["commitId"]
+    for reader in (ann, bob):
+        [entry] = (await reader.row("A"))["history"]
+        assert entry == {
+            "revision": None, "state": "committed", "op": "update", "source": "commit", "commitId": commit_id,
+            "before": {"model": "M1"}, "after": {"model": "M2"},
+            "actor": "ann", "changeReason": "typo", "at": "2026-03-01T12:00:00.000Z",
+        }  # fmt: skip
+
+
+async def test_a_row_that_is_not_there_is_404(world: World, ann: User, bob: User) -> None:
+    await bob.draft("new", line_of_a_new_row(), op="insert")
+    assert (await bob.row("new"))["op"] == "insert"
+    for key in ("new", "nothing", "x" * 500, "a%01b"):
+        refused(await ann.get(f"rows/{key}"), 404, "ROW_NOT_FOUND")
+    refused(await bob.get("rows/new?include=all"), 400, "INVALID_FILTER")
+
+
+async def test_overlap_says_who_else_has_the_row_on_its_way(world: World, ann: User, bob: User) -> None:
+    """Drafts are private; what is committed and not yet in the mirror is shown to whoever asks."""
+    await world.mirror({"A": line(), "B": line()})
+    await bob.draft("A", {"model": "M", "class": "Light"})
+    assert [row["overlap"] for row in await ann.rows(include="overlap")] == [[], []]
+    await bob.commit("A")
+    since = "2026-03-01T12:00:00.000Z"
+    expected = [{"userId": "bob", "state": "committed", "op": "update", "fields": ["class", "model"], "since": since}]
+    assert [row["overlap"] for row in await ann.rows(include="overlap", sort="id")] == [expected, []]
+    assert (await ann.row("A", include="overlap"))["overlap"] == expected
+    assert (await bob.row("A", include="overlap"))["overlap"] == []
+    assert "overlap" not in await ann.row("A")
+    # Others' commits are in nobody's revision here, so such a page has no ETag to hold on to.
+    assert "ETag" not in (await ann.get("rows?include=overlap")).headers
+
+
+# --- which dataset
+
+
+@pytest.mark.parametrize("path", ["rows", "rows/A", "drafts"])
+async def test_a_dataset_that_nobody_knows_is_404(world: World, ann: User, path: str) -> None:
+    refused(await ann.on("nothing").get(path), 404, "DATASET_NOT_FOUND")
+
+
+async def test_a_dataset_that_the_organization_lacks_is_404(world: World) -> None:
+    await world.db.execute("INSERT INTO organization (id, name) VALUES ('bare', 'bare')")
+    eve = await world.user("eve", "bare")
+    refused(await eve.get("rows"), 404, "DATASET_NOT_FOUND")
+    refused(await eve.get("drafts"), 404, "DATASET_NOT_FOUND")
+    batch = {"modifications": [{"id": "A", "delta": line_of_a_new_row(), "op": "insert"}]}
+    for path, body in {"drafts": batch, "commit": {"all": True}, "discard": {"all": True}}.items():
+        refused(await eve.post(path, body), 404, "DATASET_NOT_FOUND")
