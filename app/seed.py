@@ -185,7 +185,7 @@ async def _seed(
     @contextmanager
     def phase(name: str) -> Iterator[None]:
         started = time.perf_counter()
-        watch(name, rows if seconds else 0)
+        watch(name, 0 if name == "copy" else rows)
         yield
         seconds[name] = time.perf_counter() - started
 
@@ -254,23 +254,30 @@ async def _copy(
 
 @contextmanager
 def progress(rows: int) -> Iterator[Watch]:
-    """A bar with phase and rate where a person looks at stderr; nothing elsewhere."""
-    bar = Progress(
+    """A bar for each phase, with the rate, where a person looks at stderr; nothing elsewhere."""
+    console = Console(stderr=True)
+    bars = Progress(
         TextColumn("{task.description:8}"),
         BarColumn(),
-        TextColumn("{task.completed:,.0f} of {task.total:,.0f} rows, {task.fields[rate]:,.0f} a second"),
         TimeElapsedColumn(),
-        console=Console(stderr=True),
+        TextColumn("{task.fields[note]}"),
+        console=console,
         transient=True,
-        disable=not Console(stderr=True).is_terminal,
+        disable=not console.is_terminal,
     )
-    task = bar.add_task("copy", total=rows, rate=0.0)
+    started = time.monotonic()
 
     def watch(phase: str, done: int) -> None:
-        rate = done / max(bar.tasks[0].elapsed or 0, 0.001) if phase == "copy" else bar.tasks[0].fields["rate"]
-        bar.update(task, description=phase, completed=done, rate=rate)
+        if not bars.tasks or bars.tasks[-1].description != phase:
+            for task in bars.tasks:
+                bars.update(task.id, total=rows, completed=rows)
+            # How far the database is with indexes and statistics, it does not say.
+            bars.add_task(phase, total=rows if phase == "copy" else None, note="")
+        if phase == "copy":
+            rate = done / max(time.monotonic() - started, 0.001)
+            bars.update(bars.tasks[-1].id, completed=done, note=f"{done:,} of {rows:,} rows, {rate:,.0f} a second")
 
-    with bar:
+    with bars:
         yield watch
 
 
