@@ -65,7 +65,7 @@ based AS (
     -- base of a field: theirs when it was first touched, or now where the user has seen a conflict in it and writes again.
     SELECT w.*,
            CASE
-               WHEN w.new_op = 'delete' THEN CASE WHEN w.draft_op = 'delete' THEN w.base ELSE w.theirs END
+               WHEN w.new_op = 'delete' THEN CASE WHEN w.draft_op = 'delete' AND w.conflicts IS NULL THEN w.base ELSE w.theirs END
                WHEN w.new_op IS NULL OR w.new_op = 'insert' AND w.draft_op IS DISTINCT FROM 'insert' THEN '{}'
                ELSE (SELECT coalesce(jsonb_object_agg(field, CASE
                                 WHEN w.base ? field AND NOT w.written_again ? field THEN w.base -> field
