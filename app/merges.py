@@ -128,7 +128,7 @@ async def commit(
     absent = any(draft["absent"] for draft in drafts)
     await lock_rows(connection, contract, organization, keys, absent=absent, inserting=True)
     if wanted.resolutions:
-        await _resolve(connection, contract, organization, user, wanted.resolutions, set(keys))
+        await _resolve(connection, contract, organization, user, wanted.resolutions, set(keys), version, at)
     commit_id = uuid.uuid4()
     changed = await _freeze(
         connection, contract, organization, user, keys, version, commit_id, wanted.change_reason, at
@@ -255,6 +255,8 @@ async def _resolve(
     user: str,
     resolutions: Sequence[Resolution],
     keys: set[str],
+    version: int,
+    at: datetime,
 ) -> None:
     """Carry resolutions out on the drafts; raises ValidationFailed for one that is about nothing drafted."""
     wrong = [culprit for resolution in resolutions for culprit in _check_resolution(contract, resolution, keys)]
@@ -266,7 +268,7 @@ async def _resolve(
             _add(rows.setdefault(resolution.id, _blank(resolution.id)), contract, resolution)
         wanted = list(rows.values())
         records = await connection.rows(
-            RESOLVE_DRAFTS.within(contract.schema), organization, user, wanted, contract.cell_map
+            RESOLVE_DRAFTS.within(contract.schema), organization, user, wanted, contract.cell_map, version, at
         )
         touched = {record["row_key"]: set(record["touched"]) for record in records}
         wrong = [
@@ -326,6 +328,8 @@ def _check_resolution(contract: Contract, resolution: Resolution, keys: set[str]
     for name, value in _values(contract, resolution).items():
         if name not in _members(contract, field):
             found.append(_wrong(key, name, f"{name[:80]} is no field of {field}."))
+        elif not contract.by_name[name].editable:
+            found.append(Culprit(id=key, field=name, code="READ_ONLY_FIELD", message=f"{name} cannot be edited."))
         elif (reason := check_value(contract.by_name[name], value)) is not None:
             found.append(Culprit(id=key, field=name, code=reason[0], message=reason[1]))
     return found

@@ -2,7 +2,7 @@
 -- theirs leaves the draft, a value replaces mine. The caller holds locks 2, 3 and 4 on these rows.
 --
 -- $1 organization, $2 user, $3 jsonb, a row once: [{id, whole: mine|theirs|null, mine[], theirs[], value{}}] with the fields
---    of whole cells, $4 jsonb atomic groups.
+--    of whole cells, $4 jsonb atomic groups, $5 version (the workspace's new revision), $6 timestamptz now.
 -- Returns row_key, touched: the fields that the draft is about, so that a resolution of anything else is refused.
 WITH resolution AS (
     SELECT r.id, r.whole, r.mine, r.theirs, coalesce(r.value, '{}') AS value
@@ -28,17 +28,18 @@ resolved AS (
            vanguard.touched(p.delta, $4) AS touched,
            CASE
                WHEN p.whole = 'theirs' THEN NULL
-               WHEN p.whole = 'mine' AND p.draft_op = 'update' THEN 'insert'
+               WHEN p.whole = 'mine' AND p.draft_op = 'update' AND p.theirs IS NULL THEN 'insert'
                WHEN p.whole IS NULL AND p.draft_op = 'update' AND (p.delta - p.given_up) || p.value = '{}' THEN NULL
                ELSE p.draft_op
            END AS draft_op,
            CASE
                WHEN p.whole = 'theirs' THEN '{}'
-               WHEN p.whole = 'mine' AND p.draft_op = 'update' THEN p.beneath || p.base || p.delta
+               WHEN p.whole = 'mine' AND p.draft_op = 'update' AND p.theirs IS NULL THEN p.beneath || p.base || p.delta
                ELSE ((p.delta || vanguard.pick(p.base || p.delta, p.mine)) - p.given_up) || p.value
            END AS delta,
            CASE
-               WHEN p.whole = 'mine' AND p.draft_op = 'delete' THEN p.theirs
+               WHEN p.whole = 'mine' AND p.draft_op = 'delete' THEN coalesce(p.theirs, '{}')
+               WHEN p.whole = 'mine' AND p.theirs IS NOT NULL THEN vanguard.pick(p.theirs, vanguard.touched(p.delta, $4))
                WHEN p.whole IS NOT NULL THEN '{}'
                ELSE (p.base || vanguard.pick(p.theirs, p.mine)
                      || vanguard.pick(p.theirs, vanguard.touched(p.value, $4))) - p.given_up
@@ -46,7 +47,7 @@ resolved AS (
       FROM present AS p
 )
 UPDATE pfa.modification AS x
-   SET draft_op = r.draft_op, delta = r.delta, base = r.base
+   SET draft_op = r.draft_op, delta = r.delta, base = r.base, version = $5, modified_at = $6
   FROM resolved AS r
  WHERE x.organization_id = $1
    AND x.user_id = $2

@@ -168,8 +168,8 @@ CREATE OR REPLACE FUNCTION vanguard.conflicts(key text, base jsonb, theirs jsonb
               FROM jsonb_array_elements(vanguard.three_way(base, theirs, mine, cells) -> 'conflicts')
                    WITH ORDINALITY AS found (conflict, place));
 
--- Those fields that a delta writes again although they stand in conflict, with the fields of the same atomic groups: a
--- user who writes over a conflict has seen it.
+-- Those fields that a delta writes again although they, or their whole row, stand in conflict, with the fields of the same
+-- atomic groups: a user who writes over a conflict has seen it.
 CREATE OR REPLACE FUNCTION vanguard.written_again(conflicts jsonb, delta jsonb, cells jsonb) RETURNS jsonb
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN (SELECT coalesce(jsonb_agg(DISTINCT field), '[]')
@@ -177,7 +177,8 @@ CREATE OR REPLACE FUNCTION vanguard.written_again(conflicts jsonb, delta jsonb, 
              CROSS JOIN LATERAL jsonb_array_elements_text(coalesce(cells -> name -> 'fields', jsonb_build_array(name))) AS field
              WHERE EXISTS (
                        SELECT FROM jsonb_array_elements(conflicts) AS conflict
-                        WHERE conflict ->> 'field' = coalesce(cells -> name ->> 'cell', name)));
+                        WHERE coalesce(conflict ->> 'field', cells -> name ->> 'cell', name)
+                              = coalesce(cells -> name ->> 'cell', name)));
 
 -- A time as the API writes it: UTC, ISO 8601, milliseconds.
 CREATE OR REPLACE FUNCTION vanguard.utc(at timestamptz) RETURNS text
