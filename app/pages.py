@@ -3,7 +3,8 @@
 How much of the caller's modifications "covers" its rows, and so has to leave arm one and go through arm two, depends on
 what the listing looks at:
 
-    indexed fields and search    those whose index image differs: the columns leaves and lands know it
+    indexed fields               those whose index image differs: the columns leaves and lands know it
+    search                       also those whose search text differs: reworded knows it
     a field without an index     also those that touch the field
     syncState                    all of them
 """
@@ -126,9 +127,8 @@ class Composer:
             document = f"vanguard.pick(d.doc, {arguments.add(list(listing.fields), 'jsonb')})"
         keys = self._keys(arguments, order, cursor, offset)
         text = READ_PAGE.fill(
-            leaves=self._leaves(),
-            left=self._conjunction([f"({self._leaves()})", *self._filter(self._before, "m.search")]),
-            landed=self._conjunction([f"({self._lands()})", *self._filter(self._after, "x.a_search"), *self._states]),
+            left=self._conjunction([self._left(), *self._filter(self._before, "m.search")]),
+            landed=self._conjunction([self._lands(), *self._filter(self._after, "x.a_search"), *self._states]),
             covering_join=self._joins(),
             covers=self._covers(),
             keys=keys,
@@ -208,26 +208,32 @@ class Composer:
             *([f"{search} {self._search}"] if self._search else []),
         ]
 
-    def _covers(self) -> str:
+    @property
+    def _in_place(self) -> str:
+        """Which modifications that are merged in place cover their rows all the same, in this listing; "" for none."""
         if self.listing.sync_states:
             return "TRUE"
-        return f"(x.leaves OR x.lands{f' OR {self._touches}' if self._touches else ''})"
+        return " OR ".join([*(["x.reworded"] if self._search else []), *([self._touches] if self._touches else [])])
+
+    def _covers(self) -> str:
+        return f"(x.leaves OR x.lands OR {self._in_place})" if self._in_place else "(x.leaves OR x.lands)"
 
     def _leaves(self) -> str:
-        """Rows that arm one must skip."""
-        if self.listing.sync_states:
-            return "m.row_key IS NOT NULL"
-        return f"x.leaves OR m.row_key IS NOT NULL AND {self._touches}" if self._touches else "x.leaves"
+        """The modifications of mirror rows that arm one must skip."""
+        return f"(x.leaves OR {self._in_place})" if self._in_place else "x.leaves"
+
+    def _left(self) -> str:
+        """The modifications whose rows the mirror's count has too much."""
+        return f"m.row_key IS NOT NULL AND {self._leaves()}" if self._in_place else "x.leaves"
 
     def _lands(self) -> str:
-        """Rows that arm two yields: what covers its row, and what is merged in place but looked at here."""
-        in_place = "NOT x.leaves AND m.row_key IS NOT NULL"
-        if self.listing.sync_states:
-            return f"x.lands OR {in_place}"
-        return f"x.lands OR {in_place} AND {self._touches}" if self._touches else "x.lands"
+        """The modifications that arm two yields. One merged in place has a row in the mirror, and does not leave it."""
+        if not self._in_place:
+            return "x.lands"
+        return f"(x.lands OR NOT x.leaves AND m.row_key IS NOT NULL AND ({self._in_place}))"
 
     def _joins(self) -> str:
-        joins = JOIN_MIRROR if self.listing.sync_states or self.unindexed or self._search else ""
+        joins = JOIN_MIRROR if self._in_place else ""
         return joins + (JOIN_DOCUMENT if self.unindexed else "")
 
     def _base_count(self) -> str:
@@ -247,19 +253,20 @@ class Composer:
                     "m.organization_id = $1",
                     *self._filter(self._mirror, "m.search"),
                     *(condition.on(self._mirror) for condition in step),
-                    "m.row_key NOT IN (SELECT c.row_key FROM covering AS c WHERE c.leaves)",
+                    "NOT EXISTS (SELECT FROM pfa.modification AS x WHERE x.organization_id = $1 AND x.user_id = $3"
+                    f" AND x.row_key = m.row_key AND {self._leaves()})",
                 ]
                 arms.append(self._arm(self._mirror, "pfa.mirror AS m", "m.row_key", conditions, order, limit))
         for step in steps:
             conditions = [
                 "x.organization_id = $1 AND x.user_id = $3",
-                f"({self._lands()})",
+                self._lands(),
                 *self._filter(self._after, "x.a_search"),
                 *self._states,
                 *(condition.on(self._after) for condition in step),
             ]
             source = "pfa.modification AS x"
-            if self.listing.sync_states or self.unindexed:
+            if self._in_place:
                 source += JOIN_MIRROR
             if self.unindexed:
                 source += JOIN_DOCUMENT

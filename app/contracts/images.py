@@ -40,7 +40,7 @@ def parts(contract: Contract) -> dict[str, str]:
     before_image: the mirror's columns (alias m) under the names of a before-image
     before_columns, before_names: those names, with the alias m and without
     image: the columns of the document doc, under the names of an after-image
-    differs: whether the two images differ, so that the modification covers its row
+    differs: whether the indexed columns of the two images differ, so that the modification covers its row
     image_columns: the columns that a modification keeps of both
     take_image, set_image: their assignments out of the aliases excluded and imaged
     """
@@ -54,9 +54,7 @@ def parts(contract: Contract) -> dict[str, str]:
         "before_columns": _list([f"m.{name}" for name in before]),
         "before_names": _list(before),
         "image": _list([f"{expression} AS {name}" for expression, name in zip(expressions, after, strict=True)]),
-        "differs": "({}) IS DISTINCT FROM ({})".format(
-            *(_list([f"imaged.{name}" for name in side]) for side in (before, after))
-        ),
+        "differs": f"({_list(before[1:])}) IS DISTINCT FROM ({_list(after[1:])})" if names else "FALSE",
         "image_columns": _list(kept),
         "take_image": _list([f"{name} = excluded.{name}" for name in kept]),
         "set_image": _list([f"{name} = imaged.{name}" for name in kept]),

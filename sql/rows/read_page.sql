@@ -9,7 +9,8 @@
 -- Arm one walks the mirror in sort order without the rows that the caller's modifications cover; arm two walks those
 -- modifications in the same order by their after-image. Both yield keys from covering indexes; documents are fetched for
 -- the page alone. Everything comes from one snapshot.
--- Plan: Merge Append over index-only scans, one pass over the caller's covering modifications, primary keys for the page.
+-- Plan: Merge Append over index-only scans, the first an anti-join that probes the index of covering modifications row by
+-- row; primary keys for the page; for an exact total one pass over the caller's covering modifications.
 WITH standing AS (
     SELECT d.revision,
            coalesce((SELECT w.revision
@@ -20,9 +21,7 @@ WITH standing AS (
        AND d.name = $2
 ),
 covering AS MATERIALIZED (
-    SELECT x.row_key,
-           /*{leaves}*/x.leaves/*{}*/ AS leaves,
-           /*{left}*/x.leaves/*{}*/ AS left_filter,
+    SELECT /*{left}*/x.leaves/*{}*/ AS left_filter,
            /*{landed}*/x.lands/*{}*/ AS landed_filter
       FROM pfa.modification AS x/*{covering_join}*//*{}*/
      WHERE x.organization_id = $1
@@ -36,7 +35,8 @@ keys AS MATERIALIZED (
     (SELECT m.f_forecast_start AS s1, m.row_key
        FROM pfa.mirror AS m
       WHERE m.organization_id = $1
-        AND m.row_key NOT IN (SELECT c.row_key FROM covering AS c WHERE c.leaves)
+        AND NOT EXISTS (SELECT FROM pfa.modification AS x
+                         WHERE x.organization_id = $1 AND x.user_id = $3 AND x.row_key = m.row_key AND x.leaves)
       ORDER BY s1, row_key LIMIT 101)
     UNION ALL
     (SELECT x.a_forecast_start AS s1, x.row_key

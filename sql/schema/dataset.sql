@@ -21,7 +21,8 @@ CREATE TABLE IF NOT EXISTS pfa.mirror (
 
 -- One user's layer over one row: pending || delta over the mirror.
 -- leaves: the mirror has the row and a page's first arm skips it; lands: the merged row exists and its second arm yields
--- it. base: the touched fields as they were when touched (for a deletion, the whole row).
+-- it; reworded: neither, but its search text differs, so that a search treats it as both.
+-- base: the touched fields as they were when touched (for a deletion, the whole row).
 CREATE TABLE IF NOT EXISTS pfa.modification (
     organization_id text COLLATE "C" NOT NULL,
     user_id text COLLATE "C" NOT NULL,
@@ -38,6 +39,7 @@ CREATE TABLE IF NOT EXISTS pfa.modification (
     version bigint NOT NULL,
     leaves boolean NOT NULL,
     lands boolean NOT NULL,
+    reworded boolean NOT NULL DEFAULT FALSE,
     session_id text,
     change_reason text,
     modified_at timestamptz NOT NULL,
