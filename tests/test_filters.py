@@ -325,7 +325,7 @@ PFA_REFUSALS = {
     "sort=category;DROP": "sort",
     "sort=category,class,source,dor,model,areaSilo": "sort",
     "sort=category&sortBy=class": "sortBy",
-    "sortBy=nothing": "sort",
+    "sortBy=nothing": "sortBy",
     "sortBy=class&sortOrder=up": "sortOrder",
     "page=0": "page",
     "page=-1": "page",
