@@ -82,6 +82,7 @@ class Composer:
         self.contract = contract
         self.listing = listing
         self.fixed = (organization, dataset, user)
+        self.user = user
         self.order = (*listing.sort, *(() if any(s.field == "id" for s in listing.sort) else (Sort("id"),)))
         self.keys = [sort for sort in self.order if sort.field != "id"]
         looked_at = {c.field for c in listing.conditions} | {s.field for s in listing.sort}
@@ -157,6 +158,11 @@ class Composer:
         """What a base count depends on, beside the revision: the filters, not the user, the sort or the page."""
         conditions = tuple((c.field, c.op, repr(c.value)) for c in self.listing.conditions)
         return (self.fixed[0], self.fixed[1], conditions, self.listing.search, self.reads_mirror)
+
+    @property
+    def view_shape(self) -> tuple[Any, ...]:
+        """What a total depends on, beside the revisions of dataset and workspace."""
+        return (self.base_shape, self.listing.sync_states, self.user)
 
     def cursor_values(self, texts: tuple[str | None, ...]) -> list[Any]:
         """The sort values of a cursor in their types; raises InvalidCursor when they are none."""

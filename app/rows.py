@@ -1,6 +1,7 @@
 """`GET D/rows` and `GET D/rows/{id}`: the live merge as a list and as one row."""
 
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -186,25 +187,44 @@ async def list_rows(
 async def _read(
     connection: Connection, runtime: Runtime, composer: Composer, listing: Listing, cursor: Cursor | None
 ) -> dict[str, Any]:
-    """The page's record with its `total`. A base count is a function of revision and filter, so one counted at that
-    very revision is used again; else the statement counts itself, in its own snapshot.
-    """
-    counts, shape = runtime.base_counts, composer.base_shape
+    """The page's record with its `total`."""
+
+    async def read(*, counted: bool, base: bool = False) -> dict[str, Any]:
+        return await _run(connection, composer.page(cursor, counted=counted, base_count=base), listing)
+
     if listing.count == "none":
-        return await _run(connection, composer.page(cursor, counted=False, base_count=False), listing) | {"total": None}
-    if listing.count == "estimated":
-        plan = await connection.value(*_spread(composer.estimate()))
-        estimate = int(json.decode(plan)[0]["Plan"]["Plan Rows"]) if composer.reads_mirror else 0
-        page = await _run(connection, composer.page(cursor, counted=True, base_count=False), listing)
-        return page | {"total": max(0, estimate - page["left_count"] + page["landed_count"])}
-    if shape in counts:
-        page = await _run(connection, composer.page(cursor, counted=True, base_count=False), listing)
-        revision, base = counts[shape]
-        if revision == page["revision"]:
-            return page | {"total": base - page["left_count"] + page["landed_count"]}
-    page = await _run(connection, composer.page(cursor, counted=True, base_count=True), listing)
-    counts[shape] = (page["revision"], page["base_count"])
-    return page | {"total": page["base_count"] - page["left_count"] + page["landed_count"]}
+        return await read(counted=False) | {"total": None}
+    if listing.count == "exact":
+        return await _count(runtime, composer, read)
+    plan = await connection.value(*_spread(composer.estimate()))
+    estimate = int(json.decode(plan)[0]["Plan"]["Plan Rows"]) if composer.reads_mirror else 0
+    page = await read(counted=True)
+    return page | {"total": max(0, estimate - page["left_count"] + page["landed_count"])}
+
+
+async def _count(
+    runtime: Runtime, composer: Composer, read: Callable[..., Awaitable[dict[str, Any]]]
+) -> dict[str, Any]:
+    """The page with its exact total. The mirror's count is a function of revision and filter, the total one of the
+    workspace's revision, too: what was counted at those very revisions is used again, else the statement counts in its
+    own snapshot.
+    """
+    shape, viewer = composer.base_shape, composer.view_shape
+    known, base = runtime.totals.get(viewer), runtime.base_counts.get(shape)
+    if known is not None:
+        page = await read(counted=False)
+        if known[:2] == (page["revision"], page["workspace_revision"]):
+            return page | {"total": known[2]}
+    page = await read(counted=True, base=base is None)
+    if base is not None and base[0] != page["revision"]:
+        page = await read(counted=True, base=True)
+    if page["base_count"] is None:
+        assert base is not None
+        page["base_count"] = base[1]
+    total = page["base_count"] - page["left_count"] + page["landed_count"]
+    runtime.base_counts[shape] = (page["revision"], page["base_count"])
+    runtime.totals[viewer] = (page["revision"], page["workspace_revision"], total)
+    return page | {"total": total}
 
 
 async def _run(connection: Connection, page: Page, listing: Listing) -> dict[str, Any]:

@@ -14,7 +14,11 @@ from app.settings import Settings
 
 
 class Runtime(msgspec.Struct, frozen=True, kw_only=True):
-    """Made once by create_app. `contracts` by dataset name; `base_counts`: filter shape -> (revision, mirror rows)."""
+    """Made once by create_app.
+
+    `contracts` by dataset name; `base_counts`: filter -> (revision, mirror rows that pass); `totals`: filter and user ->
+    (revision, workspace revision, rows of that user's view that pass).
+    """
 
     settings: Settings
     database: Database
@@ -22,4 +26,5 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True):
     contracts: dict[str, Contract]
     clock: Clock
     base_counts: LRUCache[Any, tuple[int, int]] = msgspec.field(default_factory=lambda: LRUCache(4096))
+    totals: LRUCache[Any, tuple[int, int, int]] = msgspec.field(default_factory=lambda: LRUCache(16384))
     version: str = __version__

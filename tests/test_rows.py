@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from tests.world import FLEET, User, World, ids, line, refused, vehicle
+from tests.world import FLEET, User, World, line
 
 
 async def test_a_list_shows_the_mirror_with_the_callers_drafts_in_their_place(
@@ -315,3 +315,24 @@ async def test_a_dataset_that_the_organization_lacks_is_404(world: World) -> Non
     batch = {"modifications": [{"id": "A", "delta": line_of_a_new_row(), "op": "insert"}]}
     for path, body in {"drafts": batch, "commit": {"all": True}, "discard": {"all": True}}.items():
         refused(await eve.post(path, body), 404, "DATASET_NOT_FOUND")
+
+
+async def test_a_total_that_was_counted_is_used_at_its_own_revisions_only(world: World, ann: User, bob: User) -> None:
+    """Given totals that were just counted, when a draft or somebody's commit changes them, then they are counted anew."""
+    fleet, others = ann.on("fleet"), bob.on("fleet")
+    await world.mirror({"V1": {"depot": "A"}, "V2": {"depot": "A"}}, contract=FLEET)
+
+    async def totals(user: User, **filters: str) -> int:
+        return int((await user.page(**filters))["pagination"]["totalRecords"])
+
+    assert [await totals(fleet, depot="A") for _ in range(2)] == [2, 2]
+    await fleet.draft("V1", {"depot": "B"})
+    assert [await totals(fleet, depot="A") for _ in range(2)] == [1, 1]
+    assert [await totals(fleet, syncState="draft") for _ in range(2)] == [1, 1]
+    assert [await totals(fleet, syncState="pristine") for _ in range(2)] == [1, 1]
+    assert [await totals(fleet) for _ in range(2)] == [2, 2]
+    assert await totals(others, depot="A") == 2
+    await others.draft("V3", {"depot": "A", "kind": "Van"}, op="insert")
+    assert (await others.commit()).status_code == 200
+    assert await totals(fleet, depot="A") == 2
+    assert await totals(others, depot="A") == 3
