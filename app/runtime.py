@@ -16,8 +16,8 @@ from app.settings import Settings
 class Runtime(msgspec.Struct, frozen=True, kw_only=True):
     """Made once by create_app.
 
-    `contracts` by dataset name; `base_counts`: filter -> (revision, mirror rows that pass); `totals`: filter and user ->
-    (revision, workspace revision, rows of that user's view that pass).
+    `contracts` by dataset name; `base_counts`: filter -> (revision, mirror rows that pass); `totals`: filter and user
+    -> (revision, workspace revision, rows of that user's view that pass).
     """
 
     settings: Settings

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from tests.world import FLEET, User, World, line
+from tests.world import FLEET, User, World, ids, line, refused, vehicle
 
 
 async def test_a_list_shows_the_mirror_with_the_callers_drafts_in_their_place(
@@ -318,7 +318,7 @@ async def test_a_dataset_that_the_organization_lacks_is_404(world: World) -> Non
 
 
 async def test_a_total_that_was_counted_is_used_at_its_own_revisions_only(world: World, ann: User, bob: User) -> None:
-    """Given totals that were just counted, when a draft or somebody's commit changes them, then they are counted anew."""
+    """Given totals that were just counted, when a draft or a commit of others changes them, they are counted anew."""
     fleet, others = ann.on("fleet"), bob.on("fleet")
     await world.mirror({"V1": {"depot": "A"}, "V2": {"depot": "A"}}, contract=FLEET)
 
