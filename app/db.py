@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import date
 from typing import Any
 
 import asyncpg
@@ -17,6 +18,8 @@ from app.settings import Settings
 log = structlog.get_logger(__name__)
 DURATION = Histogram("vanguard_statement_seconds", "Time of each statement, by its file", ["statement"])
 SLOW = Counter("vanguard_slow_statements_total", "Statements over the configured bound", ["statement"])
+
+EPOCH = date(2000, 1, 1).toordinal()  # PostgreSQL counts days from here
 
 # What a connection says when it is gone: the pool replaces it, the caller is told to come again.
 LOST = (
@@ -131,6 +134,14 @@ async def _prepare(raw: "asyncpg.Connection[Any]") -> None:
         format="binary",
         encoder=lambda value: b"\x01" + json.encode(value),
         decoder=lambda stored: json.decode(stored[1:]),
+    )
+    # asyncpg's own codec takes 9999-12-31, which systems of record write for "no end", for infinity.
+    await raw.set_type_codec(
+        "date",
+        schema="pg_catalog",
+        format="tuple",
+        encoder=lambda day: (day.toordinal() - EPOCH,),
+        decoder=lambda stored: date.fromordinal(stored[0] + EPOCH),
     )
 
 
