@@ -44,13 +44,21 @@ def _broken(rule: Rule, before: Document | None, after: Document | None) -> Iter
     match rule:
         case Ordered(first=first, second=second):
             start, end = after.get(first), after.get(second)
-            if start is not None and end is not None and start > end:
+            if _is_after(start, end):
                 yield second, f"{second} ({end}) is before {first} ({start})."
         case Required():
             yield from _missing(rule, before, after)
         case Exclusive(fields=fields, message=message):
             if sum(after.get(name) is True for name in fields) > 1:
                 yield fields[0], message
+
+
+def _is_after(start: Any, end: Any) -> bool:
+    """Where one is missing, or is no value of its field, there is no order to break."""
+    try:
+        return bool(start > end)
+    except TypeError:
+        return False
 
 
 def _missing(rule: Required, before: Document | None, after: Document) -> Iterator[tuple[str, str]]:
