@@ -72,7 +72,7 @@ def lines_of_all_kinds() -> Iterator[tuple[str, dict[str, Any]]]:
             line(
                 category=("Cranes", "Pumps", None)[n % 3],
                 monthlyRate=(None, 1, 0.5, 1, 10)[n % 5],
-                forecastStart=("2026-02-01", None, "2024-02-29")[n % 3],
+                forecastStart=("2026-02-01", None, "9999-12-31")[n % 3],
                 isActualized=(True, False, None)[n % 3],
                 equipment=(None, "a", "b")[n % 3],
                 purchasePrice=(3, None)[n % 2],
