@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import asyncpg
@@ -10,10 +11,12 @@ import click
 import sqlalchemy.exc
 from granian import Granian
 from granian.constants import Interfaces
+from granian.log import LogLevels
 from rich.console import Console
 from rich.table import Table
 
 from app import __version__, accounts, seed
+from app import dev as development
 from app.auth import Auth, Role
 from app.clock import now
 from app.db import Database
@@ -106,8 +109,27 @@ def serve() -> None:
         websockets=False,
         respawn_failed_workers=True,
         workers_kill_timeout=30,
+        log_level=LogLevels(settings.log_level.lower()),
         log_dictconfig=GRANIAN_LOGS,
     ).serve()
+
+
+@main.command()
+@click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True, envvar="VANGUARD_PORT")
+@click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=development.DATA_DIR,
+    envvar="VANGUARD_DATA_DIR",
+    help="Where the database and the secret are kept; .vanguard in the project, if not given.",
+)
+@click.option("--rows", type=click.IntRange(1, seed.MOST_ROWS), default=2000, show_default=True, help="Lines of demo.")
+@click.option("--demo", is_flag=True, help="Make the demonstration in the database at DATABASE_URL, too.")
+def dev(port: int, data_dir: Path, rows: int, demo: bool) -> None:
+    """Serve on this machine, with a database and a demonstration of its own."""
+    configure_logs("WARNING", "console")
+    options = development.Options(port=port, data_dir=data_dir.absolute(), rows=rows, demo=demo)
+    sys.exit(development.run(options))
 
 
 @main.command()

@@ -84,6 +84,10 @@ class Model(NamedTuple):
     longest: int
 
 
+class NotEmpty(ConfigurationError):
+    """The dataset has rows or drafts already."""
+
+
 class Seeded(NamedTuple):
     """What was done, and the seconds of each phase."""
 
@@ -162,7 +166,7 @@ async def seed(
     """Fill the organization's empty dataset with `rows` lines of the seed `number`, all of them or none.
 
     Connects as the owner of the tables, who may drop their indexes. `watch` is told the phase and the lines so far.
-    Raises ConfigurationError where there is no such dataset, or something in it already.
+    Raises ConfigurationError where there is no such dataset, NotEmpty where something is in it already.
     """
     contract = next((each for each in contracts if each.name == dataset and dataset in LINES), None)
     if contract is None:
@@ -225,7 +229,7 @@ async def _take(connection: "asyncpg.Connection[Any]", contract: Contract, organ
     found = await connection.fetchrow(READ_OCCUPANCY.within(contract.schema).text, organization)
     assert found is not None, "a statement without FROM returns its row"
     if found["occupied"]:
-        raise ConfigurationError(f"{organization} has rows or drafts in {contract.name} already: seed an empty one.")
+        raise NotEmpty(f"{organization} has rows or drafts in {contract.name} already: seed an empty one.")
     return bool(found["empty"])
 
 
