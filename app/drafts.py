@@ -1,11 +1,13 @@
 """Drafting: save a batch, patch one row, see what one has drafted."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
 from litestar import Response, get, patch, post
+from litestar.openapi.spec import Operation
 from litestar.params import JSONBody
 
 from app import json
@@ -21,6 +23,7 @@ from app.errors import Culprit, DatasetNotFound, PreconditionFailed, ValidationF
 from app.idempotency import answer_once
 from app.pages import Cursor, read_row
 from app.queries import statement
+from app.rows import parameter
 from app.wire import DatasetName, Here, Organization, RowId, answers
 
 SAVE_DRAFTS = statement("drafts/save_drafts")
@@ -215,11 +218,24 @@ async def save_drafts(
     return await answer_once(request, runtime, org, work)
 
 
+@dataclass
+class DraftsOperation(Operation):
+    """The parameters for /schema, as in rows.py."""
+
+    def __post_init__(self) -> None:
+        self.parameters = [
+            *(self.parameters or []),
+            parameter("pageSize", "integer", "Rows a page", minimum=1, maximum=1000, default=100),
+            parameter("after", "string", "nextCursor of the page before"),
+        ]
+
+
 @get(
     "/api/v1/orgs/{org:str}/datasets/{dataset:str}/drafts",
     guards=[require(Action.QUERY)],
     tags=["drafts"],
     summary="What you have drafted",
+    operation_class=DraftsOperation,
     responses=answers(DraftsAnswer, 404),
 )
 async def get_drafts(

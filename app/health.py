@@ -4,6 +4,7 @@ from typing import Any
 
 import structlog
 from litestar import Request, Response, get
+from litestar.openapi import ResponseSpec
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from app import __version__
@@ -38,10 +39,18 @@ async def ready(request: Request[Any, Any, Any], runtime: Here) -> dict[str, str
     return {"status": "ready", "revision": revision}
 
 
-@get("/metrics", tags=["operations"], summary="Figures for Prometheus", opt={"public": True}, security=[{}])
+@get(
+    "/metrics",
+    tags=["operations"],
+    summary="Figures for Prometheus",
+    opt={"public": True},
+    security=[{}],
+    responses={200: ResponseSpec(str, media_type="text/plain", generate_examples=False)},
+)
 async def metrics() -> Response[bytes]:
     """Prometheus' text format."""
-    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+    # Litestar adds the charset itself.
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST.partition("; charset=")[0])
 
 
 ROUTES = [health, ready, metrics]

@@ -115,7 +115,8 @@ async def logout(request: VanguardRequest, runtime: Here) -> Response[None]:
 async def _identify(runtime: Runtime, credentials: Credentials, address: str) -> Account:
     """The account of these credentials; raises InvalidCredentials or TooManyAttempts."""
     email = accounts.normalized(credentials.email)
-    pair, alone = _digest(email, address), _digest("", address)
+    # No email is a pair, too, and another one than the address alone.
+    pair, alone = _digest(email or " ", address), _digest("", address)
     loop = asyncio.get_running_loop()
     async with runtime.database.connection() as connection:
         await _refuse_impatience(connection, pair, alone, runtime.clock())

@@ -1,5 +1,6 @@
 """`/api/pfa/{org}`: the PFA dataset under the names of its first clients. Another door, the same code behind it."""
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import msgspec
@@ -101,6 +102,7 @@ class PfaPage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     metadata: dict[str, Any]
 
 
+@dataclass
 class PfaOperation(Operation):
     """The filters for /schema."""
 
