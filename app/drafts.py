@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 import msgspec
 from litestar import Response, get, patch, post
 from litestar.openapi.spec import Operation
-from litestar.params import JSONBody
 
 from app import json
 from app.auth import Action, VanguardRequest, require
@@ -24,7 +23,7 @@ from app.idempotency import answer_once
 from app.pages import Cursor, read_row
 from app.queries import statement
 from app.rows import parameter
-from app.wire import DatasetName, Here, Organization, RowId, answers
+from app.wire import DatasetName, Here, Organization, RowId, answers, body
 
 SAVE_DRAFTS = statement("drafts/save_drafts")
 SWEEP_EMPTY = statement("drafts/sweep_empty")
@@ -55,7 +54,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class SaveRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
     """A batch; `atomic`: all or nothing."""
 
-    modifications: Annotated[tuple[Draft, ...], msgspec.Meta(min_length=1, max_length=MAX_DRAFTS)]
+    modifications: Annotated[Sequence[Draft], msgspec.Meta(min_length=1, max_length=MAX_DRAFTS)]
     session_id: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] | None = None
     atomic: bool = False
 
@@ -67,6 +66,22 @@ class Saved(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     modification_id: str
     version: int
     sync_state: str
+
+
+SAVE_EXAMPLE = {
+    "modifications": [
+        {
+            "id": "PFA-0000001",
+            "delta": {"monthlyRate": 1250.5, "forecastEnd": "2027-03-31"},
+            "changeReason": "New quote",
+        },
+        {
+            "id": "new-1",
+            "op": "insert",
+            "delta": {"category": "Cranes", "source": "Rental", "dor": "BEO", "monthlyRate": 900},
+        },
+    ]
+}
 
 
 class DraftsAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -202,7 +217,11 @@ def _saved(record: Any) -> Saved:
     responses=answers(SaveAnswer, 404, 422),
 )
 async def save_drafts(
-    request: VanguardRequest, runtime: Here, org: Organization, dataset: DatasetName, data: JSONBody[SaveRequest]
+    request: VanguardRequest,
+    runtime: Here,
+    org: Organization,
+    dataset: DatasetName,
+    data: Annotated[SaveRequest, body(SAVE_EXAMPLE)],
 ) -> Response[bytes]:
     """Each delta merges into what you drafted before. What cannot be saved is listed beside what was."""
     contract = contract_of(runtime, dataset)
@@ -288,7 +307,7 @@ async def patch_row(
     org: Organization,
     dataset: DatasetName,
     row_id: RowId,
-    data: JSONBody[dict[str, Any]],
+    data: Annotated[dict[str, Any], body({"monthlyRate": 1350.5, "model": None})],
 ) -> Response[bytes]:
     """JSON merge patch (RFC 7396) on the merged row: each field that it changes is drafted, a removed one as null.
 

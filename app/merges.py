@@ -12,7 +12,6 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from litestar import Response, post
-from litestar.params import JSONBody
 
 from app import json
 from app.auth import Action, VanguardRequest, require
@@ -35,7 +34,7 @@ from app.errors import (
 from app.idempotency import answer_once
 from app.queries import statement
 from app.runtime import Runtime
-from app.wire import DatasetName, Here, Organization, answers
+from app.wire import DatasetName, Here, Organization, answers, body
 
 SELECT_DRAFTS = statement("merges/select_drafts")
 RESOLVE_DRAFTS = statement("merges/resolve_drafts")
@@ -74,7 +73,7 @@ class CommitRequest(Selection, frozen=True, kw_only=True):
 
     expected_versions: dict[str, int] = {}
     change_reason: Annotated[str, msgspec.Meta(max_length=2000)] | None = None
-    resolutions: Annotated[tuple[Resolution, ...], msgspec.Meta(max_length=10_000)] = ()
+    resolutions: Annotated[Sequence[Resolution], msgspec.Meta(max_length=10_000)] = ()
     dry_run: bool = False
 
 
@@ -423,7 +422,11 @@ async def answer_commit(
     responses=answers(CommitAnswer, 404, 409, 422),
 )
 async def commit_drafts(
-    request: VanguardRequest, runtime: Here, org: Organization, dataset: DatasetName, data: JSONBody[CommitRequest]
+    request: VanguardRequest,
+    runtime: Here,
+    org: Organization,
+    dataset: DatasetName,
+    data: Annotated[CommitRequest, body({"ids": ["PFA-0000001"], "changeReason": "New quote", "dryRun": True})],
 ) -> Response[bytes]:
     """All of the selection or nothing: 409 with base, theirs and mine where others changed the same cells."""
     return await answer_commit(request, runtime, contract_of(runtime, dataset), org, data)
@@ -438,7 +441,11 @@ async def commit_drafts(
     responses=answers(DiscardAnswer, 404, 422),
 )
 async def discard_drafts(
-    request: VanguardRequest, runtime: Here, org: Organization, dataset: DatasetName, data: JSONBody[DiscardRequest]
+    request: VanguardRequest,
+    runtime: Here,
+    org: Organization,
+    dataset: DatasetName,
+    data: Annotated[DiscardRequest, body({"ids": ["PFA-0000001"], "fields": ["monthlyRate"]})],
 ) -> Response[bytes]:
     """Drafts and refused changes of the selection; what is on its way upstream stays."""
     contract = contract_of(runtime, dataset)

@@ -1,12 +1,12 @@
 """`/api/pfa/{org}`: the PFA dataset under the names of its first clients. Another door, the same code behind it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 import msgspec
 from litestar import Response, get, post
 from litestar.openapi.spec import Operation
-from litestar.params import JSONBody
 
 from app import json
 from app.auth import Action, VanguardRequest, require
@@ -18,7 +18,7 @@ from app.errors import InvalidFilter, NothingSelected
 from app.idempotency import answer_once
 from app.merges import CommitRequest, DiscardAnswer, DiscardRequest, answer_commit, discard
 from app.rows import list_rows, not_modified, parameter
-from app.wire import Here, Organization, answers
+from app.wire import Here, Organization, answers, body
 
 # Its filter names -> the parameter of D/rows. Those that name lists may be comma-separated.
 LISTS = ("category", "class", "dor", "source", "areaSilo", "manufacturer", "model", "syncState")
@@ -37,6 +37,9 @@ RENAMED = {
 GIVEN: dict[str | None, str] = {inner: outer for outer, inner in RENAMED.items()}
 
 
+DRAFT_EXAMPLE = {"modifications": [{"pfaId": "PFA-0000001", "delta": {"monthlyRate": 1250.5}}]}
+
+
 class PfaDraft(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
     """One line's draft."""
 
@@ -49,7 +52,7 @@ class PfaDraft(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class PfaDraftRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
     """A batch of drafts."""
 
-    modifications: Annotated[tuple[PfaDraft, ...], msgspec.Meta(min_length=1, max_length=MAX_DRAFTS)]
+    modifications: Annotated[Sequence[PfaDraft], msgspec.Meta(min_length=1, max_length=MAX_DRAFTS)]
     session_id: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] | None = None
 
 
@@ -206,7 +209,7 @@ def _save_body(answer: SaveAnswer, session_id: str | None) -> bytes:
     responses=answers(dict[str, Any], 404, 422),
 )
 async def save_lines(
-    request: VanguardRequest, runtime: Here, org: Organization, data: JSONBody[PfaDraftRequest]
+    request: VanguardRequest, runtime: Here, org: Organization, data: Annotated[PfaDraftRequest, body(DRAFT_EXAMPLE)]
 ) -> Response[bytes]:
     """As D/drafts."""
     drafts = [
@@ -236,7 +239,10 @@ async def save_lines(
     responses=answers(dict[str, Any], 404, 409, 422),
 )
 async def commit_lines(
-    request: VanguardRequest, runtime: Here, org: Organization, data: JSONBody[PfaCommitRequest]
+    request: VanguardRequest,
+    runtime: Here,
+    org: Organization,
+    data: Annotated[PfaCommitRequest, body({"pfaIds": ["PFA-0000001"]})],
 ) -> Response[bytes]:
     """As D/commit."""
     wanted = CommitRequest(session_id=data.session_id, ids=data.pfa_ids, expected_versions=data.expected_versions)
@@ -252,7 +258,10 @@ async def commit_lines(
     responses=answers(DiscardAnswer),
 )
 async def discard_lines(
-    request: VanguardRequest, runtime: Here, org: Organization, data: JSONBody[PfaDiscardRequest]
+    request: VanguardRequest,
+    runtime: Here,
+    org: Organization,
+    data: Annotated[PfaDiscardRequest, body({"pfaIds": ["PFA-0000001"]})],
 ) -> Response[bytes]:
     """As D/discard."""
     if sum((data.session_id is not None, data.pfa_ids is not None, data.discard_all)) != 1:
