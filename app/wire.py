@@ -4,9 +4,10 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar.di import NamedDependency
+from litestar.enums import RequestEncodingType
 from litestar.openapi import ResponseSpec
 from litestar.openapi.spec import Example
-from litestar.params import PathParameter
+from litestar.params import Body, PathParameter
 
 from app.errors import Culprit
 from app.problems import MEDIA_TYPE
@@ -31,6 +32,11 @@ class Problem(msgspec.Struct, kw_only=True, rename="camel", omit_defaults=True):
     code: str
     request_id: str
     errors: list[Culprit] = []
+
+
+def body(example: Any) -> Any:
+    """The marker of a JSON body, with an example for /schema."""
+    return Body(media_type=RequestEncodingType.JSON, examples=[Example(value=example)])
 
 
 REFUSALS = {
