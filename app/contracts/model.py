@@ -28,6 +28,12 @@ RESERVED = frozenset(
 )
 
 
+# PostgreSQL's own schemas, that of the control tables, and that of the functions which all datasets share.
+TAKEN_SCHEMAS = frozenset({"public", "vanguard", "information_schema"})
+# vanguard.as_text reads no longer ones, for they would not fit a B-tree.
+INDEXED_BYTES = 500
+
+
 class Shape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
     """Base of the contract's parts: immutable, strict, camelCase as on the wire."""
 
@@ -247,8 +253,12 @@ def _check(contract: Contract) -> None:
         refuse("two fields have the same name.")
     if taken := RESERVED & set(names):
         refuse(f"{', '.join(sorted(taken))} is a word of the API.")
-    if types.get(contract.key) != "text":
-        refuse(f"the key {contract.key} is not one of its text fields.")
+    if contract.schema in TAKEN_SCHEMAS or contract.schema.startswith("pg_"):
+        refuse(f"the schema {contract.schema} is taken.")
+    if contract.key not in {field.name for field in contract.fields if field.type == "text" and not field.editable}:
+        refuse(f"the key {contract.key} is not one of its text fields that nobody edits.")
+    if contract.computed and contract.functions is None:
+        refuse("computed columns without the functions that compute them.")
     for field in contract.fields:
         if (field.type == "enum") != bool(field.values):
             refuse(f"{field.name}: exactly the enums list values.")
@@ -256,6 +266,10 @@ def _check(contract: Contract) -> None:
             refuse(f"{field.name}: a derived field is not editable.")
         if (field.minimum is not None or field.maximum is not None) and field.type not in ("number", "integer"):
             refuse(f"{field.name}: only numbers have a range.")
+        if field.minimum is not None and field.maximum is not None and field.minimum > field.maximum:
+            refuse(f"{field.name}: no number is in its range.")
+        if field.indexed and field.max_length > INDEXED_BYTES:
+            refuse(f"{field.name}: an indexed text has at most {INDEXED_BYTES} bytes.")
     columns = {field.name for field in contract.fields if field.indexed} | {item.name for item in contract.computed}
     for hot in contract.hot:
         if missing := {hot.sort, *hot.filters} - columns:
@@ -267,11 +281,15 @@ def _check(contract: Contract) -> None:
     named |= {name for rule in contract.rules for name in rule_fields(rule)}
     if missing := named - documents:
         refuse(f"{', '.join(sorted(missing))} is no field of it.")
+    if len({group.name for group in contract.atomic_groups}) != len(contract.atomic_groups):
+        refuse("two atomic groups have the same name.")
     if {group.name for group in contract.atomic_groups} & set(names):
         refuse("an atomic group has the name of a field.")
     for measure in contract.measures:
         if measure.of not in types:
             refuse(f"measure {measure.name} is of {measure.of}, which is no field of it.")
+        if measure.kind == "sum" and types[measure.of] not in ("number", "integer"):
+            refuse(f"measure {measure.name} is the sum of {measure.of}, which is no number.")
 
 
 def rule_fields(rule: Rule) -> set[str]:
