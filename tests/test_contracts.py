@@ -1,0 +1,229 @@
+"""Contracts as data: what cannot be one is refused with the reason, and any that can serves the same API."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.contracts import BUILT_IN, PFA, read_contract
+from app.contracts.ddl import dataset_ddl, drop_indexes_ddl, indexes_ddl
+from app.contracts.model import snake
+from app.errors import ConfigurationError
+from tests.world import FLEET, User, World, ids, refused, vehicle
+
+Change = Callable[[dict[str, Any]], Any]
+
+
+def declared() -> dict[str, Any]:
+    """The fleet's contract as it stands in its file."""
+    document: dict[str, Any] = json.loads((Path(__file__).parent / "fleet.json").read_text())
+    return document
+
+
+def field(document: dict[str, Any], name: str) -> dict[str, Any]:
+    """One of its fields."""
+    found: dict[str, Any] = next(field for field in document["fields"] if field["name"] == name)
+    return found
+
+
+def add_field(**more: Any) -> Change:
+    return lambda document: document["fields"].append({"name": "extra", "type": "text"} | more)
+
+
+def add_rule(**rule: Any) -> Change:
+    return lambda document: document["rules"].append(rule)
+
+
+# What is wrong -> (how, the words of the refusal).
+BAD: dict[str, tuple[Change, str]] = {
+    "an unknown member": (lambda d: d.update(colour="red"), "unknown field `colour`"),
+    "an unknown member of a field": (add_field(colour="red"), "unknown field `colour`"),
+    "an unknown member of a rule": (
+        add_rule(type="ordered", first="firstDay", second="lastDay", x=1),
+        "unknown field `x`",
+    ),
+    "an unknown type of rule": (add_rule(type="lucky", fields=["depot"]), "Invalid value 'lucky'"),
+    "a rule without a type": (add_rule(fields=["depot"]), "missing required field `type`"),
+    "an unknown type of field": (add_field(type="money"), "Invalid enum value 'money'"),
+    "an unknown upstream": (lambda d: d.update(upstream="sap"), "Invalid enum value 'sap'"),
+    "an unknown kind of measure": (lambda d: d["measures"][0].update(kind="median"), "Invalid enum value 'median'"),
+    "a version that is none": (lambda d: d.update(version="one"), "matching regex"),
+    "no key": (lambda d: d.pop("key"), "missing required field `key`"),
+    "a name that SQL would not take": (add_field(name="x;DROP"), "matching regex"),
+    "a name in upper case": (add_field(name="Extra"), "matching regex"),
+    "a schema that SQL would not take": (lambda d: d.update(schema="a.b"), "matching regex"),
+    "a schema that is taken": (lambda d: d.update(schema="public"), "the schema public is taken"),
+    "a schema of PostgreSQL's": (lambda d: d.update(schema="pg_catalog"), "the schema pg_catalog is taken"),
+    "a field twice": (add_field(name="depot"), "two fields have the same name"),
+    "a word of the API as a field": (add_field(name="syncState"), "syncState is a word of the API"),
+    "a key that is no field": (lambda d: d.update(key="number"), "the key number is not one of its text fields"),
+    "a key that is no text": (lambda d: d.update(key="seats"), "the key seats is not one of its text fields"),
+    "a key that can be edited": (
+        lambda d: field(d, "plate").pop("editable"),
+        "the key plate is not one of its text fields",
+    ),
+    "an enum without values": (add_field(type="enum"), "extra: exactly the enums list values"),
+    "values of a text": (add_field(values=["a"]), "extra: exactly the enums list values"),
+    "a derived field that can be edited": (
+        add_field(type="boolean", derivedFrom=["firstDay"]),
+        "extra: a derived field is not editable",
+    ),
+    "a derived field of nothing": (
+        add_field(type="boolean", derivedFrom=["noDay"], editable=False),
+        "noDay is no field of it",
+    ),
+    "a range of a text": (add_field(minimum=1), "extra: only numbers have a range"),
+    "a range with nothing in it": (add_field(type="number", minimum=2, maximum=1), "extra: no number is in its range"),
+    "an index over a long text": (
+        add_field(indexed=True, maxLength=501),
+        "extra: an indexed text has at most 500 bytes",
+    ),
+    "a hot sort without a column": (lambda d: d["hot"].append({"sort": "remark"}), "hot sort of remark"),
+    "a hot filter without a column": (
+        lambda d: d["hot"].append({"sort": "mileage", "filters": ["remark"]}),
+        "hot sort of remark, which is not indexed",
+    ),
+    "computed columns without functions": (
+        lambda d: d.update(computed=[{"name": "cost", "type": "number", "function": "cost"}]),
+        "computed columns without the functions",
+    ),
+    "a field in two groups": (
+        lambda d: d["atomicGroups"].append({"name": "second", "fields": ["firstDay"]}),
+        "a field is in two atomic groups",
+    ),
+    "two groups of one name": (
+        lambda d: d["atomicGroups"].append({"name": "service", "fields": ["seats"]}),
+        "two atomic groups have the same name",
+    ),
+    "a group of nothing": (
+        lambda d: d["atomicGroups"].append({"name": "second", "fields": ["nothing"]}),
+        "nothing is no field of it",
+    ),
+    "a group with a field's name": (
+        lambda d: d["atomicGroups"].append({"name": "depot", "fields": ["seats"]}),
+        "an atomic group has the name of a field",
+    ),
+    "an order of nothing": (add_rule(type="ordered", first="firstDay", second="noDay"), "noDay is no field of it"),
+    "a requirement of nothing": (add_rule(type="required", fields=["nothing"]), "nothing is no field of it"),
+    "a requirement when nothing": (add_rule(type="required", fields=["depot"], when="no"), "no is no field of it"),
+    "something frozen when nothing": (
+        add_rule(type="frozen", when="no", fields=["depot"], message="m"),
+        "no is no field of it",
+    ),
+    "an exclusion of nothing": (add_rule(type="exclusive", fields=["no"], message="m"), "no is no field of it"),
+    "a measure of nothing": (lambda d: d["measures"][0].update(of="weight"), "measure mileage is of weight"),
+    "a sum of dates": (lambda d: d["measures"][0].update(of="firstDay"), "measure mileage is the sum of firstDay"),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_a_bad_contract_is_refused_with_the_reason(tmp_path: Path, what: str) -> None:
+    change, reason = BAD[what]
+    document = declared()
+    change(document)
+    path = tmp_path / "bad.json"
+    path.write_text(json.dumps(document))
+    with pytest.raises(ConfigurationError) as refusal:
+        read_contract(path)
+    assert reason in str(refusal.value)
+    assert "bad.json" in str(refusal.value) or "Contract " in str(refusal.value)
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"\xff\xfe", b'{"name": "fleet"'])
+def test_a_file_that_is_no_contract_is_refused_by_its_name(tmp_path: Path, text: bytes) -> None:
+    path = tmp_path / "broken.json"
+    path.write_bytes(text)
+    with pytest.raises(ConfigurationError, match=r"broken\.json"):
+        read_contract(path)
+
+
+def test_the_contracts_that_come_with_the_product_are_good() -> None:
+    assert [contract.name for contract in BUILT_IN] == ["pfa"]
+    assert PFA.upstream == "pems"
+    assert FLEET.upstream is None
+
+
+def test_pfa_declares_what_its_reference_says() -> None:
+    """The record fields, indexed columns, dimensions, groups and measures of the equipment cost plan."""
+    editable = {field.name for field in PFA.fields if field.editable}
+    assert editable == set(
+        """areaSilo category forecastCategory class source dor monthlyRate purchasePrice manufacturer model equipment
+        forecastStart forecastEnd isActualized isDiscontinued isFundsTransferable""".split()
+    )
+    assert {field.name for field in PFA.fields} - editable == set(
+        """pfaId organization contract originalStart originalEnd actualStart actualEnd pemsVersion hasPlan
+        hasActuals""".split()
+    )
+    assert set(PFA.column_of) == set(
+        """category class source dor areaSilo manufacturer model forecastStart forecastEnd monthlyRate isActualized
+        isDiscontinued isFundsTransferable hasActuals planCost forecastCost actualCost""".split()
+    )
+    dimensions = {field.name for field in PFA.fields if field.dimension}
+    assert dimensions == {"category", "class", "source", "dor", "areaSilo"}
+    assert {group.name: group.fields for group in PFA.atomic_groups} == {
+        "forecastDates": ("forecastStart", "forecastEnd"),
+        "sourcing": ("source", "monthlyRate", "purchasePrice"),
+    }
+    assert {measure.of for measure in PFA.measures if measure.kind == "sum"} == {
+        "planCost",
+        "forecastCost",
+        "actualCost",
+    }
+    assert PFA.by_name["source"].values == ("Rental", "Purchase")
+    assert PFA.by_name["dor"].values == ("BEO", "PROJECT")
+
+
+def test_a_contract_compiles_to_relations_of_its_own() -> None:
+    text = "\n".join([*dataset_ddl(FLEET), indexes_ddl(FLEET)])
+    assert "pfa." not in text
+    assert "CREATE SCHEMA IF NOT EXISTS fleet;" in text
+    assert "f_inspected_on date GENERATED ALWAYS AS" in text
+    assert "VIRTUAL" not in text
+    assert "b_mileage numeric" in text
+    assert "a_mileage numeric" in text
+    assert "f_remark" not in text
+    assert "CREATE INDEX IF NOT EXISTS mirror_depot_inspected_on ON fleet.mirror" in text
+    assert "DROP INDEX IF EXISTS fleet.mirror_mileage;" in drop_indexes_ddl(FLEET)
+
+
+def test_names_of_fields_become_names_of_columns() -> None:
+    assert [snake(name) for name in ("category", "areaSilo", "isFundsTransferable", "aB")] == [
+        "category", "area_silo", "is_funds_transferable", "a_b",
+    ]  # fmt: skip
+
+
+async def test_a_dataset_of_another_shape_serves_the_same_api(world: World, ann: User, bob: User) -> None:
+    """Given the fleet, which has no upstream, then lists, drafts, commits and discards are the ones of PFA."""
+    ann, bob = ann.on("fleet"), bob.on("fleet")
+    await world.mirror(
+        {
+            "B-1": vehicle(depot="North", mileage=10, seats=50, kind="Bus", remark="Clean"),
+            "B-2": vehicle(depot="South", mileage=20),
+            "B-3": vehicle(depot="South", mileage=None),
+        },
+        contract=FLEET,
+    )
+    assert ids(await ann.rows(sort="-mileage", depot="South")) == ["B-3", "B-2"]
+    assert ids(await ann.rows(search="CLEAN")) == ["B-1"]
+    assert ids(await ann.rows(**{"seats[gte]": "4"})) == ["B-1"]
+
+    await ann.draft("B-2", {"depot": "North", "firstDay": "2026-01-01"})
+    await ann.draft("B-3", op="delete")
+    await ann.draft("B-4", {"depot": "North", "kind": "Van"}, op="insert")
+    assert ids(await ann.rows(depot="North", sort="id")) == ["B-1", "B-2", "B-4"]
+    assert ids(await bob.rows(depot="North", sort="id")) == ["B-1"]
+    answer = (await ann.commit()).json()
+    assert (answer["committed"], answer["revision"]) == (3, 1)
+
+    # Without an upstream a commit goes to the mirror, where everybody sees it.
+    page = await bob.page(sort="id")
+    assert [(row["id"], row["syncState"], row["mirrorVersion"]) for row in page["data"]] == [
+        ("B-1", "pristine", 1), ("B-2", "pristine", 2), ("B-4", "pristine", 1),
+    ]  # fmt: skip
+    assert page["data"][2]["data"] == {"plate": "B-4", "depot": "North", "kind": "Van"}
+    assert (await ann.get("drafts")).json()["data"] == []
+    refused(await bob.get("rows/B-3"), 404, "ROW_NOT_FOUND")
+    # The other dataset of the organization has seen nothing of it.
+    assert (await ann.on("pfa").page())["metadata"]["revision"] == 0
