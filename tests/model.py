@@ -1,0 +1,707 @@
+"""What Vanguard promises, in plain Python: the live merge with dictionaries and `sorted`, no SQL.
+
+Written from the wire contract and the truth table of the three-way merge, not from the statements, so that the two can
+disagree; test_model.py compares them. It knows the contracts' declarations and nothing else of the application.
+"""
+
+import datetime
+from collections.abc import Iterable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+from app.contracts import Contract
+from app.contracts.model import Exclusive, Frozen, Ordered, Required
+
+Document = dict[str, Any]
+Query = Sequence[tuple[str, str]]
+Fault = tuple[str | None, str]
+
+WORDS = {"search", "syncState", "sort", "page", "pageSize", "after", "count", "fields"}
+STATES = ("conflict", "sync_error", "draft", "syncing", "committed", "in_review")
+
+
+class Refused(Exception):
+    """A request that is answered with a problem: its status, code, faults {(id, code)} and conflicts."""
+
+    def __init__(self, status: int, code: str, faults: Iterable[Fault] = (), conflicts: Iterable[Document] = ()):
+        super().__init__(status, code)
+        self.status, self.code = status, code
+        self.faults, self.conflicts = set(faults), list(conflicts)
+
+
+# -- values ------------------------------------------------------------------------------------------------------------
+
+
+def equal(one: Any, other: Any) -> bool:
+    """Equal as JSON: numbers by value, whatever their digits; true is not 1."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(equal(one[name], other[name]) for name in one)
+    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
+
+
+def shown(value: Any) -> Any:
+    """A value to compare with what is shown: numbers with their digits."""
+    if isinstance(value, dict):
+        return {name: shown(member) for name, member in value.items()}
+    if isinstance(value, list):
+        return [shown(member) for member in value]
+    if not isinstance(value, bool) and isinstance(value, int | Decimal):
+        return "number", f"{Decimal(value) if value else abs(Decimal(value)):f}"
+    return value
+
+
+def fold(text: str) -> str:
+    """Without regard to case: each character's simple lower case."""
+    return "".join("i" if letter == "\u0130" else letter.lower() for letter in text)
+
+
+def day(value: Any) -> datetime.date | None:
+    """The day that a text stands for."""
+    if not isinstance(value, str) or len(value) != 10 or not value.isascii():
+        return None
+    try:
+        return datetime.datetime.strptime(value, "%Y-%m-%d").date()
+    except ValueError:
+        return None
+
+
+def number(value: Any) -> Decimal | None:
+    """A number below 1e30 with at most 20 decimals."""
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        return None
+    exact = Decimal(value)
+    exponent = exact.as_tuple().exponent
+    assert isinstance(exponent, int)
+    return exact if abs(exact) < Decimal("1e30") and exponent >= -20 else None
+
+
+def typed(kind: str, value: Any, *, indexed: bool = False) -> Any:
+    """The value of a field as filters and sorts see it; None where it is absent or not of its type."""
+    if kind in ("text", "enum"):
+        fits = isinstance(value, str) and not (indexed and len(value.encode()) > 500)
+        return value if fits else None
+    if kind == "boolean":
+        return value if isinstance(value, bool) else None
+    if kind == "date":
+        return day(value)
+    found = number(value)
+    if kind == "integer" and found is not None and (found != int(found) or abs(found) > 2**53 - 1):
+        return None
+    return found
+
+
+def parsed(kind: str, text: str) -> Any:
+    """The value that a filter's text stands for."""
+    match kind:
+        case "boolean":
+            return {"true": True, "false": False}[text]
+        case "date":
+            return datetime.date.fromisoformat(text)
+        case "number" | "integer":
+            return Decimal(text)
+        case _:
+            return text
+
+
+def cost(document: Document, first: str, last: str, *, actual: bool = False) -> Decimal:
+    """One of the three costs of a PFA line, to the cent, half a cent up."""
+    start, end = day(document.get(first)), day(document.get(last))
+    rate, price = number(document.get("monthlyRate")), number(document.get("purchasePrice"))
+    exact = Fraction(0)
+    if actual and (start is None or end is None):
+        pass
+    elif document.get("source") == "Rental" and start and end and rate is not None:
+        exact = max(0, (end - start).days) * Fraction(rate) / Fraction("30.44")
+    elif document.get("source") == "Purchase" and price is not None:
+        exact = Fraction(price)
+    return Decimal(int(abs(exact) * 100 + Fraction(1, 2))) / 100 * (-1 if exact < 0 else 1)
+
+
+COSTS = {
+    "planCost": ("originalStart", "originalEnd"),
+    "forecastCost": ("forecastStart", "forecastEnd"),
+    "actualCost": ("actualStart", "actualEnd"),
+}
+
+
+# -- layers ------------------------------------------------------------------------------------------------------------
+
+
+def lay(document: Document | None, op: str | None, delta: Document) -> Document | None:
+    """One layer over a row, None being no row."""
+    match op:
+        case "insert":
+            return {**(document or {}), **delta}
+        case "update":
+            return None if document is None else {**document, **delta}
+        case "delete":
+            return None
+        case _:
+            return document
+
+
+@dataclass
+class Change:
+    """A frozen change that is on its way to the mirror."""
+
+    user: str
+    key: str
+    op: str
+    delta: Document
+    state: str = "committed"
+
+
+@dataclass
+class Draft:
+    """What a user is drafting on a row; `conflicts` as last looked for."""
+
+    op: str
+    delta: Document = field(default_factory=dict)
+    base: Document = field(default_factory=dict)
+    conflicts: list[Document] = field(default_factory=list)
+
+
+@dataclass
+class Workspace:
+    """A user's drafts, and the versions of that user's modifications: None is new and not seen yet."""
+
+    drafts: dict[str, Draft] = field(default_factory=dict)
+    versions: dict[str, int | None] = field(default_factory=dict)
+    last: int = 0
+
+
+class Model:
+    """One dataset of one organization."""
+
+    def __init__(self, contract: Contract, rows: dict[str, Document]):
+        self.contract = contract
+        self.mirror: dict[str, Document] = deepcopy(rows)
+        self.mirror_versions = dict.fromkeys(rows, 1)
+        self.revision = 0
+        self.changes: list[Change] = []
+        self.workspaces: dict[str, Workspace] = {}
+        self.groups = {group.name: group.fields for group in contract.atomic_groups}
+
+    def of(self, user: str) -> Workspace:
+        """The user's workspace."""
+        return self.workspaces.setdefault(user, Workspace())
+
+    # -- the three sides --------------------------------------------------------------------------------------------
+
+    def pending(self, user: str, key: str) -> Change | None:
+        """What the user has on its way for a row, as one change."""
+        folded: Change | None = None
+        for change in self.changes:
+            if (change.user, change.key) != (user, key):
+                continue
+            if folded is None or change.op in ("insert", "delete"):
+                folded = Change(user, key, change.op, change.delta, change.state)
+            elif folded.op != "delete":
+                folded = Change(user, key, folded.op, {**folded.delta, **change.delta}, change.state)
+        return folded
+
+    def theirs(self, user: str, key: str) -> Document | None:
+        """The mirror with every committed change in flight and the user's own pending folded in."""
+        document = self.mirror.get(key)
+        for change in self.changes:
+            if change.key == key and (change.state in ("committed", "syncing") or change.user == user):
+                document = lay(document, change.op, change.delta)
+        return document
+
+    def view(self, user: str, key: str) -> Document | None:
+        """The row as the user sees it."""
+        document, pending = self.mirror.get(key), self.pending(user, key)
+        if pending:
+            document = lay(document, pending.op, pending.delta)
+        draft = self.of(user).drafts.get(key)
+        return lay(document, draft.op, draft.delta) if draft else document
+
+    def cell(self, name: str) -> tuple[str, tuple[str, ...]]:
+        """The cell that a field, or a group by its name, belongs to: its name and fields."""
+        for group, members in self.groups.items():
+            if name == group or name in members:
+                return group, members
+        return name, (name,)
+
+    def touched(self, names: Iterable[str]) -> list[str]:
+        """These fields with the others of their atomic groups."""
+        return [member for name in names for member in self.cell(name)[1]]
+
+    def merge(self, draft: Draft, theirs: Document | None) -> tuple[str | None, Document, list[Document]]:
+        """The truth table: (op, delta) to carry out, op None for nothing, and the conflicts found."""
+        whole = {"field": None, "base": draft.base, "theirs": theirs}
+        if draft.op == "delete":
+            if theirs is None:
+                return None, {}, []
+            return "delete", {}, [] if self.same_row(theirs, draft.base) else [{**whole, "mine": None}]
+        if theirs is None:
+            if draft.op == "insert":
+                return "insert", draft.delta, []
+            return None, {}, [{**whole, "mine": {**draft.base, **draft.delta}}]
+        delta: Document = {}
+        conflicts: list[Document] = []
+        for name, members in sorted({self.cell(name) for name in draft.delta}):
+            sides = [
+                {member: side.get(member) for member in members}
+                for side in (draft.base, theirs, {**draft.base, **draft.delta})
+            ]
+            base, now, mine = sides
+            if equal(mine, now) or equal(mine, base):
+                continue
+            if equal(now, base):
+                delta |= {member: mine[member] for member in members if not equal(mine[member], now[member])}
+            else:
+                values = sides if name in self.groups else [side[name] for side in sides]
+                conflicts.append({"field": name, **dict(zip(("base", "theirs", "mine"), values, strict=True))})
+        return "update" if delta else None, delta, conflicts
+
+    @staticmethod
+    def same_row(one: Document, other: Document) -> bool:
+        """Whether two rows are equal, an absent field being null."""
+        return all(equal(one.get(name), other.get(name)) for name in {*one, *other})
+
+    def look(self, user: str, key: str) -> list[Document]:
+        """Look for the conflicts of a draft, and keep them."""
+        draft = self.of(user).drafts[key]
+        draft.conflicts = deepcopy([{"id": key, **found} for found in self.merge(draft, self.theirs(user, key))[2]])
+        return draft.conflicts
+
+    # -- save ---------------------------------------------------------------------------------------------------------
+
+    def save(self, user: str, wanted: Sequence[Document], *, atomic: bool = False) -> tuple[list[str], set[Fault]]:
+        """Save a batch: the ids saved, and the faults (id, code). A row's drafts stand or fall together."""
+        by_id: dict[str, list[Document]] = {}
+        for request in wanted:
+            by_id.setdefault(request["id"], []).append(request)
+        before = deepcopy(self.of(user))
+        saved: list[str] = []
+        faults: set[Fault] = set()
+        misfits = {
+            key: {(key, code) for request in requests for code in self.misfits(key, request)}
+            for key, requests in by_id.items()
+        }
+        if atomic and any(misfits.values()):
+            raise Refused(422, "VALIDATION_FAILED", set().union(*misfits.values()))
+        for key, requests in by_id.items():
+            found = misfits[key]
+            draft = deepcopy(self.of(user).drafts.get(key))
+            if not found:
+                for request in requests:
+                    if code := self.apply(user, key, request):
+                        found = {(key, code)}
+                        break
+            if not found:
+                saved.append(key)
+                self.stamp(user, [key])
+                continue
+            faults |= found
+            self.of(user).drafts.pop(key, None)
+            if draft:
+                self.of(user).drafts[key] = draft
+        if faults and (atomic or not saved):
+            self.workspaces[user] = before
+            raise Refused(422, "VALIDATION_FAILED", faults)
+        return saved, faults
+
+    def misfits(self, key: str, request: Document) -> list[str]:
+        """Codes of what does not fit the contract."""
+        fields, codes = self.contract.by_name, []
+        for name, value in request.get("delta", {}).items():
+            if name not in fields:
+                codes.append("UNKNOWN_FIELD")
+            elif name == self.contract.key and request.get("op") == "insert" and value == key:
+                continue
+            elif not fields[name].editable:
+                codes.append("READ_ONLY_FIELD")
+            elif code := self.misfit(name, value):
+                codes.append(code)
+        codes += ["UNKNOWN_FIELD" for name in request.get("unset", ()) if name not in fields]
+        if request.get("op") == "delete" and (request.get("delta") or request.get("unset")):
+            codes.append("INVALID_TYPE")
+        return codes
+
+    def misfit(self, name: str, value: Any) -> str | None:
+        """The code of what is wrong with a field's value."""
+        declared = self.contract.by_name[name]
+        if value is None:
+            return None
+        if typed(declared.type, value) is None:
+            too_large = declared.type == "number" and isinstance(value, int | Decimal) and not isinstance(value, bool)
+            return "INVALID_RANGE" if too_large else "INVALID_TYPE"
+        if declared.type == "enum":
+            return None if value in declared.values else "INVALID_ENUM_VALUE"
+        if declared.type == "text":
+            return "INVALID_RANGE" if len(value.encode()) > declared.max_length else None
+        low, high = declared.minimum, declared.maximum
+        if (low is not None and value < low) or (high is not None and value > high):
+            return "INVALID_RANGE"
+        return None
+
+    def apply(self, user: str, key: str, request: Document) -> str | None:
+        """Draft one request; the code of the refusal, or None."""
+        space = self.of(user)
+        draft, pending, theirs = space.drafts.get(key), self.pending(user, key), self.theirs(user, key)
+        op, delta, unset = request.get("op", "update"), request.get("delta", {}), request.get("unset", ())
+        drafted = draft.op if draft else None
+        if "expectedVersion" in request and request["expectedVersion"] != space.versions.get(key, 0):
+            return "VERSION_CONFLICT"
+        if op == "insert" and drafted != "insert":
+            if theirs is not None:
+                return "ROW_EXISTS"
+            if pending and pending.op == "delete":
+                return "ROW_DELETED"
+        if op != "insert" and drafted != "insert" and theirs is None:
+            return "ROW_DELETED" if draft or pending else "ROW_NOT_FOUND"
+
+        if op == "delete":
+            space.drafts.pop(key, None)
+            if drafted == "delete" and draft and not draft.conflicts:
+                space.drafts[key] = draft
+            elif drafted != "insert":
+                space.drafts[key] = Draft("delete", {}, deepcopy(theirs or {}))
+            return None
+
+        old = draft if draft and draft.op != "delete" else Draft("update")
+        if op == "insert" and drafted in (None, "delete"):
+            old = Draft("insert", {item.name: False for item in self.contract.fields if item.derived_from})
+        elif op == "insert" and drafted == "update":
+            old = Draft("insert", {**old.base, **old.delta})  # it was deleted under the draft: all of it again
+        seen = {member for found in old.conflicts for member in self.cell(found["field"] or "")[1]}
+        again = {name for name in self.touched(delta) if name in seen}
+        kept = {name: value for name, value in {**old.delta, **delta}.items() if name not in unset}
+        # What was first touched earlier has its base from then; a new row's is nothing.
+        earlier = set(self.touched(old.delta)) - again
+        now = theirs or {}
+        base = {name: (old.base if name in earlier else now).get(name) for name in self.touched(kept)}
+        space.drafts.pop(key, None)
+        if kept or old.op == "insert":
+            space.drafts[key] = Draft(old.op, kept, base, old.conflicts)
+            if old.conflicts:
+                self.look(user, key)
+        return None
+
+    def stamp(self, user: str, keys: Iterable[str]) -> None:
+        """Give these modifications a new version, or none where nothing is left."""
+        space = self.of(user)
+        for key in keys:
+            space.versions.pop(key, None)
+            if key in space.drafts or self.pending(user, key):
+                space.versions[key] = None
+
+    # -- commit -------------------------------------------------------------------------------------------------------
+
+    def commit(
+        self,
+        user: str,
+        keys: Sequence[str] | None = None,
+        *,
+        expected: dict[str, int] | None = None,
+        resolutions: Sequence[Document] = (),
+        dry_run: bool = False,
+    ) -> int:
+        """Commit these drafts, or all: how many rows had something to change."""
+        space = self.of(user)
+        chosen = sorted(key for key in space.drafts if keys is None or key in keys)
+        if not chosen:
+            raise Refused(404, "NO_DRAFTS")
+        versions = (expected or {}).items()
+        stale = {(key, "VERSION_CONFLICT") for key, version in versions if space.versions.get(key, 0) != version}
+        if stale:
+            raise Refused(409, "VERSION_CONFLICT", stale)
+        before = deepcopy(space)
+        try:
+            wrong = {fault for resolution in resolutions for fault in self.resolve(user, chosen, resolution)}
+            if wrong:
+                raise Refused(422, "VALIDATION_FAILED", wrong)
+            plan = self.plan(user, chosen)
+        except Refused as refused:
+            self.workspaces[user] = before
+            if refused.code == "MERGE_CONFLICT" and not dry_run:
+                for key in {found["id"] for found in refused.conflicts}:
+                    self.look(user, key)
+            raise
+        if dry_run:
+            self.workspaces[user] = before
+            return len(plan)
+        for key in chosen:
+            space.drafts.pop(key, None)
+        self.changes += plan
+        if self.contract.upstream is None and plan:
+            self.revision += 1
+            self.changes = []
+            for change in plan:
+                self.reach_mirror(change)
+        self.stamp(user, chosen)
+        return len(plan)
+
+    def plan(self, user: str, chosen: Iterable[str]) -> list[Change]:
+        """What the drafts come to; raises Refused for conflicts, then for broken rules."""
+        plan, conflicts, broken = [], [], set()
+        for key in chosen:
+            draft = self.of(user).drafts.get(key)
+            if draft is None:
+                continue
+            theirs = self.theirs(user, key)
+            op, delta, found = self.merge(draft, theirs)
+            conflicts += [{"id": key, **conflict} for conflict in found]
+            if op:
+                plan.append(Change(user, key, op, delta))
+                broken |= {(key, code) for code in self.broken(theirs, lay(theirs, op, delta))}
+        if conflicts:
+            raise Refused(409, "MERGE_CONFLICT", conflicts=conflicts)
+        if broken:
+            raise Refused(422, "VALIDATION_FAILED", broken)
+        return plan
+
+    def reach_mirror(self, change: Change) -> None:
+        """A change reaches the mirror; everybody's drafts of the row are looked at again."""
+        key, document = change.key, self.mirror.pop(change.key, None)
+        delta = change.delta
+        if change.op == "insert":
+            delta = {self.contract.key: key, **delta}
+        after = lay(document, change.op, delta)
+        if after is None:
+            self.mirror_versions.pop(key, None)
+        else:
+            self.mirror[key] = after
+            self.mirror_versions[key] = self.mirror_versions.get(key, 0) + 1
+        for user, space in self.workspaces.items():
+            draft = space.drafts.get(key)
+            if draft is None:
+                continue
+            if after is None and draft.op == "delete":
+                del space.drafts[key]
+                if not self.pending(user, key):
+                    space.versions.pop(key, None)
+                continue
+            if after is None and draft.op == "update":
+                draft.base = deepcopy(document or {})
+            self.look(user, key)
+
+    def broken(self, before: Document | None, after: Document | None) -> set[str]:
+        """Codes of the contract's rules that a change breaks."""
+        codes = set()
+        old, new = before or {}, after or {}
+        for rule in self.contract.rules:
+            match rule:
+                case Ordered(first=first, second=second):
+                    start, end = new.get(first), new.get(second)
+                    holds = start is None or end is None or start <= end
+                    names = {first, second}
+                case Required(fields=fields, when=when):
+                    names = {*fields, *([when] if when else [])}
+                    due = (not rule.new_rows_only or before is None) and (when is None or new.get(when) == rule.equals)
+                    holds = not due or all(new.get(name) is not None for name in fields)
+                case Exclusive(fields=fields):
+                    names = set(fields)
+                    holds = sum(new.get(name) is True for name in fields) <= 1
+                case Frozen(fields=fields, when=when):
+                    names = {*fields, when}
+                    keeps = rule.deletable if after is None else all(equal(old.get(f), new.get(f)) for f in fields)
+                    holds = old.get(when) is not True or keeps
+            if after is None and not isinstance(rule, Frozen):
+                continue
+            changed = any(not equal(old.get(name), new.get(name)) for name in names)
+            if not holds and (changed or before is None or after is None):
+                codes.add(rule.code)
+        return codes
+
+    # -- resolutions, discard ---------------------------------------------------------------------------------------
+
+    def resolve(self, user: str, chosen: Sequence[str], resolution: Document) -> set[Fault]:
+        """Carry a resolution out on the draft; its faults."""
+        key, name, use = resolution["id"], resolution["field"], resolution["use"]
+        invalid = {(key, "INVALID_RESOLUTION")}
+        if key not in chosen:
+            return invalid
+        space = self.of(user)
+        draft, theirs = space.drafts.get(key), self.theirs(user, key)
+        if name is None and use == "theirs":
+            space.drafts.pop(key, None)
+            return set()
+        if draft is None:
+            return invalid
+        if name is None and draft.op == "delete":
+            draft.base = deepcopy(theirs or {})
+            return set()
+        if name is None and theirs is None and draft.op == "update":
+            pending = self.pending(user, key)
+            beneath = {**self.mirror.get(key, {}), **(pending.delta if pending else {})}
+            space.drafts[key] = Draft("insert", {**beneath, **draft.base, **draft.delta})
+            return set()
+        names = list(draft.delta) if name is None else [name]
+        for members in {self.cell(each)[1] for each in names}:
+            if not set(members) <= set(self.touched(draft.delta)):
+                return invalid
+            mine = {**draft.base, **draft.delta}
+            if use == "theirs":
+                draft.delta = {each: value for each, value in draft.delta.items() if each not in members}
+                continue
+            draft.delta |= {each: mine.get(each) for each in members}
+            if use == "value":
+                values = resolution["value"] if name in self.groups else {name: resolution["value"]}
+                draft.delta |= values
+            draft.base |= {each: (theirs or {}).get(each) for each in members}
+        if not draft.delta and draft.op == "update":
+            del space.drafts[key]
+        return set()
+
+    def discard(self, user: str, keys: Sequence[str] | None = None, fields: Sequence[str] = ()) -> int:
+        """Discard these drafts, or all, or some fields of them: how many."""
+        space = self.of(user)
+        chosen = [key for key in space.drafts if keys is None or key in keys]
+        if fields:
+            chosen = [key for key in chosen if set(fields) & space.drafts[key].delta.keys()]
+        for key in chosen:
+            draft = space.drafts[key]
+            draft.delta = {name: value for name, value in draft.delta.items() if fields and name not in fields}
+            if not fields or (draft.op == "update" and not draft.delta):
+                del space.drafts[key]
+                continue
+            if not (draft.op == "update" and self.theirs(user, key) is None):
+                kept = self.touched(draft.delta)
+                draft.base = {name: value for name, value in draft.base.items() if name in kept}
+            self.look(user, key)
+        self.stamp(user, chosen)
+        return len(chosen)
+
+    # -- what is shown ------------------------------------------------------------------------------------------------
+
+    def sync_state(self, user: str, key: str) -> str:
+        """The row's state for the user."""
+        draft, pending = self.of(user).drafts.get(key), self.pending(user, key)
+        holds = {pending.state} if pending else set()
+        if draft:
+            holds |= {"draft", *(["conflict"] if draft.conflicts else [])}
+        return next((state for state in STATES if state in holds), "pristine")
+
+    def row(self, user: str, key: str, fields: Sequence[str] = ()) -> Document:
+        """The row as D/rows shows it."""
+        document, space = self.view(user, key) or {}, self.of(user)
+        draft, pending = space.drafts.get(key), self.pending(user, key)
+        layers = {**(pending.delta if pending else {}), **(draft.delta if draft else {})}
+        return {
+            "id": key,
+            "data": {name: document.get(name) for name in fields} if fields else document,
+            "syncState": self.sync_state(user, key),
+            "version": space.versions.get(key, 0),
+            "mirrorVersion": self.mirror_versions.get(key, 0),
+            "modifiedFields": sorted(layers),
+            "modifiedBy": user if draft or pending else None,
+            "conflicts": draft.conflicts if draft else [],
+        }
+
+    def modifications(self, user: str) -> dict[str, Document]:
+        """The user's modifications as D/drafts shows them, deletions and rows that are gone included."""
+        space, found = self.of(user), {}
+        for key in sorted({*space.drafts, *(change.key for change in self.changes if change.user == user)}):
+            draft, pending = space.drafts.get(key), self.pending(user, key)
+            beneath = self.mirror.get(key)
+            if beneath is None:
+                beneath = draft.base if draft and draft.conflicts else {}
+            delta = draft.delta if draft else {}
+            pended = pending.delta if pending else {}
+            found[key] = {
+                **self.row(user, key),
+                "data": {**beneath, **pended, **delta},
+                "op": draft.op if draft else pending.op if pending else None,
+                "delta": delta,
+                "pending": pended,
+                "base": {name: value for name, value in (draft.base if draft else {}).items() if value is not None},
+            }
+        return found
+
+    def listing(self, user: str, query: Query) -> list[Document]:
+        """All rows of the view that a query is about, in its order."""
+        if any("\0" in value or "\x1f" in value for _, value in query):
+            raise Refused(400, "INVALID_FILTER")
+        found = {}
+        for key in {*self.mirror, *self.of(user).drafts, *(change.key for change in self.changes)}:
+            document = self.view(user, key)
+            if document is not None and self.wanted(user, key, document, query):
+                found[key] = document
+        given = dict(query)
+        keys = sorted(found)
+        names = [name for name in given.get("sort", "").split(",") if name]
+        for name in reversed(names):
+            self._sort(keys, name, found)
+        fields = [name for name in given.get("fields", "").split(",") if name]
+        return [self.row(user, key, fields) for key in keys]
+
+    def _sort(self, keys: list[str], name: str, found: dict[str, Document]) -> None:
+        """Stable, by one key: nulls last ascending and first descending."""
+        down, name = name.startswith("-"), name.removeprefix("-")
+        values = {key: self.value(key, found[key], name) for key in keys}
+        nulls = [key for key in keys if values[key] is None]
+        others = sorted((key for key in keys if values[key] is not None), key=lambda key: values[key], reverse=down)
+        keys[:] = [*nulls, *others] if down else [*others, *nulls]
+
+    def value(self, key: str, document: Document, name: str) -> Any:
+        """What filters and sorts see of a field."""
+        if name == "id":
+            return key
+        if name in COSTS and name not in self.contract.by_name:
+            return cost(document, *COSTS[name], actual=name == "actualCost")
+        declared = self.contract.by_name[name]
+        return typed(declared.type, document.get(name), indexed=declared.indexed)
+
+    def kind(self, name: str) -> str:
+        """The type of a field, of a cost, of the id."""
+        if name == "id":
+            return "text"
+        return self.contract.by_name[name].type if name in self.contract.by_name else "number"
+
+    def wanted(self, user: str, key: str, document: Document, query: Query) -> bool:
+        """Whether the row passes every filter of the query."""
+        grouped: dict[str, list[str]] = {}
+        for name, text in query:
+            grouped.setdefault(name, []).append(text)
+        for parameter, texts in grouped.items():
+            if parameter == "syncState":
+                passes = self.sync_state(user, key) in {state for text in texts for state in text.split(",")}
+            elif parameter == "search":
+                searched = [item.name for item in self.contract.fields if item.type == "text"]
+                values = [document.get(name) for name in searched]
+                passes = any(isinstance(value, str) and fold(texts[0]) in fold(value) for value in values)
+                passes = passes or not texts[0]
+            elif parameter in WORDS:
+                continue
+            else:
+                name, _, op = parameter.rstrip("]").partition("[")
+                passes = self.passes(self.value(key, document, name), op or "eq", texts, self.kind(name))
+            if not passes:
+                return False
+        return True
+
+    @staticmethod
+    def passes(value: Any, op: str, texts: list[str], kind: str) -> bool:
+        """Whether a value passes one filter."""
+        if op == "isnull":
+            return (value is None) == (texts[0] == "true")
+        if op in ("contains", "startswith"):
+            if value is None:
+                return False
+            whole, part = fold(value), fold(texts[0])
+            return part in whole if op == "contains" else whole.startswith(part)
+        if op in ("in", "nin"):
+            texts = [part for text in texts for part in text.split(",")]
+        wanted = [parsed(kind, text) for text in texts]
+        if op in ("ne", "nin"):
+            return value is None or value not in wanted
+        if value is None:
+            return False
+        match op:
+            case "eq" | "in":
+                return value in wanted
+            case "gt":
+                return bool(value > wanted[0])
+            case "gte":
+                return bool(value >= wanted[0])
+            case "lt":
+                return bool(value < wanted[0])
+            case "lte":
+                return bool(value <= wanted[0])
+        raise AssertionError(op)

@@ -1,0 +1,648 @@
+"""The live merge against its model (model.py): random rows, drafts, commits, discards and listings, the same answers.
+
+Everything goes over HTTP into the application in this process, so that grammar, cursors and problems are part of it.
+The run of CI is short and always the same. To search further, with other examples each time:
+
+    VANGUARD_MODEL_EXAMPLES=5000 python -m pytest tests/test_model.py -x
+
+A failure prints the story up to the step that went wrong. VANGUARD_MODEL_NO_SHRINK=1 tells the first one that it finds,
+without looking for a smaller one.
+"""
+
+import logging
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import pytest
+import structlog
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from app import json
+from app.contracts import PFA, Contract
+from app.contracts.model import Required
+from tests.model import Document, Model, Query, Refused, shown
+from tests.world import FLEET, User, World
+
+WANTED = int(os.environ.get("VANGUARD_MODEL_EXAMPLES", "0"))
+HURRY = "VANGUARD_MODEL_NO_SHRINK" in os.environ
+SEATS = (("acme", "ann"), ("acme", "bob"), ("beta", "ann"))
+
+
+def examples(number: int) -> settings:
+    """So many examples, always the same ones; as many new ones as the environment asks for."""
+    return settings(
+        max_examples=WANTED or number,
+        derandomize=not WANTED,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        print_blob=bool(WANTED),
+        phases=[phase for phase in Phase if phase is not Phase.shrink or not HURRY],
+    )
+
+
+# -- what happens ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Save:
+    """A batch of drafts; `expectedVersion` is how far it is off the version that is there."""
+
+    seat: int
+    drafts: tuple[Document, ...]
+    atomic: bool = False
+
+
+@dataclass(frozen=True)
+class Commit:
+    """A commit. Where it conflicts, a second one follows: a use for each conflict, in turn."""
+
+    seat: int
+    keys: tuple[str, ...] | None = None
+    off: int | None = None
+    dry_run: bool = False
+    uses: tuple[str, ...] = ()
+    unasked: tuple[Document, ...] = ()
+
+
+@dataclass(frozen=True)
+class Discard:
+    """Discard rows, all, or fields."""
+
+    seat: int
+    keys: tuple[str, ...] | None = None
+    fields: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class List:
+    """A listing, walked by cursor or by page number."""
+
+    seat: int
+    query: Query
+    size: int = 100
+    by_cursor: bool = True
+
+
+@dataclass(frozen=True)
+class Story:
+    """Rows of each organization, and what happens then."""
+
+    rows: dict[str, dict[str, Document]]
+    steps: list[Save | Commit | Discard | List] = field(default_factory=list)
+
+
+# -- values: few, so that ties are common; nasty, so that nothing is lost between two quotes ---------------------------
+
+TEXTS = ("a", "A", "", "Ä", "ä", "ß", "100%", "a_b", "\\", "it's \"so\"", "x\x1fy", "z,y", "null", "\U0001f600", "é")
+DAYS = ("2026-01-01", "2026-01-31", "2024-02-29", "1999-12-31", "9999-12-30", "0001-01-02")
+NUMBERS = tuple(map(Decimal, ("1", "1.0", "2", "0", "1.10", "0.00", "1E+2", "123456789012345678.05")))
+COUNTS = (1, 2, Decimal("2.0"), 0, 10, 200)
+WRONG: dict[str, tuple[Any, ...]] = {
+    "number": ("1", True, -1, Decimal("1e31")),
+    "integer": (Decimal("1.5"), "1", 201),
+    "date": ("2026-02-30", 5),
+    "boolean": ("true", 1),
+    "enum": ("truck", 1),
+    "text": (5, True),
+}
+
+
+@dataclass(frozen=True)
+class Pool:
+    """What stories are made of: the rows and fields that they are about, and how many values a field has."""
+
+    contract: Contract
+    keys: tuple[str, ...]
+    names: tuple[str, ...]
+    read_only: tuple[str, ...] = ()
+    most: int = 100
+
+    @property
+    def seen(self) -> list[str]:
+        """What can be filtered and sorted by."""
+        computed = [item.name for item in self.contract.computed]
+        return [*self.names, *self.read_only, *computed, self.contract.key, "id"]
+
+
+MANY = ("A", "B", "a", "B%", "Ä_")
+LISTED = {
+    "pfa": Pool(
+        PFA,
+        MANY,
+        tuple(
+            "category source dor monthlyRate purchasePrice manufacturer equipment forecastStart forecastEnd "
+            "isActualized isDiscontinued isFundsTransferable".split()
+        ),
+        ("originalStart", "originalEnd", "actualStart", "actualEnd", "hasActuals", "contract"),
+    ),
+    "fleet": Pool(FLEET, MANY, tuple(field.name for field in FLEET.fields if field.editable)),
+}
+# Fewer of everything, so that two users meet in one cell.
+EDITED = {
+    "pfa": Pool(
+        PFA,
+        ("A", "B"),
+        ("category", "equipment", "source", "monthlyRate", "forecastStart", "forecastEnd", "isActualized"),
+        ("contract",),
+        most=2,
+    ),
+    "fleet": Pool(FLEET, ("A", "B"), ("depot", "mileage", "remark", "scrapped", "firstDay", "lastDay"), most=2),
+}
+
+
+def values(pool: Pool, name: str) -> st.SearchStrategy[Any]:
+    """A value that fits the field, most often not null."""
+    declared = pool.contract.by_name[name]
+    found: Sequence[Any]
+    match declared.type:
+        case "text":
+            found = TEXTS
+        case "enum":
+            found = declared.values
+        case "date":
+            found = DAYS
+        case "boolean":
+            found = (False, True)
+        case "integer":
+            found = COUNTS
+        case _:
+            found = NUMBERS
+    few = found[: pool.most]
+    return st.sampled_from([*few, *few, None])
+
+
+def deltas(pool: Pool, names: Sequence[str], most: int) -> st.SearchStrategy[Document]:
+    """Some fields with values."""
+    one = st.sampled_from(names).flatmap(lambda name: st.tuples(st.just(name), values(pool, name)))
+    return st.lists(one, max_size=most).map(dict)
+
+
+def documents(pool: Pool, *, wrong: bool) -> st.SearchStrategy[Document]:
+    """A mirror's row; `wrong`: also with what a contract would not let pass."""
+    names = (*pool.names, *pool.read_only)
+    good = deltas(pool, names, 8)
+    if not wrong:
+        return good
+    kinds = {name: pool.contract.by_name[name].type for name in names}
+    typed = [(n, value) for n, kind in kinds.items() if kind not in ("text", "enum") for value in WRONG[kind]]
+    bad = st.lists(st.sampled_from(typed), max_size=1).map(dict)
+    return st.tuples(good, bad).map(lambda both: {**both[0], **both[1]})
+
+
+def mirrors(pool: Pool, *, wrong: bool = False) -> st.SearchStrategy[dict[str, dict[str, Document]]]:
+    """The rows of both organizations, under the same ids."""
+    rows = st.dictionaries(st.sampled_from(pool.keys), documents(pool, wrong=wrong), max_size=len(pool.keys))
+    return st.fixed_dictionaries({"acme": rows, "beta": st.one_of(st.just({}), rows)})
+
+
+def ids(pool: Pool) -> st.SearchStrategy[str]:
+    """Ids of rows, and one that no mirror begins with."""
+    return st.sampled_from((*pool.keys, "new"))
+
+
+def drafts(pool: Pool) -> st.SearchStrategy[Document]:
+    """A draft as a client sends it."""
+    contract, names = pool.contract, pool.names
+    changes = {"id": ids(pool), "delta": deltas(pool, names, 3)}
+    unset = st.lists(st.sampled_from(names), max_size=2)
+    updates = st.fixed_dictionaries(changes, optional={"unset": unset, "op": st.just("update")})
+    new = [rule for rule in contract.rules if isinstance(rule, Required) and rule.new_rows_only]
+    needed = st.fixed_dictionaries({name: values(pool, name) for rule in new for name in rule.fields})
+    content = st.tuples(needed, deltas(pool, names, 3)).map(lambda two: {**two[0], **two[1]})
+    inserts = st.fixed_dictionaries({"id": ids(pool), "op": st.just("insert"), "delta": content})
+    keyed = inserts.map(lambda draft: {**draft, "delta": {**draft["delta"], contract.key: draft["id"]}})
+    deletes = st.fixed_dictionaries({"id": ids(pool), "op": st.just("delete")})
+    wrong = [(name, value) for name in names for value in WRONG[contract.by_name[name].type]]
+    wrongs = st.sampled_from([*wrong, ("nothing", 1), (contract.key, "X")])
+    bad = st.builds(lambda key, one: {"id": key, "delta": dict([one])}, ids(pool), wrongs)
+    versioned = st.builds(
+        lambda draft, off: draft | {"expectedVersion": off}, updates | deletes, st.sampled_from((0, 0, 1, -1))
+    )
+    return st.one_of(updates, updates, updates, updates, inserts, keyed, deletes, deletes, versioned, bad)
+
+
+def distinct(found: list[Document]) -> tuple[Document, ...]:
+    """One draft a row: what comes of two for one row in one request is a matter of its own."""
+    return tuple({draft["id"]: draft for draft in found}.values())
+
+
+def saves(pool: Pool, seats: st.SearchStrategy[int]) -> st.SearchStrategy[Save]:
+    """Batches."""
+    batch = st.lists(drafts(pool), min_size=1, max_size=3).map(distinct)
+    return st.builds(Save, seats, batch, st.sampled_from((False, False, True)))
+
+
+def commits(pool: Pool, seats: st.SearchStrategy[int]) -> st.SearchStrategy[Commit]:
+    """Commits of some rows or all."""
+    names = [*pool.names, *(group.name for group in pool.contract.atomic_groups), None]
+    use = st.sampled_from(("mine", "theirs"))
+    unasked = st.fixed_dictionaries({"id": st.sampled_from(pool.keys), "field": st.sampled_from(names), "use": use})
+    return st.builds(
+        Commit,
+        seats,
+        chosen(pool),
+        st.sampled_from((None, None, None, None, 0, 1)),
+        st.sampled_from((False, False, False, False, True)),
+        st.lists(st.sampled_from(("mine", "theirs", "value")), max_size=3).map(tuple),
+        st.just(()) | st.just(()) | unasked.map(lambda one: (one,)),
+    )
+
+
+def chosen(pool: Pool) -> st.SearchStrategy[tuple[str, ...] | None]:
+    """All, or some ids."""
+    return st.none() | st.none() | st.lists(ids(pool), min_size=1, max_size=2, unique=True).map(tuple)
+
+
+def discards(pool: Pool, seats: st.SearchStrategy[int]) -> st.SearchStrategy[Discard]:
+    """Discards of rows or fields."""
+    fields = st.lists(st.sampled_from(pool.names), min_size=1, max_size=3, unique=True).map(tuple)
+    return st.builds(Discard, seats, chosen(pool), st.just(()) | fields | fields)
+
+
+# -- listings ----------------------------------------------------------------------------------------------------------
+
+
+def text_of(value: Any) -> str:
+    """A value as a query has it."""
+    if isinstance(value, Decimal) and value == int(value) < 1000:
+        return str(int(value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def conditions(pool: Pool) -> st.SearchStrategy[list[tuple[str, str]]]:
+    """The parameters of one filter."""
+    return st.sampled_from(pool.seen).flatmap(lambda name: _conditions(pool, name))
+
+
+def _conditions(pool: Pool, name: str) -> st.SearchStrategy[list[tuple[str, str]]]:
+    contract = pool.contract
+    kind = contract.by_name[name].type if name in contract.by_name else "text" if name == "id" else "number"
+    if name in ("id", contract.key):
+        texts = st.sampled_from((*pool.keys, "", "%", "ä"))
+    elif name not in contract.by_name:
+        texts = st.sampled_from(("0", "0.00", "1", "1.10", "10", "65.7"))
+    else:
+        texts = values(pool, name).filter(lambda value: value is not None).map(text_of)
+    some = st.lists(texts.filter(lambda text: "," not in text), min_size=1, max_size=3)
+    listed = st.sampled_from(("in", "nin"))
+    choices = [
+        texts.map(lambda text: [(name, text)]),
+        st.lists(texts, min_size=2, max_size=3).map(lambda found: [(name, text) for text in found]),
+        texts.map(lambda text: [(f"{name}[ne]", text)]),
+        st.builds(lambda op, found: [(f"{name}[{op}]", ",".join(found))], listed, some),
+        st.builds(lambda op, found: [(f"{name}[{op}]", text) for text in found], listed, some),
+        st.sampled_from(("true", "false")).map(lambda text: [(f"{name}[isnull]", text)]),
+    ]
+    if kind != "boolean":
+        ops = st.sampled_from(("gt", "gte", "lt", "lte"))
+        choices.append(st.builds(lambda op, text: [(f"{name}[{op}]", text)], ops, texts))
+    if kind in ("text", "enum"):
+        parts = texts | st.sampled_from(("", "a", "Ä", "ä", "%", "_", "\\", '"', "u", "É", "\x1f"))
+        ops = st.sampled_from(("contains", "startswith"))
+        choices.append(st.builds(lambda op, text: [(f"{name}[{op}]", text)], ops, parts))
+    return st.one_of(choices)
+
+
+def lists(pool: Pool, seats: st.SearchStrategy[int]) -> st.SearchStrategy[List]:
+    """Listings."""
+    sorts = st.lists(st.sampled_from(pool.seen), max_size=3, unique=True).flatmap(
+        lambda found: st.tuples(*(st.sampled_from((name, f"-{name}")) for name in found))
+    )
+    wanted = st.sampled_from(("pristine", "draft", "committed", "conflict", "in_review"))
+    states = st.lists(wanted, max_size=2, unique=True)
+    projections = st.lists(st.sampled_from(list(pool.contract.by_name)), max_size=3, unique=True)
+    words = st.sampled_from(("a", "Ä", "ä", "%", "_", "\\", '"', "SO", "é", "new", "b%", "y", "\U0001f600"))
+    filters = st.lists(conditions(pool), max_size=2, unique_by=lambda found: found[0][0])
+    nothing: st.SearchStrategy[list[str]] = st.just([])
+    queries = st.builds(
+        _query, filters, st.just("") | st.just("") | words, nothing | nothing | states, sorts, nothing | projections
+    )
+    return st.builds(List, seats, queries, st.sampled_from((1, 2, 3, 100)), st.booleans())
+
+
+def _query(
+    filters: list[list[tuple[str, str]]],
+    search: str,
+    states: Iterable[str],
+    sort: Iterable[str],
+    fields: Iterable[str],
+) -> Query:
+    lists = {"syncState": ",".join(states), "sort": ",".join(sort), "fields": ",".join(fields)}
+    words = {"search": search, **lists}
+    return [*(one for condition in filters for one in condition), *((n, text) for n, text in words.items() if text)]
+
+
+# -- the comparison ----------------------------------------------------------------------------------------------------
+
+
+class Comparison:
+    """The application and its model, side by side."""
+
+    def __init__(self, world: World, contract: Contract, users: Sequence[User], story: Story):
+        self.world, self.contract, self.story = world, contract, story
+        self.users = [user.on(contract.name) for user in users]
+        self.models = {
+            organization: Model(contract, {key: {contract.key: key, **row} for key, row in rows.items()})
+            for organization, rows in story.rows.items()
+        }
+
+    async def run(self) -> None:
+        """Set the rows up, and go through the story step by step."""
+        await self.clean()
+        for organization, rows in self.story.rows.items():
+            await self.world.mirror(rows, organization, self.contract)
+        for place, step in enumerate(self.story.steps):
+            try:
+                await self.take(step)
+            except Exception as error:
+                error.add_note(self.told(place))
+                raise
+        try:
+            await self.look_around()
+        except Exception as error:
+            error.add_note(self.told(len(self.story.steps)))
+            raise
+
+    async def take(self, step: Save | Commit | Discard | List) -> None:
+        """One step."""
+        match step:
+            case Save():
+                await self.save(step)
+            case Commit():
+                await self.commit(step)
+            case Discard():
+                await self.discard(step)
+            case List():
+                await self.list(step)
+
+    def told(self, place: int) -> str:
+        """The story so far, the step that went wrong last."""
+        rows = [f"{organization}: {rows}" for organization, rows in self.story.rows.items() if rows]
+        return "\n".join([self.contract.name, *rows, *map(str, self.story.steps[: place + 1])])
+
+    async def clean(self) -> None:
+        """Nothing is left of the example before."""
+        schema = self.contract.schema
+        await self.world.db.execute(
+            f"DELETE FROM {schema}.mirror; DELETE FROM {schema}.modification; DELETE FROM {schema}.change;"
+            f"DELETE FROM {schema}.history; DELETE FROM workspace; UPDATE dataset SET revision = 0"
+        )
+        self.world.runtime.base_counts.clear()
+
+    def at(self, seat: int) -> tuple[User, Model]:
+        """Who sits there, before which model."""
+        return self.users[seat], self.models[SEATS[seat][0]]
+
+    # -- steps --------------------------------------------------------------------------------------------------------
+
+    async def save(self, step: Save) -> None:
+        user, model = self.at(step.seat)
+        wanted = [self.versioned(model, user, draft) for draft in step.drafts]
+        response = await user.post("drafts", {"modifications": wanted, "atomic": step.atomic})
+        try:
+            saved, faults = model.save(user.id, wanted, atomic=step.atomic)
+        except Refused as refused:
+            refuses(response, refused)
+        else:
+            answer = answered(response)
+            assert [one["id"] for one in answer["saved"]] == saved
+            assert {(one["id"], one["code"]) for one in answer["errors"]} == faults
+            space = model.of(user.id)
+            for one in answer["saved"]:
+                key = one["id"]
+                assert one["syncState"] == model.sync_state(user.id, key)
+                if key in space.versions:
+                    assert one["version"] > space.last
+                    space.versions[key] = one["version"]
+            space.last = max([space.last, *(space.versions.get(key) or 0 for key in saved)])
+        await self.look(step.seat)
+
+    @staticmethod
+    def versioned(model: Model, user: User, draft: Document) -> Document:
+        """The draft with the version that it expects."""
+        if "expectedVersion" not in draft:
+            return draft
+        version = model.of(user.id).versions.get(draft["id"]) or 0
+        return {**draft, "expectedVersion": max(0, version + draft["expectedVersion"])}
+
+    async def commit(self, step: Commit) -> None:
+        user, model = self.at(step.seat)
+        drafted = model.of(user.id).drafts.keys()
+        body: Document = {"all": True} if step.keys is None else {"ids": step.keys}
+        expected = {}
+        if step.off is not None:
+            expected = {key: (model.of(user.id).versions[key] or 0) + step.off for key in drafted
+                        if step.keys is None or key in step.keys}  # fmt: skip
+        unasked = list(step.unasked)
+        refused = await self._commit(step, body, expected, unasked)
+        if refused and refused.conflicts and step.uses:
+            await self.look(step.seat)
+            settled = {(one["id"], one["field"]) for one in unasked}
+            for place, conflict in enumerate(refused.conflicts):
+                if (conflict["id"], conflict["field"]) not in settled:
+                    unasked.append(self.resolution(conflict, step.uses[place % len(step.uses)]))
+            await self._commit(step, body, expected, unasked)
+        for seat, (organization, _) in enumerate(SEATS):
+            if organization == user.organization:
+                await self.look(seat)
+
+    async def _commit(
+        self, step: Commit, body: Document, expected: dict[str, int], resolutions: list[Document]
+    ) -> Refused | None:
+        user, model = self.at(step.seat)
+        more = {"resolutions": resolutions, "expectedVersions": expected, "dryRun": step.dry_run}
+        response = await user.post("commit", {**body, **more})
+        try:
+            committed = model.commit(
+                user.id, step.keys, expected=expected, resolutions=resolutions, dry_run=step.dry_run
+            )
+        except Refused as refused:
+            refuses(response, refused)
+            return refused
+        answer = answered(response)
+        assert (answer["committed"], answer["revision"]) == (committed, model.revision)
+        assert (answer["commitId"] is None) == step.dry_run
+        return None
+
+    def resolution(self, conflict: Document, use: str) -> Document:
+        """What to do about a conflict."""
+        resolved = {"id": conflict["id"], "field": conflict["field"], "use": use}
+        if use != "value":
+            return resolved
+        if conflict["field"] is None:
+            return {**resolved, "use": "mine"}
+        members = [group.fields for group in self.contract.atomic_groups if group.name == conflict["field"]]
+        value: Any = conflict["base"]
+        if members:
+            value = {name: conflict["theirs"][name] for name in members[0]}
+        return {**resolved, "value": value}
+
+    async def discard(self, step: Discard) -> None:
+        user, model = self.at(step.seat)
+        body: Document = {"all": True} if step.keys is None else {"ids": step.keys}
+        if step.fields:
+            body["fields"] = step.fields
+        answer = answered(await user.post("discard", body))
+        assert answer["discarded"] == model.discard(user.id, step.keys, step.fields)
+        await self.look(step.seat)
+
+    async def list(self, step: List) -> None:
+        user, model = self.at(step.seat)
+        query = [*step.query, ("pageSize", str(step.size))]
+        try:
+            wanted = model.listing(user.id, step.query)
+        except Refused as refused:
+            refuses(await user.get("rows", query), refused)
+            return
+        found: list[Document] = []
+        page, position = 1, query
+        while True:
+            response = await user.get("rows", position)
+            answer = answered(response)
+            paging = answer["pagination"]
+            found += answer["data"]
+            assert len(answer["data"]) <= step.size
+            assert paging["totalRecords"] == len(wanted)
+            assert paging["totalPages"] == -(-len(wanted) // step.size)
+            assert answer["metadata"]["revision"] == model.revision
+            if paging["nextCursor"] is None or len(found) > len(wanted):
+                break
+            page += 1
+            position = [*query, ("after", paging["nextCursor"]) if step.by_cursor else ("page", str(page))]
+        assert [row["id"] for row in found] == [row["id"] for row in wanted]
+        assert [comparable(row) for row in found] == [comparable(row) for row in wanted]
+
+    # -- looking around -----------------------------------------------------------------------------------------------
+
+    async def look(self, seat: int) -> None:
+        """The user's modifications and whole list are as the model has them; learn the new versions."""
+        user, model = self.at(seat)
+        space = model.of(user.id)
+        response = await user.get("drafts")
+        found = {row["id"]: row for row in answered(response)["data"]}
+        wanted = model.modifications(user.id)
+        assert found.keys() == wanted.keys()
+        fresh = {found[key]["version"] for key in wanted if space.versions[key] is None}
+        assert len(fresh) <= 1, "one transaction, one version"
+        assert all(version > space.last for version in fresh), "a version never comes twice"
+        for key, row in wanted.items():
+            if space.versions[key] is None:
+                space.versions[key] = row["version"] = found[key]["version"]
+            base = {name: value for name, value in found[key]["base"].items() if value is not None}
+            assert comparable({**found[key], "base": base}) == comparable(row)
+        space.last = max([space.last, *fresh])
+        await self.list(List(seat, [("sort", "id")]))
+
+    async def look_around(self) -> None:
+        """Everybody, and each row by itself."""
+        for seat in range(len(SEATS)):
+            await self.look(seat)
+        user, model = self.at(0)
+        modified = model.modifications(user.id)
+        for key in ("A", "B%", "new"):
+            response = await user.get(f"rows/{quote(key)}")
+            if key not in model.mirror and key not in modified:
+                refuses(response, Refused(404, "ROW_NOT_FOUND"))
+                continue
+            row = modified.get(key) or model.row(user.id, key)
+            answer = answered(response)
+            assert comparable({name: answer[name] for name in row if name != "base"}) == (
+                comparable({name: row[name] for name in row if name != "base"})
+            )
+
+
+def answered(response: httpx.Response) -> Document:
+    """The body of an answer that is none of a problem."""
+    assert response.status_code == 200, response.text
+    answer: Document = json.decode(response.content)
+    return answer
+
+
+def refuses(response: httpx.Response, refused: Refused) -> None:
+    """The answer is the problem that the model has."""
+    problem = json.decode(response.content)
+    assert (response.status_code, problem.get("code")) == (refused.status, refused.code), response.text
+    if refused.faults:
+        assert {(one.get("id"), one["code"]) for one in problem["errors"]} == refused.faults
+    if refused.conflicts:
+        assert sorted_conflicts(problem["conflicts"]) == sorted_conflicts(refused.conflicts)
+
+
+def sorted_conflicts(conflicts: Iterable[Document]) -> list[Any]:
+    """Conflicts in one order, without what is null in their rows."""
+    sparse = [
+        {name: {n: v for n, v in side.items() if v is not None} if isinstance(side, dict) else side
+         for name, side in conflict.items()}
+        for conflict in conflicts
+    ]  # fmt: skip
+    return [shown(one) for one in sorted(sparse, key=lambda one: (one["id"], one["field"] or ""))]
+
+
+SHOWN = set("id data syncState version mirrorVersion modifiedFields modifiedBy op delta pending base".split())
+
+
+def comparable(row: Document) -> Any:
+    """What the model knows of a row."""
+    known = {name: value for name, value in row.items() if name in SHOWN}
+    return {**shown(known), "conflicts": sorted_conflicts(row["conflicts"])}
+
+
+# -- the properties ----------------------------------------------------------------------------------------------------
+
+
+def listing_stories(pool: Pool) -> st.SearchStrategy[Story]:
+    """Drafts, then listings."""
+    seats = st.sampled_from((0, 0, 0, 1, 2))
+    return st.builds(
+        lambda rows, saved, listed: Story(rows, [*saved, *listed]),
+        mirrors(pool, wrong=True),
+        st.lists(saves(pool, seats), max_size=4),
+        st.lists(lists(pool, seats), min_size=1, max_size=8),
+    )
+
+
+def editing_stories(pool: Pool) -> st.SearchStrategy[Story]:
+    """Drafts, commits and discards of two users, with a listing now and then."""
+    seats = st.sampled_from((0, 0, 0, 0, 1, 1, 1, 1, 2))
+    saving, committing = saves(pool, seats), commits(pool, seats)
+    step = st.one_of(saving, saving, saving, committing, committing, discards(pool, seats), lists(pool, seats))
+    return st.builds(Story, mirrors(pool), st.lists(step, min_size=4, max_size=16))
+
+
+@pytest.fixture
+async def users(world: World) -> list[User]:
+    """Who takes part: ann is in both organizations. Thousands of requests need no log line each."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    await world.organization("beta")
+    return [await world.user(name, organization) for organization, name in SEATS]
+
+
+@examples(60)
+@given(listing_stories(LISTED["pfa"]))
+async def test_listings_of_pfa(world: World, users: list[User], story: Story) -> None:
+    await Comparison(world, PFA, users, story).run()
+
+
+@examples(60)
+@given(listing_stories(LISTED["fleet"]))
+async def test_listings_of_fleet(world: World, users: list[User], story: Story) -> None:
+    await Comparison(world, FLEET, users, story).run()
+
+
+@examples(80)
+@given(editing_stories(EDITED["fleet"]))
+async def test_edits_that_reach_the_mirror(world: World, users: list[User], story: Story) -> None:
+    await Comparison(world, FLEET, users, story).run()
+
+
+@examples(80)
+@given(editing_stories(EDITED["pfa"]))
+async def test_edits_that_wait_for_upstream(world: World, users: list[User], story: Story) -> None:
+    await Comparison(world, PFA, users, story).run()
