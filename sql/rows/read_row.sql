@@ -32,7 +32,10 @@ SELECT json_build_object(
                              ORDER BY h.revision DESC
                              LIMIT 100)
                            UNION ALL
-                           (SELECT 1, c.id, NULL, c.state, c.op, c.base, c.delta, 'commit', c.commit_id, c.user_id,
+                           (SELECT 1, c.id, NULL, c.state, c.op,
+                                   CASE c.op WHEN 'update' THEN vanguard.pick(c.base, vanguard.touched(c.delta, '{}'))
+                                             WHEN 'delete' THEN c.base END,
+                                   CASE WHEN c.op <> 'delete' THEN c.delta END, 'commit', c.commit_id, c.user_id,
                                    c.change_reason, c.created_at
                               FROM pfa.change AS c
                              WHERE c.organization_id = $1 AND c.row_key = $3
