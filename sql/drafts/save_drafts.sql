@@ -50,7 +50,8 @@ wanted AS (
            CASE
                WHEN p.op = 'delete' THEN '{}'
                WHEN p.op = 'insert' AND p.draft_op IS NULL THEN $8::jsonb || p.wanted_delta - p.unset
-               WHEN p.op = 'insert' AND p.draft_op = 'update' THEN (p.base || p.delta || p.wanted_delta) - p.unset
+               WHEN p.op = 'insert' AND p.draft_op = 'update'
+                   THEN (coalesce(p.data, '{}') || p.pending || p.base || p.delta || p.wanted_delta) - p.unset
                ELSE (p.delta || p.wanted_delta) - p.unset
            END AS new_delta,
            CASE

@@ -35,6 +35,8 @@ resolved AS (
            CASE
                WHEN p.whole = 'theirs' THEN '{}'
                WHEN p.whole = 'mine' AND p.draft_op = 'update' AND p.theirs IS NULL THEN p.beneath || p.base || p.delta
+               WHEN p.whole = 'mine' AND p.draft_op <> 'delete' AND p.theirs IS NOT NULL
+                   THEN vanguard.pick(p.base || p.delta, vanguard.touched(p.delta, $4))
                ELSE ((p.delta || vanguard.pick(p.base || p.delta, p.mine)) - p.given_up) || p.value
            END AS delta,
            CASE
