@@ -155,7 +155,7 @@ async def list_rows(
         if "If-None-Match" in request.headers and not listing.overlap:
             standing = await connection.row(READ_STANDING, organization, contract.name, user)
             if standing and _matches(
-                request.headers["If-None-Match"], etag := _etag(runtime, user, contract, standing)
+                request.headers["If-None-Match"], etag := _etag(runtime, organization, user, contract, standing)
             ):
                 return etag
         page = await _read(connection, runtime, composer, listing, cursor)
@@ -168,7 +168,7 @@ async def list_rows(
     return PageAnswer(
         body=page["body"],
         revision=page["revision"],
-        etag=_etag(runtime, user, contract, page),
+        etag=_etag(runtime, organization, user, contract, page),
         pagination={
             "page": None if cursor else listing.page,
             "pageSize": listing.page_size,
@@ -244,10 +244,11 @@ def _spread(page: Page) -> tuple[Any, ...]:
     return page.statement, *page.arguments
 
 
-def _etag(runtime: Runtime, user: str, contract: Contract, standing: Any) -> str:
+def _etag(runtime: Runtime, organization: str, user: str, contract: Contract, standing: Any) -> str:
     """Weak, since queryTime varies. It holds the user: two of them may stand at the same revisions."""
-    who = sha256(f"{user} {contract.name} {contract.version} {runtime.version}".encode()).hexdigest()[:16]
-    return f'W/"{standing["revision"]}.{standing["workspace_revision"]}.{who}"'
+    whose = f"{organization} {user} {contract.name} {contract.version} {runtime.version}"
+    digest = sha256(whose.encode()).hexdigest()[:16]
+    return f'W/"{standing["revision"]}.{standing["workspace_revision"]}.{digest}"'
 
 
 def _matches(header: str, etag: str) -> bool:
