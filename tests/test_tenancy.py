@@ -1,0 +1,342 @@
+"""Nobody sees or changes what is another organization's, another user's, or above one's role: on every route there is.
+
+A new route has to be entered here, with who may use it; until then the first test fails.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Any, NamedTuple
+
+import httpx
+import pytest
+
+from app import json
+from app.auth import ALLOWED, Account, Action, Role
+from tests.conftest import new_database
+from tests.world import CONTRACTS, FLEET, User, World, line, open_world, vehicle
+
+ACME, RIVAL = "SECRET-OF-ACME", "SECRET-OF-THE-RIVAL"
+D = "/api/v1/orgs/{org}/datasets/{dataset}"
+MEMBERS = "/api/v1/orgs/{org}/members"
+
+
+class Door(NamedTuple):
+    """A route below an organization: what its users have to be allowed, and a body that it takes."""
+
+    action: Action
+    body: Any = None
+
+
+ORGANIZATION_ROUTES = {
+    f"GET {MEMBERS}": Door(Action.ADMINISTER),
+    f"PUT {MEMBERS}/{{account}}": Door(Action.ADMINISTER, {"role": "VIEWER"}),
+    f"DELETE {MEMBERS}/{{account}}": Door(Action.ADMINISTER),
+    f"GET {D}/rows": Door(Action.QUERY),
+    f"GET {D}/rows/{{row_id}}": Door(Action.QUERY),
+    f"PATCH {D}/rows/{{row_id}}": Door(Action.EDIT, {"forecastStart": "2026-02-02"}),
+    f"GET {D}/drafts": Door(Action.QUERY),
+    f"POST {D}/drafts": Door(Action.EDIT, {"modifications": [{"id": "A", "delta": {"forecastStart": "2026-02-02"}}]}),
+    f"POST {D}/commit": Door(Action.EDIT, {"all": True}),
+    f"POST {D}/discard": Door(Action.EDIT, {"all": True}),
+    "GET /api/pfa/{org}": Door(Action.QUERY),
+    "POST /api/pfa/{org}/draft": Door(
+        Action.EDIT, {"modifications": [{"pfaId": "A", "delta": {"forecastStart": "2026-02-02"}}]}
+    ),
+    "POST /api/pfa/{org}/commit": Door(Action.EDIT, {"pfaIds": ["A"]}),
+    "POST /api/pfa/{org}/discard": Door(Action.EDIT, {"discardAll": True}),
+}
+# These belong to no organization, and tell about none but one's own.
+OTHER_ROUTES = {
+    "GET /health",
+    "GET /health/ready",
+    "GET /metrics",
+    "POST /api/auth/login",
+    "GET /api/auth/me",
+    "POST /api/auth/logout",
+    "GET /schema",
+    "GET /schema/swagger",
+    "GET /schema/openapi.json",
+    "GET /schema/oauth2-redirect.html",
+    "GET /schema/assets/{name}",
+    "GET /schema/{path}",
+}
+
+every_organization_route = pytest.mark.parametrize("route", ORGANIZATION_ROUTES)
+
+
+@pytest.fixture(scope="module")
+async def two(server_url: str, template: str) -> AsyncIterator[World]:
+    """acme and its rival with the same row ids and other contents; ann and eve administer one each, and both draft."""
+    with new_database(server_url, template) as url:
+        async with open_world(url) as world:
+            for name, administrator, secret in (("acme", "ann", ACME), ("rival", "eve", RIVAL)):
+                await world.organization(name)
+                await world.mirror({key: line(equipment=secret) for key in "ABC"}, name)
+                await world.mirror({key: vehicle(remark=secret) for key in "ABC"}, name, FLEET)
+                user = await world.user(administrator, name, Role.ADMIN)
+                await world.user(f"clerk-of-{name}", name)
+                await user.draft("A", {"model": secret, "forecastCategory": secret})
+                await user.draft(f"new-{name}", {"equipment": secret}, op="insert")
+                await user.on("fleet").draft("A", {"depot": secret}, changeReason=secret)
+                await user.draft("B", {"model": secret})
+                assert (await user.commit("B")).status_code == 200
+            yield world
+
+
+@pytest.fixture
+async def eve(two: World) -> User:
+    """An ADMIN of the rival, with drafts."""
+    return member(two, "eve", "rival", Role.ADMIN)
+
+
+def member(world: World, name: str, organization: str, role: Role) -> User:
+    """Somebody who is in the world already, with a new token."""
+    account = Account(id=name, email=f"{name}@example.com", name=name, operator=False, roles={organization: role})
+    return User(world, name, organization, world.runtime.auth.issue(account))
+
+
+async def call(user: User, route: str, organization: str, **names: str) -> httpx.Response:
+    method, _, path = route.partition(" ")
+    names = {"dataset": "pfa", "row_id": "A", "account": f"clerk-of-{organization}"} | names
+    body = ORGANIZATION_ROUTES[route].body
+    return await user.request(
+        method,
+        path.format(org=organization, **names),
+        content=None if body is None else json.encode(body),
+        headers={"Content-Type": "application/json"},
+    )
+
+
+async def belongings(world: World, organization: str) -> dict[str, str]:
+    """A digest of what an organization has in every table."""
+    tables = await world.db.fetch(
+        "SELECT table_schema || '.' || table_name, column_name FROM information_schema.columns"
+        " WHERE (column_name = 'organization_id' OR (table_name, column_name) = ('organization', 'id'))"
+        " AND table_schema IN ('public', 'pfa', 'fleet')"
+    )
+    assert len(tables) >= 12
+    digests = " UNION ALL ".join(
+        f"SELECT '{table}', md5(string_agg(t::text, '' ORDER BY t::text)) FROM {table} AS t WHERE {column} = $1"
+        for table, column in tables
+    )
+    return dict(await world.db.fetch(digests, organization))
+
+
+def without_place(response: httpx.Response) -> tuple[int, dict[str, Any], dict[str, str]]:
+    """An answer but for where and when it was given."""
+    body = {name: value for name, value in response.json().items() if name not in ("instance", "requestId")}
+    left_out = ("x-request-id", "content-length")
+    return response.status_code, body, {n: value for n, value in response.headers.items() if n not in left_out}
+
+
+async def test_every_route_is_entered_here(two: World) -> None:
+    routes = {
+        f"{method} {route.path_format}"
+        for route in two.application.app.routes
+        for method in getattr(route, "methods", ["SOCKET"])
+        if method not in ("OPTIONS", "HEAD")
+    }
+    assert routes == ORGANIZATION_ROUTES.keys() | OTHER_ROUTES
+    assert all("{org}" in route for route in ORGANIZATION_ROUTES)
+    assert not any("{org" in route for route in OTHER_ROUTES)
+
+
+# -- between organizations ---------------------------------------------------------------------------------------------
+
+
+@every_organization_route
+async def test_an_organization_that_is_anothers_answers_like_one_that_does_not_exist(
+    two: World, eve: User, route: str
+) -> None:
+    before = await belongings(two, "acme")
+    refusal = await call(eve, route, "acme")
+    assert without_place(refusal) == without_place(await call(eve, route, "nowhere"))
+    assert (refusal.status_code, refusal.json()["code"]) == (403, "FORBIDDEN")
+    assert ACME not in refusal.text
+    assert await belongings(two, "acme") == before
+
+
+@every_organization_route
+async def test_a_token_that_claims_an_organization_is_not_enough(two: World, route: str) -> None:
+    """Nor is a membership that the token does not claim: both have to be there."""
+    claimed = member(two, "eve", "acme", Role.ADMIN)
+    unclaimed = member(two, "ann", "rival", Role.ADMIN)
+    for user in (claimed, unclaimed):
+        refusal = await call(user, route, "acme")
+        assert (refusal.status_code, refusal.json()["code"]) == (403, "FORBIDDEN")
+        assert without_place(refusal) == without_place(await call(user, route, "nowhere"))
+
+
+@every_organization_route
+async def test_without_a_token_no_organization_can_be_told_from_another(two: World, route: str) -> None:
+    nobody = User(two, "nobody", "acme", "x")
+    refusal = await call(nobody, route, "acme")
+    assert refusal.status_code == 401
+    assert without_place(refusal) == without_place(await call(nobody, route, "nowhere"))
+
+
+@pytest.mark.parametrize("dataset", [contract.name for contract in CONTRACTS])
+@every_organization_route
+async def test_what_is_done_at_home_neither_shows_nor_changes_anything_elsewhere(
+    two: World, eve: User, route: str, dataset: str
+) -> None:
+    """With the same row ids on both sides, and drafts and changes on the same rows."""
+    await eve.on("fleet").draft("A", {"lastDay": "2026-05-05"})
+    before = await belongings(two, "acme")
+    answer = await call(eve, route, "rival", dataset=dataset)
+    assert answer.status_code not in (401, 403, 405, 500)
+    assert ACME not in answer.text
+    assert await belongings(two, "acme") == before
+
+
+async def test_filters_searches_and_totals_count_ones_own_rows_only(two: World, eve: User) -> None:
+    for name, params in (
+        ("pfa", {"equipment": ACME}),
+        ("pfa", {"equipment[contains]": "acme"}),
+        ("pfa", {"search": "acme"}),
+        ("pfa", {"model": ACME}),
+        ("pfa", {"id": "new-acme"}),
+        ("fleet", {"remark": ACME}),
+        ("fleet", {"depot": ACME}),
+    ):
+        page = await eve.on(name).page(**params)
+        assert (page["data"], page["pagination"]["totalRecords"]) == ([], 0), params
+        estimate = await eve.on(name).page(count="estimated", **params)
+        assert estimate["data"] == []
+    assert (await eve.get("rows/new-acme")).status_code == 404
+
+
+async def test_whoever_is_a_member_of_both_keeps_them_apart(world: World) -> None:
+    """Cursors, ETags, Idempotency-Keys, versions and sessions of one organization mean nothing in the other."""
+    for name in ("acme", "rival"):
+        if name == "rival":
+            await world.organization(name)
+        await world.mirror({key: line(equipment=name) for key in "ABC"}, name)
+    here = await world.user("max", "acme")
+    there = await world.user("max", "rival")
+    bodies = {}
+    for user in (here, there):
+        answer = await user.post(
+            "drafts",
+            {"sessionId": "s", "modifications": [{"id": "A", "delta": {"model": user.organization}}]},
+            headers={"Idempotency-Key": "the-same"},
+        )
+        assert answer.status_code == 200
+        bodies[user.organization] = answer.json()["saved"][0]["modificationId"]
+        await user.draft("B", {"model": user.organization})
+    assert bodies["acme"] != bodies["rival"]
+    assert [(await user.row("A"))["data"]["model"] for user in (here, there)] == ["acme", "rival"]
+
+    for path in ("rows", "drafts"):
+        cursor = (await here.get(path, {"pageSize": 1})).json()["pagination"]["nextCursor"]
+        assert (await here.get(path, {"after": cursor})).status_code == 200
+        refusal = await there.get(path, {"after": cursor})
+        assert (refusal.status_code, refusal.json()["code"]) == (400, "INVALID_CURSOR")
+
+    for path in ("rows", "/api/pfa/{}"):
+        tag = (await here.get(path.format("acme"))).headers["ETag"]
+        assert (await here.get(path.format("acme"), headers={"If-None-Match": tag})).status_code == 304
+        assert (await there.get(path.format("rival"), headers={"If-None-Match": tag})).status_code == 200
+
+    assert (await here.post("commit", {"sessionId": "s"})).json()["committed"] == 1
+    assert (await here.discard()).json()["discarded"] == 1
+    assert [row["syncState"] for row in await there.rows(sort="id")] == ["draft", "draft", "pristine"]
+
+
+# -- between users of an organization ----------------------------------------------------------------------------------
+
+
+async def test_a_draft_is_its_authors_alone(world: World, ann: User, bob: User) -> None:
+    """Until it is committed nobody else can see it, find it, count it, commit it or discard it."""
+    await world.mirror({"A": line(equipment="old"), "B": line()})
+    pristine = await bob.rows(sort="id")
+    await ann.draft("A", {"equipment": ACME, "model": ACME}, changeReason=ACME)
+    await ann.draft("N", {"equipment": ACME}, op="insert")
+    await ann.draft("B", op="delete")
+    await ann.post("drafts", {"sessionId": "s", "modifications": [{"id": "A", "delta": {"forecastCategory": ACME}}]})
+
+    page = await bob.page(sort="id")
+    assert (page["data"], page["pagination"]["totalRecords"]) == (pristine, 2)
+    for params in ({"equipment": ACME}, {"model": ACME}, {"search": ACME}, {"id": "N"}, {"syncState": "draft"}):
+        assert (await bob.page(**params))["pagination"]["totalRecords"] == 0, params
+    assert (await bob.get("rows/N")).status_code == 404
+    for path in ("rows/A?include=overlap", "rows?include=overlap", "drafts", "/api/pfa/acme", "rows/B"):
+        answer = await bob.get(path)
+        assert answer.status_code == 200
+        assert ACME not in answer.text
+    assert (await bob.get("drafts")).json()["data"] == []
+
+    before = await world.db.fetch("SELECT * FROM pfa.modification WHERE user_id = 'ann' ORDER BY row_key")
+    for body in ({"ids": ["A", "N", "B"]}, {"sessionId": "s"}, {"all": True}):
+        refusal = await bob.post("commit", body)
+        assert (refusal.status_code, refusal.json()["code"]) == (404, "NO_DRAFTS")
+        assert (await bob.post("discard", body)).json() == {"discarded": 0}
+    assert (await bob.post("/api/pfa/acme/discard", {"discardAll": True})).json()["discarded"] == 0
+    assert await world.db.fetch("SELECT * FROM pfa.modification WHERE user_id = 'ann' ORDER BY row_key") == before
+
+
+async def test_an_etag_or_a_key_of_anothers_is_nothing_to_oneself(world: World, ann: User, bob: User) -> None:
+    await world.mirror({"A": line()})
+    tag = (await ann.get("rows")).headers["ETag"]
+    assert (await bob.get("rows", headers={"If-None-Match": tag})).status_code == 200
+
+    body = {"modifications": [{"id": "A", "delta": {"model": ACME}}]}
+    first = await ann.post("drafts", body, headers={"Idempotency-Key": "k"})
+    second = await bob.post("drafts", body, headers={"Idempotency-Key": "k"})
+    assert first.status_code == second.status_code == 200
+    assert first.json()["saved"][0]["modificationId"] != second.json()["saved"][0]["modificationId"]
+    other = {"modifications": [{"id": "A", "delta": {"model": "mine"}}]}
+    assert (await bob.post("drafts", other, headers={"Idempotency-Key": "k"})).status_code == 422
+
+
+async def test_a_conflict_shows_what_was_committed_and_nobodys_draft(world: World, ann: User, bob: User) -> None:
+    """Given ann who committed one field and drafts more, when bob meets her commit, then he learns that field only."""
+    await world.mirror({"A": line(model="old", equipment="old")})
+    await bob.draft("A", {"model": "bob's"})
+    await ann.draft("A", {"model": "ann's"})
+    assert (await ann.commit()).status_code == 200
+    await ann.draft("A", {"equipment": ACME, "model": ACME})
+    refusal = await bob.commit()
+    assert refusal.status_code == 409
+    assert [(c["field"], c["theirs"]) for c in refusal.json()["conflicts"]] == [("model", "ann's")]
+    assert ACME not in refusal.text
+    assert ACME not in (await bob.get("rows/A")).text
+    assert ACME not in (await bob.get("drafts")).text
+
+
+# -- between roles -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("role", Role)
+@every_organization_route
+async def test_each_role_may_do_what_the_matrix_says(two: World, route: str, role: Role) -> None:
+    door = ORGANIZATION_ROUTES[route]
+    name = f"role-{role.value}".lower()
+    await two.db.execute("INSERT INTO account (id, email, name) VALUES ($1, $1, $1) ON CONFLICT DO NOTHING", name)
+    await two.db.execute(
+        "INSERT INTO membership (organization_id, account_id, role) VALUES ('acme', $1, $2) ON CONFLICT DO NOTHING",
+        name,
+        role.value,
+    )
+    user = member(two, name, "acme", role)
+    before = await belongings(two, "acme")
+    answer = await call(user, route, "acme")
+    if role in ALLOWED[door.action]:
+        assert answer.status_code not in (401, 403, 405, 500), answer.text
+    else:
+        assert (answer.status_code, answer.json()["code"]) == (403, "FORBIDDEN")
+        assert await belongings(two, "acme") == before
+
+
+@pytest.mark.parametrize(("claimed", "stored"), [(Role.ADMIN, Role.VIEWER), (Role.VIEWER, Role.ADMIN)])
+async def test_of_two_roles_the_lesser_counts(world: World, claimed: Role, stored: Role) -> None:
+    await world.mirror({"A": line()})
+    await world.user("ann", role=stored)
+    user = member(world, "ann", "acme", claimed)
+    assert (await user.get("rows")).status_code == 200
+    for method, path in (
+        ("PATCH", "rows/A"),
+        ("POST", "drafts"),
+        ("POST", "commit"),
+        ("GET", "/api/v1/orgs/acme/members"),
+    ):
+        assert (await user.request(method, path, json={})).status_code == 403
