@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import asyncpg
 import structlog
 from litestar import Request, Response, get
 from litestar.openapi import ResponseSpec
@@ -31,8 +32,12 @@ async def health(request: Request[Any, Any, Any], runtime: Here) -> dict[str, st
 @get("/health/ready", tags=["operations"], summary="Ready to serve", opt={"public": True}, security=[{}])
 async def ready(request: Request[Any, Any, Any], runtime: Here) -> dict[str, str]:
     """Answers 503 while the database cannot be reached or misses a migration."""
-    async with runtime.database.connection() as connection:
-        revision = await connection.value(READ_REVISION)
+    try:
+        async with runtime.database.connection() as connection:
+            revision = await connection.value(READ_REVISION)
+    except (asyncpg.UndefinedTableError, asyncpg.InvalidParameterValueError):
+        # An empty database has neither that table nor the role to log in as.
+        revision = None
     if revision != head():
         log.warning("migrations are not current", revision=revision, head=head())
         raise DatabaseUnavailable("The database misses a migration. Run `vanguard migrate`.")
