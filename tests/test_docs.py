@@ -1,0 +1,434 @@
+"""The documents: nothing undocumented, nothing documented that is not there, no dead link, and README's walk works."""
+
+import ast
+import asyncio
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import httpx
+import pytest
+
+from app import accounts, dev, problems, seed
+from app.auth import ALLOWED
+from app.cli import main
+from app.contracts import PFA
+from app.contracts.filters import OPERATORS, SYNC_STATES
+from app.contracts.model import Rule
+from app.db import Database
+from app.errors import VanguardError
+from app.settings import PREFIX, Settings
+from tests.test_dev import free_port
+from tests.test_tenancy import ORGANIZATION_ROUTES
+from tests.world import SECRET, World
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("**/*.md")])
+DATASET = "/api/v1/orgs/{org}/datasets/{dataset}"
+LINES = 200
+
+
+def text_of(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def section_of(name: str, heading: str) -> str:
+    """What stands under a heading, up to the next one of its level."""
+    level = heading.partition(" ")[0]
+    match = re.search(rf"^{re.escape(heading)}$(.*?)(?=^#{{1,{len(level)}}} |\Z)", text_of(name), re.M | re.S)
+    assert match is not None, f"{name} has no {heading!r}"
+    return match[1]
+
+
+def rows_of(text: str) -> list[list[str]]:
+    """The cells of each line of a Markdown table, but for the lines of dashes."""
+    lines = [line for line in text.splitlines() if line.startswith("|") and not re.fullmatch(r"[|\s-]+", line)]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def words_of(cells: Iterable[str]) -> set[str]:
+    """What stands between backticks."""
+    return {word for cell in cells for word in re.findall(r"`([^`]+)`", cell)}
+
+
+def first_column(text: str) -> set[str]:
+    return words_of(row[0] for row in rows_of(text))
+
+
+# --- links
+
+
+def anchors_of(document: Path) -> set[str]:
+    """The anchors of a document's headings, as GitHub makes them."""
+    text = re.sub(r"^```.*?^```", "", document.read_text(encoding="utf-8"), flags=re.M | re.S)
+    headings = re.findall(r"^#{1,6} (.+)$", text, re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+def test_every_relative_link_leads_somewhere(document: Path) -> None:
+    text = re.sub(r"^```.*?^```", "", document.read_text(encoding="utf-8"), flags=re.M | re.S)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if target.startswith(("http://", "https://")):
+            continue
+        path, _, anchor = target.partition("#")
+        found = (document.parent / path).resolve() if path else document
+        assert found.exists(), f"{document.name} links to {target}"
+        assert not anchor or anchor in anchors_of(found), f"{document.name} links to {target}"
+
+
+def test_every_document_can_be_reached_from_readme() -> None:
+    reached, waiting = set(), [ROOT / "README.md"]
+    while waiting:
+        document = waiting.pop()
+        reached.add(document)
+        links = re.findall(r"\]\(([^)#\s]+\.md)", document.read_text(encoding="utf-8"))
+        found = {(document.parent / link).resolve() for link in links if not link.startswith("http")}
+        waiting += [each for each in found if each not in reached and each not in waiting]
+    assert set(DOCUMENTS) <= reached
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+def test_files_that_are_named_are_there(document: Path) -> None:
+    """Paths from the project's directory, between backticks."""
+    named = re.findall(r"`((?:app|sql|tests|docs|benchmarks|migrations|requirements)/[\w./-]*)`", document.read_text())
+    missing = {name for name in named if not (ROOT / name).exists() and "0002" not in name}
+    assert missing == set()
+
+
+# --- settings and the command line
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    documented = {row[0].strip("`"): row[1] for row in rows_of(section_of("docs/settings.md", "## All settings"))[1:]}
+    assert set(documented) == {PREFIX + name.upper() for name in Settings.__struct_fields__}
+    sample = Settings(database_url="", secret="")
+    for name, shown in ((name, documented[PREFIX + name.upper()]) for name in Settings.__struct_fields__):
+        default = getattr(sample, name)
+        if name in ("database_url", "secret"):
+            expected = "required"
+        elif default is None or default == ():
+            expected = "none"
+        elif isinstance(default, tuple):
+            expected = f"`{','.join(default)}`"
+        elif isinstance(default, bool):
+            expected = f"`{str(default).lower()}`"
+        else:
+            expected = f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
+        assert shown == expected, name
+
+
+def commands(command: click.Command, path: str = "vanguard") -> Iterator[tuple[str, click.Command]]:
+    if isinstance(command, click.Group):
+        for name, each in command.commands.items():
+            yield from commands(each, f"{path} {name}")
+    else:
+        yield path, command
+
+
+@pytest.mark.parametrize(
+    ("path", "command"), list(commands(main)), ids=lambda item: item if isinstance(item, str) else ""
+)
+def test_every_command_and_option_is_documented(path: str, command: click.Command) -> None:
+    rows = rows_of(section_of("docs/operations.md", "## The command line"))
+    said = next((row for row in rows if row[0].strip("`").startswith(path)), None)
+    assert said is not None, f"{path} is not documented"
+    places = " ".join(said)
+    if path == "vanguard dev":
+        places += section_of("docs/settings.md", "## Options of `vanguard dev`")
+    arguments = [parameter for parameter in command.params if isinstance(parameter, click.Argument)]
+    for argument in arguments:
+        assert str(argument.name).upper() in said[0], f"{path} {argument.name}"
+    for option in (parameter for parameter in command.params if isinstance(parameter, click.Option)):
+        for name in [*option.opts, *([str(option.envvar)] if option.envvar else [])]:
+            assert f"`{name}`" in places or f"{name} " in said[0], f"{path} {name}"
+
+
+def test_no_command_is_documented_that_is_not_there() -> None:
+    known = {path for path, _ in commands(main)}
+    rows = rows_of(section_of("docs/operations.md", "## The command line"))[1:]
+    for row in rows:
+        assert any(row[0].strip("`").startswith(path) for path in known), row[0]
+    for document in DOCUMENTS:
+        shells = re.findall(r"^```(?:sh|console)$(.*?)^```", document.read_text(encoding="utf-8"), re.M | re.S)
+        for call in re.findall(r"\bvanguard ((?:org|account) [a-z]+|[a-z]+)", "".join(shells)):
+            assert f"vanguard {call}" in known, f"{document.name}: vanguard {call}"
+
+
+def test_the_demonstrations_accounts_are_documented() -> None:
+    rows = rows_of(section_of("README.md", "## Demonstration accounts"))[1:]
+    assert {(row[0].strip("`"), row[1], row[2]) for row in rows} == {
+        (person.email, person.organization, person.role.value) for person in dev.PEOPLE
+    }
+    assert f"`{dev.PASSWORD}`" in section_of("README.md", "## Demonstration accounts")
+    options = {parameter.name: parameter.default for parameter in main.commands["dev"].params}
+    documented = {
+        row[0].strip("`"): row[2].strip("`")
+        for row in rows_of(section_of("docs/settings.md", "## Options of `vanguard dev`"))[1:]
+    }
+    assert documented["--rows"] == str(options["rows"])
+    assert documented["--port"] == str(options["port"])
+
+
+# --- errors
+
+
+def kinds(kind: type[VanguardError] = VanguardError) -> Iterator[type[VanguardError]]:
+    yield kind
+    for each in kind.__subclasses__():
+        yield from kinds(each)
+
+
+NO_CODES = {"BUILT_IN", "DATABASE_URL", "LC_ALL", "PG_VERSION"}
+
+
+def codes_of_culprits() -> set[str]:
+    """Words in UPPER_SNAKE that the code gives to culprits: texts of Python, of the statements and of the contract."""
+    found = set()
+    for file in (ROOT / "app").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found |= set(re.findall(r"^[A-Z]+(?:_[A-Z]+)+$", node.value))
+    for file in (ROOT / "sql").rglob("*.sql"):
+        found |= set(re.findall(r"'([A-Z]+(?:_[A-Z]+)+)'", file.read_text(encoding="utf-8")))
+    return {word for word in found - NO_CODES if not word.startswith(PREFIX)}
+
+
+def test_every_code_is_documented_with_its_status() -> None:
+    rows = rows_of(section_of("docs/errors.md", "## Codes of an answer"))[1:]
+    documented = {row[0].strip("`"): int(row[1]) for row in rows}
+    assert documented == {kind.code: problems.STATUS[kind.kind] for kind in kinds()}
+    culprits = {row[0].strip("`") for row in rows_of(section_of("docs/errors.md", "## Codes of one culprit"))[1:]}
+    assert codes_of_culprits() - documented.keys() <= culprits
+    assert culprits <= codes_of_culprits(), "a code that nothing gives"
+    assert {rule.code for rule in PFA.rules} <= culprits
+    assert {kind.__struct_config__.tag for kind in Rule.__args__} == {"ordered", "required", "frozen", "exclusive"}
+
+
+def test_every_sqlstate_is_documented() -> None:
+    rows = rows_of(section_of("docs/errors.md", "## From the database"))[1:-1]
+    documented = {state.strip(): row[1] for row in rows for state in row[0].split(",")}
+    assert documented.keys() == problems.SQLSTATES.keys()
+    for state, (kind, _) in problems.SQLSTATES.items():
+        assert f"`{kind.code}`" in documented[state], state
+
+
+# --- the API
+
+
+def plain(path: str) -> str:
+    """A path without the names of its parameters, D written out."""
+    return re.sub(r"\{\w+\}", "{}", re.sub(r"^D(?=/)", DATASET, path))
+
+
+async def document_of(world: World) -> dict[str, Any]:
+    answer = await world.http.get("/schema/openapi.json")
+    document: dict[str, Any] = answer.json()
+    return document
+
+
+async def test_every_route_and_parameter_is_documented(world: World) -> None:
+    document = await document_of(world)
+    routes = {f"{method.upper()} {plain(path)}" for path, methods in document["paths"].items() for method in methods}
+    headings = {
+        f"{method} {plain(path)}": f"### {method} {path}"
+        for method, path in re.findall(r"^### ([A-Z]+) (\S+)$", text_of("docs/api.md"), re.M)
+    }
+    assert routes == set(headings)
+    listed = {
+        f"{method} {plain(path)}"
+        for method, path in re.findall(r"^\| `([A-Z]+) (\S+)` \|", section_of("docs/api.md", "## All routes"), re.M)
+    }
+    assert routes == listed
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            section = section_of("docs/api.md", headings[f"{method.upper()} {plain(path)}"])
+            for given in operation.get("parameters", []):
+                if given["in"] == "query" and given["name"] != "filters":
+                    assert f"`{given['name']}`" in section or f"`{given['name']}=" in section, (path, given["name"])
+
+
+def test_roles_are_documented() -> None:
+    """Each route's least role, by its guard in tests/test_tenancy.py."""
+    rows = rows_of(section_of("docs/api.md", "## All routes"))[1:]
+    said = {plain_route(row[0].strip("`")): row[1] for row in rows}
+    for route, door in ORGANIZATION_ROUTES.items():
+        assert said[plain_route(route)] == min(ALLOWED[door.action]).value, route
+
+
+def plain_route(route: str) -> str:
+    method, _, path = route.partition(" ")
+    return f"{method} {plain(path)}"
+
+
+def test_every_operator_and_state_is_documented() -> None:
+    filters = section_of("docs/api.md", "### Filters")
+    for operator in OPERATORS:
+        assert operator == "eq" or f"[{operator}]=" in filters, operator
+    assert first_column(section_of("docs/merging.md", "## States")) == set(SYNC_STATES)
+    for group in PFA.atomic_groups:
+        said = f"`{group.name}` ({', '.join(f'`{field}`' for field in group.fields)})"
+        assert said in section_of("docs/merging.md", "### Atomic groups")
+
+
+def test_every_metric_and_log_event_is_documented() -> None:
+    operations = text_of("docs/operations.md")
+    metrics, events = set(), set()
+    for file in (ROOT / "app").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if not (isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant)):
+                continue
+            if isinstance(node.func, ast.Name) and node.func.id in ("Counter", "Histogram", "Gauge"):
+                metrics.add(str(node.args[0].value))
+            if isinstance(node.func, ast.Attribute) and ast.unparse(node.func.value) == "log":
+                events.add(str(node.args[0].value))
+    assert metrics == {word for word in first_column(operations) if word.startswith("vanguard_") and " " not in word}
+    assert events == first_column(section_of("docs/operations.md", "## Logs"))
+
+
+# --- architecture
+
+
+def test_the_order_of_locks_names_every_file_of_locks() -> None:
+    named = set(re.findall(r"`(sql/locks/\w+\.sql)`", section_of("docs/architecture.md", "## The order of locks")))
+    assert named == {file.relative_to(ROOT).as_posix() for file in (ROOT / "sql" / "locks").glob("*.sql")}
+
+
+def test_every_transaction_stands_in_the_order_of_locks() -> None:
+    """Whoever opens a transaction, or gives work to answer_once, in app/."""
+    writers = set()
+    for file in (ROOT / "app").rglob("*.py"):
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.AsyncFunctionDef):
+                calls = {ast.unparse(each.func) for each in ast.walk(node) if isinstance(each, ast.Call)}
+                if "answer_once" in calls or any(call.endswith(".transaction") for call in calls):
+                    writers.add(f"{file.stem}.{node.name}")
+    # Plumbing: they open the transaction for those that are named. _run reads, discard_* are doors to discard.
+    plumbing = {"idempotency._run", "rows._run", "merges.discard_drafts", "pfa.discard_lines", "seed._seed"}
+    section = section_of("docs/architecture.md", "## The order of locks")
+    assert writers - plumbing <= words_of([section])
+
+
+def test_every_dependency_has_its_reason() -> None:
+    project = tomllib.loads(text_of("pyproject.toml"))["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    names = [re.split(r"[\[<>=~! ]", each)[0] for each in wanted]
+    assert first_column(section_of("docs/architecture.md", "## Dependencies")) == set(names)
+
+
+def test_every_module_stands_in_the_layers() -> None:
+    modules = {file.stem for file in (ROOT / "app").glob("*.py")} - {"__init__"}
+    named = words_of([" ".join(row) for row in rows_of(section_of("docs/architecture.md", "## Layers"))])
+    assert modules <= named
+
+
+# --- README's walk
+
+
+async def demonstrate(url: str) -> None:
+    """The organizations, some lines and one account of the demonstration: a password takes its time to hash."""
+    database = Database(Settings(database_url=url, secret=SECRET))
+    await database.open()
+    try:
+        await dev._add_organizations(database)
+        await seed.seed(url, "demo", LINES)
+        person = next(person for person in dev.PEOPLE if person.email == "analyst@demo.example")
+        await accounts.add_account(
+            database, email=person.email, name=person.name, password=dev.PASSWORD, roles={"demo": person.role}
+        )
+    finally:
+        await database.close()
+
+
+@pytest.fixture
+def served(database_url: str) -> Iterator[str]:
+    """The address of `vanguard serve` over the demonstration."""
+    asyncio.run(demonstrate(database_url))
+    port = free_port()
+    environment = os.environ | {
+        "VANGUARD_DATABASE_URL": database_url,
+        "VANGUARD_SECRET": SECRET,
+        "VANGUARD_PORT": str(port),
+        "VANGUARD_LOG_LEVEL": "ERROR",
+    }
+    command = [sys.executable, "-c", "from app.cli import main; main()", "serve"]
+    with subprocess.Popen(command, env=environment, cwd=ROOT) as process:
+        try:
+            address = f"http://127.0.0.1:{port}"
+            wait_for(process, address)
+            yield address
+        finally:
+            process.terminate()
+
+
+def wait_for(process: "subprocess.Popen[bytes]", address: str) -> None:
+    deadline = time.monotonic() + 30
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            if httpx.get(f"{address}/health/ready", trust_env=False).status_code == 200:
+                return
+        except httpx.TransportError:
+            time.sleep(0.05)
+    raise AssertionError("the server does not answer")
+
+
+def answers_of(output: str) -> list[dict[str, Any]]:
+    """The JSON values that stand one after another."""
+    found, decoder, rest = [], json.JSONDecoder(), output.strip()
+    while rest:
+        value, end = decoder.raw_decode(rest)
+        found.append(value)
+        rest = rest[end:].lstrip()
+    return found
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="needs curl")
+def test_readmes_walk_works(served: str) -> None:
+    """Given the demonstration, when README's commands are pasted in turn, then each does what README says of it."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", section_of("README.md", "## A walk with curl"), re.M | re.S)
+    assert len(blocks) == 6
+    environment = os.environ | {"VANGUARD": served, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+
+    def walk() -> list[dict[str, Any]]:
+        done = subprocess.run(
+            ["sh", "-e", "-c", "".join(blocks)], env=environment, capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 0, done.stderr
+        return answers_of(done.stdout)
+
+    listed, saved, merged, rehearsed, committed, drafted, discarded = walk()
+    rates = [row["data"]["monthlyRate"] for row in listed["data"]]
+    assert rates == sorted(rates, reverse=True)
+    assert len(rates) == 3
+    assert {row["data"]["category"] for row in listed["data"]} == {"Cranes"}
+    assert (saved["saved"][0]["syncState"], saved["errors"]) == ("draft", [])
+    assert merged["pagination"]["totalRecords"] == 1
+    assert merged["data"][0]["data"] == {
+        "category": "Tower cranes",
+        "monthlyRate": 19000.75,
+        "forecastEnd": "2025-11-05",
+    }
+    assert (rehearsed["commitId"], rehearsed["committed"]) == (None, 1)
+    assert (committed["commitId"] is None, committed["committed"]) == (False, 1)
+    assert drafted["saved"][0]["syncState"] == "draft"
+    assert discarded == {"discarded": 1}
+    again = walk()
+    assert [again[3]["committed"], again[4]["committed"]] == [0, 0]
+
+
+def test_the_walk_shows_what_readme_draws() -> None:
+    """The picture's row is a line of the demonstration."""
+    lines = dict(row for _, row in zip(range(LINES), seed.pfa_lines("demo", 1), strict=False))
+    line = json.loads(lines["PFA-0000011"])
+    mirror = next(each for each in text_of("README.md").splitlines() if each.strip().startswith("mirror"))
+    for field in ("category", "monthlyRate", "forecastEnd"):
+        assert str(line[field]) in mirror
