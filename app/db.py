@@ -99,6 +99,7 @@ class Database:
                 "work_mem": "32MB",
                 "jit": "off",
                 "timezone": "UTC",
+                "datestyle": "ISO",
             },
         )
 

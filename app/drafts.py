@@ -1,6 +1,6 @@
 """Drafting: save a batch, patch one row, see what one has drafted."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -114,45 +114,60 @@ async def save(
     `atomic` and anything failed.
     """
     drafts, errors = check(contract, drafts)
+    saved: dict[str, Saved] = {}
     if drafts and not (atomic and errors):
-        keys = [draft.id for draft in drafts]
+        keys = list({draft.id: None for draft in drafts})
         version, absent = await raise_workspace(connection, contract, organization, user, keys)
         await lock_rows(connection, contract, organization, keys, absent=bool(absent), inserting=False)
-        records = await connection.rows(
-            imaged(SAVE_DRAFTS, contract), organization, user, version, [_wire(contract, draft) for draft in drafts],
-            contract.cell_map, at, session_id, _derived(contract),
-        )  # fmt: skip
-        if empty := [record["id"] for record in records if record["empty"]]:
-            await connection.rows(SWEEP_EMPTY.within(contract.schema), organization, user, empty)
-        outcome = {record["id"]: record for record in records}
-        errors += [_problem(outcome[key]) for key in keys if outcome[key]["problem"]]
-        saved = [_saved(outcome[key]) for key in keys if not outcome[key]["problem"]]
-    else:
-        saved = []
+        for batch in _rounds(drafts):
+            wanted = [_wire(contract, draft) for draft in batch]
+            records = await connection.rows(
+                imaged(SAVE_DRAFTS, contract), organization, user, version, wanted, contract.cell_map, at, session_id,
+                _derived(contract),
+            )  # fmt: skip
+            if empty := [record["id"] for record in records if record["empty"]]:
+                await connection.rows(SWEEP_EMPTY.within(contract.schema), organization, user, empty)
+            outcome = {record["id"]: record for record in records}
+            errors += [_problem(outcome[draft.id]) for draft in batch if outcome[draft.id]["problem"]]
+            saved |= {draft.id: _saved(outcome[draft.id]) for draft in batch if not outcome[draft.id]["problem"]}
     if errors and (atomic or not saved):
         raise ValidationFailed(
             f"{len(errors)} of the values or rows cannot be accepted; nothing was saved.", errors=errors, saved=[]
         )
-    return SaveAnswer(saved=saved, errors=errors)
+    return SaveAnswer(saved=list(saved.values()), errors=errors)
 
 
 def check(contract: Contract, drafts: Sequence[Draft]) -> tuple[list[Draft], list[Culprit]]:
-    """The drafts that fit the contract, each id once, and what is wrong with the others."""
-    folded: dict[str, Draft] = {}
+    """The drafts of rows that fit the contract, and what is wrong with the others."""
     wrong: dict[str, list[Culprit]] = {}
     for draft in drafts:
-        found = _check(contract, draft)
-        if found:
+        if found := _check(contract, draft):
             wrong.setdefault(draft.id, []).extend(found)
-        folded[draft.id] = _fold(folded[draft.id], draft) if draft.id in folded else draft
-    good = [draft for key, draft in folded.items() if key not in wrong]
+    good = [draft for draft in drafts if draft.id not in wrong]
     return good, [culprit for culprits in wrong.values() for culprit in culprits]
+
+
+def _rounds(drafts: Sequence[Draft]) -> Iterator[list[Draft]]:
+    """Batches with each row once: drafts of the same row are saved one after the other, the first against the version
+    that the caller has seen.
+    """
+    seen: set[str] = set()
+    batch: dict[str, Draft] = {}
+    for draft in drafts:
+        if draft.id in batch:
+            yield list(batch.values())
+            batch = {}
+        batch[draft.id] = msgspec.structs.replace(draft, expected_version=None) if draft.id in seen else draft
+        seen.add(draft.id)
+    yield list(batch.values())
 
 
 def _check(contract: Contract, draft: Draft) -> list[Culprit]:
     reason = check_key(draft.id)
     if reason is not None:
         return [Culprit(id=draft.id[:200], code="INVALID_ID", message=reason)]
+    if draft.op == "insert" and "/" in draft.id:
+        return [Culprit(id=draft.id, code="INVALID_ID", message="The id of a new row has no slash.")]
     found = check_delta(contract, draft.id, draft.delta, inserting=draft.op == "insert")
     if draft.op == "delete" and (draft.delta or draft.unset):
         found.append(Culprit(id=draft.id, code="INVALID_TYPE", message="A deletion carries no delta and no unset."))
@@ -166,23 +181,15 @@ def _check(contract: Contract, draft: Draft) -> list[Culprit]:
     return found
 
 
-def _fold(first: Draft, second: Draft) -> Draft:
-    """Two drafts of one row in one request, as if they had come one after the other."""
-    if second.op == "delete":
-        return msgspec.structs.replace(second, expected_version=first.expected_version)
-    delta = {**first.delta, **second.delta}
-    unset = tuple({*first.unset, *second.unset} - (second.delta.keys() - set(second.unset)))
-    op = "insert" if "insert" in (first.op, second.op) else "update"
-    reason = second.change_reason or first.change_reason
-    return msgspec.structs.replace(first, op=op, delta=delta, unset=unset, change_reason=reason)
-
-
 def _wire(contract: Contract, draft: Draft) -> dict[str, Any]:
-    """A draft as save_drafts.sql reads it. A deletion keeps nothing of what was drafted."""
+    """A draft as save_drafts.sql reads it. Without an upstream to give it another, a new row's id is its key."""
+    delta = draft.delta
+    if draft.op == "insert" and contract.upstream is None:
+        delta = {contract.key: draft.id, **delta}
     return {
         "id": draft.id,
         "op": draft.op,
-        "delta": draft.delta,
+        "delta": delta,
         "unset": draft.unset,
         "expectedVersion": draft.expected_version,
         "changeReason": draft.change_reason,
@@ -190,7 +197,7 @@ def _wire(contract: Contract, draft: Draft) -> dict[str, Any]:
 
 
 def _derived(contract: Contract) -> dict[str, Any]:
-    """Derived fields of a new row: its dates of the plan and of the actuals come from upstream later."""
+    """What is derived of a new row: the dates that it would come from arrive from upstream, later."""
     return {field.name: False for field in contract.fields if field.derived_from}
 
 

@@ -98,7 +98,13 @@ class VersionConflict(VanguardError):
 
 
 class MergeConflict(VanguardError):
+    """`rows`: the ids of all rows in conflict, of which the answer shows a part."""
+
     code, title, kind = "MERGE_CONFLICT", "Others changed the same cells", "conflict"
+
+    def __init__(self, detail: str, *, rows: frozenset[str], **more: Any):
+        super().__init__(detail, **more)
+        self.rows = rows
 
 
 class AlreadyExists(VanguardError):

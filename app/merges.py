@@ -190,9 +190,10 @@ async def _freeze(
     )  # fmt: skip
     conflicts = [conflict for record in records if record["conflicts"] for conflict in record["conflicts"]]
     if conflicts:
-        rows = len({conflict["id"] for conflict in conflicts})
+        rows = {conflict["id"] for conflict in conflicts}
         raise MergeConflict(
-            f"{rows} rows changed meanwhile in cells that you changed too. Resolve them, or take theirs.",
+            f"{len(rows)} rows changed meanwhile in cells that you changed too. Resolve them, or take theirs.",
+            rows=frozenset(rows),
             conflicts=conflicts[:MAX_SHOWN],
             conflictCount=len(conflicts),
         )
@@ -396,7 +397,7 @@ async def answer_commit(
         try:
             answer = await commit(connection, contract, organization, user, wanted, runtime.clock())
         except MergeConflict as conflict:
-            conflicting.update(found["id"] for found in conflict.extra["conflicts"])
+            conflicting.update(conflict.rows)
             raise
         return json.encode(more | msgspec.to_builtins(answer))
 

@@ -364,6 +364,8 @@ class Model:
                 space.drafts[key] = Draft("delete", {}, deepcopy(theirs or {}))
             return None
 
+        if op == "insert" and self.contract.upstream is None:
+            delta = {self.contract.key: key, **delta}
         old = draft if draft and draft.op != "delete" else Draft("update")
         if op == "insert" and drafted in (None, "delete"):
             old = Draft("insert", {item.name: False for item in self.contract.fields if item.derived_from})

@@ -395,6 +395,7 @@ class Comparison:
             f"DELETE FROM {schema}.history; DELETE FROM workspace; UPDATE dataset SET revision = 0"
         )
         self.world.runtime.base_counts.clear()
+        self.world.runtime.totals.clear()
 
     def at(self, seat: int) -> tuple[User, Model]:
         """Who sits there, before which model."""

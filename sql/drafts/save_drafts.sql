@@ -3,7 +3,7 @@
 --
 -- $1 organization, $2 user, $3 version (the workspace's new revision), $4 jsonb array of the drafts, each id once
 --    [{id, op: update|insert|delete, delta, unset[], expectedVersion, changeReason}], $5 jsonb atomic groups (see
---    vanguard.touched), $6 timestamptz now, $7 text session id or NULL, $8 jsonb fields that a new row gets by derivation.
+--    vanguard.touched), $6 timestamptz now, $7 text session id or NULL, $8 jsonb what a new row starts with.
 -- Returns id, problem (NULL where saved), modification_id, version, sync_state, empty (to be swept) for each draft.
 --
 -- Plan: one pass over the request, primary keys by nested loops (LATERAL ... LIMIT 1: the planner knows nothing of the

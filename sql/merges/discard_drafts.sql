@@ -10,7 +10,8 @@ WITH gone AS (
        AND x.pending_op IS NULL
 )
 UPDATE pfa.modification AS x
-   SET draft_op = NULL, delta = '{}', base = '{}', conflicts = NULL, change_reason = NULL, version = $3, modified_at = $5
+   SET draft_op = NULL, delta = '{}', base = '{}', conflicts = NULL, session_id = NULL, change_reason = NULL,
+       version = $3, modified_at = $5
  WHERE x.organization_id = $1
    AND x.user_id = $2
    AND x.row_key = ANY ($4::text[])

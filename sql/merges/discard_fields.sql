@@ -5,7 +5,8 @@
 UPDATE pfa.modification AS x
    SET delta = x.delta - $6::text[],
        draft_op = CASE WHEN x.draft_op = 'update' AND x.delta - $6::text[] = '{}' THEN NULL ELSE x.draft_op END,
-       base = vanguard.pick(x.base, vanguard.touched(x.delta - $6::text[], $7)),
+       base = CASE x.draft_op WHEN 'insert' THEN x.base - $6::text[]
+                              ELSE vanguard.pick(x.base, vanguard.touched(x.delta - $6::text[], $7)) END,
        version = $3, modified_at = $5
  WHERE x.organization_id = $1
    AND x.user_id = $2

@@ -13,7 +13,7 @@
 -- | row | deleted | deleted | nothing to do |
 -- | - | inserted | inserted | cells that differ: conflict; none: nothing to do |
 WITH present AS MATERIALIZED (
-    SELECT x.row_key, x.draft_op, x.delta, x.base, x.change_reason,
+    SELECT x.row_key, x.draft_op, x.delta, x.base, x.change_reason, m.data,
            x.pending_op, x.pending, x.pending_state,
            CASE WHEN pfa.in_flight($1, x.row_key) THEN pfa.theirs($1, $2, x.row_key, m.data) ELSE m.data END AS theirs
       FROM pfa.modification AS x
@@ -49,7 +49,8 @@ decided AS MATERIALIZED (
                             'id', j.row_key, 'field', NULL, 'base', j.base, 'theirs', j.theirs, 'mine', NULL))
                WHEN j.draft_op = 'update' AND j.theirs IS NULL
                    THEN jsonb_build_array(jsonb_build_object(
-                            'id', j.row_key, 'field', NULL, 'base', j.base, 'theirs', NULL, 'mine', j.base || j.delta))
+                            'id', j.row_key, 'field', NULL, 'base', coalesce(j.data, '{}') || j.base, 'theirs', NULL,
+                            'mine', coalesce(j.data, '{}') || j.base || j.delta))
                WHEN j.cells -> 'conflicts' <> '[]'
                    THEN vanguard.conflicts(j.row_key, j.base, j.theirs, j.delta, $5)
            END AS conflicts
@@ -70,7 +71,7 @@ frozen AS (
 ),
 moved AS (
     UPDATE pfa.modification AS x
-       SET draft_op = NULL, delta = '{}', base = '{}', conflicts = NULL, change_reason = NULL,
+       SET draft_op = NULL, delta = '{}', base = '{}', conflicts = NULL, session_id = NULL, change_reason = NULL,
            version = $3, modified_at = $8,
            pending_op = CASE WHEN d.op IS NULL THEN d.pending_op ELSE layer.folded ->> 'op' END,
            pending = CASE WHEN d.op IS NULL THEN d.pending ELSE layer.folded -> 'delta' END,

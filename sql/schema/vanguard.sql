@@ -33,25 +33,23 @@ CREATE OR REPLACE FUNCTION vanguard.as_boolean(value jsonb) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN CASE WHEN jsonb_typeof(value) = 'boolean' THEN value::boolean END;
 
--- make_date, but NULL for a day that is not in the calendar.
-CREATE OR REPLACE FUNCTION vanguard.calendar_date(year int, month int, day int) RETURNS date
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN CASE WHEN year >= 1 AND month BETWEEN 1 AND 12 AND day BETWEEN 1 AND CASE
-            WHEN month = 2 AND (year % 4 = 0 AND year % 100 <> 0 OR year % 400 = 0) THEN 29
-            WHEN month = 2 THEN 28
-            WHEN month IN (4, 6, 9, 11) THEN 30
-            ELSE 31
-        END
-        THEN make_date(year, month, day)
-    END;
-
--- YYYY-MM-DD of the Gregorian calendar. make_date raises for 2025-02-30, so the day is checked before; a cast from
--- text would depend on DateStyle and not be immutable.
+-- YYYY-MM-DD of the Gregorian calendar. make_date raises for 2025-02-30, so the last days of a month are checked before;
+-- a cast from text would depend on DateStyle and not be immutable.
 CREATE OR REPLACE FUNCTION vanguard.as_date(value jsonb) RETURNS date
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN CASE WHEN jsonb_typeof(value) = 'string' AND (value #>> '{}') ~ '^[0-9]{4}-[01][0-9]-[0-3][0-9]$' THEN
-        vanguard.calendar_date(
-            left(value #>> '{}', 4)::int, substr(value #>> '{}', 6, 2)::int, right(value #>> '{}', 2)::int)
+    RETURN CASE
+        WHEN jsonb_typeof(value) = 'string'
+            AND (value #>> '{}') ~ '^(?!0000)[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$' THEN
+            CASE
+                WHEN right(value #>> '{}', 2) COLLATE "C" <= '28'
+                    OR right(value #>> '{}', 5) COLLATE "C"
+                        NOT IN ('02-29', '02-30', '02-31', '04-31', '06-31', '09-31', '11-31')
+                    OR right(value #>> '{}', 5) COLLATE "C" = '02-29'
+                        AND left(value #>> '{}', 4)::int % 4 = 0
+                        AND (left(value #>> '{}', 4)::int % 100 <> 0 OR left(value #>> '{}', 4)::int % 400 = 0)
+                THEN make_date(
+                    left(value #>> '{}', 4)::int, substr(value #>> '{}', 6, 2)::int, right(value #>> '{}', 2)::int)
+            END
     END;
 
 -- Text without regard to case, the same on every server: the collation is the best Unicode one that the server has.
