@@ -101,7 +101,9 @@ async def test_a_new_indexed_field_is_imaged_in_the_drafts_that_are_there(databa
         ann = (await world.user("ann")).on("fleet")
         await world.mirror({"V1": {"depot": "A", "remark": "old"}}, contract=FLEET)
         await ann.draft("V1", {"remark": "new"})
-    fields = tuple(msgspec.structs.replace(f, indexed=True, max_length=500) if f.name == "remark" else f for f in FLEET.fields)
+    fields = tuple(
+        msgspec.structs.replace(f, indexed=True, max_length=500) if f.name == "remark" else f for f in FLEET.fields
+    )
     migrate(database_url, [msgspec.structs.replace(FLEET, fields=fields)])
     with create_engine(sqlalchemy_url(database_url)).connect() as connection:
         found = connection.execute(

@@ -100,7 +100,7 @@ class Story:
 
 # -- values: few, so that ties are common; nasty, so that nothing is lost between two quotes ---------------------------
 
-TEXTS = ("a", "A", "", "Ä", "ä", "ß", "100%", "a_b", "\\", "it's \"so\"", "x\x1fy", "z,y", "null", "\U0001f600", "é")
+TEXTS = ("a", "A", "", "Ä", "ä", "ß", "100%", "a_b", "\\", 'it\'s "so"', "x\x1fy", "z,y", "null", "\U0001f600", "é")
 DAYS = ("2026-01-01", "2026-01-31", "2024-02-29", "1999-12-31", "9999-12-30", "0001-01-02")
 NUMBERS = tuple(map(Decimal, ("1", "1.0", "2", "0", "1.10", "0.00", "1E+2", "123456789012345678.05")))
 COUNTS = (1, 2, Decimal("2.0"), 0, 10, 200)
@@ -216,7 +216,8 @@ def drafts(pool: Pool) -> st.SearchStrategy[Document]:
     new = [rule for rule in contract.rules if isinstance(rule, Required) and rule.new_rows_only]
     needed = st.fixed_dictionaries({name: values(pool, name) for rule in new for name in rule.fields})
     content = st.tuples(needed, deltas(pool, names, 3)).map(lambda two: {**two[0], **two[1]})
-    inserts = st.fixed_dictionaries({"id": ids(pool), "op": st.just("insert"), "delta": content})
+    new_row: dict[str, Any] = {"id": ids(pool), "op": st.just("insert"), "delta": content}
+    inserts: st.SearchStrategy[Document] = st.fixed_dictionaries(new_row)
     keyed = inserts.map(lambda draft: {**draft, "delta": {**draft["delta"], contract.key: draft["id"]}})
     deletes = st.fixed_dictionaries({"id": ids(pool), "op": st.just("delete")})
     wrong = [(name, value) for name in names for value in WRONG[contract.by_name[name].type]]
