@@ -20,7 +20,7 @@ from app import dev as development
 from app.auth import Auth, Role
 from app.clock import now
 from app.db import Database
-from app.errors import ConfigurationError, VanguardError
+from app.errors import ConfigurationError, DatabaseUnavailable, VanguardError
 from app.logs import configure_logs
 from app.migrate import migrate as migrate_database
 from app.settings import Settings, read_settings
@@ -47,6 +47,9 @@ class Vanguard(click.Group):
             return super().invoke(ctx)
         except ConfigurationError as error:
             self._fail(str(error), 2)
+        except DatabaseUnavailable as error:
+            # An operator may know why; a client of the API may not.
+            self._fail(f"{error.title}: {error.__cause__ or error.detail}", 1)
         except VanguardError as error:
             self._fail(f"{error.title}: {error.detail}", 1)
         except asyncpg.PostgresError as error:

@@ -110,25 +110,39 @@ class Database:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """A connection outside any transaction: one statement, one snapshot."""
+        """A connection outside any transaction: one statement, one snapshot; raises DatabaseUnavailable if lost."""
         assert self._pool is not None, "the database was not opened"
         try:
             async with self._pool.acquire(timeout=15) as raw:
                 yield Connection(raw, self._settings.slow_statement_ms)
         except LOST as error:
-            log.warning("database connection lost", error=type(error).__name__)
-            raise DatabaseUnavailable("Nothing was saved. Try again in a moment.", retry_after=2) from error
+            raise _unavailable(error) from error
         except asyncpg.InterfaceError as error:
             # asyncpg reports the loss of a connection in use this way; misuse of the driver is our defect.
             if "closed" not in str(error) and "released" not in str(error):
                 raise
-            raise DatabaseUnavailable("Nothing was saved. Try again in a moment.", retry_after=2) from error
+            raise _unavailable(error) from error
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
         """A READ COMMITTED transaction; it commits at the end of the block and rolls back on any exception."""
-        async with self.connection() as connection, connection.raw.transaction():
-            yield connection
+        committing = False
+        try:
+            async with self.connection() as connection, connection.raw.transaction():
+                yield connection
+                committing = True
+        except DatabaseUnavailable as error:
+            if committing:
+                error.detail = (
+                    "The connection broke while saving: it is not known whether it was saved. "
+                    "Send it again with the same Idempotency-Key, or look before you do."
+                )
+            raise
+
+
+def _unavailable(error: Exception) -> DatabaseUnavailable:
+    log.warning("database connection lost", error=type(error).__name__)
+    return DatabaseUnavailable("Nothing was saved. Try again in a moment.", retry_after=2)
 
 
 async def _prepare(raw: "asyncpg.Connection[Any]") -> None:
