@@ -230,8 +230,9 @@ class Model:
         """These fields with the others of their atomic groups."""
         return [member for name in names for member in self.cell(name)[1]]
 
-    def merge(self, draft: Draft, theirs: Document | None) -> tuple[str | None, Document, list[Document]]:
-        """The truth table: (op, delta) to carry out, op None for nothing, and the conflicts found."""
+    def merge(self, user: str, key: str) -> tuple[str | None, Document, list[Document]]:
+        """The truth table for a draft: (op, delta) to carry out, op None for nothing, and the conflicts found."""
+        draft, theirs, beneath = self.of(user).drafts[key], self.theirs(user, key), self.beneath(user, key)
         whole = {"field": None, "base": draft.base, "theirs": theirs}
         if draft.op == "delete":
             if theirs is None:
@@ -240,7 +241,8 @@ class Model:
         if theirs is None:
             if draft.op == "insert":
                 return "insert", draft.delta, []
-            return None, {}, [{**whole, "mine": {**draft.base, **draft.delta}}]
+            row = {**beneath, **draft.base}
+            return None, {}, [{**whole, "base": row, "mine": {**row, **draft.delta}}]
         delta: Document = {}
         conflicts: list[Document] = []
         for name, members in sorted({self.cell(name) for name in draft.delta}):
@@ -266,41 +268,33 @@ class Model:
     def look(self, user: str, key: str) -> list[Document]:
         """Look for the conflicts of a draft, and keep them."""
         draft = self.of(user).drafts[key]
-        draft.conflicts = deepcopy([{"id": key, **found} for found in self.merge(draft, self.theirs(user, key))[2]])
+        draft.conflicts = deepcopy([{"id": key, **found} for found in self.merge(user, key)[2]])
         return draft.conflicts
 
     # -- save ---------------------------------------------------------------------------------------------------------
 
-    def save(self, user: str, wanted: Sequence[Document], *, atomic: bool = False) -> tuple[list[str], set[Fault]]:
-        """Save a batch: the ids saved, and the faults (id, code). A row's drafts stand or fall together."""
-        by_id: dict[str, list[Document]] = {}
-        for request in wanted:
-            by_id.setdefault(request["id"], []).append(request)
+    def save(self, user: str, wanted: Sequence[Document], *, atomic: bool = False) -> tuple[set[str], set[Fault]]:
+        """Save drafts one after the other: the ids of those saved, and the faults (id, code). What does not fit the
+        contract takes the other drafts of its row with it; only the first of a row looks at the version.
+        """
+        misfits = {(request["id"], code) for request in wanted for code in self.misfits(request["id"], request)}
+        if atomic and misfits:
+            raise Refused(422, "VALIDATION_FAILED", misfits)
         before = deepcopy(self.of(user))
-        saved: list[str] = []
-        faults: set[Fault] = set()
-        misfits = {
-            key: {(key, code) for request in requests for code in self.misfits(key, request)}
-            for key, requests in by_id.items()
-        }
-        if atomic and any(misfits.values()):
-            raise Refused(422, "VALIDATION_FAILED", set().union(*misfits.values()))
-        for key, requests in by_id.items():
-            found = misfits[key]
-            draft = deepcopy(self.of(user).drafts.get(key))
-            if not found:
-                for request in requests:
-                    if code := self.apply(user, key, request):
-                        found = {(key, code)}
-                        break
-            if not found:
-                saved.append(key)
-                self.stamp(user, [key])
+        saved: set[str] = set()
+        faults, unfit = set(misfits), {key for key, _ in misfits}
+        tried: set[str] = set()
+        for request in wanted:
+            key = request["id"]
+            if key in unfit:
                 continue
-            faults |= found
-            self.of(user).drafts.pop(key, None)
-            if draft:
-                self.of(user).drafts[key] = draft
+            code = self.apply(user, key, request, first=key not in tried)
+            tried.add(key)
+            if code:
+                faults.add((key, code))
+            else:
+                saved.add(key)
+        self.stamp(user, saved)
         if faults and (atomic or not saved):
             self.workspaces[user] = before
             raise Refused(422, "VALIDATION_FAILED", faults)
@@ -340,13 +334,13 @@ class Model:
             return "INVALID_RANGE"
         return None
 
-    def apply(self, user: str, key: str, request: Document) -> str | None:
+    def apply(self, user: str, key: str, request: Document, *, first: bool) -> str | None:
         """Draft one request; the code of the refusal, or None."""
         space = self.of(user)
         draft, pending, theirs = space.drafts.get(key), self.pending(user, key), self.theirs(user, key)
         op, delta, unset = request.get("op", "update"), request.get("delta", {}), request.get("unset", ())
         drafted = draft.op if draft else None
-        if "expectedVersion" in request and request["expectedVersion"] != space.versions.get(key, 0):
+        if first and "expectedVersion" in request and request["expectedVersion"] != space.versions.get(key, 0):
             return "VERSION_CONFLICT"
         if op == "insert" and drafted != "insert":
             if theirs is not None:
@@ -370,12 +364,14 @@ class Model:
         if op == "insert" and drafted in (None, "delete"):
             old = Draft("insert", {item.name: False for item in self.contract.fields if item.derived_from})
         elif op == "insert" and drafted == "update":
-            old = Draft("insert", {**old.base, **old.delta})  # it was deleted under the draft: all of it again
+            old = self.again(user, key, old)
         seen = {member for found in old.conflicts for member in self.cell(found["field"] or "")[1]}
         again = {name for name in self.touched(delta) if name in seen}
         kept = {name: value for name, value in {**old.delta, **delta}.items() if name not in unset}
         # What was first touched earlier has its base from then; a new row's is nothing.
         earlier = set(self.touched(old.delta)) - again
+        if draft and drafted == "delete" and op != "insert" and not draft.conflicts:
+            old.base, earlier = draft.base, set(self.touched(kept))  # a deletion touches the whole row
         now = theirs or {}
         base = {name: (old.base if name in earlier else now).get(name) for name in self.touched(kept)}
         space.drafts.pop(key, None)
@@ -384,6 +380,15 @@ class Model:
             if old.conflicts:
                 self.look(user, key)
         return None
+
+    def again(self, user: str, key: str, draft: Draft) -> Draft:
+        """A draft of a row that was deleted under it, as an insert of the whole row."""
+        return Draft("insert", {**self.beneath(user, key), **draft.base, **draft.delta})
+
+    def beneath(self, user: str, key: str) -> Document:
+        """What lies beneath a user's draft, whatever others have on its way."""
+        pending = self.pending(user, key)
+        return {**self.mirror.get(key, {}), **(pending.delta if pending else {})}
 
     def stamp(self, user: str, keys: Iterable[str]) -> None:
         """Give these modifications a new version, or none where nothing is left."""
@@ -447,7 +452,7 @@ class Model:
             if draft is None:
                 continue
             theirs = self.theirs(user, key)
-            op, delta, found = self.merge(draft, theirs)
+            op, delta, found = self.merge(user, key)
             conflicts += [{"id": key, **conflict} for conflict in found]
             if op:
                 plan.append(Change(user, key, op, delta))
@@ -530,9 +535,7 @@ class Model:
             draft.base = deepcopy(theirs or {})
             return set()
         if name is None and theirs is None and draft.op == "update":
-            pending = self.pending(user, key)
-            beneath = {**self.mirror.get(key, {}), **(pending.delta if pending else {})}
-            space.drafts[key] = Draft("insert", {**beneath, **draft.base, **draft.delta})
+            space.drafts[key] = self.again(user, key, draft)
             return set()
         names = list(draft.delta) if name is None else [name]
         for members in {self.cell(each)[1] for each in names}:
@@ -563,7 +566,7 @@ class Model:
             if not fields or (draft.op == "update" and not draft.delta):
                 del space.drafts[key]
                 continue
-            if not (draft.op == "update" and self.theirs(user, key) is None):
+            if draft.op != "update" or key in self.mirror:
                 kept = self.touched(draft.delta)
                 draft.base = {name: value for name, value in draft.base.items() if name in kept}
             self.look(user, key)

@@ -5,8 +5,8 @@ The run of CI is short and always the same. To search further, with other exampl
 
     VANGUARD_MODEL_EXAMPLES=5000 python -m pytest tests/test_model.py -x
 
-A failure prints the story up to the step that went wrong. VANGUARD_MODEL_NO_SHRINK=1 tells the first one that it finds,
-without looking for a smaller one.
+A failure prints the story up to the step that went wrong; such a run looks for a shorter one first, which takes minutes
+unless VANGUARD_MODEL_NO_SHRINK=1 forbids it. Put what it tells into TOLD below.
 """
 
 import logging
@@ -14,6 +14,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -30,7 +31,7 @@ from tests.model import Document, Model, Query, Refused, shown
 from tests.world import FLEET, User, World
 
 WANTED = int(os.environ.get("VANGUARD_MODEL_EXAMPLES", "0"))
-HURRY = "VANGUARD_MODEL_NO_SHRINK" in os.environ
+HURRY = not WANTED or "VANGUARD_MODEL_NO_SHRINK" in os.environ
 SEATS = (("acme", "ann"), ("acme", "bob"), ("beta", "ann"))
 
 
@@ -101,7 +102,7 @@ class Story:
 # -- values: few, so that ties are common; nasty, so that nothing is lost between two quotes ---------------------------
 
 TEXTS = ("a", "A", "", "Ä", "ä", "ß", "100%", "a_b", "\\", 'it\'s "so"', "x\x1fy", "z,y", "null", "\U0001f600", "é")
-DAYS = ("2026-01-01", "2026-01-31", "2024-02-29", "1999-12-31", "9999-12-30", "0001-01-02")
+DAYS = ("2026-01-01", "2026-01-31", "2024-02-29", "1999-12-31", "9999-12-31", "0001-01-01")
 NUMBERS = tuple(map(Decimal, ("1", "1.0", "2", "0", "1.10", "0.00", "1E+2", "123456789012345678.05")))
 COUNTS = (1, 2, Decimal("2.0"), 0, 10, 200)
 WRONG: dict[str, tuple[Any, ...]] = {
@@ -112,6 +113,9 @@ WRONG: dict[str, tuple[Any, ...]] = {
     "enum": ("truck", 1),
     "text": (5, True),
 }
+
+
+USES = st.sampled_from(("mine", "theirs", "value"))
 
 
 @dataclass(frozen=True)
@@ -144,16 +148,18 @@ LISTED = {
     ),
     "fleet": Pool(FLEET, MANY, tuple(field.name for field in FLEET.fields if field.editable)),
 }
-# Fewer of everything, so that two users meet in one cell.
+# Fewer of everything, so that two users meet in one cell; named twice, what breaks no rule comes up more often.
 EDITED = {
     "pfa": Pool(
         PFA,
         ("A", "B"),
-        ("category", "equipment", "source", "monthlyRate", "forecastStart", "forecastEnd", "isActualized"),
+        tuple("category category equipment monthlyRate source forecastStart forecastEnd isActualized".split()),
         ("contract",),
         most=2,
     ),
-    "fleet": Pool(FLEET, ("A", "B"), ("depot", "mileage", "remark", "scrapped", "firstDay", "lastDay"), most=2),
+    "fleet": Pool(
+        FLEET, ("A", "B"), tuple("depot depot mileage mileage remark scrapped firstDay lastDay".split()), most=2
+    ),
 }
 
 
@@ -178,10 +184,10 @@ def values(pool: Pool, name: str) -> st.SearchStrategy[Any]:
     return st.sampled_from([*few, *few, None])
 
 
-def deltas(pool: Pool, names: Sequence[str], most: int) -> st.SearchStrategy[Document]:
+def deltas(pool: Pool, names: Sequence[str], most: int, least: int = 0) -> st.SearchStrategy[Document]:
     """Some fields with values."""
     one = st.sampled_from(names).flatmap(lambda name: st.tuples(st.just(name), values(pool, name)))
-    return st.lists(one, max_size=most).map(dict)
+    return st.lists(one, min_size=least, max_size=most).map(dict)
 
 
 def documents(pool: Pool, *, wrong: bool) -> st.SearchStrategy[Document]:
@@ -198,7 +204,9 @@ def documents(pool: Pool, *, wrong: bool) -> st.SearchStrategy[Document]:
 
 def mirrors(pool: Pool, *, wrong: bool = False) -> st.SearchStrategy[dict[str, dict[str, Document]]]:
     """The rows of both organizations, under the same ids."""
-    rows = st.dictionaries(st.sampled_from(pool.keys), documents(pool, wrong=wrong), max_size=len(pool.keys))
+    most = len(pool.keys)
+    least = 1 if most < len(MANY) else 0
+    rows = st.dictionaries(st.sampled_from(pool.keys), documents(pool, wrong=wrong), min_size=least, max_size=most)
     return st.fixed_dictionaries({"acme": rows, "beta": st.one_of(st.just({}), rows)})
 
 
@@ -207,36 +215,51 @@ def ids(pool: Pool) -> st.SearchStrategy[str]:
     return st.sampled_from((*pool.keys, "new"))
 
 
-def drafts(pool: Pool) -> st.SearchStrategy[Document]:
-    """A draft as a client sends it."""
-    contract, names = pool.contract, pool.names
-    changes = {"id": ids(pool), "delta": deltas(pool, names, 3)}
-    unset = st.lists(st.sampled_from(names), max_size=2)
-    updates = st.fixed_dictionaries(changes, optional={"unset": unset, "op": st.just("update")})
+def updates(pool: Pool, keys: st.SearchStrategy[str], least: int = 0) -> st.SearchStrategy[Document]:
+    """Changes of rows that fit the contract."""
+    parts: dict[str, st.SearchStrategy[Any]] = {"id": keys, "delta": deltas(pool, pool.names, 3, least)}
+    unset = st.lists(st.sampled_from(pool.names), min_size=1, max_size=2)
+    return st.fixed_dictionaries(parts) | st.fixed_dictionaries(parts, optional={"unset": unset})
+
+
+def inserts(pool: Pool, keys: st.SearchStrategy[str]) -> st.SearchStrategy[Document]:
+    """New rows, with what a new row needs, and with their key or without."""
+    contract = pool.contract
     new = [rule for rule in contract.rules if isinstance(rule, Required) and rule.new_rows_only]
-    needed = st.fixed_dictionaries({name: values(pool, name) for rule in new for name in rule.fields})
-    content = st.tuples(needed, deltas(pool, names, 3)).map(lambda two: {**two[0], **two[1]})
-    new_row: dict[str, Any] = {"id": ids(pool), "op": st.just("insert"), "delta": content}
-    inserts: st.SearchStrategy[Document] = st.fixed_dictionaries(new_row)
-    keyed = inserts.map(lambda draft: {**draft, "delta": {**draft["delta"], contract.key: draft["id"]}})
-    deletes = st.fixed_dictionaries({"id": ids(pool), "op": st.just("delete")})
-    wrong = [(name, value) for name in names for value in WRONG[contract.by_name[name].type]]
-    wrongs = st.sampled_from([*wrong, ("nothing", 1), (contract.key, "X")])
-    bad = st.builds(lambda key, one: {"id": key, "delta": dict([one])}, ids(pool), wrongs)
-    versioned = st.builds(
-        lambda draft, off: draft | {"expectedVersion": off}, updates | deletes, st.sampled_from((0, 0, 1, -1))
-    )
-    return st.one_of(updates, updates, updates, updates, inserts, keyed, deletes, deletes, versioned, bad)
+    needed = {name: values(pool, name) for rule in new for name in rule.fields}
+    content = st.builds(_both, st.fixed_dictionaries(needed), deltas(pool, pool.names, 2))
+    parts: dict[str, st.SearchStrategy[Any]] = {"id": keys, "op": st.just("insert"), "delta": content}
+    found = st.fixed_dictionaries(parts)
+    return found | found.map(lambda draft: {**draft, "delta": {**draft["delta"], contract.key: draft["id"]}})
 
 
-def distinct(found: list[Document]) -> tuple[Document, ...]:
-    """One draft a row: what comes of two for one row in one request is a matter of its own."""
-    return tuple({draft["id"]: draft for draft in found}.values())
+def deletes(keys: st.SearchStrategy[str]) -> st.SearchStrategy[Document]:
+    """Deletions."""
+    return st.fixed_dictionaries({"id": keys, "op": st.just("delete")})
+
+
+def drafts(pool: Pool) -> st.SearchStrategy[Document]:
+    """A draft as a client sends it, right or wrong."""
+    contract, keys = pool.contract, ids(pool)
+    changing, deleting = updates(pool, keys, 1), deletes(keys)
+    wrong = [(name, value) for name in set(pool.names) for value in WRONG[contract.by_name[name].type]]
+    wrongs = st.sampled_from([*sorted(wrong, key=str), ("nothing", 1), (contract.key, "X")])
+    bad = st.builds(lambda key, one: {"id": key, "delta": dict([one])}, keys, wrongs)
+    versioned = st.builds(_expecting, changing | deleting, st.sampled_from((0, 0, 1, -1)))
+    return st.one_of(changing, changing, changing, changing, inserts(pool, keys), deleting, versioned, bad)
+
+
+def _both(one: Document, other: Document) -> Document:
+    return {**one, **other}
+
+
+def _expecting(draft: Document, off: int) -> Document:
+    return {**draft, "expectedVersion": off}
 
 
 def saves(pool: Pool, seats: st.SearchStrategy[int]) -> st.SearchStrategy[Save]:
     """Batches."""
-    batch = st.lists(drafts(pool), min_size=1, max_size=3).map(distinct)
+    batch = st.lists(drafts(pool), min_size=1, max_size=4).map(tuple)
     return st.builds(Save, seats, batch, st.sampled_from((False, False, True)))
 
 
@@ -251,8 +274,8 @@ def commits(pool: Pool, seats: st.SearchStrategy[int]) -> st.SearchStrategy[Comm
         chosen(pool),
         st.sampled_from((None, None, None, None, 0, 1)),
         st.sampled_from((False, False, False, False, True)),
-        st.lists(st.sampled_from(("mine", "theirs", "value")), max_size=3).map(tuple),
-        st.just(()) | st.just(()) | unasked.map(lambda one: (one,)),
+        st.lists(USES, max_size=3).map(tuple),
+        st.sampled_from(range(5)).flatmap(lambda place: st.just(()) if place else unasked.map(lambda one: (one,))),
     )
 
 
@@ -389,14 +412,16 @@ class Comparison:
         return "\n".join([self.contract.name, *rows, *map(str, self.story.steps[: place + 1])])
 
     async def clean(self) -> None:
-        """Nothing is left of the example before."""
+        """Nothing is left of the example before. Revisions go on, as they always do: caches live by them."""
         schema = self.contract.schema
         await self.world.db.execute(
             f"DELETE FROM {schema}.mirror; DELETE FROM {schema}.modification; DELETE FROM {schema}.change;"
-            f"DELETE FROM {schema}.history; DELETE FROM workspace; UPDATE dataset SET revision = 0"
+            f"DELETE FROM {schema}.history; UPDATE workspace SET revision = revision + 1;"
+            "UPDATE dataset SET revision = revision + 1"
         )
-        self.world.runtime.base_counts.clear()
-        self.world.runtime.totals.clear()
+        found = "SELECT organization_id, revision FROM dataset WHERE name = $1"
+        for organization, revision in await self.world.db.fetch(found, self.contract.name):
+            self.models[organization].revision = revision
 
     def at(self, seat: int) -> tuple[User, Model]:
         """Who sits there, before which model."""
@@ -414,15 +439,16 @@ class Comparison:
             refuses(response, refused)
         else:
             answer = answered(response)
-            assert [one["id"] for one in answer["saved"]] == saved
+            assert sorted(one["id"] for one in answer["saved"]) == sorted(saved)
             assert {(one["id"], one["code"]) for one in answer["errors"]} == faults
             space = model.of(user.id)
             for one in answer["saved"]:
                 key = one["id"]
                 assert one["syncState"] == model.sync_state(user.id, key)
-                if key in space.versions:
-                    assert one["version"] > space.last
-                    space.versions[key] = one["version"]
+                if key not in space.versions:
+                    continue  # nothing is left of it
+                assert one["version"] > space.last
+                space.versions[key] = one["version"]
             space.last = max([space.last, *(space.versions.get(key) or 0 for key in saved)])
         await self.look(step.seat)
 
@@ -611,11 +637,48 @@ def listing_stories(pool: Pool) -> st.SearchStrategy[Story]:
 
 
 def editing_stories(pool: Pool) -> st.SearchStrategy[Story]:
-    """Drafts, commits and discards of two users, with a listing now and then."""
+    """Drafts, commits and discards of two users who meet on a row, with a listing now and then."""
     seats = st.sampled_from((0, 0, 0, 0, 1, 1, 1, 1, 2))
     saving, committing = saves(pool, seats), commits(pool, seats)
     step = st.one_of(saving, saving, saving, committing, committing, discards(pool, seats), lists(pool, seats))
-    return st.builds(Story, mirrors(pool), st.lists(step, min_size=4, max_size=16))
+    one = st.lists(step, max_size=3)
+    met = st.one_of(*(meetings(pool, key) for key in (*pool.keys, *pool.keys, "new")))
+    return st.builds(
+        lambda rows, *parts: Story(rows, [step for part in parts for step in part]),
+        mirrors(pool),
+        one,
+        met,
+        one,
+        met,
+        one,
+    )
+
+
+def meetings(pool: Pool, key: str) -> st.SearchStrategy[list[Any]]:
+    """Ann drafts a row, bob drafts and commits the same cell, and ann goes on with hers and commits."""
+    return st.sampled_from(pool.names).flatmap(lambda name: _meetings(pool, key, name))
+
+
+def _meetings(pool: Pool, key: str, name: str) -> st.SearchStrategy[list[Any]]:
+    ann, same = st.just(0), st.just(key)
+    cell = st.builds(lambda value: {"id": key, "delta": {name: value}}, values(pool, name))
+    touching = st.builds(lambda one, two: {**two, "delta": {**two["delta"], **one["delta"]}}, cell, updates(pool, same))
+    draft = st.one_of(cell, touching, touching, deletes(same), inserts(pool, same))
+    if key == "new":
+        draft = inserts(pool, same)
+    hers, his = (draft.map(partial(_single, seat)) for seat in (0, 1))
+    committing = st.builds(Commit, ann, uses=st.lists(USES, min_size=1, max_size=3).map(tuple))
+    return st.builds(
+        lambda *parts: [step for part in parts for step in part],
+        st.tuples(hers) | st.tuples(hers, hers) | st.tuples(hers, st.just(Commit(0)), hers),
+        st.tuples(his, st.just(Commit(1))),
+        st.just([]) | st.lists(hers | discards(pool, ann), max_size=2),
+        st.tuples(committing) | st.tuples(commits(pool, ann), committing),
+    )
+
+
+def _single(seat: int, draft: Document) -> Save:
+    return Save(seat, (draft,))
 
 
 @pytest.fixture
@@ -626,25 +689,144 @@ async def users(world: World) -> list[User]:
     return [await world.user(name, organization) for organization, name in SEATS]
 
 
-@examples(60)
+@examples(40)
 @given(listing_stories(LISTED["pfa"]))
 async def test_listings_of_pfa(world: World, users: list[User], story: Story) -> None:
     await Comparison(world, PFA, users, story).run()
 
 
-@examples(60)
+@examples(40)
 @given(listing_stories(LISTED["fleet"]))
 async def test_listings_of_fleet(world: World, users: list[User], story: Story) -> None:
     await Comparison(world, FLEET, users, story).run()
 
 
-@examples(80)
+@examples(60)
 @given(editing_stories(EDITED["fleet"]))
 async def test_edits_that_reach_the_mirror(world: World, users: list[User], story: Story) -> None:
     await Comparison(world, FLEET, users, story).run()
 
 
-@examples(80)
+@examples(60)
 @given(editing_stories(EDITED["pfa"]))
 async def test_edits_that_wait_for_upstream(world: World, users: list[User], story: Story) -> None:
     await Comparison(world, PFA, users, story).run()
+
+
+# -- stories that once went wrong --------------------------------------------------------------------------------------
+
+LINE = {"depot": "a", "mileage": 1, "remark": "x", "firstDay": "2026-01-01", "lastDay": "2026-01-31"}
+VAN = {"depot": "a", "kind": "Van"}
+
+
+def saving(seat: int, delta: Document | None = None, key: str = "A", **more: Any) -> Save:
+    """One draft."""
+    return Save(seat, ({"id": key, "delta": delta or {}, **more},))
+
+
+def deleting(seat: int) -> Save:
+    """A draft of a deletion."""
+    return saving(seat, op="delete")
+
+
+def whole(seat: int, use: str) -> Commit:
+    """A commit that resolves the whole row at once."""
+    return Commit(seat, unasked=({"id": "A", "field": None, "use": use},))
+
+
+TOLD: dict[str, tuple[str, dict[str, Document], list[Any]]] = {
+    "the last day of the calendar is a day like others": (
+        "fleet",
+        {"A": {"inspectedOn": "9999-12-31"}, "B": {"inspectedOn": "2026-01-01"}, "C": {"inspectedOn": "0001-01-01"}},
+        [
+            List(0, [("sort", "-inspectedOn")], 1),
+            List(0, [("sort", "inspectedOn")], 1),
+            List(0, [("inspectedOn", "9999-12-31")]),
+            List(0, [("inspectedOn[lte]", "0001-01-01")]),
+        ],
+    ),
+    "a list of drafts alone counts the drafts alone": (
+        "fleet",
+        {"A": LINE, "B": LINE},
+        [saving(0, {"depot": "b"}), List(0, [("syncState", "draft")]), List(0, [("syncState", "conflict")])],
+    ),
+    "two new rows of one id conflict, also after a further edit": (
+        "fleet",
+        {},
+        [
+            saving(0, VAN, "new", op="insert"),
+            saving(1, VAN | {"depot": "b"}, "new", op="insert"),
+            Commit(1),
+            saving(0, {"seats": 3}, "new"),
+            Commit(0),
+        ],
+    ),
+    "a field discarded from a draft whose row is gone leaves the row to insert again": (
+        "fleet",
+        {"A": {**LINE, **VAN}},
+        [
+            saving(0, {"depot": "b", "mileage": 2}),
+            deleting(1),
+            Commit(1),
+            Discard(0, fields=("depot",)),
+            Commit(0, uses=("mine",)),
+        ],
+    ),
+    "a deletion drafted again over a conflict has seen it": (
+        "fleet",
+        {"A": LINE},
+        [deleting(0), saving(1, {"depot": "b"}), Commit(1), deleting(0), Commit(0)],
+    ),
+    "an edit instead of a deletion in conflict has seen it": (
+        "fleet",
+        {"A": LINE},
+        [deleting(0), saving(1, {"depot": "b"}), Commit(1), saving(0, {"depot": "c"}), Commit(0)],
+    ),
+    "an edit instead of a deletion keeps the base of a field that was not there": (
+        "pfa",
+        {"A": {}},
+        [deleting(0), saving(1, {"equipment": "b"}), Commit(1), saving(0, {"equipment": "c"}), Commit(0)],
+    ),
+    "a whole row taken as mine takes every cell": (
+        "fleet",
+        {"A": LINE},
+        [saving(0, {"depot": "b"}), saving(1, {"depot": "c"}), Commit(1), whole(0, "mine")],
+    ),
+    "a draft resolved away is a new version of what is pending": (
+        "pfa",
+        {"A": {"category": "a", "equipment": "x"}},
+        [saving(0, {"category": "b"}), Commit(0), saving(0, {"equipment": "y"}), whole(0, "theirs")],
+    ),
+    "drafts of one row in one request come one after the other": (
+        "fleet",
+        {"A": LINE},
+        [
+            saving(0, {"depot": "b"}),
+            Save(0, ({"id": "A", "op": "delete"}, {"id": "A", "delta": {"mileage": 5}})),
+            Save(0, ({"id": "new", "op": "insert", "delta": VAN}, {"id": "new", "op": "delete"})),
+        ],
+    ),
+    "a new row in place of one's drafted deletion is a new row": (
+        "pfa",
+        {"A": {"category": "a"}},
+        [deleting(0), deleting(1), Commit(1), saving(0, {"category": "b", "source": None, "dor": None}, op="insert")],
+    ),
+}
+
+
+# Strict: who mends one of these takes it off the list.
+STILL_WRONG = {
+    "two new rows of one id conflict, also after a further edit",
+    "a field discarded from a draft whose row is gone leaves the row to insert again",
+    "an edit instead of a deletion keeps the base of a field that was not there",
+    "a new row in place of one's drafted deletion is a new row",
+}
+
+
+@pytest.mark.parametrize(
+    "title", [pytest.param(t, marks=pytest.mark.xfail(strict=True)) if t in STILL_WRONG else t for t in TOLD]
+)
+async def test_a_story_that_once_went_wrong(world: World, users: list[User], title: str) -> None:
+    dataset, rows, steps = TOLD[title]
+    contract = {"pfa": PFA, "fleet": FLEET}[dataset]
+    await Comparison(world, contract, users, Story({"acme": rows, "beta": {}}, steps)).run()
