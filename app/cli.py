@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import asyncpg
 import click
+import psycopg
 import sqlalchemy.exc
 from granian import Granian
 from granian.constants import Interfaces
@@ -54,6 +55,8 @@ class Vanguard(click.Group):
             self._fail(f"{error.title}: {error.detail}", 1)
         except asyncpg.PostgresError as error:
             self._fail(f"The database refuses: {error.args[0]}. Is it migrated? Run `vanguard migrate`.", 1)
+        except psycopg.Error as error:
+            self._fail(f"The database refuses: {str(error).splitlines()[0]}", 1)
         except sqlalchemy.exc.DBAPIError as error:
             self._fail(f"The database refuses: {str(error.orig).splitlines()[0]}", 1)
 

@@ -224,7 +224,7 @@ async def _apply(
     await connection.value(
         APPLY_CHANGES.within(schema), organization, commit_id, revision, keys, contract.key, "commit", at
     )
-    await connection.rows(FOLD_PENDING.within(schema), organization, keys)
+    await connection.rows(FOLD_PENDING.within(schema), organization, keys, None)
     await image(connection, contract, organization, None, keys, revision)
 
 
@@ -368,7 +368,7 @@ async def discard(
     refused = [draft["row_key"] for draft in found if draft["pending_state"] in ("conflict", "sync_error")]
     if refused:
         await connection.rows(DISCARD_CHANGES.within(schema), organization, user, refused)
-        await connection.rows(FOLD_PENDING.within(schema), organization, refused)
+        await connection.rows(FOLD_PENDING.within(schema), organization, refused, user)
     records = await connection.rows(DISCARD_DRAFTS.within(schema), organization, user, version, keys, at)
     await image(connection, contract, organization, user, [record["row_key"] for record in records])
     return DiscardAnswer(discarded=len(keys))

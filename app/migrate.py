@@ -16,12 +16,13 @@ from psycopg.types.json import Jsonb
 from sqlalchemy import Connection, create_engine, pool
 
 from app.contracts import BUILT_IN, Contract
-from app.contracts.ddl import dataset_ddl, indexes_ddl, shared_ddl
+from app.contracts.ddl import dataset_ddl, generated_columns, indexes_ddl, shared_ddl
 from app.contracts.images import imaged
 from app.queries import statement
 
 IMAGE_MODIFICATIONS = statement("drafts/image_modifications")
 READ_KEYS = statement("drafts/read_keys")
+READ_GENERATED = statement("datasets/read_generated")
 
 ROOT = Path(__file__).parent.parent
 LOCK = 8_266_264  # any number that nobody else locks: one migration at a time
@@ -55,24 +56,28 @@ def migrate(url: str, contracts: Sequence[Contract] = BUILT_IN) -> str:
         command.upgrade(config, "head")
         run(connection, shared_ddl())
         for contract in contracts:
-            columns = image_columns(connection, contract)
+            before = column_comments(connection, contract)
+            for name in stale_columns(contract, before):
+                run(connection, f"ALTER TABLE {contract.schema}.mirror DROP COLUMN {name}")
             for script in dataset_ddl(contract):
                 run(connection, script)
             run(connection, indexes_ddl(contract))
-            if columns and image_columns(connection, contract) != columns:
+            if before and column_comments(connection, contract) != before:
                 image_everything(connection, contract)
         return MigrationContext.configure(connection).get_current_revision() or ""
 
 
-def image_columns(connection: Connection, contract: Contract) -> set[str]:
-    """The columns of the dataset's modifications; none where there is no such table yet."""
-    with driver(connection).cursor() as cursor:
-        cursor.execute(
-            "SELECT column_name FROM information_schema.columns"
-            " WHERE table_schema = %s AND table_name = 'modification'",
-            [contract.schema],
-        )
-        return {name for (name,) in cursor.fetchall()}
+def column_comments(connection: Connection, contract: Contract) -> dict[str, str]:
+    """The mirror's generated columns with the expression that each was made of; none where there is no such table."""
+    with psycopg.RawCursor(driver(connection)) as cursor:
+        cursor.execute(READ_GENERATED.text, [contract.schema])
+        return dict(cursor.fetchall())
+
+
+def stale_columns(contract: Contract, comments: dict[str, str]) -> list[str]:
+    """Columns that the contract computes in another way now; they are made anew, with their indexes."""
+    wanted = generated_columns(contract)
+    return [name for name, made_of in comments.items() if name in wanted and wanted[name][1] != made_of]
 
 
 def image_everything(connection: Connection, contract: Contract) -> None:

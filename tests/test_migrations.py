@@ -7,6 +7,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, inspect, text
 
+from app.contracts.model import Field
 from app.migrate import alembic_config, head, migrate, sqlalchemy_url
 from app.tables import metadata
 from tests.world import CONTRACTS, FLEET, open_world
@@ -112,3 +113,19 @@ async def test_a_new_indexed_field_is_imaged_in_the_drafts_that_are_there(databa
             )
         )
         assert [tuple(row) for row in found] == [("old", "old", "new", True)]
+
+
+async def test_a_new_text_field_is_searched_in_what_is_there(database_url: str) -> None:
+    """Given rows and drafts with a text that no contract knew, when a field is declared for it, a search finds both."""
+    async with open_world(database_url) as world:
+        await world.organization("acme")
+        ann = (await world.user("ann")).on("fleet")
+        await world.mirror({"V1": {"depot": "A", "nickname": "Bluebird"}, "V2": {"depot": "A"}}, contract=FLEET)
+        await ann.draft("V2", {"remark": "drafted"})
+    migrate(database_url, [msgspec.structs.replace(FLEET, fields=(*FLEET.fields, Field(name="nickname", type="text")))])
+    with create_engine(sqlalchemy_url(database_url)).connect() as connection:
+        found = connection.execute(text("SELECT row_key FROM fleet.mirror WHERE search LIKE '%bluebird%'"))
+        assert [tuple(row) for row in found] == [("V1",)]
+        assert "mirror_search" in {index["name"] for index in inspect(connection).get_indexes("mirror", schema="fleet")}
+        separators = connection.execute(text("SELECT a_search LIKE '%drafted%', reworded FROM fleet.modification"))
+        assert [tuple(row) for row in separators] == [(True, True)]

@@ -39,25 +39,38 @@ def _qualified(part: Statement, contract: Contract) -> str:
     return text.replace(f"ON SCHEMA {BUILT_IN_SCHEMA},", f"ON SCHEMA {contract.schema},")
 
 
-def _columns(contract: Contract) -> list[str]:
-    """Say STORED always: PostgreSQL 18 defaults to VIRTUAL, which cannot be indexed."""
-    schema = contract.schema
-    mirror = [_generated(f"f_{column.name}", column.sql_type, column.of("data")) for column in contract.columns]
+def generated_columns(contract: Contract) -> dict[str, tuple[str, str]]:
+    """The mirror's generated columns: name -> (type, expression)."""
+    columns = {f"f_{column.name}": (column.sql_type, column.of("data")) for column in contract.columns}
     search = contract.search_expression.replace("doc ->>", "data ->>")
-    mirror.append(_generated("search", 'text COLLATE "C"', search))
+    return columns | {"search": ('text COLLATE "C"', search)}
+
+
+def _columns(contract: Contract) -> list[str]:
+    """Say STORED always: PostgreSQL 18 defaults to VIRTUAL, which cannot be indexed.
+
+    Each column's expression stands in its comment too, as it was written: `vanguard migrate` makes those anew whose
+    expression is another one now.
+    """
+    schema, generated = contract.schema, generated_columns(contract)
+    mirror = [
+        f"ADD COLUMN IF NOT EXISTS {name} {sql_type} GENERATED ALWAYS AS ({expression}) STORED"
+        for name, (sql_type, expression) in generated.items()
+    ]
     images = [
         f"ADD COLUMN IF NOT EXISTS {prefix}_{column.name} {column.sql_type}"
         for prefix in ("b", "a")
         for column in contract.columns
     ]
+    comments = [
+        f"COMMENT ON COLUMN {schema}.mirror.{name} IS $comment${expression}$comment$;"
+        for name, (_, expression) in generated.items()
+    ]
     return [
         f"ALTER TABLE {schema}.mirror\n    " + ",\n    ".join(mirror) + ";",
         *([f"ALTER TABLE {schema}.modification\n    " + ",\n    ".join(images) + ";"] if images else []),
+        *comments,
     ]
-
-
-def _generated(name: str, sql_type: str, expression: str) -> str:
-    return f"ADD COLUMN IF NOT EXISTS {name} {sql_type} GENERATED ALWAYS AS ({expression}) STORED"
 
 
 def _suffix(hot: HotSort) -> str:

@@ -20,11 +20,12 @@ BEGIN
 EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;
 END
 $$;
+-- Who migrates has to be able to act as it. Being its administrator (PostgreSQL 16 and later) is not enough for that,
+-- so the grant is tried in any case; who may not grant is a member already, or is told so when it matters.
 DO $$
 BEGIN
-    IF NOT pg_has_role(current_user, 'vanguard_app', 'MEMBER') THEN
-        EXECUTE format('GRANT vanguard_app TO %I', current_user);
-    END IF;
+    EXECUTE format('GRANT vanguard_app TO %I', current_user);
+EXCEPTION WHEN insufficient_privilege THEN NULL;
 END
 $$;
 

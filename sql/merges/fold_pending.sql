@@ -1,5 +1,5 @@
 -- Fold what is still unfinished into pending, for every modification of these rows that has a pending part.
--- $1 organization, $2 text[] row keys.
+-- $1 organization, $2 text[] row keys, $3 text user or NULL for everybody's.
 WITH folded AS (
     SELECT x.user_id, x.row_key, f.layer, f.state
       FROM pfa.modification AS x
@@ -15,6 +15,7 @@ WITH folded AS (
            ) AS f
      WHERE x.organization_id = $1
        AND x.row_key = ANY ($2::text[])
+       AND ($3::text IS NULL OR x.user_id = $3)
        AND x.pending_op IS NOT NULL
 )
 UPDATE pfa.modification AS x
