@@ -814,18 +814,7 @@ TOLD: dict[str, tuple[str, dict[str, Document], list[Any]]] = {
 }
 
 
-# Strict: who mends one of these takes it off the list.
-STILL_WRONG = {
-    "two new rows of one id conflict, also after a further edit",
-    "a field discarded from a draft whose row is gone leaves the row to insert again",
-    "an edit instead of a deletion keeps the base of a field that was not there",
-    "a new row in place of one's drafted deletion is a new row",
-}
-
-
-@pytest.mark.parametrize(
-    "title", [pytest.param(t, marks=pytest.mark.xfail(strict=True)) if t in STILL_WRONG else t for t in TOLD]
-)
+@pytest.mark.parametrize("title", TOLD)
 async def test_a_story_that_once_went_wrong(world: World, users: list[User], title: str) -> None:
     dataset, rows, steps = TOLD[title]
     contract = {"pfa": PFA, "fleet": FLEET}[dataset]

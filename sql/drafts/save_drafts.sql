@@ -49,7 +49,7 @@ wanted AS (
            END AS problem,
            CASE
                WHEN p.op = 'delete' THEN '{}'
-               WHEN p.op = 'insert' AND p.draft_op IS NULL THEN $8::jsonb || p.wanted_delta - p.unset
+               WHEN p.op = 'insert' AND coalesce(p.draft_op, 'delete') = 'delete' THEN $8::jsonb || p.wanted_delta - p.unset
                WHEN p.op = 'insert' AND p.draft_op = 'update'
                    THEN (coalesce(p.data, '{}') || p.pending || p.base || p.delta || p.wanted_delta) - p.unset
                ELSE (p.delta || p.wanted_delta) - p.unset
@@ -69,13 +69,17 @@ based AS (
                WHEN w.new_op = 'delete' THEN CASE WHEN w.draft_op = 'delete' AND w.conflicts IS NULL THEN w.base ELSE w.theirs END
                WHEN w.new_op IS NULL OR w.new_op = 'insert' AND w.draft_op IS DISTINCT FROM 'insert' THEN '{}'
                ELSE (SELECT coalesce(jsonb_object_agg(field, CASE
-                                WHEN w.base ? field AND NOT w.written_again ? field THEN w.base -> field
+                                WHEN w.touched_before ? field AND NOT w.written_again ? field THEN coalesce(w.base -> field, 'null')
                                 ELSE coalesce(w.theirs -> field, 'null')
                             END), '{}')
                        FROM jsonb_array_elements_text(vanguard.touched(w.new_delta, $5)) AS field)
            END AS new_base
       FROM (
           SELECT w.*,
+                 -- A field that was not there when it was touched has no entry in base, and stands for null.
+                 CASE WHEN w.draft_op = 'delete' THEN vanguard.touched(w.new_delta, $5)
+                      WHEN w.draft_op IS NULL THEN '[]'
+                      ELSE vanguard.touched(w.delta, $5) END AS touched_before,
                  CASE WHEN w.conflicts IS NULL THEN '[]' ELSE vanguard.written_again(w.conflicts, w.wanted_delta, $5) END AS written_again
             FROM wanted AS w
            WHERE w.problem IS NULL

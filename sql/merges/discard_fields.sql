@@ -5,8 +5,10 @@
 UPDATE pfa.modification AS x
    SET delta = x.delta - $6::text[],
        draft_op = CASE WHEN x.draft_op = 'update' AND x.delta - $6::text[] = '{}' THEN NULL ELSE x.draft_op END,
-       base = CASE x.draft_op WHEN 'insert' THEN x.base - $6::text[]
-                              ELSE vanguard.pick(x.base, vanguard.touched(x.delta - $6::text[], $7)) END,
+       base = CASE WHEN x.draft_op = 'insert' THEN x.base - $6::text[]
+                   -- The row was deleted: its base is the whole row, to insert again.
+                   WHEN x.conflicts @> '[{"field": null}]' THEN x.base
+                   ELSE vanguard.pick(x.base, vanguard.touched(x.delta - $6::text[], $7)) END,
        version = $3, modified_at = $5
  WHERE x.organization_id = $1
    AND x.user_id = $2
