@@ -86,4 +86,9 @@ async def lock_rows(
     if absent:
         lock = HOLD_ABSENT_KEYS if inserting else SHARE_ABSENT_KEYS
         await connection.value(lock, organization, contract.name)
-    await connection.rows(LOCK_ROWS.within(contract.schema), organization, list(keys))
+    statement_ = LOCK_ROWS.within(contract.schema)
+    found = await connection.rows(statement_, organization, list(keys))
+    if not absent and len(found) < len(set(keys)):
+        # A row was deleted since `absent` was read. Out of order, so two of these may deadlock, and are run again.
+        await connection.value(HOLD_ABSENT_KEYS if inserting else SHARE_ABSENT_KEYS, organization, contract.name)
+        await connection.rows(statement_, organization, list(keys))

@@ -1,12 +1,13 @@
 """The pool, the codecs and the transactions. Statements come from queries.py; nothing here writes SQL of its own."""
 
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import date
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
+import stamina
 import structlog
 from prometheus_client import Counter, Histogram
 
@@ -16,10 +17,13 @@ from app.queries import Statement
 from app.settings import Settings
 
 log = structlog.get_logger(__name__)
+T = TypeVar("T")
 DURATION = Histogram("vanguard_statement_seconds", "Time of each statement, by its file", ["statement"])
 SLOW = Counter("vanguard_slow_statements_total", "Statements over the configured bound", ["statement"])
 
 EPOCH = date(2000, 1, 1).toordinal()  # PostgreSQL counts days from here
+
+RETRIED = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 
 # What a connection says when it is gone: the pool replaces it, the caller is told to come again.
 LOST = (
@@ -87,7 +91,8 @@ class Database:
             reset=_reset,
             command_timeout=self._settings.statement_timeout + 5,
             timeout=10,
-            statement_cache_size=1000,
+            # A generic plan of a page takes the server about a megabyte.
+            statement_cache_size=100,
             max_cacheable_statement_size=64 * 1024,
             server_settings={
                 "application_name": "vanguard",
@@ -138,6 +143,14 @@ class Database:
                     "Send it again with the same Idempotency-Key, or look before you do."
                 )
             raise
+
+    async def run(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """Run `work` in a transaction, and once more after a deadlock or a serialization failure."""
+        async for attempt in stamina.retry_context(on=RETRIED, attempts=2, wait_initial=0.02, wait_max=0.1):
+            with attempt:
+                async with self.transaction() as connection:
+                    return await work(connection)
+        raise AssertionError("stamina returns or raises")
 
 
 def _unavailable(error: Exception) -> DatabaseUnavailable:

@@ -1,5 +1,6 @@
 """Drafting: save a batch, patch one row, see what one has drafted."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,6 +30,8 @@ SAVE_DRAFTS = statement("drafts/save_drafts")
 SWEEP_EMPTY = statement("drafts/sweep_empty")
 READ_DRAFTS = statement("drafts/read_drafts")
 MAX_DRAFTS = 10_000
+MAX_REPEATS = 20  # drafts of one row in one request
+MAX_ERRORS = 10_000
 Version = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Reason = Annotated[str, msgspec.Meta(max_length=2000)]
 
@@ -119,7 +122,9 @@ async def save(
         keys = list({draft.id: None for draft in drafts})
         version, absent = await raise_workspace(connection, contract, organization, user, keys)
         await lock_rows(connection, contract, organization, keys, absent=bool(absent), inserting=False)
+        refused: set[str] = set()
         for batch in _rounds(drafts):
+            batch = [draft for draft in batch if draft.id not in refused]
             wanted = [_wire(contract, draft) for draft in batch]
             records = await connection.rows(
                 imaged(SAVE_DRAFTS, contract), organization, user, version, wanted, contract.cell_map, at, session_id,
@@ -128,8 +133,9 @@ async def save(
             if empty := [record["id"] for record in records if record["empty"]]:
                 await connection.rows(SWEEP_EMPTY.within(contract.schema), organization, user, empty)
             outcome = {record["id"]: record for record in records}
-            errors += [_problem(outcome[draft.id]) for draft in batch if outcome[draft.id]["problem"]]
-            saved |= {draft.id: _saved(outcome[draft.id]) for draft in batch if not outcome[draft.id]["problem"]}
+            refused |= {key for key, record in outcome.items() if record["problem"]}
+            errors += [_problem(outcome[draft.id]) for draft in batch if draft.id in refused]
+            saved |= {draft.id: _saved(outcome[draft.id]) for draft in batch if draft.id not in refused}
     if errors and (atomic or not saved):
         raise ValidationFailed(
             f"{len(errors)} of the values or rows cannot be accepted; nothing was saved.", errors=errors, saved=[]
@@ -140,26 +146,36 @@ async def save(
 def check(contract: Contract, drafts: Sequence[Draft]) -> tuple[list[Draft], list[Culprit]]:
     """The drafts of rows that fit the contract, and what is wrong with the others."""
     wrong: dict[str, list[Culprit]] = {}
+    times = Counter(draft.id for draft in drafts)
     for draft in drafts:
-        if found := _check(contract, draft):
+        if times[draft.id] > MAX_REPEATS:
+            message = f"A request has at most {MAX_REPEATS} drafts of one row."
+            wrong[draft.id] = [Culprit(id=draft.id[:200], code="TOO_MANY_DRAFTS", message=message)]
+        elif found := _check(contract, draft):
             wrong.setdefault(draft.id, []).extend(found)
     good = [draft for draft in drafts if draft.id not in wrong]
-    return good, [culprit for culprits in wrong.values() for culprit in culprits]
+    return good, [culprit for culprits in wrong.values() for culprit in culprits][:MAX_ERRORS]
 
 
 def _rounds(drafts: Sequence[Draft]) -> Iterator[list[Draft]]:
-    """Batches with each row once: drafts of the same row are saved one after the other, the first against the version
-    that the caller has seen.
+    """Batches with each row once: the drafts of a row are saved one after the other, and any version that one of them
+    expects is that of before the request.
     """
-    seen: set[str] = set()
-    batch: dict[str, Draft] = {}
+    rows: dict[str, list[Draft]] = {}
     for draft in drafts:
-        if draft.id in batch:
-            yield list(batch.values())
-            batch = {}
-        batch[draft.id] = msgspec.structs.replace(draft, expected_version=None) if draft.id in seen else draft
-        seen.add(draft.id)
-    yield list(batch.values())
+        rows.setdefault(draft.id, []).append(draft)
+    for turn in range(max(len(same) for same in rows.values())):
+        yield [
+            msgspec.structs.replace(same[turn], expected_version=None if turn else _expected_of(same))
+            for same in rows.values()
+            if turn < len(same)
+        ]
+
+
+def _expected_of(drafts: list[Draft]) -> int | None:
+    """The version that the drafts of one row expect; when they differ, one that no draft has."""
+    expected = {draft.expected_version for draft in drafts} - {None}
+    return expected.pop() if len(expected) == 1 else -1 if expected else None
 
 
 def _check(contract: Contract, draft: Draft) -> list[Culprit]:
@@ -168,6 +184,9 @@ def _check(contract: Contract, draft: Draft) -> list[Culprit]:
         return [Culprit(id=draft.id[:200], code="INVALID_ID", message=reason)]
     if draft.op == "insert" and "/" in draft.id:
         return [Culprit(id=draft.id, code="INVALID_ID", message="The id of a new row has no slash.")]
+    if max(len(draft.delta), len(draft.unset)) > len(contract.fields):
+        message = f"{contract.name} has {len(contract.fields)} fields; the draft names more."
+        return [Culprit(id=draft.id, code="UNKNOWN_FIELD", message=message)]
     found = check_delta(contract, draft.id, draft.delta, inserting=draft.op == "insert")
     if draft.op == "delete" and (draft.delta or draft.unset):
         found.append(Culprit(id=draft.id, code="INVALID_TYPE", message="A deletion carries no delta and no unset."))
@@ -285,7 +304,7 @@ async def get_drafts(
         json.encode(pagination),
         json.encode({"revision": page["revision"]}),
     )
-    return Response(body, media_type="application/json")
+    return Response(body, media_type="application/json", headers={"Cache-Control": "private, no-cache"})
 
 
 def _paging(parameters: list[tuple[str, str]]) -> tuple[int, str | None]:
@@ -321,20 +340,25 @@ async def patch_row(
     With If-Match, only while your draft of the row is at that version.
     """
     contract, user = contract_of(runtime, dataset), request.user.user_id
-    async with runtime.database.transaction() as connection:
+    header, at = request.headers.get("If-Match"), runtime.clock()
+
+    async def work(connection: Connection) -> Any:
         row = await read_row(connection, contract, org, user, row_id)
-        expected = _expected(request.headers.get("If-Match"), row["version"])
-        merged = row["doc"]
+        expected, merged = _expected(header, row["version"]), row["doc"]
         delta = {
             name: value
             for name, value in data.items()
             if name not in contract.by_name or not _same(merged.get(name), value)
         }
-        if delta:
-            draft = Draft(id=row_id, delta=delta, expected_version=expected)
-            await _save_patch(connection, contract, org, user, draft, runtime.clock())
-            row = await read_row(connection, contract, org, user, row_id)
-    return Response(row["body"].encode(), media_type="application/json", headers={"ETag": f'"{row["version"]}"'})
+        if not delta:
+            return row
+        draft = Draft(id=row_id, delta=delta, expected_version=expected)
+        await _save_patch(connection, contract, org, user, draft, at)
+        return await read_row(connection, contract, org, user, row_id)
+
+    row = await runtime.database.run(work)
+    headers = {"ETag": f'"{row["version"]}"', "Cache-Control": "private, no-cache"}
+    return Response(row["body"].encode(), media_type="application/json", headers=headers)
 
 
 def _same(old: Any, new: Any) -> bool:

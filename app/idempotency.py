@@ -4,10 +4,7 @@ import hashlib
 import re
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
-from typing import Any
 
-import asyncpg
-import stamina
 from litestar import Response
 
 from app.auth import VanguardRequest
@@ -34,29 +31,20 @@ async def answer_once(request: VanguardRequest, runtime: Runtime, organization: 
     """
     key = request.headers.get("Idempotency-Key")
     if key is None:
-        return Response(await _run(runtime, work), media_type="application/json")
+        return Response(await runtime.database.run(work), media_type="application/json")
     if not KEY.fullmatch(key):
         culprit = Culprit(code="INVALID_PARAMETER", parameter="Idempotency-Key", message="1 to 200 visible characters.")
         raise MalformedRequest("The Idempotency-Key has 1 to 200 visible ASCII characters.", errors=[culprit])
     keeper = _Keeper(organization, request.user.user_id, key, await _digest(request), runtime.clock())
     try:
-        status, body = await _run(runtime, lambda connection: keeper.run(connection, work))
+        status, body = await runtime.database.run(lambda connection: keeper.run(connection, work))
     except VanguardError as error:
         status, body, headers = problem(error, request.url.path, request_id(request))
         if status >= 500 or isinstance(error, IdempotencyKeyReused):
             raise
-        await _run(runtime, lambda connection: keeper.keep_refusal(connection, status, body))
+        await runtime.database.run(lambda connection: keeper.keep_refusal(connection, status, body))
         return Response(body, status_code=status, media_type=MEDIA_TYPE, headers=headers)
     return Response(body, status_code=status, media_type="application/json" if status < 400 else MEDIA_TYPE)
-
-
-async def _run(runtime: Runtime, work: Callable[[Connection], Awaitable[Any]]) -> Any:
-    retried = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
-    async for attempt in stamina.retry_context(on=retried, attempts=2, wait_initial=0.02, wait_max=0.1):
-        with attempt:
-            async with runtime.database.transaction() as connection:
-                return await work(connection)
-    raise AssertionError("stamina returns or raises")
 
 
 async def _digest(request: VanguardRequest) -> bytes:
@@ -84,6 +72,7 @@ class _Keeper:
         """Keep a refusal; its own transaction, since the one that was refused has left nothing behind."""
         if await connection.value(CLAIM_KEY, *self.owner, self.digest, self.at, self.at - RETENTION) is not None:
             await connection.row(KEEP_ANSWER, *self.owner, status, body)
+        await connection.row(FORGET_OLD, self.owner[0], self.at - RETENTION)
 
     async def _repeat(self, connection: Connection) -> tuple[int, bytes]:
         kept = await connection.row(READ_ANSWER, *self.owner)

@@ -260,8 +260,7 @@ async def _resolve(
 ) -> None:
     """Carry resolutions out on the drafts; raises ValidationFailed for one that is about nothing drafted."""
     wrong = [culprit for resolution in resolutions for culprit in _check_resolution(contract, resolution, keys)]
-    twice = Counter((resolution.id, resolution.field) for resolution in resolutions)
-    wrong += [_wrong(key, field, "It is resolved twice.") for (key, field), times in twice.items() if times > 1]
+    wrong += _contradictions(contract, resolutions)
     if not wrong:
         rows: dict[str, dict[str, Any]] = {}
         for resolution in resolutions:
@@ -280,6 +279,18 @@ async def _resolve(
         raise ValidationFailed(
             "A resolution does not fit your drafts; nothing was committed.", errors=wrong[:MAX_SHOWN]
         )
+
+
+def _contradictions(contract: Contract, resolutions: Sequence[Resolution]) -> list[Culprit]:
+    """Cells that are resolved twice, and rows that are resolved whole and in parts."""
+    cells = Counter((r.id, tuple(sorted(_members(contract, r.field))) if r.field else None) for r in resolutions)
+    wrong = [
+        _wrong(key, members[0] if members else None, "It is resolved twice.")
+        for (key, members), times in cells.items()
+        if times > 1
+    ]
+    mixed = {r.id for r in resolutions if r.field is None} & {r.id for r in resolutions if r.field is not None}
+    return wrong + [_wrong(key, None, "It is resolved as a whole and in parts.") for key in sorted(mixed)]
 
 
 def _blank(key: str) -> dict[str, Any]:
@@ -401,17 +412,19 @@ async def answer_commit(
             raise
         return json.encode(more | msgspec.to_builtins(answer))
 
+    async def mark(connection: Connection) -> None:
+        keys = sorted(conflicting)
+        await raise_workspace(connection, contract, organization, user)
+        await lock_rows(connection, contract, organization, keys, absent=True, inserting=False)
+        await image(connection, contract, organization, user, keys)
+
     try:
         return await answer_once(request, runtime, organization, work)
     except _DryRun as dry_run:
         return Response(json.encode(dry_run.answer), media_type="application/json")
     finally:
         if conflicting and not wanted.dry_run:
-            keys = sorted(conflicting)
-            async with runtime.database.transaction() as connection:
-                await raise_workspace(connection, contract, organization, user)
-                await lock_rows(connection, contract, organization, keys, absent=True, inserting=False)
-                await image(connection, contract, organization, user, keys)
+            await runtime.database.run(mark)
 
 
 @post(

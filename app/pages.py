@@ -9,6 +9,7 @@ what the listing looks at:
     syncState                    all of them
 """
 
+import hashlib
 from typing import Any
 
 import msgspec
@@ -154,15 +155,15 @@ class Composer:
         return Page(ESTIMATE_COUNT.fill(filter=conditions).within(self.contract.schema), arguments.values)
 
     @property
-    def base_shape(self) -> tuple[Any, ...]:
+    def base_shape(self) -> bytes:
         """What a base count depends on, beside the revision: the filters, not the user, the sort or the page."""
         conditions = tuple((c.field, c.op, repr(c.value)) for c in self.listing.conditions)
-        return (self.fixed[0], self.fixed[1], conditions, self.listing.search, self.reads_mirror)
+        return _digest(self.fixed[0], self.fixed[1], conditions, self.listing.search, self.reads_mirror)
 
     @property
-    def view_shape(self) -> tuple[Any, ...]:
+    def view_shape(self) -> bytes:
         """What a total depends on, beside the revisions of dataset and workspace."""
-        return (self.base_shape, self.listing.sync_states, self.user)
+        return _digest(self.base_shape, self.listing.sync_states, self.user)
 
     def cursor_values(self, texts: tuple[str | None, ...]) -> list[Any]:
         """The sort values of a cursor in their types; raises InvalidCursor when they are none."""
@@ -314,3 +315,8 @@ class Composer:
             steps += [[*equal, Predicate(sort.field, template)] for template in beyond]
             equal = [*equal, Predicate(sort.field, same)]
         return steps
+
+
+def _digest(*parts: object) -> bytes:
+    """A short key for a cache, however long the filters are."""
+    return hashlib.sha256(repr(parts).encode("utf-8", "surrogatepass")).digest()

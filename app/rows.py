@@ -283,8 +283,8 @@ async def get_rows(request: VanguardRequest, runtime: Here, org: Organization, d
         json.encode(answer.pagination),
         json.encode(answer.metadata),
     )
-    headers = {"ETag": answer.etag, "Cache-Control": "private, no-cache"}
-    return Response(body, media_type="application/json", headers=headers if not listing.overlap else {})
+    headers = {"Cache-Control": "private, no-cache"} | ({} if listing.overlap else {"ETag": answer.etag})
+    return Response(body, media_type="application/json", headers=headers)
 
 
 @get(
@@ -312,7 +312,8 @@ async def get_row(
         if include == "overlap":
             overlap = await connection.value(READ_OVERLAP.within(contract.schema), org, request.user.user_id, row_id)
             body = body[:-1] + b',"overlap":' + overlap.encode() + b"}"
-    return Response(body, media_type="application/json", headers={"ETag": f'"{record["version"]}"'})
+    headers = {"ETag": f'"{record["version"]}"', "Cache-Control": "private, no-cache"}
+    return Response(body, media_type="application/json", headers=headers)
 
 
 ROUTES = [get_rows, get_row]

@@ -1,7 +1,5 @@
 """What the application holds for every request; handlers take it by its name, `runtime`."""
 
-from typing import Any
-
 import msgspec
 from cachetools import LRUCache
 
@@ -25,6 +23,6 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True):
     auth: Auth
     contracts: dict[str, Contract]
     clock: Clock
-    base_counts: LRUCache[Any, tuple[int, int]] = msgspec.field(default_factory=lambda: LRUCache(4096))
-    totals: LRUCache[Any, tuple[int, int, int]] = msgspec.field(default_factory=lambda: LRUCache(16384))
+    base_counts: LRUCache[bytes, tuple[int, int]] = msgspec.field(default_factory=lambda: LRUCache(4096))
+    totals: LRUCache[bytes, tuple[int, int, int]] = msgspec.field(default_factory=lambda: LRUCache(16384))
     version: str = __version__

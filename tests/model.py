@@ -275,7 +275,8 @@ class Model:
 
     def save(self, user: str, wanted: Sequence[Document], *, atomic: bool = False) -> tuple[set[str], set[Fault]]:
         """Save drafts one after the other: the ids of those saved, and the faults (id, code). What does not fit the
-        contract takes the other drafts of its row with it; only the first of a row looks at the version.
+        contract takes the other drafts of its row with it; a refusal ends those of its row, and any version that one of
+        them expects is that of before.
         """
         misfits = {(request["id"], code) for request in wanted for code in self.misfits(request["id"], request)}
         if atomic and misfits:
@@ -288,10 +289,13 @@ class Model:
             key = request["id"]
             if key in unfit:
                 continue
-            code = self.apply(user, key, request, first=key not in tried)
+            expected = {r["expectedVersion"] for r in wanted if r["id"] == key and "expectedVersion" in r}
+            stale = key not in tried and expected and expected != {before.versions.get(key, 0)}
+            code = "VERSION_CONFLICT" if stale else self.apply(user, key, request)
             tried.add(key)
             if code:
                 faults.add((key, code))
+                unfit.add(key)
             else:
                 saved.add(key)
         self.stamp(user, saved)
@@ -334,18 +338,16 @@ class Model:
             return "INVALID_RANGE"
         return None
 
-    def apply(self, user: str, key: str, request: Document, *, first: bool) -> str | None:
+    def apply(self, user: str, key: str, request: Document) -> str | None:
         """Draft one request; the code of the refusal, or None."""
         space = self.of(user)
         draft, pending, theirs = space.drafts.get(key), self.pending(user, key), self.theirs(user, key)
         op, delta, unset = request.get("op", "update"), request.get("delta", {}), request.get("unset", ())
         drafted = draft.op if draft else None
-        if first and "expectedVersion" in request and request["expectedVersion"] != space.versions.get(key, 0):
-            return "VERSION_CONFLICT"
         if op == "insert" and drafted != "insert":
             if theirs is not None:
                 return "ROW_EXISTS"
-            if pending and pending.op == "delete":
+            if (pending and pending.op == "delete") or (key in self.mirror and drafted != "update"):
                 return "ROW_DELETED"
         if op != "insert" and drafted != "insert" and theirs is None:
             return "ROW_DELETED" if draft or pending else "ROW_NOT_FOUND"

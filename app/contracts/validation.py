@@ -46,7 +46,7 @@ def check_delta(contract: Contract, key: str, delta: dict[str, Any], *, insertin
             if wrong is None:
                 continue
             found = wrong
-        culprits.append(Culprit(id=key, field=name, code=found[0], message=found[1]))
+        culprits.append(Culprit(id=key, field=name[:80], code=found[0], message=found[1]))
     return culprits
 
 

@@ -44,6 +44,9 @@ wanted AS (
                WHEN p.expected_version IS NOT NULL AND p.expected_version <> p.version THEN 'VERSION_CONFLICT'
                WHEN p.op = 'insert' AND p.draft_op IS DISTINCT FROM 'insert' AND p.theirs IS NOT NULL THEN 'ROW_EXISTS'
                WHEN p.op = 'insert' AND p.pending_op = 'delete' THEN 'ROW_DELETED'
+               -- Somebody's deletion is on its way: until it arrives, what is beneath would show through the new row.
+               WHEN p.op = 'insert' AND coalesce(p.draft_op, 'delete') = 'delete' AND p.theirs IS NULL AND p.data IS NOT NULL
+                   THEN 'ROW_DELETED'
                WHEN p.op <> 'insert' AND p.draft_op IS DISTINCT FROM 'insert' AND p.theirs IS NULL
                    THEN CASE WHEN p.modification_id IS NULL THEN 'ROW_NOT_FOUND' ELSE 'ROW_DELETED' END
            END AS problem,
