@@ -10,7 +10,9 @@ import pytest
 
 from app import json
 from app.contracts import PFA, Contract
-from app.drafts import Draft, save
+from app.contracts.images import imaged
+from app.datasets import lock_rows, raise_workspace
+from app.drafts import SAVE_DRAFTS, Draft, save
 from benchmarks.contention import check_images, contend, report, verify
 from tests.world import CONTRACTS, FLEET, User, World, ids, line, refused, vehicle
 
@@ -282,3 +284,32 @@ async def test_nothing_that_was_acknowledged_is_lost(world: World, contract: Con
     answers = sum((client.answers for client in clients), Counter())
     assert answers["commit 200"] > 5
     assert answers["commit 409"] > 0
+
+
+async def test_a_row_that_goes_and_comes_back_while_it_is_drafted_stands_once(
+    world: World, ann: User, bob: User
+) -> None:
+    """Given ann's insert under way, when bob deletes the row before she locks it and inserts it again after, then he
+    waits for her, and her page has the row once.
+    """
+    await world.mirror({"V1": fresh(FLEET)}, contract=FLEET)
+    others = bob.on("fleet")
+    await others.draft("V1", op="delete")
+    database, at = world.runtime.database, world.clock()
+    async with database.transaction() as connection:
+        # What `save` does, with bob's deletion between its reading of absent keys and its locks.
+        version, absent = await raise_workspace(connection, FLEET, "acme", "ann", ["V1"])
+        assert not absent
+        assert (await others.commit()).status_code == 200
+        await lock_rows(connection, FLEET, "acme", ["V1"], absent=False, inserting=False)
+        wanted = [{"id": "V1", "op": "insert", "delta": new(FLEET), "unset": []}]
+        await connection.rows(
+            imaged(SAVE_DRAFTS, FLEET), "acme", "ann", version, wanted, FLEET.cell_map, at, None, {}
+        )  # fmt: skip
+        await others.draft("V1", new(FLEET), op="insert")
+        (committing,) = at_once(others.commit())
+        await until_waiting(world, 1, committing)
+    assert (await committing).status_code == 200
+    page = await ann.on("fleet").page()
+    assert page["pagination"]["totalRecords"] == len(page["data"]) == 1
+    assert await check_images(world, FLEET) == []

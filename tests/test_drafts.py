@@ -498,3 +498,48 @@ async def test_a_patch_reaches_a_new_row_and_another_dataset(world: World, ann: 
     await world.mirror({"A": vehicle(seats=1)}, contract=FLEET)
     refused(await patch(ann, "A", {"seats": True}), 422, "VALIDATION_FAILED")
     assert (await patch(ann, "A", {"seats": 2})).json()["delta"] == {"seats": 2}
+
+
+# --- what a request may hold
+
+
+async def test_an_expected_version_counts_wherever_it_stands_in_a_request(world: World, ann: User) -> None:
+    """Given drafts of one row in one request, when one expects another version, then none of them is saved."""
+    await world.mirror({"A": line()})
+    for stale in (
+        [{"id": "A", "delta": {"model": "M"}, "expectedVersion": 77}, {"id": "A", "delta": {"class": "C"}}],
+        [{"id": "A", "delta": {"model": "M"}}, {"id": "A", "delta": {"class": "C"}, "expectedVersion": 77}],
+        [
+            {"id": "A", "delta": {"model": "M"}, "expectedVersion": 0},
+            {"id": "A", "delta": {"class": "C"}, "expectedVersion": 77},
+        ],
+    ):
+        problem = refused(await ann.post("drafts", {"modifications": stale}), 422, "VALIDATION_FAILED")
+        assert [error["code"] for error in problem["errors"]] == ["VERSION_CONFLICT"]
+    assert (await ann.row("A"))["syncState"] == "pristine"
+
+
+async def test_a_row_has_a_bounded_number_of_drafts_in_a_request(world: World, ann: User) -> None:
+    await world.mirror({"A": line(), "B": line()})
+    many = [{"id": "A", "delta": {"model": f"M{i}"}} for i in range(21)]
+    answer = (await ann.post("drafts", {"modifications": [*many, {"id": "B", "delta": {"model": "M"}}]})).json()
+    assert [saved["id"] for saved in answer["saved"]] == ["B"]
+    assert [(error["id"], error["code"]) for error in answer["errors"]] == [("A", "TOO_MANY_DRAFTS")]
+
+
+async def test_a_draft_of_countless_fields_is_refused_in_a_line(world: World, ann: User) -> None:
+    """Given a draft of more fields than there are, when it is saved, then the refusal does not name them all."""
+    await world.mirror({"A": line()})
+    for wide in ({"delta": {f"f{i}": 1 for i in range(5000)}}, {"unset": [f"f{i}" for i in range(5000)]}):
+        response = await ann.post("drafts", {"modifications": [{"id": "A", **wide}]})
+        assert len(refused(response, 422, "VALIDATION_FAILED")["errors"]) == 1
+
+
+async def test_a_row_that_others_are_deleting_is_not_inserted_over(world: World, ann: User, bob: User) -> None:
+    """Given bob's deletion on its way upstream, when ann inserts the row, the old one does not show through hers."""
+    await world.mirror({"A": line(isActualized=False)})
+    await bob.draft("A", op="delete")
+    assert (await bob.commit()).status_code == 200
+    new = {"id": "A", "op": "insert", "delta": {"category": "Pumps", "source": "Rental", "dor": "BEO"}}
+    problem = refused(await ann.post("drafts", {"modifications": [new]}), 422, "VALIDATION_FAILED")
+    assert problem["errors"][0]["code"] == "ROW_DELETED"

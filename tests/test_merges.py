@@ -921,3 +921,24 @@ async def test_a_lost_update_is_not_possible(world: World) -> None:
 
 def test_every_state_of_the_contract_is_a_filter() -> None:
     assert set(SYNC_STATES) == {"pristine", "draft", "in_review", "committed", "syncing", "conflict", "sync_error"}
+
+
+@pytest.mark.parametrize(
+    "resolutions",
+    [
+        [{"field": None, "use": "mine"}, {"field": "mileage", "use": "value", "value": 99}],
+        [{"field": "service", "use": "mine"}, {"field": "firstDay", "use": "theirs"}],
+        [{"field": "mileage", "use": "mine"}, {"field": "mileage", "use": "theirs"}],
+    ],
+)
+async def test_resolutions_that_contradict_each_other_are_refused(
+    world: World, ann: User, bob: User, resolutions: list[dict[str, Any]]
+) -> None:
+    """Given a cell that is resolved in two ways, when ann commits, then she is asked again and nothing is committed."""
+    await world.mirror({"A": vehicle(mileage=1, firstDay="2026-01-01")}, contract=FLEET)
+    fleet = ann.on("fleet")
+    await fleet.draft("A", {"mileage": 2, "firstDay": "2026-01-02"})
+    await bob.on("fleet").draft("A", {"mileage": 3, "firstDay": "2026-01-03"})
+    assert (await bob.on("fleet").commit()).status_code == 200
+    answer = await fleet.commit(resolutions=[{"id": "A", **resolution} for resolution in resolutions])
+    assert refused(answer, 422, "VALIDATION_FAILED")["errors"][0]["code"] == "INVALID_RESOLUTION"
