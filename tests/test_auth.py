@@ -23,7 +23,7 @@ from app.clock import now
 from app.errors import Unauthenticated, VanguardError
 from app.problems import answer
 from tests.conftest import new_database
-from tests.world import SECRET, User, World, open_world
+from tests.world import SECRET, User, World, asgi, open_world
 
 RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 EC = ec.generate_private_key(ec.SECP256R1())
@@ -514,7 +514,7 @@ async def probe(world: World, path: str, **headers: str) -> int:
         exception_handlers={VanguardError: answer},
         openapi_config=None,
     )
-    transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
+    transport = asgi(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://vanguard.test") as client:
         return (await client.get(path, headers=headers)).status_code
 

@@ -14,7 +14,7 @@ from app.accounts import HASHER, add_account
 from app.auth import COOKIE, Account, Role
 from app.json import encode
 from tests.test_auth import Provider, provider, quiet, whoami
-from tests.world import World, open_world
+from tests.world import World, asgi, open_world
 
 __all__ = ["provider", "quiet"]
 
@@ -39,7 +39,7 @@ def hashed() -> str:
 
 async def enter(world: World, email: str, password: str, address: str = "192.0.2.1") -> httpx.Response:
     """Log in from an address."""
-    transport = httpx.ASGITransport(app=world.application, client=(address, 5000))  # type: ignore[arg-type]
+    transport = asgi(world.application, client=(address, 5000))
     async with httpx.AsyncClient(transport=transport, base_url="http://vanguard.test") as client:
         return await client.post("/api/auth/login", json={"email": email, "password": password})
 

@@ -161,6 +161,11 @@ class World:
         )
 
 
+def asgi(application: Any, **options: Any) -> httpx.ASGITransport:
+    """HTTP messages straight to the application; Any, since httpx and litestar each type ASGI in their own way."""
+    return httpx.ASGITransport(app=application, **options)
+
+
 @asynccontextmanager
 async def open_world(url: str, **settings: Any) -> AsyncIterator[World]:
     """The application over the database at the address, in this process, with real HTTP messages."""
@@ -168,7 +173,7 @@ async def open_world(url: str, **settings: Any) -> AsyncIterator[World]:
     application = create_app(
         Settings(database_url=url, secret=SECRET, environment="test", **settings), contracts=CONTRACTS, clock=clock
     )
-    transport = httpx.ASGITransport(app=application)  # type: ignore[arg-type]  # httpx and litestar each type ASGI their way
+    transport = asgi(application)
     async with (
         application.app.lifespan(),
         httpx.AsyncClient(transport=transport, base_url="http://vanguard.test", timeout=60) as http,
