@@ -217,7 +217,7 @@ class Client:
         answer: httpx.Response = await request
         self.answers[f"{kind} {answer.status_code}"] += 1
         if answer.status_code not in expected:
-            self.findings.append(f"{kind}: {answer.status_code} {answer.text[:300]}")
+            self.findings.append(f"{kind}: {answer.status_code} {answer.text[:1500]}")
         return answer
 
     def _values(self, fields: Iterable[str] | None = None) -> Document:
@@ -492,7 +492,7 @@ def report(contract: Contract, clients: list[Client], seconds: float, findings: 
     lines.append("  " + ", ".join(f"{kind}: {count}" for kind, count in sorted(answers.items())))
     lines.append(f"  rows committed: {sum(len(client.committed) for client in clients)}")
     lines.append(f"  findings: {len(findings)}")
-    return "\n".join([*lines, *(f"    {finding[:600]}" for finding in findings[:20])])
+    return "\n".join([*lines, *(f"    {finding[:1800]}" for finding in findings[:20])])
 
 
 async def run(url: str, name: str, seconds: float | None, operations: int | None, seed: int) -> bool:
