@@ -942,3 +942,21 @@ async def test_resolutions_that_contradict_each_other_are_refused(
     assert (await bob.on("fleet").commit()).status_code == 200
     answer = await fleet.commit(resolutions=[{"id": "A", **resolution} for resolution in resolutions])
     assert refused(answer, 422, "VALIDATION_FAILED")["errors"][0]["code"] == "INVALID_RESOLUTION"
+
+
+async def test_a_row_that_was_in_the_outbox_only_is_inserted_again_whole(world: World, ann: User, bob: User) -> None:
+    """Given bob's new row and its deletion, both on their way, when ann takes hers, then all of the row comes back."""
+    await bob.draft("X", {"category": "Cranes", "source": "Rental", "dor": "BEO", "monthlyRate": 5}, op="insert")
+    assert (await bob.commit()).status_code == 200
+    await ann.draft("X", {"model": "M"})
+    await bob.draft("X", op="delete")
+    assert (await bob.commit()).status_code == 200
+    refused(await ann.commit("X"), 409, "MERGE_CONFLICT")
+    answer = await ann.commit("X", resolutions=[{"id": "X", "field": None, "use": "mine"}])
+    assert (answer.status_code, answer.json()["committed"]) == (200, 1)
+    row = await ann.row("X")
+    assert {name: row["data"][name] for name in ("category", "dor", "model")} == {
+        "category": "Cranes",
+        "dor": "BEO",
+        "model": "M",
+    }

@@ -10,7 +10,8 @@ WITH resolution AS (
 ),
 present AS (
     SELECT r.id, r.whole, r.mine, r.theirs AS given_up, r.value, x.draft_op, x.delta, x.base,
-           coalesce(m.data, '{}') || x.pending AS beneath,
+           -- A row that is on its way out may never have reached the mirror: its deletion has it whole.
+           coalesce(m.data, '{}') || coalesce(gone.document, '{}') || x.pending AS beneath,
            CASE WHEN pfa.in_flight($1, r.id) THEN pfa.theirs($1, $2, r.id, m.data) ELSE m.data END AS theirs
       FROM resolution AS r
      CROSS JOIN LATERAL (
@@ -22,6 +23,16 @@ present AS (
       LEFT JOIN LATERAL (
                SELECT m.data FROM pfa.mirror AS m WHERE m.organization_id = $1 AND m.row_key = r.id LIMIT 1
            ) AS m ON TRUE
+      LEFT JOIN LATERAL (
+               SELECT c.base AS document
+                 FROM pfa.change AS c
+                WHERE c.organization_id = $1
+                  AND c.row_key = r.id
+                  AND c.op = 'delete'
+                  AND c.state IN ('in_review', 'committed', 'syncing', 'conflict', 'sync_error')
+                ORDER BY c.id DESC
+                LIMIT 1
+           ) AS gone ON TRUE
 ),
 resolved AS (
     SELECT p.id,
