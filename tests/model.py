@@ -486,8 +486,11 @@ class Model:
                 if not self.pending(user, key):
                     space.versions.pop(key, None)
                 continue
-            if after is None and draft.op == "update":
-                draft.base = deepcopy(document or {})
+            if draft.op == "update":
+                # Of a row that is gone all is kept; of one that is back, what the draft touches.
+                kept = self.touched(draft.delta)
+                base = {name: value for name, value in draft.base.items() if name in kept}
+                draft.base = deepcopy(document or {}) if after is None else base
             self.look(user, key)
 
     def broken(self, before: Document | None, after: Document | None) -> set[str]:

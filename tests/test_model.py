@@ -563,8 +563,11 @@ class Comparison:
         for key, row in wanted.items():
             if space.versions[key] is None:
                 space.versions[key] = row["version"] = found[key]["version"]
-            base = {name: value for name, value in found[key]["base"].items() if value is not None}
-            assert comparable({**found[key], "base": base}) == comparable(row)
+            there = row["op"] == "update" and key in model.mirror
+            kept = model.touched(row["delta"]) if there else [*found[key]["base"], *row["base"]]
+            bases = [{name: one["base"].get(name) for name in kept} for one in (found[key], row)]
+            assert shown(bases[0]) == shown(bases[1])
+            assert comparable({**found[key], "base": {}}) == comparable({**row, "base": {}})
         space.last = max([space.last, *fresh])
         await self.list(List(seat, [("sort", "id")]))
 
@@ -806,6 +809,42 @@ TOLD: dict[str, tuple[str, dict[str, Document], list[Any]]] = {
             Save(0, ({"id": "new", "op": "insert", "delta": VAN}, {"id": "new", "op": "delete"})),
         ],
     ),
+    "a row deleted by others is shown with what one has pending": (
+        "pfa",
+        {"A": {"category": "a", "equipment": "x"}},
+        [
+            saving(0, {"category": "b"}),
+            Commit(0),
+            saving(0, {"equipment": "y"}),
+            deleting(1),
+            Commit(1),
+            Commit(0, uses=("mine",)),
+            List(0, [("sort", "id")]),
+        ],
+    ),
+    "a row that comes back under a draft has no base for what was not touched": (
+        "fleet",
+        {"A": {**LINE, **VAN}},
+        [
+            saving(0, {"mileage": 2}),
+            deleting(1),
+            Commit(1),
+            saving(1, {"depot": "b", "kind": "Van"}, op="insert"),
+            Commit(1),
+            saving(0, {"depot": "a"}),
+            Commit(0, uses=("mine",)),
+        ],
+    ),
+    "a cell given up of a row that is gone leaves the row whole in the conflict": (
+        "fleet",
+        {"A": LINE},
+        [
+            saving(0, {"depot": "b", "mileage": 2}),
+            deleting(1),
+            Commit(1),
+            Commit(0, unasked=({"id": "A", "field": "depot", "use": "theirs"},)),
+        ],
+    ),
     "a new row in place of one's drafted deletion is a new row": (
         "pfa",
         {"A": {"category": "a"}},
@@ -814,7 +853,16 @@ TOLD: dict[str, tuple[str, dict[str, Document], list[Any]]] = {
 }
 
 
-@pytest.mark.parametrize("title", TOLD)
+# Strict: who mends one of these takes it off the list.
+STILL_WRONG = {
+    "a row deleted by others is shown with what one has pending",
+    "a cell given up of a row that is gone leaves the row whole in the conflict",
+}
+
+
+@pytest.mark.parametrize(
+    "title", [pytest.param(t, marks=pytest.mark.xfail(strict=True)) if t in STILL_WRONG else t for t in TOLD]
+)
 async def test_a_story_that_once_went_wrong(world: World, users: list[User], title: str) -> None:
     dataset, rows, steps = TOLD[title]
     contract = {"pfa": PFA, "fleet": FLEET}[dataset]
