@@ -19,9 +19,10 @@ from app.cursors import read_cursor, write_cursor
 from app.datasets import contract_of
 from app.db import Connection
 from app.errors import DatasetNotFound
-from app.pages import Composer, Cursor, Page, read_row
+from app.pages import Composer, Cursor, read_row
 from app.queries import statement
 from app.runtime import Runtime
+from app.views import Composed
 from app.wire import DatasetName, Here, Organization, RowId, answers
 
 READ_STANDING = statement("rows/read_standing")
@@ -227,7 +228,7 @@ async def _count(
     return page | {"total": total}
 
 
-async def _run(connection: Connection, page: Page, listing: Listing) -> dict[str, Any]:
+async def _run(connection: Connection, page: Composed, listing: Listing) -> dict[str, Any]:
     if listing.search is None:
         row = await connection.row(*_spread(page))
     else:
@@ -240,7 +241,7 @@ async def _run(connection: Connection, page: Page, listing: Listing) -> dict[str
     return dict(row)
 
 
-def _spread(page: Page) -> tuple[Any, ...]:
+def _spread(page: Composed) -> tuple[Any, ...]:
     return page.statement, *page.arguments
 
 

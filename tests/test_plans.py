@@ -15,9 +15,10 @@ from app.contracts.images import imaged
 from app.db import Database
 from app.drafts import Draft, save
 from app.merges import FREEZE_DRAFTS, IMAGE_MODIFICATIONS
-from app.pages import Composer, Cursor, Page
+from app.pages import Composer, Cursor
 from app.queries import statement
 from app.settings import Settings
+from app.views import Composed
 from tests.conftest import new_database
 from tests.world import SECRET
 
@@ -99,7 +100,7 @@ async def planner(filled: str) -> AsyncIterator["asyncpg.Connection[Any]"]:
     await connection.close()
 
 
-async def plan_of(connection: "asyncpg.Connection[Any]", page: Page) -> list[dict[str, Any]]:
+async def plan_of(connection: "asyncpg.Connection[Any]", page: Composed) -> list[dict[str, Any]]:
     """Run the statement as the application does, prepared with a generic plan; all nodes of its plan."""
     transaction = connection.transaction()
     await transaction.start()
@@ -124,7 +125,7 @@ def touched(node: dict[str, Any]) -> float:
     return float((node["Actual Rows"] + removed) * node["Actual Loops"])
 
 
-def composed(user: str, listing: str, cursor: Cursor | None = None, *, counted: bool = True) -> Page:
+def composed(user: str, listing: str, cursor: Cursor | None = None, *, counted: bool = True) -> Composed:
     composer = Composer(PFA, read_listing(PFA, LISTINGS[listing]), "acme", "pfa", user)
     return composer.page(cursor, counted=counted, base_count=False)
 
@@ -217,7 +218,7 @@ WRITERS: dict[str, tuple[Any, list[Any]]] = {
 async def test_a_writer_touches_the_rows_it_names(planner: "asyncpg.Connection[Any]", name: str) -> None:
     """Five rows of 100,000, with 10,000 drafts about: no scan of the mirror or of everybody's modifications."""
     item, arguments = WRITERS[name]
-    nodes = await plan_of(planner, Page(item, arguments))
+    nodes = await plan_of(planner, Composed(item, arguments))
     scanned = [
         node for node in nodes if node["Node Type"] in ("Seq Scan", "Bitmap Heap Scan", "Index Scan", "Index Only Scan")
     ]
