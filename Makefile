@@ -10,7 +10,7 @@ FIND_PG = for dir in /usr/lib/postgresql/$(PG)/bin "$$(pg_config --bindir 2>/dev
 
 .DEFAULT_GOAL := run
 .DELETE_ON_ERROR:
-.PHONY: run venv test pg-bindir format requirements clean
+.PHONY: run venv test bench-micro pg-bindir format requirements clean
 
 run: $(READY)
 	@exec $(BIN)/vanguard dev
@@ -35,12 +35,17 @@ test: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest -n 2 --cov
+	$(BIN)/pytest --benchmark-disable --quiet benchmarks/micro
 else
 test: $(READY)
 	@bindir="$$($(FIND_PG))" && \
 		echo "PostgreSQL $(PG) in $$bindir" && \
 		VANGUARD_TEST_PG_BINDIR="$$bindir" $(BIN)/pytest -n 2
 endif
+
+# Times of single functions; `make test` runs each of them once, untimed.
+bench-micro: $(READY)
+	$(BIN)/pytest benchmarks/micro --benchmark-max-time=0.5 --benchmark-columns=median,iqr,rounds
 
 # Where the server of PG=<major version> is; fails where it is not installed.
 pg-bindir:

@@ -1,0 +1,84 @@
+"""From a query string to the statement of its page: what Python does before PostgreSQL is asked."""
+
+from datetime import UTC, datetime
+
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from app.auth import Auth
+from app.contracts import PFA
+from app.contracts.filters import read_listing, read_parameters
+from app.cursors import read_cursor, write_cursor
+from app.db import Database
+from app.pages import READ_PAGE, Composer, Cursor
+from app.rows import _etag
+from app.runtime import Runtime
+from app.settings import Settings
+from tests.world import SECRET
+
+PLAIN = b"sort=forecastStart"
+FILTERED = (
+    b"category=Cranes&source=Rental&monthlyRate%5Bgte%5D=1000.50&forecastStart%5Blt%5D=2027-01-01"
+    b"&class%5Bin%5D=Crawler%20Crane%2CTower%20Crane&equipment%5Bcontains%5D=CR-&sort=-forecastStart%2CmonthlyRate"
+)
+QUERY_STRINGS = pytest.mark.parametrize("query_string", [PLAIN, FILTERED], ids=["plain", "six_filters"])
+POSITION = Cursor(("2026-03-01",), "PFA-0002500")
+PURPOSE = "acme/pfa?forecastStart,id"
+
+
+def now() -> datetime:
+    """A day that stands still."""
+    return datetime(2026, 3, 1, tzinfo=UTC)
+
+
+def composed(query_string: bytes, cursor: Cursor | None = None) -> str:
+    """The statement of the listing's page."""
+    listing = read_listing(PFA, read_parameters(query_string))
+    page = Composer(PFA, listing, "acme", "pfa", "ann").page(cursor, counted=True, base_count=False)
+    return page.statement.text
+
+
+@QUERY_STRINGS
+def test_a_listing_is_read_from_its_query_string(benchmark: BenchmarkFixture, query_string: bytes) -> None:
+    listing = benchmark(lambda: read_listing(PFA, read_parameters(query_string)))
+    assert listing.sort[0].field == "forecastStart"
+
+
+@QUERY_STRINGS
+def test_the_first_page_is_composed(benchmark: BenchmarkFixture, query_string: bytes) -> None:
+    listing = read_listing(PFA, read_parameters(query_string))
+    page = benchmark(lambda: Composer(PFA, listing, "acme", "pfa", "ann").page(None, counted=True, base_count=False))
+    assert page.statement.text == composed(query_string)
+
+
+def test_a_page_deep_in_the_list_is_composed_from_its_cursor(benchmark: BenchmarkFixture) -> None:
+    listing = read_listing(PFA, read_parameters(PLAIN))
+    page = benchmark(
+        lambda: Composer(PFA, listing, "acme", "pfa", "ann").page(POSITION, counted=True, base_count=False)
+    )
+    assert page.statement.text == composed(PLAIN, POSITION)
+
+
+def test_the_statements_markers_are_filled(benchmark: BenchmarkFixture) -> None:
+    parts = dict.fromkeys(READ_PAGE.markers, "TRUE")
+    filled = benchmark(lambda: READ_PAGE.fill(**parts))
+    assert not filled.markers
+
+
+def test_a_cursor_is_signed(benchmark: BenchmarkFixture) -> None:
+    text = benchmark(write_cursor, SECRET, now, PURPOSE, POSITION)
+    assert read_cursor(SECRET, now, PURPOSE, text) == POSITION
+
+
+def test_a_cursor_is_read(benchmark: BenchmarkFixture) -> None:
+    text = write_cursor(SECRET, now, PURPOSE, POSITION)
+    assert benchmark(read_cursor, SECRET, now, PURPOSE, text) == POSITION
+
+
+def test_a_pages_etag_is_made(benchmark: BenchmarkFixture, settings: Settings) -> None:
+    database = Database(settings)
+    runtime = Runtime(
+        settings=settings, database=database, auth=Auth(settings, database, now), contracts={"pfa": PFA}, clock=now
+    )
+    standing = {"revision": 7, "workspace_revision": 12}
+    assert benchmark(_etag, runtime, "acme", "ann", PFA, standing).startswith('W/"7.12.')
