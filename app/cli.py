@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import asyncpg
 import click
+import msgspec
 import psycopg
 import sqlalchemy.exc
 from granian import Granian
@@ -16,10 +17,11 @@ from granian.log import LogLevels
 from rich.console import Console
 from rich.table import Table
 
-from app import __version__, accounts, seed
+from app import __version__, accounts, kpis, seed
 from app import dev as development
 from app.auth import Auth, Role
 from app.clock import now
+from app.contracts import BUILT_IN
 from app.db import Database
 from app.errors import ConfigurationError, DatabaseUnavailable, VanguardError
 from app.logs import configure_logs
@@ -27,6 +29,8 @@ from app.migrate import migrate as migrate_database
 from app.settings import Settings, read_settings
 
 T = TypeVar("T")
+
+REFRESH_TIMEOUT = 3600.0  # seconds: a view over a hundred million rows takes minutes
 
 ROLE = click.Choice([role.value for role in Role], case_sensitive=False)
 
@@ -75,9 +79,9 @@ def main() -> None:
     """
 
 
-def with_database(call: Callable[[Settings, Database], Awaitable[T]]) -> T:
-    """Run a coroutine that needs the database, and close it afterwards."""
-    settings = read_settings()
+def with_database(call: Callable[[Settings, Database], Awaitable[T]], **changed: Any) -> T:
+    """Run a coroutine that needs the database, and close it afterwards; `changed` are other values of settings."""
+    settings = msgspec.structs.replace(read_settings(), **changed)
     configure_logs("ERROR", "console")
 
     async def run() -> T:
@@ -144,6 +148,26 @@ def migrate() -> None:
     settings = read_settings()
     configure_logs("WARNING", "console")
     click.echo(f"The database is at revision {migrate_database(settings.database_url)}.")
+
+
+@main.command("refresh-kpis")
+@click.option("--every", type=click.IntRange(min=1), help="Go on, and refresh again after so many seconds.")
+def refresh_kpis(every: int | None) -> None:
+    """Bring the KPIs' views up to the data. They are exact without it, and fast with it."""
+
+    async def refresh(_: Settings, database: Database) -> None:
+        while True:
+            for contract in BUILT_IN:
+                done = await kpis.refresh_kpis(database, contract)
+                click.echo(
+                    f"{contract.name}: {done.cells:,} cells of {done.organizations:,} organizations"
+                    f" in {done.seconds:.1f} s."
+                )
+            if every is None:
+                return
+            await asyncio.sleep(every)
+
+    with_database(refresh, statement_timeout=REFRESH_TIMEOUT)
 
 
 @main.group()

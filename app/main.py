@@ -9,7 +9,7 @@ from litestar.config.cors import CORSConfig
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
 
-from app import drafts, health, login, members, merges, pfa, problems, rows
+from app import drafts, health, kpis, login, members, merges, pfa, problems, rows
 from app.auth import Auth
 from app.bodies import JsonBody
 from app.clock import Clock, now
@@ -52,6 +52,7 @@ def create_app(settings: Settings, *, contracts: Sequence[Contract] = BUILT_IN, 
                 *rows.ROUTES,
                 *drafts.ROUTES,
                 *merges.ROUTES,
+                *kpis.ROUTES,
                 *pfa.ROUTES,
             ],
             guards=[runtime.auth.require_identity],

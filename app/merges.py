@@ -222,7 +222,7 @@ async def _apply(
     """The commit's changes into the mirror, then everybody's modifications of those rows brought up to date."""
     schema = contract.schema
     await connection.value(
-        APPLY_CHANGES.within(schema), organization, commit_id, revision, keys, contract.key, "commit", at
+        imaged(APPLY_CHANGES, contract), organization, commit_id, revision, contract.key, "commit", at
     )
     await connection.rows(FOLD_PENDING.within(schema), organization, keys, None)
     await image(connection, contract, organization, None, keys, revision)

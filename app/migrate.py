@@ -16,13 +16,14 @@ from psycopg.types.json import Jsonb
 from sqlalchemy import Connection, create_engine, pool
 
 from app.contracts import BUILT_IN, Contract
-from app.contracts.ddl import dataset_ddl, generated_columns, indexes_ddl, shared_ddl
+from app.contracts.ddl import dataset_ddl, generated_columns, indexes_ddl, kpi_ddl, kpi_shape, shared_ddl
 from app.contracts.images import imaged
 from app.queries import statement
 
 IMAGE_MODIFICATIONS = statement("drafts/image_modifications")
 READ_KEYS = statement("drafts/read_keys")
 READ_GENERATED = statement("datasets/read_generated")
+READ_SHAPE = statement("kpis/read_shape")
 
 ROOT = Path(__file__).parent.parent
 LOCK = 8_266_264  # any number that nobody else locks: one migration at a time
@@ -57,11 +58,17 @@ def migrate(url: str, contracts: Sequence[Contract] = BUILT_IN) -> str:
         run(connection, shared_ddl())
         for contract in contracts:
             before = column_comments(connection, contract)
+            # The view holds on to the columns that it reads.
+            same_shape = kpi_comment(connection, contract) == kpi_shape(contract)
+            if not same_shape:
+                run(connection, f"DROP MATERIALIZED VIEW IF EXISTS {contract.schema}.kpi")
             for name in stale_columns(contract, before):
                 run(connection, f"ALTER TABLE {contract.schema}.mirror DROP COLUMN {name}")
             for script in dataset_ddl(contract):
                 run(connection, script)
             run(connection, indexes_ddl(contract))
+            if not same_shape:
+                run(connection, kpi_ddl(contract))
             if before and column_comments(connection, contract) != before:
                 image_everything(connection, contract)
         return MigrationContext.configure(connection).get_current_revision() or ""
@@ -72,6 +79,14 @@ def column_comments(connection: Connection, contract: Contract) -> dict[str, str
     with psycopg.RawCursor(driver(connection)) as cursor:
         cursor.execute(READ_GENERATED.text, [contract.schema])
         return dict(cursor.fetchall())
+
+
+def kpi_comment(connection: Connection, contract: Contract) -> str | None:
+    """What the view of KPIs was made of; None where there is none."""
+    with psycopg.RawCursor(driver(connection)) as cursor:
+        cursor.execute(READ_SHAPE.text, [contract.schema])
+        found = cursor.fetchone()
+        return None if found is None else str(found[0])
 
 
 def stale_columns(contract: Contract, comments: dict[str, str]) -> list[str]:

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
+from itertools import groupby
 from typing import Annotated, Any
 
 import msgspec
@@ -16,8 +18,9 @@ from app.db import Connection
 from app.drafts import MAX_DRAFTS, Draft, Reason, SaveAnswer, Version, save
 from app.errors import InvalidFilter, NothingSelected
 from app.idempotency import answer_once
+from app.kpis import Wanted, figures_of, percent, read_kpis, validators
 from app.merges import CommitRequest, DiscardAnswer, DiscardRequest, answer_commit, discard
-from app.rows import list_rows, not_modified, parameter
+from app.rows import list_rows, not_modified, parameter, unchanged
 from app.wire import Here, Organization, answers, body
 
 # Its filter names -> the parameter of D/rows. Those that name lists may be comma-separated.
@@ -186,6 +189,76 @@ async def get_lines(request: VanguardRequest, runtime: Here, org: Organization) 
     return Response(json.encode(body), media_type="application/json", headers=headers)
 
 
+class PfaStats(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Figures of the caller's view. Counts are of all lines, money is of those that KPIs do not leave out."""
+
+    total_records: int
+    actualized_count: int
+    discontinued_count: int
+    draft_count: int
+    total_monthly_rental: float
+    total_purchase_cost: float
+    plan_cost: float
+    forecast_cost: float
+    actual_cost: float
+    variance: float
+    variance_percent: float
+    category_breakdown: list[dict[str, Any]]
+
+
+COUNTS = {"actualizedCount": "actualized", "discontinuedCount": "discontinued", "draftCount": "drafts"}
+SUMS = {
+    "totalMonthlyRental": "monthlyRental",
+    "totalPurchaseCost": "purchaseCost",
+    "planCost": "plan",
+    "forecastCost": "forecast",
+    "actualCost": "actual",
+}
+Cell = tuple[dict[str, Any], dict[str, Any]]
+
+
+def _summed(cells: Sequence[Cell]) -> dict[str, Any]:
+    """Counts and costs of cells: (category and flags, figures)."""
+    counted = [figures for key, figures in cells if not any(key[flag] for flag in PFA.flags)]
+    sums = {name: sum((figures[of] for figures in counted), Decimal()) for name, of in SUMS.items()}
+    variance = sums["forecastCost"] - sums["planCost"]
+    return {
+        **{name: sum(figures[of] for _, figures in cells) for name, of in COUNTS.items()},
+        **sums,
+        "variance": variance,
+        "variancePercent": percent(variance, sums["planCost"]),
+    }
+
+
+@get(
+    "/api/pfa/{org:str}/stats",
+    guards=[require(Action.QUERY)],
+    tags=["pfa"],
+    summary="Figures of your view of the lines",
+    responses=answers(PfaStats, 404),
+)
+async def get_stats(request: VanguardRequest, runtime: Here, org: Organization) -> Response[bytes]:
+    """Counts of all lines of your view; costs as in D/kpis, without discontinued and funds-transferable lines."""
+    if given := read_parameters(request.scope["query_string"]):
+        raise refuse(given[0][0], "stats take no parameters; D/kpis takes filters and groups.")
+    wanted = Wanted(listing=Listing(), keys=("category", *PFA.flags))
+    async with runtime.database.connection() as connection:
+        if etag := await unchanged(connection, request, runtime, PFA, org):
+            return not_modified(etag)
+        found = await read_kpis(connection, PFA, org, request.user.user_id, wanted)
+    cells = [(key, figures_of(PFA, record, "mine")) for key, record in found.groups]
+    categories = [(name, list(each)) for name, each in groupby(cells, key=lambda cell: cell[0]["category"])]
+    body = {
+        "totalRecords": found.total["mine_row_count"],
+        **_summed(cells),
+        "categoryBreakdown": [
+            {"category": name, "count": sum(figures["rows"] for _, figures in each), **_summed(each)}
+            for name, each in categories
+        ],
+    }
+    return Response(json.encode(body), media_type="application/json", headers=validators(request, runtime, PFA, found))
+
+
 def _save_body(answer: SaveAnswer, session_id: str | None) -> bytes:
     return json.encode(
         {
@@ -275,4 +348,4 @@ async def discard_lines(
     return await answer_once(request, runtime, org, work)
 
 
-ROUTES = [get_lines, save_lines, commit_lines, discard_lines]
+ROUTES = [get_lines, get_stats, save_lines, commit_lines, discard_lines]

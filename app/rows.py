@@ -97,6 +97,25 @@ def parameter(name: str, kind: str, description: str, **schema: Any) -> Paramete
     )
 
 
+def filter_parameters() -> list[Parameter]:
+    """The filters of a list for /schema."""
+    return [
+        parameter("search", "string", "Any text field contains this, ignoring case"),
+        parameter("syncState", "string", f"Any of {', '.join(SYNC_STATES)}; comma-separated"),
+        Parameter(
+            name="filters",
+            param_in="query",
+            style="form",
+            explode=True,
+            description="field=value (repeated: any of them), field[op]=value; op is one of "
+            + ", ".join(op for op in OPERATORS if op != "eq"),
+            schema=Schema(
+                type=OpenAPIType.OBJECT, additional_properties=Schema(type=OpenAPIType.STRING), examples=[{}]
+            ),
+        ),
+    ]
+
+
 @dataclass
 class ListOperation(Operation):
     """A list's parameters for /schema: the handler reads the query string itself, as a contract names the filters."""
@@ -104,8 +123,6 @@ class ListOperation(Operation):
     def __post_init__(self) -> None:
         self.parameters = [
             *(self.parameters or []),
-            parameter("search", "string", "Any text field contains this, ignoring case"),
-            parameter("syncState", "string", f"Any of {', '.join(SYNC_STATES)}; comma-separated"),
             parameter("sort", "string", "Fields, comma-separated, - for descending"),
             parameter("page", "integer", "From 1", minimum=1, maximum=100_001),
             parameter("pageSize", "integer", "Rows a page", minimum=1, maximum=1000, default=100),
@@ -115,17 +132,7 @@ class ListOperation(Operation):
             ),
             parameter("fields", "string", "Only these fields of data, comma-separated"),
             parameter("include", "string", "overlap: who else has the row in review or on its way", enum=["overlap"]),
-            Parameter(
-                name="filters",
-                param_in="query",
-                style="form",
-                explode=True,
-                description="field=value (repeated: any of them), field[op]=value; op is one of "
-                + ", ".join(op for op in OPERATORS if op != "eq"),
-                schema=Schema(
-                    type=OpenAPIType.OBJECT, additional_properties=Schema(type=OpenAPIType.STRING), examples=[{}]
-                ),
-            ),
+            *filter_parameters(),
         ]
 
 
@@ -153,12 +160,8 @@ async def list_rows(
     cursor = read_cursor(runtime.settings.secret, runtime.clock, purpose, listing.after) if listing.after else None
     async with runtime.database.connection() as connection:
         # Others' changes in flight are not in the caller's revisions, so a page that shows them is always read.
-        if "If-None-Match" in request.headers and not listing.overlap:
-            standing = await connection.row(READ_STANDING, organization, contract.name, user)
-            if standing and _matches(
-                request.headers["If-None-Match"], etag := _etag(runtime, organization, user, contract, standing)
-            ):
-                return etag
+        if not listing.overlap and (etag := await unchanged(connection, request, runtime, contract, organization)):
+            return etag
         page = await _read(connection, runtime, composer, listing, cursor)
     total = page["total"]
     more = page["reached"] > (0 if cursor else (listing.page - 1) * listing.page_size) + listing.page_size
@@ -169,7 +172,7 @@ async def list_rows(
     return PageAnswer(
         body=page["body"],
         revision=page["revision"],
-        etag=_etag(runtime, organization, user, contract, page),
+        etag=etag_of(runtime, organization, user, contract, page),
         pagination={
             "page": None if cursor else listing.page,
             "pageSize": listing.page_size,
@@ -245,7 +248,20 @@ def _spread(page: Composed) -> tuple[Any, ...]:
     return page.statement, *page.arguments
 
 
-def _etag(runtime: Runtime, organization: str, user: str, contract: Contract, standing: Any) -> str:
+async def unchanged(
+    connection: Connection, request: VanguardRequest, runtime: Runtime, contract: Contract, organization: str
+) -> str | None:
+    """The ETag of the caller's view where If-None-Match still holds: neither dataset nor workspace has moved."""
+    if "If-None-Match" not in request.headers:
+        return None
+    standing = await connection.row(READ_STANDING, organization, contract.name, request.user.user_id)
+    if standing is None:
+        return None
+    etag = etag_of(runtime, organization, request.user.user_id, contract, standing)
+    return etag if _matches(request.headers["If-None-Match"], etag) else None
+
+
+def etag_of(runtime: Runtime, organization: str, user: str, contract: Contract, standing: Any) -> str:
     """Weak, since queryTime varies. It holds the user: two of them may stand at the same revisions."""
     whose = f"{organization} {user} {contract.name} {contract.version} {runtime.version}"
     digest = sha256(whose.encode()).hexdigest()[:16]

@@ -29,6 +29,8 @@ LOCK_DATASET = statement("locks/lock_dataset")
 HOLD_ABSENT_KEYS = statement("locks/hold_absent_keys")
 RAISE_REVISION = statement("locks/raise_revision")
 READ_OCCUPANCY = statement("seed/read_occupancy")
+MARK_UNRECORDED = statement("seed/mark_unrecorded")
+REFRESH_KPIS = statement("kpis/refresh_kpis")
 
 MOST_ROWS = 9_999_999  # the seven digits of a line's id
 MANY_ROWS = 50_000  # above, it pays to make the indexes afterwards
@@ -208,6 +210,7 @@ async def _seed(
         if later:
             await connection.execute("SET LOCAL maintenance_work_mem = '512MB'")
             await connection.execute(drop_indexes_ddl(contract))
+        await connection.execute(MARK_UNRECORDED.text, organization, contract.name)
         with phase("copy"):
             await _copy(connection, contract, organization, rows, number, revision, watch)
         if later:
@@ -216,6 +219,8 @@ async def _seed(
     # Index-only scans live on the visibility map, plans on statistics: both at once, not when autovacuum comes by.
     with phase("vacuum"):
         await connection.execute(f"VACUUM (ANALYZE) {contract.schema}.mirror")
+    with phase("kpis"):
+        await connection.execute(REFRESH_KPIS.within(contract.schema).text)
     return Seeded(rows, revision, seconds)
 
 

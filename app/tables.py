@@ -78,6 +78,7 @@ Table(
     Column("revision", BigInteger, nullable=False, server_default=text("0")),
     Column("require_approval", Boolean, nullable=False, server_default=text("false")),
     _time("created_at"),
+    Column("unrecorded", BigInteger, nullable=False, server_default=text("0")),
 )
 Table(
     "workspace",

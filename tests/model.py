@@ -117,6 +117,11 @@ def cost(document: Document, first: str, last: str, *, actual: bool = False) -> 
         exact = max(0, (end - start).days) * Fraction(rate) / Fraction("30.44")
     elif document.get("source") == "Purchase" and price is not None:
         exact = Fraction(price)
+    return rounded(exact)
+
+
+def rounded(exact: Fraction) -> Decimal:
+    """To two decimals, half away from zero."""
     return Decimal(int(abs(exact) * 100 + Fraction(1, 2))) / 100 * (-1 if exact < 0 else 1)
 
 
@@ -125,6 +130,30 @@ COSTS = {
     "forecastCost": ("forecastStart", "forecastEnd"),
     "actualCost": ("actualStart", "actualEnd"),
 }
+
+
+def cents(value: Any) -> Decimal | None:
+    """An amount rounded to two decimals, half away from zero."""
+    amount = number(value)
+    return None if amount is None else rounded(Fraction(amount))
+
+
+def incomplete(document: Document) -> bool:
+    """Whether the cost of plan or forecast lacks a date, a rate or a price."""
+    if document.get("source") == "Purchase":
+        return number(document.get("purchasePrice")) is None
+    days = [day(document.get(name)) for pair in (COSTS["planCost"], COSTS["forecastCost"]) for name in pair]
+    return document.get("source") != "Rental" or None in days or number(document.get("monthlyRate")) is None
+
+
+def computed(name: str, document: Document) -> Any:
+    """A computed column of the built-in contract."""
+    if name in COSTS:
+        return cost(document, *COSTS[name], actual=name == "actualCost")
+    if name == "incomplete":
+        return incomplete(document)
+    kind, amount = {"monthlyRental": ("Rental", "monthlyRate"), "purchaseCost": ("Purchase", "purchasePrice")}[name]
+    return cents(document.get(amount)) if document.get("source") == kind else None
 
 
 # -- layers ------------------------------------------------------------------------------------------------------------
@@ -653,8 +682,8 @@ class Model:
         """What filters and sorts see of a field."""
         if name == "id":
             return key
-        if name in COSTS and name not in self.contract.by_name:
-            return cost(document, *COSTS[name], actual=name == "actualCost")
+        if name not in self.contract.by_name:
+            return computed(name, document)
         declared = self.contract.by_name[name]
         return typed(declared.type, document.get(name), indexed=declared.indexed)
 
@@ -662,7 +691,7 @@ class Model:
         """The type of a field, of a cost, of the id."""
         if name == "id":
             return "text"
-        return self.contract.by_name[name].type if name in self.contract.by_name else "number"
+        return self.contract.by_name[name].type if name in self.contract.by_name else self.contract.column_of[name].type
 
     def wanted(self, user: str, key: str, document: Document, query: Query) -> bool:
         """Whether the row passes every filter of the query."""

@@ -113,8 +113,25 @@ BAD: dict[str, tuple[Change, str]] = {
         "no is no field of it",
     ),
     "an exclusion of nothing": (add_rule(type="exclusive", fields=["no"], message="m"), "no is no field of it"),
-    "a measure of nothing": (lambda d: d["measures"][0].update(of="weight"), "measure mileage is of weight"),
-    "a sum of dates": (lambda d: d["measures"][0].update(of="firstDay"), "measure mileage is the sum of firstDay"),
+    "a measure of nothing": (lambda d: d["measures"][0].update(of="weight"), "KPIs of weight, which is not indexed"),
+    "a measure without an index": (lambda d: d["measures"][0].update(of="lastDay"), "KPIs of lastDay, which is not"),
+    "a dimension without an index": (add_field(dimension=True), "KPIs of extra, which is not indexed"),
+    "a sum of dates": (lambda d: d["measures"][0].update(of="inspectedOn"), "measure mileage is the sum of a date"),
+    "a least boolean": (lambda d: d["measures"][2].update(of="inService"), "is the min of a boolean"),
+    "a measure twice": (lambda d: d["measures"][0].update(name="seats"), "two of the figures have the same name"),
+    "a measure called rows": (lambda d: d["measures"][0].update(name="rows"), "two of the figures have the same name"),
+    "a bound that is a sum": (
+        lambda d: d.update(bounds=[{"name": "all", "kind": "sum", "of": "mileage"}]),
+        "bounds are minima and maxima",
+    ),
+    "an exclusion by a text": (
+        lambda d: d.update(exclusions=[{"name": "north", "field": "depot"}]),
+        "depot leaves rows out and is no boolean",
+    ),
+    "a difference of dates": (
+        lambda d: d.update(derived=[{"type": "difference", "name": "x", "of": "mileage", "minus": "oldestInspection"}]),
+        "x is not made of numbers that come before it",
+    ),
 }
 
 
@@ -158,7 +175,8 @@ def test_pfa_declares_what_its_reference_says() -> None:
     )
     assert set(PFA.column_of) == set(
         """category class source dor areaSilo manufacturer model forecastStart forecastEnd monthlyRate isActualized
-        isDiscontinued isFundsTransferable hasActuals planCost forecastCost actualCost""".split()
+        isDiscontinued isFundsTransferable hasActuals planCost forecastCost actualCost
+        originalStart originalEnd actualStart actualEnd monthlyRental purchaseCost incomplete""".split()
     )
     dimensions = {field.name for field in PFA.fields if field.dimension}
     assert dimensions == {"category", "class", "source", "dor", "areaSilo"}
@@ -170,7 +188,11 @@ def test_pfa_declares_what_its_reference_says() -> None:
         "planCost",
         "forecastCost",
         "actualCost",
+        "monthlyRental",
+        "purchaseCost",
     }
+    assert PFA.dimensions == ("areaSilo", "category", "class", "source", "dor")
+    assert PFA.flags == ("isDiscontinued", "isFundsTransferable")
     assert PFA.by_name["source"].values == ("Rental", "Purchase")
     assert PFA.by_name["dor"].values == ("BEO", "PROJECT")
 

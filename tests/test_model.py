@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 
 from app import json
 from app.contracts import PFA, Contract
+from app.contracts.filters import field_type
 from app.contracts.model import Required
 from tests.model import Document, Model, Query, Refused, shown
 from tests.world import FLEET, User, World
@@ -307,9 +308,11 @@ def conditions(pool: Pool) -> st.SearchStrategy[list[tuple[str, str]]]:
 
 def _conditions(pool: Pool, name: str) -> st.SearchStrategy[list[tuple[str, str]]]:
     contract = pool.contract
-    kind = contract.by_name[name].type if name in contract.by_name else "text" if name == "id" else "number"
+    kind = field_type(contract, name)
     if name in ("id", contract.key):
         texts = st.sampled_from((*pool.keys, "", "%", "ä"))
+    elif kind == "boolean":
+        texts = st.sampled_from(("true", "false"))
     elif name not in contract.by_name:
         texts = st.sampled_from(("0", "0.00", "1", "1.10", "10", "65.7"))
     else:

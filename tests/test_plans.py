@@ -207,7 +207,7 @@ WRITERS: dict[str, tuple[Any, list[Any]]] = {
     "freeze": (FREEZE_DRAFTS, ["acme", "mover", 2, SMALL, "{}", "0" * 32, None, AT, "[]"]),
     "image": (imaged(IMAGE_MODIFICATIONS, PFA), ["acme", None, SMALL, "{}", None]),
     "lock": (statement("locks/lock_rows"), ["acme", SMALL]),
-    "apply": (statement("merges/apply_changes"), ["acme", "0" * 32, 1, SMALL, "pfaId", "commit", AT]),
+    "apply": (statement("merges/apply_changes"), ["acme", "0" * 32, 1, "pfaId", "commit", AT]),
     "fold": (statement("merges/fold_pending"), ["acme", SMALL, None]),
     "discard": (statement("merges/discard_drafts"), ["acme", "mover", 3, SMALL, AT]),
     "sweep": (statement("drafts/sweep_empty"), ["acme", None, SMALL]),

@@ -82,7 +82,7 @@ def test_amounts_keep_their_digits() -> None:
 
 async def test_load(world: World, database_url: str) -> None:
     done = await seed.seed(database_url, "acme", 300)
-    assert (done.rows, done.revision, list(done.seconds)) == (300, 1, ["copy", "vacuum"])
+    assert (done.rows, done.revision, list(done.seconds)) == (300, 1, ["copy", "vacuum", "kpis"])
     rows = await world.db.fetch("SELECT row_key, data::text, version, revision FROM pfa.mirror ORDER BY row_key")
     assert [(row["row_key"], json.decode(row["data"])) for row in rows] == [
         (key, json.decode(text.replace("DEMO", "ACME"))) for key, text in first(300)
@@ -102,13 +102,13 @@ async def test_indexes_are_made_afterwards(world: World, database_url: str, monk
     before = await indexes(world)
     phases: list[tuple[str, int]] = []
     done = await seed.seed(database_url, "acme", 300, watch=lambda phase, rows: phases.append((phase, rows)))
-    assert list(done.seconds) == ["copy", "indexes", "vacuum"]
-    assert phases == [("copy", 0), ("copy", 0), ("indexes", 300), ("vacuum", 300)]
+    assert list(done.seconds) == ["copy", "indexes", "vacuum", "kpis"]
+    assert phases == [("copy", 0), ("copy", 0), ("indexes", 300), ("vacuum", 300), ("kpis", 300)]
     assert await indexes(world) == before
     # Somebody else's rows keep their indexes while others are loaded.
     await world.organization("other")
     done = await seed.seed(database_url, "other", 300)
-    assert list(done.seconds) == ["copy", "vacuum"]
+    assert list(done.seconds) == ["copy", "vacuum", "kpis"]
 
 
 async def test_an_interrupted_load_leaves_nothing(

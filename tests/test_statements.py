@@ -41,6 +41,12 @@ RUNNABLE = sorted(name for name in STATEMENTS if not name.startswith("schema/"))
 COLUMNS = {
     "drafts/save_drafts": {"id", "problem", "modification_id", "version", "sync_state", "empty"},
     "drafts/read_drafts": {"revision", "workspace_revision", "total", "body", "last_key"},
+    "kpis/read_kpis": {
+        "revision", "workspace_revision", "view_revision", "grouped", "base_row_count", "mine_row_count", "mine_drafts",
+        "base_sum_plan_cost", "mine_sum_plan_cost", "doubtful",
+    },
+    "kpis/read_shape": {"shape"},
+    "kpis/read_views": {"organizations", "cells"},
     "locks/lock_dataset": {"revision", "require_approval"},
     "locks/read_dataset": {"revision", "require_approval"},
     "locks/raise_workspace": {"revision", "absent"},

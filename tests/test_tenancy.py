@@ -35,9 +35,11 @@ ORGANIZATION_ROUTES = {
     f"PATCH {D}/rows/{{row_id}}": Door(Action.EDIT, {"forecastStart": "2026-02-02"}),
     f"GET {D}/drafts": Door(Action.QUERY),
     f"POST {D}/drafts": Door(Action.EDIT, {"modifications": [{"id": "A", "delta": {"forecastStart": "2026-02-02"}}]}),
+    f"GET {D}/kpis": Door(Action.QUERY),
     f"POST {D}/commit": Door(Action.EDIT, {"all": True}),
     f"POST {D}/discard": Door(Action.EDIT, {"all": True}),
     "GET /api/pfa/{org}": Door(Action.QUERY),
+    "GET /api/pfa/{org}/stats": Door(Action.QUERY),
     "POST /api/pfa/{org}/draft": Door(
         Action.EDIT, {"modifications": [{"pfaId": "A", "delta": {"forecastStart": "2026-02-02"}}]}
     ),

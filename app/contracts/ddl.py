@@ -1,5 +1,9 @@
 """The DDL that a contract compiles to. All of it can run twice: what is there stays, what is new is added."""
 
+import hashlib
+from itertools import combinations
+
+from app.contracts.cubes import REVISION_GRAIN, Aggregate, aggregates, grain_of
 from app.contracts.model import Column, Contract, HotSort
 from app.queries import BUILT_IN_SCHEMA, Statement, statement
 
@@ -62,6 +66,11 @@ def _columns(contract: Contract) -> list[str]:
         for prefix in ("b", "a")
         for column in contract.columns
     ]
+    history = [
+        f"ADD COLUMN IF NOT EXISTS {prefix}_{column.name} {column.sql_type}"
+        for prefix in ("b", "a")
+        for column in contract.kpi_columns
+    ]
     comments = [
         f"COMMENT ON COLUMN {schema}.mirror.{name} IS $comment${expression}$comment$;"
         for name, (_, expression) in generated.items()
@@ -69,8 +78,88 @@ def _columns(contract: Contract) -> list[str]:
     return [
         f"ALTER TABLE {schema}.mirror\n    " + ",\n    ".join(mirror) + ";",
         *([f"ALTER TABLE {schema}.modification\n    " + ",\n    ".join(images) + ";"] if images else []),
+        *([f"ALTER TABLE {schema}.history\n    " + ",\n    ".join(history) + ";"] if history else []),
         *comments,
     ]
+
+
+def kpi_ddl(contract: Contract) -> str:
+    """The materialized view of the dataset's KPIs, and who may refresh it.
+
+    A row of it is a cell: dimensions that do not matter to its grain are NULL, and `grain` says which do. Flags matter
+    to every grain. There are grains of no, one, two and all dimensions: an answer reads the coarsest that knows its
+    dimensions. The row of REVISION_GRAIN holds the revision that an organization's cells stand at; it comes out of the
+    same query, and so out of the same snapshot.
+    """
+    schema = contract.schema
+    return f"""{_kpi_view(contract)};
+COMMENT ON MATERIALIZED VIEW {schema}.kpi IS '{kpi_shape(contract)}';
+GRANT SELECT ON {schema}.kpi TO vanguard_app;
+-- Only its owner may refresh a view; the service calls this.
+CREATE OR REPLACE FUNCTION {schema}.refresh_kpi() RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $body$
+BEGIN
+    REFRESH MATERIALIZED VIEW CONCURRENTLY {schema}.kpi;
+END
+$body$;
+REVOKE ALL ON FUNCTION {schema}.refresh_kpi() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION {schema}.refresh_kpi() TO vanguard_app;"""
+
+
+def kpi_shape(contract: Contract) -> str:
+    """A digest of what the view is made of, kept in its comment: `vanguard migrate` makes anew what differs."""
+    expressions = [column.expression for column in contract.kpi_columns]
+    return hashlib.sha256("\n".join([_kpi_view(contract), *expressions]).encode()).hexdigest()
+
+
+def _kpi_view(contract: Contract) -> str:
+    schema, keys = contract.schema, [*contract.dimensions, *contract.flags]
+    columns = [contract.column_of[name] for name in keys]
+    names = [column.name for column in columns]
+    found = aggregates(contract)
+    nothing = [
+        *(f"NULL::{column.sql_type} AS {column.name}" for column in columns),
+        "0::bigint AS row_count",
+        *(f"NULL::{each.sql_type} AS {each.name}" for each in found),
+    ]
+    return f"""CREATE MATERIALIZED VIEW {schema}.kpi AS
+WITH cell AS (
+    SELECT {_list(["m.organization_id", *(f"m.f_{name} AS {name}" for name in names), "count(*) AS row_count"])}
+           {"".join(f", {each.over('m.f_')} AS {each.name}" for each in found)}
+      FROM {schema}.mirror AS m
+     GROUP BY {_list(["m.organization_id", *(f"m.f_{name}" for name in names)])}
+)
+SELECT d.organization_id, {REVISION_GRAIN} AS grain, d.revision, {_list(nothing)}
+  FROM public.dataset AS d
+ WHERE d.name = '{contract.name}'
+{"".join(_grain(contract, wanted, found) for wanted in _grains(contract))};
+CREATE UNIQUE INDEX kpi_cell ON {schema}.kpi ({_list(["organization_id", "grain", *names])}) NULLS NOT DISTINCT"""
+
+
+def _grains(contract: Contract) -> list[tuple[str, ...]]:
+    dimensions = contract.dimensions
+    few = [names for size in range(min(3, len(dimensions) + 1)) for names in combinations(dimensions, size)]
+    return few if dimensions in few else [*few, dimensions]
+
+
+def _grain(contract: Contract, wanted: tuple[str, ...], found: tuple[Aggregate, ...]) -> str:
+    def key(name: str) -> str:
+        column = contract.column_of[name]
+        return f"c.{column.name}" if name in wanted or name in contract.flags else f"NULL::{column.sql_type}"
+
+    keys = [*contract.dimensions, *contract.flags]
+    grouped = [key(name) for name in keys if not key(name).startswith("NULL")]
+    return f""" UNION ALL
+SELECT {_list(["c.organization_id", str(grain_of(contract, wanted)), "NULL::bigint", *map(key, keys)])},
+       {_list(["sum(c.row_count)::bigint", *(f"{each.again('c.')}" for each in found)])}
+  FROM cell AS c
+ GROUP BY {_list(["c.organization_id", *grouped])}
+"""
+
+
+def _list(items: list[str]) -> str:
+    return ", ".join(items)
 
 
 def _suffix(hot: HotSort) -> str:

@@ -43,7 +43,13 @@ def parts(contract: Contract) -> dict[str, str]:
     differs: whether the indexed columns of the two images differ, so that the modification covers its row
     image_columns: the columns that a modification keeps of both
     take_image, set_image: their assignments out of the aliases excluded and imaged
+    kpi_before, kpi_was: what KPIs need of a mirror row (alias m, and was) under the names of a before-image
+    kpi_after: the same under the names of an after-image
+    kpi_no_before, kpi_no_after: NULLs in their place
+    kpi_befores, kpi_afters: their names
+    Those of KPIs begin with a comma, for a contract may have none.
     """
+    kpi = contract.kpi_columns
     names = [column.name for column in contract.columns]
     before = ["b_search", *(f"b_{name}" for name in names)]
     after = ["a_search", *(f"a_{name}" for name in names)]
@@ -58,8 +64,19 @@ def parts(contract: Contract) -> dict[str, str]:
         "image_columns": _list(kept),
         "take_image": _list([f"{name} = excluded.{name}" for name in kept]),
         "set_image": _list([f"{name} = imaged.{name}" for name in kept]),
+        "kpi_before": _more([f"m.f_{column.name} AS b_{column.name}" for column in kpi]),
+        "kpi_was": _more([f"was.f_{column.name} AS b_{column.name}" for column in kpi]),
+        "kpi_after": _more([f"m.f_{column.name} AS a_{column.name}" for column in kpi]),
+        "kpi_no_before": _more([f"NULL::{column.sql_type} AS b_{column.name}" for column in kpi]),
+        "kpi_no_after": _more([f"NULL::{column.sql_type} AS a_{column.name}" for column in kpi]),
+        "kpi_befores": _more([f"b_{column.name}" for column in kpi]),
+        "kpi_afters": _more([f"a_{column.name}" for column in kpi]),
     }
 
 
 def _list(items: list[str]) -> str:
     return ", ".join(items)
+
+
+def _more(items: list[str]) -> str:
+    return "".join(f", {item}" for item in items)

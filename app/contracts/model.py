@@ -28,6 +28,15 @@ RESERVED = frozenset(
 )
 
 
+# Kind of a measure -> the types that it can be of.
+MEASURABLE: dict[str, tuple[FieldType, ...]] = {
+    "sum": ("number", "integer"),
+    "average": ("number", "integer"),
+    "min": ("number", "integer", "date"),
+    "max": ("number", "integer", "date"),
+    "count": ("text", "enum", "number", "integer", "boolean", "date"),
+}
+
 # PostgreSQL's own schemas, that of the control tables, and that of the functions which all datasets share.
 TAKEN_SCHEMAS = frozenset({"public", "vanguard", "information_schema"})
 # vanguard.as_text reads no longer ones, for they would not fit a B-tree.
@@ -69,11 +78,37 @@ class Computed(Shape, frozen=True, kw_only=True):
 
 
 class Measure(Shape, frozen=True, kw_only=True):
-    """What a KPI shows: `kind` over a field or computed column."""
+    """What a KPI shows: `kind` over an indexed field or computed column.
+
+    A count is of the rows that have a value, of a boolean those where it is true; an average is the sum by the count.
+    """
 
     name: Name
-    kind: Literal["sum", "count", "min", "max"]
+    kind: Literal["sum", "count", "min", "max", "average"]
     of: Name
+
+
+class Difference(Shape, frozen=True, kw_only=True, tag="difference"):
+    """A figure made of two measures: `of` less `minus`."""
+
+    name: Name
+    of: Name
+    minus: Name
+
+
+class Percent(Shape, frozen=True, kw_only=True, tag="percent"):
+    """A figure made of two others: `of` by `by`, times 100; 0 where `by` is not above 0."""
+
+    name: Name
+    of: Name
+    by: Name
+
+
+class Exclusion(Shape, frozen=True, kw_only=True):
+    """KPIs leave out the rows where the boolean `field` is true, unless they are asked to include `name`."""
+
+    name: Name
+    field: Name
 
 
 class AtomicGroup(Shape, frozen=True, kw_only=True):
@@ -138,6 +173,7 @@ class Contract(Shape, frozen=True, kw_only=True, dict=True):
 
     `schema` is the PostgreSQL schema that holds it; `upstream` names the kind of system of record behind it, or is null
     where a commit goes straight to the mirror; `functions` names the file under sql/schema/ with its computed columns.
+    KPIs show `measures` and what `derived` makes of them for every group, `bounds` for the total alone.
     """
 
     name: SchemaName
@@ -153,6 +189,9 @@ class Contract(Shape, frozen=True, kw_only=True, dict=True):
     atomic_groups: tuple[AtomicGroup, ...] = ()
     rules: tuple[Rule, ...] = ()
     measures: tuple[Measure, ...] = ()
+    derived: tuple[Difference | Percent, ...] = ()
+    bounds: tuple[Measure, ...] = ()
+    exclusions: tuple[Exclusion, ...] = ()
 
     def __post_init__(self) -> None:
         _check(self)
@@ -177,6 +216,22 @@ class Contract(Shape, frozen=True, kw_only=True, dict=True):
     def column_of(self) -> dict[str, "Column"]:
         """The columns by the field's name."""
         return {column.field: column for column in self.columns}
+
+    @cached_property
+    def dimensions(self) -> tuple[str, ...]:
+        """The fields that KPIs group by."""
+        return tuple(field.name for field in self.fields if field.dimension)
+
+    @cached_property
+    def flags(self) -> tuple[str, ...]:
+        """The booleans that take rows out of KPIs."""
+        return tuple(exclusion.field for exclusion in self.exclusions)
+
+    @cached_property
+    def kpi_columns(self) -> tuple["Column", ...]:
+        """What KPIs need of a row: its dimensions, flags and measured columns."""
+        named = {*self.dimensions, *self.flags, *(measure.of for measure in (*self.measures, *self.bounds))}
+        return tuple(column for column in self.columns if column.field in named)
 
     @cached_property
     def searched(self) -> tuple[str, ...]:
@@ -285,11 +340,30 @@ def _check(contract: Contract) -> None:
         refuse("two atomic groups have the same name.")
     if {group.name for group in contract.atomic_groups} & set(names):
         refuse("an atomic group has the name of a field.")
-    for measure in contract.measures:
-        if measure.of not in types:
-            refuse(f"measure {measure.name} is of {measure.of}, which is no field of it.")
-        if measure.kind == "sum" and types[measure.of] not in ("number", "integer"):
-            refuse(f"measure {measure.name} is the sum of {measure.of}, which is no number.")
+    kpi_fields = {*contract.dimensions, *contract.flags, *(each.of for each in (*contract.measures, *contract.bounds))}
+    if missing := kpi_fields - columns:
+        refuse(f"KPIs of {', '.join(sorted(missing))}, which is not indexed.")
+    for measure in (*contract.measures, *contract.bounds):
+        if types[measure.of] not in MEASURABLE[measure.kind]:
+            refuse(f"measure {measure.name} is the {measure.kind} of a {types[measure.of]}.")
+    if any(measure.kind not in ("min", "max") for measure in contract.bounds):
+        refuse("bounds are minima and maxima.")
+    for flag in contract.flags:
+        if types[flag] != "boolean":
+            refuse(f"{flag} leaves rows out and is no boolean.")
+    numbers = {measure.name for measure in contract.measures if measure.kind == "count" or types[measure.of] != "date"}
+    for figure in contract.derived:
+        if not {figure.of, figure.minus if isinstance(figure, Difference) else figure.by} <= numbers:
+            refuse(f"{figure.name} is not made of numbers that come before it.")
+        numbers.add(figure.name)
+    figures = ["rows", "drafts", *(figure.name for figure in (*contract.measures, *contract.derived))]
+    for what, given in (
+        ("figures", figures),
+        ("bounds", [bound.name for bound in contract.bounds]),
+        ("exclusions", [exclusion.name for exclusion in contract.exclusions]),
+    ):
+        if len(given) != len(set(given)):
+            refuse(f"two of the {what} have the same name.")
 
 
 def rule_fields(rule: Rule) -> set[str]:

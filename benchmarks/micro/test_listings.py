@@ -11,7 +11,7 @@ from app.contracts.filters import read_listing, read_parameters
 from app.cursors import read_cursor, write_cursor
 from app.db import Database
 from app.pages import READ_PAGE, Composer, Cursor
-from app.rows import _etag
+from app.rows import etag_of
 from app.runtime import Runtime
 from app.settings import Settings
 from tests.world import SECRET
@@ -75,10 +75,10 @@ def test_a_cursor_is_read(benchmark: BenchmarkFixture) -> None:
     assert benchmark(read_cursor, SECRET, now, PURPOSE, text) == POSITION
 
 
-def test_a_pages_etag_is_made(benchmark: BenchmarkFixture, settings: Settings) -> None:
+def test_a_pagesetag_of_is_made(benchmark: BenchmarkFixture, settings: Settings) -> None:
     database = Database(settings)
     runtime = Runtime(
         settings=settings, database=database, auth=Auth(settings, database, now), contracts={"pfa": PFA}, clock=now
     )
     standing = {"revision": 7, "workspace_revision": 12}
-    assert benchmark(_etag, runtime, "acme", "ann", PFA, standing).startswith('W/"7.12.')
+    assert benchmark(etag_of, runtime, "acme", "ann", PFA, standing).startswith('W/"7.12.')

@@ -21,3 +21,25 @@ CREATE OR REPLACE FUNCTION pfa.actual_cost(doc jsonb) RETURNS numeric
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN CASE WHEN vanguard.as_date(doc -> 'actualStart') IS NULL OR vanguard.as_date(doc -> 'actualEnd') IS NULL THEN 0
                 ELSE pfa.cost(doc, vanguard.as_date(doc -> 'actualStart'), vanguard.as_date(doc -> 'actualEnd')) END;
+
+-- What a rental costs a month, and what a purchase costs.
+CREATE OR REPLACE FUNCTION pfa.monthly_rental(doc jsonb) RETURNS numeric
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE WHEN doc ->> 'source' = 'Rental' THEN round(vanguard.as_number(doc -> 'monthlyRate'), 2) END;
+
+CREATE OR REPLACE FUNCTION pfa.purchase_cost(doc jsonb) RETURNS numeric
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE WHEN doc ->> 'source' = 'Purchase' THEN round(vanguard.as_number(doc -> 'purchasePrice'), 2) END;
+
+-- Whether something is missing that the cost of plan or forecast needs. Without actual dates there is no actual cost yet:
+-- nothing is missing then.
+CREATE OR REPLACE FUNCTION pfa.incomplete(doc jsonb) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE doc ->> 'source'
+        WHEN 'Rental' THEN
+            vanguard.as_number(doc -> 'monthlyRate') IS NULL
+            OR vanguard.as_date(doc -> 'originalStart') IS NULL OR vanguard.as_date(doc -> 'originalEnd') IS NULL
+            OR vanguard.as_date(doc -> 'forecastStart') IS NULL OR vanguard.as_date(doc -> 'forecastEnd') IS NULL
+        WHEN 'Purchase' THEN vanguard.as_number(doc -> 'purchasePrice') IS NULL
+        ELSE TRUE
+    END;

@@ -1,0 +1,3 @@
+-- Bring a dataset's view of KPIs up to its mirror, for all organizations; readers go on with the view as it was. Two at once:
+-- the second waits.
+SELECT pfa.refresh_kpi();
