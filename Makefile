@@ -1,5 +1,6 @@
 # make run     the whole product on this machine, with a database of its own
 # make test    every check and every test;  make test PG=15  the tests on that PostgreSQL
+# make bench   how fast it is;  QUICK=1  a rehearsal,  ONLY=pages,http  some figures,  URL=...  on a server of yours
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
@@ -10,7 +11,7 @@ FIND_PG = for dir in /usr/lib/postgresql/$(PG)/bin "$$(pg_config --bindir 2>/dev
 
 .DEFAULT_GOAL := run
 .DELETE_ON_ERROR:
-.PHONY: run venv test bench-micro pg-bindir format requirements clean
+.PHONY: run venv test bench bench-micro pg-bindir format requirements clean
 
 run: $(READY)
 	@exec $(BIN)/vanguard dev
@@ -42,6 +43,9 @@ test: $(READY)
 		echo "PostgreSQL $(PG) in $$bindir" && \
 		VANGUARD_TEST_PG_BINDIR="$$bindir" $(BIN)/pytest -n 2
 endif
+
+bench: $(READY)
+	@exec $(BIN)/vanguard bench $(if $(QUICK),--quick) $(if $(ONLY),--only '$(ONLY)') $(if $(URL),--url '$(URL)')
 
 # Times of single functions; `make test` runs each of them once, untimed.
 bench-micro: $(READY)

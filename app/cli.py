@@ -1,6 +1,7 @@
 """The command `vanguard`."""
 
 import asyncio
+import importlib
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ from app.contracts import BUILT_IN
 from app.db import Database
 from app.errors import ConfigurationError, DatabaseUnavailable, VanguardError
 from app.logs import configure_logs
+from app.migrate import ROOT
 from app.migrate import migrate as migrate_database
 from app.settings import Settings, read_settings
 
@@ -284,6 +286,29 @@ def seed_dataset(organization: str, rows: int, dataset: str, number: int) -> Non
         done = asyncio.run(seed.seed(url, organization, rows, dataset=dataset, number=number, watch=watch))
     phases = ", ".join(f"{phase} {seconds:.1f} s" for phase, seconds in done.seconds.items())
     click.echo(f"{organization} has {rows:,} lines in {dataset}, revision {done.revision} ({phases}).")
+
+
+@main.command()
+@click.option("--only", default="", help="Some figures only: names of groups, comma-separated.")
+@click.option("--quick", is_flag=True, help="A rehearsal on 10,000 lines: everything runs, nothing is to be relied on.")
+@click.option("--rows", type=click.IntRange(100, seed.MOST_ROWS), help="How many lines, instead of 1,000,000.")
+@click.option("--url", help="A server that may be used; databases are made there and dropped again.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Where the document goes, in any case.")
+@click.option("--strict", is_flag=True, help="Fail where a bound does not hold.")
+def bench(only: str, quick: bool, rows: int | None, url: str | None, out: Path | None, strict: bool) -> None:
+    """Measure how fast it is, on a server of its own."""
+    suite = _import_suite()
+    configure_logs("ERROR", "console")
+    names = tuple(name.strip() for name in only.split(",") if name.strip())
+    sys.exit(suite.run(suite.Options(only=names, quick=quick, rows=rows, url=url, out=out, strict=strict)))
+
+
+def _import_suite() -> Any:
+    """The benchmarks are beside `app/` in a checkout, and not a part of what is installed."""
+    if not (ROOT / "benchmarks" / "suite.py").exists():
+        raise ConfigurationError("The benchmarks are not here: they are in a checkout of the source. `make bench`.")
+    sys.path.insert(0, str(ROOT))
+    return importlib.import_module("benchmarks.suite")
 
 
 @main.command()

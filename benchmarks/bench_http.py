@@ -1,0 +1,207 @@
+"""Pages over HTTP, against pgbench with the same statement; totals, 304, and what memory all of it takes."""
+
+import asyncio
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+from app.db import Connection
+from app.devdb import DevDatabaseError, embedded_bin_dir
+from app.views import Composed
+from benchmarks.api import get, postmaster_of, request, server_seconds
+from benchmarks.data import LISTING, PATH, Bench, Place, Unavailable
+from benchmarks.figures import Figure, at_least, at_most, plain
+
+CLIENTS = 4
+UNCOUNTED = (*LISTING, ("count", "none"))
+# What the application's connections are set to, as far as it makes a difference to a page.
+SESSION = ("role", "plan_cache_mode", "work_mem", "jit", "timezone", "datestyle")
+BLANK = "\\ "  # as PGOPTIONS wants it
+READ_SETTING = "SELECT current_setting($1)"
+MEGABYTE = 2**20
+
+MISSED_PGBENCH = """\
+Client, API and PostgreSQL share the processors. Whatever the API does for a request (HTTP, token, filters, headers) is
+taken from the backends, which pgbench has to themselves."""
+
+
+class Load(NamedTuple):
+    """What went through in one go, and the processor seconds that each of it took."""
+
+    rate: float
+    seconds: float | None
+
+
+async def http(bench: Bench) -> AsyncIterator[Figure]:
+    """Pages through the API and through pgbench, in turns, four clients each."""
+    place = bench.big
+    postmaster = await postmaster_of(place.owner)
+    for who in ("nobody", "somebody"):
+        drafts = place.people[who].drafts
+        page = get(f"{PATH}/rows", place.people[who].token, UNCOUNTED)
+        ours, theirs = [], []
+        await bench.api.flood(page, connections=CLIENTS, seconds=bench.seconds(2))
+        for _ in range(3):
+            ours.append(await _flooded(bench, page, postmaster))
+            theirs.append(await pgbench(place, place.page(who), postmaster, seconds=bench.seconds(4)))
+        rate, theirs_rate = median(load.rate for load in ours), median(load.rate for load in theirs)
+        more = [
+            (mine.seconds - other.seconds) * 1000
+            for mine, other in zip(ours, theirs, strict=True)
+            if mine.seconds is not None and other.seconds is not None
+        ]
+        yield plain(f"pages a second over HTTP, {CLIENTS} clients, {drafts} drafts", rate, "1/s")
+        yield plain(f"pages a second of pgbench, {CLIENTS} clients, {drafts} drafts", theirs_rate, "1/s")
+        for figure in _against_pgbench(f"{drafts} drafts", rate / theirs_rate, median(more) if more else None):
+            yield figure
+
+
+def _against_pgbench(kind: str, share: float, more: float | None) -> list[Figure]:
+    """One of the two has to hold: what the machine's cores leave of the throughput, or what a request costs them."""
+    holds = share >= 0.8 or (more is not None and more <= 0.5)
+    figures = [
+        Figure(
+            figure=f"page over HTTP against pgbench, {kind}",
+            value=share,
+            unit="x",
+            bound="at least 0.8, or at most 0.5 ms more processor time",
+            holds=holds,
+            missed=MISSED_PGBENCH,
+        )
+    ]
+    if more is not None:
+        figures.append(plain(f"processor time of a page over HTTP beyond pgbench's, {kind}", more, "ms"))
+    return figures
+
+
+async def _flooded(bench: Bench, page: str, postmaster: int | None) -> Load:
+    before, api = _spent(postmaster), bench.api.processor_seconds()
+    done, seconds = await bench.api.flood(page, connections=CLIENTS, seconds=bench.seconds(4))
+    after, api_after = _spent(postmaster), bench.api.processor_seconds()
+    if before is None or after is None or api is None or api_after is None:
+        return Load(done / seconds, None)
+    return Load(done / seconds, (after - before + api_after - api) / done)
+
+
+def _spent(postmaster: int | None) -> float | None:
+    try:
+        return None if postmaster is None else server_seconds(postmaster)
+    except OSError:
+        return None
+
+
+# -- pgbench -----------------------------------------------------------------------------------------------------------
+
+
+async def pgbench(place: Place, page: Composed, postmaster: int | None, *, seconds: float) -> Load:
+    """The statement in prepared mode, with the application's session settings; its own processor time left out."""
+    async with place.database.connection() as connection:
+        options = await session_options(connection)
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", suffix=".sql") as script:
+        script.write(pgbench_script(page))
+        script.flush()
+        variables = [word for n, value in enumerate(page.arguments, start=1) for word in ("-D", f"v{n}={value}")]
+        before = _spent(postmaster)
+        process = await asyncio.create_subprocess_exec(
+            pgbench_program(), "-n", "-M", "prepared", "-c", str(CLIENTS), "-j", "1",
+            "-T", str(max(1, round(seconds))), "-f", script.name, *variables, place.url,
+            env=os.environ | {"PGOPTIONS": options}, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        output, errors = await process.communicate()
+        after = _spent(postmaster)
+    rate = re.search(rb"tps = ([\d.]+)", output)
+    done = re.search(rb"transactions actually processed: (\d+)", output)
+    if process.returncode or rate is None or done is None:
+        raise Unavailable(f"pgbench fails: {errors.decode(errors='replace').strip()}")
+    spent = None if before is None or after is None else (after - before) / int(done[1])
+    return Load(float(rate[1]), spent)
+
+
+def pgbench_script(page: Composed) -> str:
+    """The statement with :v1 for $1. Any other colon before a letter would count as a variable, in JSON texts, too."""
+    text = re.sub(r"--.*", "", page.statement.text)
+    text = re.sub(r"(?<!:):(?=[A-Za-z_])", ": ", text)
+    return re.sub(r"\$(\d+)", r":v\1", text)
+
+
+def pgbench_program() -> str:
+    """The wheel's, or what is installed."""
+    try:
+        beside = embedded_bin_dir() / "pgbench"
+    except DevDatabaseError:
+        beside = Path("pgbench")
+    found = str(beside) if beside.exists() else shutil.which("pgbench")
+    if found is None:
+        raise Unavailable("There is no pgbench here. It comes with PostgreSQL's server, or with the extra `dev`.")
+    return found
+
+
+async def session_options(connection: Connection) -> str:
+    """The connection's own settings, as a client of libpq says them."""
+    settings = {name: await connection.raw.fetchval(READ_SETTING, name) for name in SESSION}
+    return " ".join(f"-c {name}={value.replace(' ', BLANK)}" for name, value in settings.items())
+
+
+# -- totals and 304 ----------------------------------------------------------------------------------------------------
+
+
+async def counts(bench: Bench) -> AsyncIterator[Figure]:
+    """The exact total, while nothing was written since it was counted, against no total at all."""
+    for who in ("nobody", "somebody"):
+        person = bench.big.people[who]
+        none, exact = (get(f"{PATH}/rows", person.token, [*LISTING, ("count", how)]) for how in ("none", "exact"))
+        await bench.api.turns([none], [exact], rounds=10)
+        without, counted = await bench.api.turns([none], [exact], rounds=bench.rounds(300))
+        yield at_most(f"exact total with a warm revision against none, {person.drafts} drafts", counted / without, 1.2)
+
+
+async def unmodified(bench: Bench) -> AsyncIterator[Figure]:
+    """304 against the page, four connections each, in turns."""
+    person = bench.big.people["somebody"]
+    page = get(f"{PATH}/rows", person.token, UNCOUNTED)
+    tag = get(f"{PATH}/rows", person.token, UNCOUNTED, If_None_Match=await _etag(bench, person.token))
+    ratios = []
+    for _ in range(4):
+        sent = await bench.api.flood(page, connections=CLIENTS, seconds=bench.seconds(2))
+        saved = await bench.api.flood(tag, connections=CLIENTS, seconds=bench.seconds(2), expect=304)
+        ratios.append((saved[0] / saved[1]) / (sent[0] / sent[1]))
+    yield at_least("304 against the page, throughput", median(ratios), 2.5)
+
+
+async def _etag(bench: Bench, token: str) -> str:
+    """The tag of the page as it stands, from an answer's head."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", bench.api.port)
+    writer.write(get(f"{PATH}/rows", token, UNCOUNTED).encode())
+    head = (await reader.readuntil(b"\r\n\r\n")).decode()
+    writer.close()
+    found = re.search(r"^etag: (.+?)\r$", head, re.IGNORECASE | re.MULTILINE)
+    if found is None:
+        raise Unavailable("The API sends no ETag.")
+    return found[1]
+
+
+# -- memory ------------------------------------------------------------------------------------------------------------
+
+
+async def memory(bench: Bench) -> AsyncIterator[Figure]:
+    """What the API's process held at most, over everything that it was asked. Comes last."""
+    place = bench.big
+    for who in ("nobody", "somebody", "quiet", "spread"):
+        page = get(f"{PATH}/rows", place.people[who].token, [*LISTING, ("pageSize", "1000")])
+        await bench.api.turns([page], rounds=bench.rounds(40))
+    many = min(10_000, place.rows)
+    drafts = [{"id": f"PFA-{n:07d}", "delta": {"equipment": f"MEMORY-{n}"}} for n in range(1, many + 1)]
+    saving = request("POST", f"{PATH}/drafts", place.people["writer"].token, {"modifications": drafts})
+    discarding = request("POST", f"{PATH}/discard", place.people["writer"].token, {"all": True})
+    await bench.api.turns([saving, discarding], rounds=2)
+    held = bench.api.peak_memory()
+    if held is None:
+        raise Unavailable("This system does not tell what a process held at most: the figure needs Linux.")
+    yield at_most("peak memory of the API's process", held[0] / MEGABYTE, 250, "MB")
+    if len(held) > 1:
+        yield plain("peak memory of the process that watches over it", held[1] / MEGABYTE, "MB")

@@ -1,0 +1,130 @@
+"""The page's own statement: over drafts, over lines, and deep in the list."""
+
+from collections.abc import AsyncIterator
+from functools import partial
+
+from app.db import Connection
+from app.pages import Cursor
+from app.queries import Statement
+from app.views import Composed
+from benchmarks.data import LISTING, NEIGHBOURS, ORGANIZATION, SORTED, Bench, Place
+from benchmarks.figures import Figure, at_most, plain
+from benchmarks.timing import Clocked, clocked, interleaved
+
+PAGE_SIZE = 100
+
+# The same page of the mirror alone, each row in the envelope that a row without drafts has.
+BARE = """
+SELECT convert_to(coalesce('[' || string_agg(p.row, ',' ORDER BY p.f_forecast_start, p.row_key) || ']', '[]'), 'UTF8')
+  FROM (
+      SELECT m.f_forecast_start, m.row_key,
+             concat('{"id":', to_json(m.row_key), ',"data":', m.data,
+                    ',"syncState":"pristine","version":0,"mirrorVersion":', m.version,
+                    ',"modifiedFields":[],"modifiedAt":null,"modifiedBy":null,"conflicts":[]', '}') AS row
+        FROM pfa.mirror AS m
+       WHERE m.organization_id = $1
+         AND m.f_category = $2
+       ORDER BY m.f_forecast_start, m.row_key
+       LIMIT $3
+  ) AS p"""
+
+
+def bare(organization: str = ORGANIZATION) -> Composed:
+    """The page of LISTING without anybody's drafts."""
+    return Composed(Statement("bare page", BARE), [organization, dict(LISTING)["category"], PAGE_SIZE])
+
+
+def reading(connection: Connection, page: Composed) -> Clocked:
+    """The statement's seconds, as the application runs it."""
+    return clocked(partial(connection.row, page.statement, *page.arguments))
+
+
+OVER_DRAFTS = (
+    ("nobody", "that there are", 2.0),
+    ("somebody", "near the list's head, moved by a day", 2.0),
+    ("quiet", "of a field without an index", 2.0),
+    ("several", "that move their rows, all over the list", None),
+    ("spread", "that move their rows, all over the list", 2.5),
+    ("head", "that move the list's first rows to its end", 30.0),
+)
+
+MISSED_PAGE = """\
+The statement makes the page in two arms and fetches its documents afterwards, which the bare page does in one walk. A
+page has to skip what drafts take away and look for what they bring; each is an index probe."""
+
+
+async def pages(bench: Bench) -> AsyncIterator[Figure]:
+    """A filtered, sorted page of 100 against the same page of the bare mirror."""
+    place = bench.big
+    async with place.database.connection() as connection:
+        # Whoever takes long to read gets turns with the bare page alone.
+        near = [who for who, *_ in OVER_DRAFTS if who != "head"]
+        bare_page, *merged = await interleaved(
+            reading(connection, bare()), *(reading(connection, place.page(who)) for who in near),
+            rounds=bench.rounds(300),
+        )  # fmt: skip
+        ratios = {who: seconds / bare_page for who, seconds in zip(near, merged, strict=True)}
+        quick, slow = await interleaved(
+            reading(connection, bare()), reading(connection, place.page("head")), rounds=bench.rounds(100)
+        )
+        ratios["head"] = slow / quick
+    for who, kind, limit in OVER_DRAFTS:
+        name = f"page against the bare mirror, {_drafts(place.people[who].drafts, kind)}"
+        ratio = ratios[who]
+        yield plain(name, ratio, "x") if limit is None else at_most(name, ratio, limit, missed=MISSED_PAGE)
+    seconds = dict(zip(near, merged, strict=True))
+    for who in ("nobody", "several", "spread"):
+        bench.plot("drafts", "drafts all over the list", place.people[who].drafts, seconds[who])
+    for who in ("nobody", "quiet"):
+        bench.plot("drafts", "drafts that move nothing", place.people[who].drafts, seconds[who])
+        bench.plot("drafts", "the bare mirror", place.people[who].drafts, bare_page)
+
+
+def _drafts(count: int, kind: str) -> str:
+    return f"{count:,} drafts {kind}" if count else "no drafts"
+
+
+async def scale(bench: Bench) -> AsyncIterator[Figure]:
+    """The same page over few lines and over many."""
+    small, big = bench.small, bench.big
+    async with small.database.connection() as few, big.database.connection() as many:
+        for who in ("nobody", "somebody"):
+            at_few, between, at_many = await interleaved(
+                reading(few, small.page(who)),
+                reading(many, big.page(who, organization=NEIGHBOURS[0])),
+                reading(many, big.page(who)),
+                rounds=bench.rounds(300),
+            )
+            drafts = big.people[who].drafts
+            yield at_most(f"page of {big.rows:,} lines against {small.rows:,}, {drafts} drafts", at_many / at_few, 1.5)
+            line = f"{drafts} drafts near the list's head" if drafts else "no drafts"
+            bench.plot("rows", line, small.rows, at_few)
+            bench.plot("rows", line, big.rows, at_many)
+            if who == "nobody":
+                bench.plot("rows", line, max(big.rows // 50, 1), between)
+
+
+async def depth(bench: Bench) -> AsyncIterator[Figure]:
+    """A page in the middle of the whole list, by cursor, against its first page."""
+    place = bench.big
+    deep = place.rows // 2
+    cursor = await _cursor_at(place, deep)
+    async with place.database.connection() as connection:
+        for who in ("nobody", "somebody"):
+            first, later = await interleaved(
+                reading(connection, place.page(who, SORTED)),
+                reading(connection, place.page(who, SORTED, cursor)),
+                rounds=bench.rounds(300),
+            )
+            name = f"page at depth {deep:,} by cursor against the first, {place.people[who].drafts} drafts"
+            yield at_most(name, later / first, 1.5)
+
+
+async def _cursor_at(place: Place, depth: int) -> Cursor:
+    record = await place.owner.fetchrow(
+        "SELECT m.f_forecast_start::text AS day, m.row_key FROM pfa.mirror AS m WHERE m.organization_id = $1"
+        " ORDER BY m.f_forecast_start, m.row_key OFFSET $2 LIMIT 1",
+        ORGANIZATION, depth,
+    )  # fmt: skip
+    assert record is not None
+    return Cursor((record["day"],), record["row_key"])

@@ -1,0 +1,264 @@
+"""The benchmarks' runner and its document. How fast anything is, is not asked here: `make bench` tells."""
+
+import asyncio
+import json
+import socket
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, cast
+from xml.etree import ElementTree
+
+import psycopg
+import pytest
+from click.testing import CliRunner
+from rich.console import Console
+from rich.progress import Progress
+
+from app import cli
+from app.contracts import PFA
+from app.contracts.filters import read_listing
+from app.errors import ConfigurationError
+from app.pages import Composer
+from benchmarks import bench_http, client, data, report, suite
+from benchmarks.data import Bench
+from benchmarks.figures import Figure, at_least, at_most, plain
+from benchmarks.suite import GROUPS, Group, Options, Outcome
+
+FAST = at_most("reading a page", 1.25, 2)
+SLOW = at_least("saving many", 0.1, 0.25, missed="It would take another table.")
+FREE = plain("pages a second", 1234.5678, "1/s")
+ABOUT = report.About(
+    date="2026-03-01", processor="A processor", postgresql="18.1", python="3.11", vanguard="0.1.0", rows=1_000_000
+)
+POINTS = {"drafts": {"the page": [(0.0, 0.8), (500.0, 0.9), (50_000.0, 12.0)]}, "rows": {"the page": [(1000.0, 0.7)]}}
+
+
+async def reads(bench: Bench) -> AsyncIterator[Figure]:
+    yield FAST
+    yield FREE
+
+
+async def breaks(bench: Bench) -> AsyncIterator[Figure]:
+    yield SLOW
+    raise LookupError("the table is gone")
+
+
+FAKES = {"reads": Group("Reading", reads, 2), "breaks": Group("Breaking", breaks, 5), "again": Group("Again", reads, 2)}
+
+
+@pytest.fixture
+def outcome() -> Outcome:
+    """What the groups above come to."""
+    bars = Progress(console=Console(), disable=True)
+    return asyncio.run(suite.measure(cast(Bench, None), FAKES, bars))
+
+
+def test_a_bound_holds_or_not() -> None:
+    assert (FAST.bound, FAST.holds) == ("at most 2", True)
+    assert (SLOW.bound, SLOW.holds) == ("at least 0.25", False)
+    assert (FREE.bound, FREE.holds) == (None, None)
+
+
+def test_a_group_that_fails_loses_nothing_but_its_rest(outcome: Outcome) -> None:
+    assert outcome.figures == {"reads": [FAST, FREE], "breaks": [SLOW], "again": [FAST, FREE]}
+    assert outcome.failures == {"breaks": "LookupError: the table is gone"}
+    assert outcome.missed == [SLOW]
+
+
+def test_results_are_a_list_of_figures(outcome: Outcome, tmp_path: Path) -> None:
+    suite.write_results(outcome, tmp_path / "new" / "latest.json")
+    found = json.loads((tmp_path / "new" / "latest.json").read_text())
+    assert [set(each) for each in found] == [{"figure", "value", "unit", "bound", "holds"}] * 5
+    assert found[1] == {"figure": "pages a second", "value": 1234.5678, "unit": "1/s", "bound": None, "holds": None}
+    assert found[2]["holds"] is False
+
+
+def test_groups_are_selected_by_name_and_run_in_their_order() -> None:
+    assert list(suite.selected((), FAKES)) == list(FAKES)
+    assert list(suite.selected(("again", "reads"), FAKES)) == ["reads", "again"]
+
+
+def test_an_unknown_group_is_refused_with_those_there_are() -> None:
+    answer = CliRunner().invoke(cli.main, ["bench", "--only", "pages,speed"])
+    assert answer.exit_code == 2
+    assert "no figures called speed" in answer.output
+    assert all(name in answer.output for name in GROUPS)
+
+
+def test_without_the_sources_the_command_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "ROOT", tmp_path)
+    answer = CliRunner().invoke(cli.main, ["bench"])
+    assert answer.exit_code == 2
+    assert "checkout" in answer.output
+
+
+@pytest.mark.parametrize("options", [Options(quick=True), Options(only=("pages",)), Options(rows=5000)])
+def test_only_the_whole_thing_writes_the_projects_document(options: Options) -> None:
+    assert options.document is None
+    assert Options().document == suite.DOCUMENT
+    assert Options(quick=True, out=Path("mine.md")).document == Path("mine.md")
+
+
+# --- the exit status
+
+
+@pytest.mark.parametrize(
+    ("options", "outcome", "status"),
+    [
+        (Options(), Outcome({"reads": [FAST]}), 0),
+        (Options(), Outcome({"reads": [SLOW]}), 0),
+        (Options(strict=True), Outcome({"reads": [SLOW]}), 1),
+        (Options(strict=True), Outcome({"reads": [FAST, FREE]}), 0),
+        (Options(strict=True, quick=True), Outcome({"reads": [SLOW]}), 0),
+        (Options(quick=True), Outcome({"reads": [FAST]}, {"reads": "broken"}), 1),
+    ],
+)
+def test_the_exit_status(
+    options: Options,
+    outcome: Outcome,
+    status: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A missed bound is told in any case, and fails a strict run; a group that fails is a failure always."""
+
+    async def measured(*_: Any) -> tuple[Outcome, report.About]:
+        return outcome, ABOUT
+
+    monkeypatch.setattr(suite, "_measure", measured)
+    monkeypatch.setattr(suite, "RESULTS", tmp_path / "latest.json")
+    monkeypatch.setattr(suite, "DOCUMENT", tmp_path / "benchmarks.md")
+    monkeypatch.setattr(suite, "GROUPS", FAKES)
+    assert suite.run(options) == status
+    told = capsys.readouterr().out
+    assert ("1 bounds do not hold: saving many" in told) == bool(outcome.missed)
+    assert (tmp_path / "latest.json").exists()
+    assert (tmp_path / "benchmarks.md").exists() == (not options.quick)
+
+
+# --- the document
+
+
+def test_the_document_has_head_figures_and_failures(outcome: Outcome, tmp_path: Path) -> None:
+    file = tmp_path / "benchmarks.md"
+    report.write(file, ABOUT, outcome.figures, outcome.failures, POINTS, FAKES)
+    text = file.read_text()
+    assert "2026-03-01" in text
+    assert "A processor; PostgreSQL 18.1, Python 3.11, Vanguard 0.1.0; 1,000,000 lines" in text
+    assert "| reading a page | 1.25 x | at most 2 | yes |" in text
+    assert "| pages a second | 1,235 1/s |  |  |" in text
+    assert "could not be measured: LookupError" in text
+    assert "{{" not in text
+    assert all((tmp_path / plot.file).exists() and f"({plot.file})" in text for plot in report.PLOTS.values())
+
+
+def test_a_bound_that_does_not_hold_is_explained(outcome: Outcome) -> None:
+    text = report.document(ABOUT, outcome.figures, {}, {}, FAKES)
+    assert "| saving many | 0.10 x | at least 0.25 | **no** |" in text
+    assert "**saving many**: 0.10 x, wanted at least 0.25. It would take another table." in text
+    held = report.document(ABOUT, {"reads": [FAST]}, {}, {}, FAKES)
+    assert "Every bound holds in this run." in held
+    assert "another table" not in held
+
+
+@pytest.mark.parametrize("name", report.PLOTS)
+def test_a_plot_is_an_image(name: str) -> None:
+    lines = {**POINTS[name], "a < b & c": [(10.0, 0.5)]}
+    image = ElementTree.fromstring(report.svg(report.PLOTS[name], lines))
+    assert image.tag.endswith("svg")
+    circles = [each for each in image.iter() if each.tag.endswith("circle")]
+    assert len(circles) == sum(len(points) for points in lines.values())
+    for circle in circles:
+        assert report.LEFT <= float(circle.attrib["cx"]) <= report.RIGHT
+        assert report.TOP <= float(circle.attrib["cy"]) <= report.BOTTOM
+
+
+def test_the_projects_document_is_of_this_template() -> None:
+    """What is written by hand stands in the template, and so in the document."""
+    document = suite.DOCUMENT.read_text(encoding="utf-8")
+    parts = report.TEMPLATE.read_text(encoding="utf-8").split("{{")
+    for part in (each.partition("}}")[2] if number else each for number, each in enumerate(parts)):
+        assert part in document, "render docs/benchmarks.md anew: make bench"
+
+
+# --- what measures
+
+
+def test_pgbench_gets_the_same_statement() -> None:
+    page = Composer(PFA, read_listing(PFA, data.LISTING), "acme", "pfa", "ann").page(
+        None, counted=False, base_count=False
+    )
+    text = bench_http.pgbench_script(page)
+    assert "m.organization_id = :v1" in text
+    assert ":v4::bigint" in text
+    assert "$" not in text
+    assert '"modifiedAt": null' in text, "pgbench would take :null for a variable"
+
+
+def test_the_client_puts_answers_together() -> None:
+    """Given a server whose answers come in pieces, the client finds their ends, and knows that 304 has no body."""
+    pieces = [
+        [b"HTTP/1.1 200 OK\r\nContent-", b"Length: 10\r\n\r\n01234", b"56789"],
+        [b"HTTP/1.1 304 Not Modified\r\nETag: x\r\n\r\n"],
+        [b"HTTP/1.1 422 Nope\r\ncontent-length: 0\r\n\r\n"],
+    ]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with connection:
+                for parts in pieces:
+                    assert connection.recv(1000) == b"?"
+                    for part in parts:
+                        connection.sendall(part)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        found = client.take_turns(server.getsockname()[1], [[b"?"], [b"?"], [b"?"]], 1, True)
+        thread.join()
+    assert found["statuses"] == [200, 304, 422]
+    assert [len(seconds) for seconds in found["seconds"]] == [1, 1, 1]
+
+
+def test_a_server_gets_its_share_of_memory() -> None:
+    assert data.server_settings(8 * 2**30)["shared_buffers"] == "2048MB"
+    assert data.server_settings(256 * 2**30)["shared_buffers"] == "4096MB"
+    assert not {"fsync", "synchronous_commit", "full_page_writes"} & data.server_settings(2**33).keys()
+
+
+@pytest.mark.parametrize(
+    ("origin", "expected"),
+    [
+        ("postgresql://a:b@host:1/postgres?sslmode=require", "postgresql://a:b@host:1/new?sslmode=require"),
+        ("postgresql://host", "postgresql://host/new"),
+        ("postgresql://postgres@/postgres?host=%2Ftmp%2Fx", "postgresql://postgres@/new?host=%2Ftmp%2Fx"),
+    ],
+)
+def test_another_database_of_the_same_server(origin: str, expected: str) -> None:
+    assert data.address_of(origin, "new") == expected
+
+
+def test_a_run_leaves_a_server_as_it_was(
+    server_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Given a server of one's own, when pages are measured on it, then there are figures, and no database more."""
+    monkeypatch.setattr(suite, "RESULTS", tmp_path / "latest.json")
+    before = databases(server_url)
+    assert suite.run(Options(only=("pages", "merges"), quick=True, rows=400, url=server_url)) == 0
+    assert databases(server_url) == before
+    found = json.loads((tmp_path / "latest.json").read_text())
+    assert len(found) == GROUPS["pages"].figures + GROUPS["merges"].figures
+    assert all(each["value"] > 0 for each in found)
+
+
+def databases(url: str) -> set[str]:
+    with psycopg.connect(url) as connection:
+        return {name for (name,) in connection.execute("SELECT datname FROM pg_database")}
+
+
+def test_a_server_that_is_not_there_is_told() -> None:
+    with pytest.raises(ConfigurationError, match="cannot be reached"):
+        suite.run(Options(quick=True, url="postgresql://nobody@127.0.0.1:1/postgres"))
