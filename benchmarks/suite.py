@@ -25,7 +25,7 @@ from rich.table import Table
 
 from app import __version__
 from app.errors import ConfigurationError
-from benchmarks import bench_drafts, bench_founding, bench_http, bench_merges, bench_rows, report
+from benchmarks import bench_drafts, bench_founding, bench_http, bench_kpis, bench_merges, bench_rows, report
 from benchmarks.api import ROOT
 from benchmarks.data import Bench, prepared
 from benchmarks.figures import Figure
@@ -52,6 +52,7 @@ GROUPS: Mapping[str, Group] = {
     "scale": Group("A page over lines", bench_rows.scale, 2),
     "depth": Group("A page deep in the list", bench_rows.depth, 2),
     "founding": Group("The founding query", bench_founding.founding, 11),
+    "kpis": Group("KPIs", bench_kpis.kpis, 15),
     "http": Group("Pages over HTTP", bench_http.http, 8),
     "counts": Group("Totals", bench_http.counts, 2),
     "unmodified": Group("304", bench_http.unmodified, 1),
