@@ -1,0 +1,155 @@
+-- Written by `python -m benchmarks.pgbench --write`: POST D/drafts.
+CREATE FUNCTION pg_temp.drafts(size int) RETURNS jsonb LANGUAGE sql AS $$
+    SELECT jsonb_agg(jsonb_build_object(
+               'id', 'PFA-' || lpad((i * 20)::text, 7, '0'), 'op', 'update', 'unset', '[]'::jsonb,
+               'delta', jsonb_build_object('forecastStart', (date '2026-01-01' + i % 1000)::text)))
+      FROM generate_series(1, size) AS i
+$$;
+PREPARE statement AS
+-- Save a batch of drafts: merge each delta into what the caller drafted before, keep base as it was when a field was first
+-- touched, and write the index image of the merged row. The caller holds locks 2, 3 and 4 on these rows.
+--
+-- $1 organization, $2 user, $3 version (the workspace's new revision), $4 jsonb array of the drafts, each id once
+--    [{id, op: update|insert|delete, delta, unset[], expectedVersion, changeReason}], $5 jsonb atomic groups (see
+--    vanguard.touched), $6 timestamptz now, $7 text session id or NULL, $8 jsonb what a new row starts with.
+-- Returns id, problem (NULL where saved), modification_id, version, sync_state, empty (to be swept) for each draft.
+--
+-- Plan: one pass over the request, primary keys by nested loops (LATERAL ... LIMIT 1: the planner knows nothing of the
+-- request's size), no join between the results of steps.
+WITH request AS (
+    SELECT r.id, r.op, coalesce(r.delta, '{}') AS delta, coalesce(r.unset, '{}') AS unset,
+           r."expectedVersion" AS expected_version, r."changeReason" AS change_reason
+      FROM jsonb_to_recordset($4::jsonb)
+        AS r (id text, op text, delta jsonb, unset text[], "expectedVersion" bigint, "changeReason" text)
+),
+present AS (
+    -- What there is of each row: the mirror's, the caller's own layer, and theirs.
+    SELECT r.id, r.op, r.delta AS wanted_delta, r.unset, r.expected_version, r.change_reason,
+           m.data, m.version AS mirror_version,
+           x.id AS modification_id, x.pending_op, coalesce(x.pending, '{}') AS pending, x.pending_state,
+           x.draft_op, coalesce(x.delta, '{}') AS delta, coalesce(x.base, '{}') AS base, x.conflicts,
+           coalesce(x.version, 0) AS version,
+           CASE WHEN pfa.in_flight($1, r.id) THEN pfa.theirs($1, $2, r.id, m.data) ELSE m.data END AS theirs,
+           m.b_search, m.b_area_silo, m.b_category, m.b_class, m.b_source, m.b_dor, m.b_monthly_rate, m.b_manufacturer, m.b_model, m.b_forecast_start, m.b_forecast_end, m.b_is_actualized, m.b_is_discontinued, m.b_is_funds_transferable, m.b_has_actuals, m.b_plan_cost, m.b_forecast_cost, m.b_actual_cost
+      FROM request AS r
+      LEFT JOIN LATERAL (
+               SELECT m.data, m.version, m.search AS b_search, m.f_area_silo AS b_area_silo, m.f_category AS b_category, m.f_class AS b_class, m.f_source AS b_source, m.f_dor AS b_dor, m.f_monthly_rate AS b_monthly_rate, m.f_manufacturer AS b_manufacturer, m.f_model AS b_model, m.f_forecast_start AS b_forecast_start, m.f_forecast_end AS b_forecast_end, m.f_is_actualized AS b_is_actualized, m.f_is_discontinued AS b_is_discontinued, m.f_is_funds_transferable AS b_is_funds_transferable, m.f_has_actuals AS b_has_actuals, m.f_plan_cost AS b_plan_cost, m.f_forecast_cost AS b_forecast_cost, m.f_actual_cost AS b_actual_cost
+                 FROM pfa.mirror AS m
+                WHERE m.organization_id = $1 AND m.row_key = r.id
+           ) AS m ON TRUE
+      LEFT JOIN LATERAL (
+               SELECT x.id, x.pending_op, x.pending, x.pending_state, x.draft_op, x.delta, x.base, x.conflicts, x.version
+                 FROM pfa.modification AS x
+                WHERE x.organization_id = $1 AND x.user_id = $2 AND x.row_key = r.id
+           ) AS x ON TRUE
+),
+wanted AS (
+    -- What the draft becomes, or why it cannot. A row that was deleted under a draft can only be inserted again.
+    SELECT p.*,
+           CASE
+               WHEN p.expected_version IS NOT NULL AND p.expected_version <> p.version THEN 'VERSION_CONFLICT'
+               WHEN p.op = 'insert' AND p.draft_op IS DISTINCT FROM 'insert' AND p.theirs IS NOT NULL THEN 'ROW_EXISTS'
+               WHEN p.op = 'insert' AND p.pending_op = 'delete' THEN 'ROW_DELETED'
+               -- Somebody's deletion is on its way: until it arrives, what is beneath would show through the new row.
+               WHEN p.op = 'insert' AND coalesce(p.draft_op, 'delete') = 'delete' AND p.theirs IS NULL AND p.data IS NOT NULL
+                   THEN 'ROW_DELETED'
+               WHEN p.op <> 'insert' AND p.draft_op IS DISTINCT FROM 'insert' AND p.theirs IS NULL
+                   THEN CASE WHEN p.modification_id IS NULL THEN 'ROW_NOT_FOUND' ELSE 'ROW_DELETED' END
+           END AS problem,
+           CASE
+               WHEN p.op = 'delete' THEN '{}'
+               WHEN p.op = 'insert' AND coalesce(p.draft_op, 'delete') = 'delete' THEN $8::jsonb || p.wanted_delta - p.unset
+               WHEN p.op = 'insert' AND p.draft_op = 'update'
+                   THEN (coalesce(p.data, '{}') || p.pending || p.base || p.delta || p.wanted_delta) - p.unset
+               ELSE (p.delta || p.wanted_delta) - p.unset
+           END AS new_delta,
+           CASE
+               WHEN p.op = 'delete' AND p.draft_op = 'insert' THEN NULL
+               WHEN p.op = 'delete' THEN 'delete'
+               WHEN p.op = 'insert' OR p.draft_op = 'insert' THEN 'insert'
+               WHEN (p.delta || p.wanted_delta) - p.unset <> '{}' THEN 'update'
+           END AS new_op
+      FROM present AS p
+),
+based AS (
+    -- base of a field: theirs when it was first touched, or now where the user has seen a conflict in it and writes again.
+    SELECT w.*,
+           CASE
+               WHEN w.new_op = 'delete' THEN CASE WHEN w.draft_op = 'delete' AND w.conflicts IS NULL THEN w.base ELSE w.theirs END
+               WHEN w.new_op IS NULL OR w.new_op = 'insert' AND w.draft_op IS DISTINCT FROM 'insert' THEN '{}'
+               ELSE (SELECT coalesce(jsonb_object_agg(field, CASE
+                                WHEN w.touched_before ? field AND NOT w.written_again ? field THEN coalesce(w.base -> field, 'null')
+                                ELSE coalesce(w.theirs -> field, 'null')
+                            END), '{}')
+                       FROM jsonb_array_elements_text(vanguard.touched(w.new_delta, $5)) AS field)
+           END AS new_base
+      FROM (
+          SELECT w.*,
+                 -- A field that was not there when it was touched has no entry in base, and stands for null.
+                 CASE WHEN w.draft_op = 'delete' THEN vanguard.touched(w.new_delta, $5)
+                      WHEN w.draft_op IS NULL THEN '[]'
+                      ELSE vanguard.touched(w.delta, $5) END AS touched_before,
+                 CASE WHEN w.conflicts IS NULL THEN '[]' ELSE vanguard.written_again(w.conflicts, w.wanted_delta, $5) END AS written_again
+            FROM wanted AS w
+           WHERE w.problem IS NULL
+      ) AS w
+),
+merged AS (
+    -- The merged row; OFFSET 0 keeps the merge from being repeated for every column of its image.
+    SELECT b.*, d.doc,
+           CASE
+               WHEN b.conflicts IS NULL OR b.new_op IS DISTINCT FROM 'update' AND b.new_op IS DISTINCT FROM 'insert' THEN NULL
+               ELSE nullif(vanguard.conflicts(b.id, b.new_base, b.theirs, b.new_delta, $5), '[]')
+           END AS new_conflicts
+      FROM based AS b
+     CROSS JOIN LATERAL (
+               SELECT CASE
+                          WHEN b.new_op = 'delete' OR b.pending_op = 'delete' THEN NULL
+                          WHEN b.data IS NULL AND 'insert' NOT IN (coalesce(b.pending_op, ''), coalesce(b.new_op, '')) THEN NULL
+                          ELSE coalesce(b.data, '{}') || b.pending || b.new_delta
+                      END AS doc
+               OFFSET 0
+           ) AS d
+),
+image AS MATERIALIZED (
+    SELECT merged.*,
+           vanguard.fold(coalesce(doc ->> 'pfaId', '') || E'\x1f' || coalesce(doc ->> 'organization', '') || E'\x1f' || coalesce(doc ->> 'areaSilo', '') || E'\x1f' || coalesce(doc ->> 'category', '') || E'\x1f' || coalesce(doc ->> 'forecastCategory', '') || E'\x1f' || coalesce(doc ->> 'class', '') || E'\x1f' || coalesce(doc ->> 'manufacturer', '') || E'\x1f' || coalesce(doc ->> 'model', '') || E'\x1f' || coalesce(doc ->> 'contract', '') || E'\x1f' || coalesce(doc ->> 'equipment', '') || E'\x1f' || coalesce(doc ->> 'pemsVersion', '')) AS a_search, vanguard.as_text(doc -> 'areaSilo') AS a_area_silo, vanguard.as_text(doc -> 'category') AS a_category, vanguard.as_text(doc -> 'class') AS a_class, vanguard.as_text(doc -> 'source') AS a_source, vanguard.as_text(doc -> 'dor') AS a_dor, vanguard.as_number(doc -> 'monthlyRate') AS a_monthly_rate, vanguard.as_text(doc -> 'manufacturer') AS a_manufacturer, vanguard.as_text(doc -> 'model') AS a_model, vanguard.as_date(doc -> 'forecastStart') AS a_forecast_start, vanguard.as_date(doc -> 'forecastEnd') AS a_forecast_end, vanguard.as_boolean(doc -> 'isActualized') AS a_is_actualized, vanguard.as_boolean(doc -> 'isDiscontinued') AS a_is_discontinued, vanguard.as_boolean(doc -> 'isFundsTransferable') AS a_is_funds_transferable, vanguard.as_boolean(doc -> 'hasActuals') AS a_has_actuals, pfa.plan_cost(doc) AS a_plan_cost, pfa.forecast_cost(doc) AS a_forecast_cost, pfa.actual_cost(doc) AS a_actual_cost
+      FROM merged
+),
+imaged AS (
+    SELECT image.*,
+           (b_area_silo, b_category, b_class, b_source, b_dor, b_monthly_rate, b_manufacturer, b_model, b_forecast_start, b_forecast_end, b_is_actualized, b_is_discontinued, b_is_funds_transferable, b_has_actuals, b_plan_cost, b_forecast_cost, b_actual_cost) IS DISTINCT FROM (a_area_silo, a_category, a_class, a_source, a_dor, a_monthly_rate, a_manufacturer, a_model, a_forecast_start, a_forecast_end, a_is_actualized, a_is_discontinued, a_is_funds_transferable, a_has_actuals, a_plan_cost, a_forecast_cost, a_actual_cost) AS differs
+      FROM image
+),
+saved AS (
+    INSERT INTO pfa.modification AS x (
+        organization_id, user_id, row_key, pending_op, pending, pending_state, draft_op, delta, base, conflicts,
+        mirror_version, version, leaves, lands, reworded, session_id, change_reason, modified_at,
+        b_area_silo, b_category, b_class, b_source, b_dor, b_monthly_rate, b_manufacturer, b_model, b_forecast_start, b_forecast_end, b_is_actualized, b_is_discontinued, b_is_funds_transferable, b_has_actuals, b_plan_cost, b_forecast_cost, b_actual_cost, a_search, a_area_silo, a_category, a_class, a_source, a_dor, a_monthly_rate, a_manufacturer, a_model, a_forecast_start, a_forecast_end, a_is_actualized, a_is_discontinued, a_is_funds_transferable, a_has_actuals, a_plan_cost, a_forecast_cost, a_actual_cost
+    )
+    SELECT $1, $2, imaged.id, imaged.pending_op, imaged.pending, imaged.pending_state, imaged.new_op, imaged.new_delta, imaged.new_base, imaged.new_conflicts,
+           imaged.mirror_version, $3,
+           imaged.data IS NOT NULL AND (imaged.doc IS NULL OR imaged.differs),
+           imaged.doc IS NOT NULL AND (imaged.data IS NULL OR imaged.differs),
+           imaged.data IS NOT NULL AND imaged.doc IS NOT NULL AND NOT imaged.differs AND imaged.b_search <> imaged.a_search,
+           $7, imaged.change_reason, $6,
+           b_area_silo, b_category, b_class, b_source, b_dor, b_monthly_rate, b_manufacturer, b_model, b_forecast_start, b_forecast_end, b_is_actualized, b_is_discontinued, b_is_funds_transferable, b_has_actuals, b_plan_cost, b_forecast_cost, b_actual_cost, a_search, a_area_silo, a_category, a_class, a_source, a_dor, a_monthly_rate, a_manufacturer, a_model, a_forecast_start, a_forecast_end, a_is_actualized, a_is_discontinued, a_is_funds_transferable, a_has_actuals, a_plan_cost, a_forecast_cost, a_actual_cost
+      FROM imaged
+        ON CONFLICT (organization_id, user_id, row_key) DO UPDATE SET
+           draft_op = excluded.draft_op, delta = excluded.delta, base = excluded.base, conflicts = excluded.conflicts,
+           mirror_version = excluded.mirror_version, version = excluded.version, leaves = excluded.leaves,
+           lands = excluded.lands, reworded = excluded.reworded, session_id = coalesce(excluded.session_id, x.session_id),
+           change_reason = coalesce(excluded.change_reason, x.change_reason), modified_at = excluded.modified_at,
+           b_area_silo = excluded.b_area_silo, b_category = excluded.b_category, b_class = excluded.b_class, b_source = excluded.b_source, b_dor = excluded.b_dor, b_monthly_rate = excluded.b_monthly_rate, b_manufacturer = excluded.b_manufacturer, b_model = excluded.b_model, b_forecast_start = excluded.b_forecast_start, b_forecast_end = excluded.b_forecast_end, b_is_actualized = excluded.b_is_actualized, b_is_discontinued = excluded.b_is_discontinued, b_is_funds_transferable = excluded.b_is_funds_transferable, b_has_actuals = excluded.b_has_actuals, b_plan_cost = excluded.b_plan_cost, b_forecast_cost = excluded.b_forecast_cost, b_actual_cost = excluded.b_actual_cost, a_search = excluded.a_search, a_area_silo = excluded.a_area_silo, a_category = excluded.a_category, a_class = excluded.a_class, a_source = excluded.a_source, a_dor = excluded.a_dor, a_monthly_rate = excluded.a_monthly_rate, a_manufacturer = excluded.a_manufacturer, a_model = excluded.a_model, a_forecast_start = excluded.a_forecast_start, a_forecast_end = excluded.a_forecast_end, a_is_actualized = excluded.a_is_actualized, a_is_discontinued = excluded.a_is_discontinued, a_is_funds_transferable = excluded.a_is_funds_transferable, a_has_actuals = excluded.a_has_actuals, a_plan_cost = excluded.a_plan_cost, a_forecast_cost = excluded.a_forecast_cost, a_actual_cost = excluded.a_actual_cost
+    RETURNING x.row_key, x.id, x.version, x.sync_state, x.draft_op IS NULL AND x.pending_op IS NULL AS empty
+)
+SELECT s.row_key AS id, NULL AS problem, s.id AS modification_id, s.version,
+       CASE WHEN s.empty THEN 'pristine' ELSE s.sync_state END AS sync_state, s.empty
+  FROM saved AS s
+UNION ALL
+SELECT w.id, w.problem, NULL, w.version, NULL, FALSE
+  FROM wanted AS w
+ WHERE w.problem IS NOT NULL;
+BEGIN; EXECUTE statement ('acme', 'writer', 1, pg_temp.drafts(1), '{"forecastStart":{"cell":"forecastDates","fields":["forecastStart","forecastEnd"]},"forecastEnd":{"cell":"forecastDates","fields":["forecastStart","forecastEnd"]},"source":{"cell":"sourcing","fields":["source","monthlyRate","purchasePrice"]},"monthlyRate":{"cell":"sourcing","fields":["source","monthlyRate","purchasePrice"]},"purchasePrice":{"cell":"sourcing","fields":["source","monthlyRate","purchasePrice"]}}', '2026-03-01 00:00:00+00', NULL, '{"hasPlan":false,"hasActuals":false}'); ROLLBACK; -- 1 draft
+BEGIN; EXECUTE statement ('acme', 'writer', 1, pg_temp.drafts(100), '{"forecastStart":{"cell":"forecastDates","fields":["forecastStart","forecastEnd"]},"forecastEnd":{"cell":"forecastDates","fields":["forecastStart","forecastEnd"]},"source":{"cell":"sourcing","fields":["source","monthlyRate","purchasePrice"]},"monthlyRate":{"cell":"sourcing","fields":["source","monthlyRate","purchasePrice"]},"purchasePrice":{"cell":"sourcing","fields":["source","monthlyRate","purchasePrice"]}}', '2026-03-01 00:00:00+00', NULL, '{"hasPlan":false,"hasActuals":false}'); ROLLBACK; -- 100 drafts
+BEGIN; EXECUTE statement ('acme', 'writer', 1, pg_temp.drafts(1000), '{"forecastStart":{"cell":"forecastDates","fields":["forecastStart","forecastEnd"]},"forecastEnd":{"cell":"forecastDates","fields":["forecastStart","forecastEnd"]},"source":{"cell":"sourcing","fields":["source","monthlyRate","purchasePrice"]},"monthlyRate":{"cell":"sourcing","fields":["source","monthlyRate","purchasePrice"]},"purchasePrice":{"cell":"sourcing","fields":["source","monthlyRate","purchasePrice"]}}', '2026-03-01 00:00:00+00', NULL, '{"hasPlan":false,"hasActuals":false}'); ROLLBACK; -- 1,000 drafts

@@ -1,0 +1,95 @@
+"""Pages whose arms are written otherwise: the rest of the statement is the application's, so that it costs the same."""
+
+from collections.abc import Sequence
+
+from app.contracts.filters import Arguments
+from app.pages import Composer, Cursor
+
+OWN = "x.organization_id = $1 AND x.user_id = $3"
+LIMIT = "ORDER BY s_forecast_start, row_key LIMIT 101"
+
+
+class Rival(Composer):
+    """A page in the order of forecastStart, from other arms than the application's."""
+
+    def arms(self, filters: Sequence[str]) -> str:
+        """The text that yields the page's sort keys and ids; `filters` are the parameters of category and source."""
+        raise NotImplementedError
+
+    def _keys(self, arguments: Arguments, order: str, cursor: Cursor | None, offset: int) -> str:
+        return self.arms([f"${number}::text" for number in range(6, 6 + len(self.listing.conditions))])
+
+
+class LeftJoin(Rival):
+    """The obvious query, and a wrong one: rows stand where the mirror has them, insertions are missing."""
+
+    def arms(self, filters: Sequence[str]) -> str:
+        return f"""(SELECT m.f_forecast_start AS s_forecast_start, m.row_key
+       FROM pfa.mirror AS m
+       LEFT JOIN pfa.modification AS x ON {OWN} AND x.row_key = m.row_key
+      WHERE m.organization_id = $1
+        AND x.draft_op IS DISTINCT FROM 'delete'
+      {LIMIT})"""
+
+
+class Coalesce(Rival):
+    """Filters and sorts by the merged values as they are: right (but for a drafted null), and no index serves it."""
+
+    def arms(self, filters: Sequence[str]) -> str:
+        (category,) = filters
+        return f"""(SELECT coalesce(vanguard.as_date(x.delta -> 'forecastStart'), m.f_forecast_start)
+            AS s_forecast_start, m.row_key
+       FROM pfa.mirror AS m
+       LEFT JOIN pfa.modification AS x ON {OWN} AND x.row_key = m.row_key
+      WHERE m.organization_id = $1
+        AND x.draft_op IS DISTINCT FROM 'delete'
+        AND coalesce(vanguard.as_text(x.delta -> 'category'), m.f_category) = {category}
+      {LIMIT})"""
+
+
+class Hashed(Rival):
+    """A hash of all covered rows is made first, then asked for each row."""
+
+    def arms(self, filters: Sequence[str]) -> str:
+        return f"""(SELECT m.f_forecast_start AS s_forecast_start, m.row_key
+       FROM pfa.mirror AS m
+      WHERE m.organization_id = $1
+        AND m.row_key NOT IN (SELECT x.row_key FROM pfa.modification AS x WHERE {OWN} AND x.leaves)
+      {LIMIT})
+    UNION ALL
+    (SELECT x.a_forecast_start AS s_forecast_start, x.row_key
+       FROM pfa.modification AS x
+      WHERE {OWN} AND x.lands
+      {LIMIT})"""
+
+
+class AllShapes(Rival):
+    """One statement for every filter: a parameter that is NULL does not filter."""
+
+    def arms(self, filters: Sequence[str]) -> str:
+        columns = ("category", "source")
+        mirror, after = (
+            "".join(
+                f"\n        AND ({value} IS NULL OR {prefix}_{column} = {value})"
+                for column, value in zip(columns, filters, strict=True)
+            )
+            for prefix in ("m.f", "x.a")
+        )
+        return f"""(SELECT m.f_forecast_start AS s_forecast_start, m.row_key
+       FROM pfa.mirror AS m
+      WHERE m.organization_id = $1{mirror}
+        AND NOT EXISTS (SELECT FROM pfa.modification AS x WHERE {OWN} AND x.row_key = m.row_key AND x.leaves)
+      {LIMIT})
+    UNION ALL
+    (SELECT x.a_forecast_start AS s_forecast_start, x.row_key
+       FROM pfa.modification AS x
+      WHERE {OWN} AND x.lands{after}
+      {LIMIT})"""
+
+
+class Capped(Composer):
+    """Counts no further than 10,001."""
+
+    def _base_count(self) -> str:
+        counted = super()._base_count().removeprefix("(SELECT count(*) FROM ").removesuffix(")")
+        return f"(SELECT count(*) FROM (SELECT FROM {counted} LIMIT 10001) AS capped)"
