@@ -125,7 +125,7 @@ async def save(
         refused: set[str] = set()
         for batch in _rounds(drafts):
             batch = [draft for draft in batch if draft.id not in refused]
-            wanted = [_wire(contract, draft) for draft in batch]
+            wanted = [_keyed(contract, draft) for draft in batch]
             records = await connection.rows(
                 imaged(SAVE_DRAFTS, contract), organization, user, version, wanted, contract.cell_map, at, session_id,
                 _derived(contract),
@@ -165,11 +165,13 @@ def _rounds(drafts: Sequence[Draft]) -> Iterator[list[Draft]]:
     for draft in drafts:
         rows.setdefault(draft.id, []).append(draft)
     for turn in range(max(len(same) for same in rows.values())):
-        yield [
-            msgspec.structs.replace(same[turn], expected_version=None if turn else _expected_of(same))
-            for same in rows.values()
-            if turn < len(same)
-        ]
+        yield [_turn_of(same, turn) for same in rows.values() if turn < len(same)]
+
+
+def _turn_of(same: list[Draft], turn: int) -> Draft:
+    if len(same) == 1:
+        return same[0]
+    return msgspec.structs.replace(same[turn], expected_version=None if turn else _expected_of(same))
 
 
 def _expected_of(drafts: list[Draft]) -> int | None:
@@ -200,19 +202,11 @@ def _check(contract: Contract, draft: Draft) -> list[Culprit]:
     return found
 
 
-def _wire(contract: Contract, draft: Draft) -> dict[str, Any]:
-    """A draft as save_drafts.sql reads it. Without an upstream to give it another, a new row's id is its key."""
-    delta = draft.delta
-    if draft.op == "insert" and contract.upstream is None:
-        delta = {contract.key: draft.id, **delta}
-    return {
-        "id": draft.id,
-        "op": draft.op,
-        "delta": delta,
-        "unset": draft.unset,
-        "expectedVersion": draft.expected_version,
-        "changeReason": draft.change_reason,
-    }
+def _keyed(contract: Contract, draft: Draft) -> Draft:
+    """The draft as save_drafts.sql reads it. Without an upstream to give it another, a new row's id is its key."""
+    if draft.op != "insert" or contract.upstream is not None:
+        return draft
+    return msgspec.structs.replace(draft, delta={contract.key: draft.id, **draft.delta})
 
 
 def _derived(contract: Contract) -> dict[str, Any]:

@@ -86,8 +86,14 @@ BAD: dict[str, tuple[Change, str]] = {
         "hot sort of remark, which is not indexed",
     ),
     "computed columns without functions": (
-        lambda d: d.update(computed=[{"name": "cost", "type": "number", "function": "cost"}]),
+        lambda d: d.update(computed=[{"name": "cost", "type": "number", "function": "cost", "reads": ["mileage"]}]),
         "computed columns without the functions",
+    ),
+    "a computed column of nothing": (
+        lambda d: d.update(
+            computed=[{"name": "cost", "type": "number", "function": "cost", "reads": ["weight"]}], functions="f"
+        ),
+        "weight is no field of it",
     ),
     "a field in two groups": (
         lambda d: d["atomicGroups"].append({"name": "second", "fields": ["firstDay"]}),

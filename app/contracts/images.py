@@ -39,7 +39,9 @@ def parts(contract: Contract) -> dict[str, str]:
 
     before_image: the mirror's columns (alias m) under the names of a before-image
     before_columns, before_names: those names, with the alias m and without
-    image: the columns of the document doc, under the names of an after-image
+    image: the columns of the document doc, under the names of an after-image; a column that layer (what the modification
+        lays over the mirror's row) does not touch is the before-image's. Without a mirror row, or without a merged one,
+        layer is NULL
     differs: whether the indexed columns of the two images differ, so that the modification covers its row
     image_columns: the columns that a modification keeps of both
     take_image, set_image: their assignments out of the aliases excluded and imaged
@@ -54,12 +56,13 @@ def parts(contract: Contract) -> dict[str, str]:
     before = ["b_search", *(f"b_{name}" for name in names)]
     after = ["a_search", *(f"a_{name}" for name in names)]
     kept = [*before[1:], *after]
-    expressions = [contract.search_expression, *(column.of("doc") for column in contract.columns)]
+    images = [_image("search", contract.search_expression, contract.searched)]
+    images += [_image(column.name, column.expression, column.reads) for column in contract.columns]
     return {
         "before_image": _list(["m.search AS b_search", *(f"m.f_{name} AS b_{name}" for name in names)]),
         "before_columns": _list([f"m.{name}" for name in before]),
         "before_names": _list(before),
-        "image": _list([f"{expression} AS {name}" for expression, name in zip(expressions, after, strict=True)]),
+        "image": _list(images),
         "differs": f"({_list(before[1:])}) IS DISTINCT FROM ({_list(after[1:])})" if names else "FALSE",
         "image_columns": _list(kept),
         "take_image": _list([f"{name} = excluded.{name}" for name in kept]),
@@ -72,6 +75,12 @@ def parts(contract: Contract) -> dict[str, str]:
         "kpi_befores": _more([f"b_{column.name}" for column in kpi]),
         "kpi_afters": _more([f"a_{column.name}" for column in kpi]),
     }
+
+
+def _image(name: str, expression: str, reads: tuple[str, ...]) -> str:
+    fields = _list([f"'{field}'" for field in reads])
+    touched = f"layer ? {fields}" if len(reads) == 1 else f"layer ?| ARRAY[{fields}]"
+    return f"CASE WHEN NOT {touched} THEN b_{name} ELSE {expression} END AS a_{name}"
 
 
 def _list(items: list[str]) -> str:

@@ -69,11 +69,15 @@ class Field(Shape, frozen=True, kw_only=True):
 
 
 class Computed(Shape, frozen=True, kw_only=True):
-    """A column that the SQL function `<schema>.<function>(jsonb)` computes from the document, to filter and sort by."""
+    """A column that the SQL function `<schema>.<function>(jsonb)` computes from the document, to filter and sort by.
+
+    `reads` names every field that the function looks at: a draft of others leaves the column as the mirror has it.
+    """
 
     name: Name
     type: FieldType
     function: SchemaName
+    reads: Annotated[tuple[Name, ...], msgspec.Meta(min_length=1)]
     description: str = ""
 
 
@@ -205,11 +209,13 @@ class Contract(Shape, frozen=True, kw_only=True, dict=True):
     def columns(self) -> tuple["Column", ...]:
         """The indexed fields and the computed ones, in the order of the contract: the index image of a row."""
         indexed = [
-            Column(field.name, field.type, f"vanguard.as_{_reader(field.type)}(doc -> '{field.name}')")
+            Column(field.name, field.type, f"vanguard.as_{_reader(field.type)}(doc -> '{field.name}')", (field.name,))
             for field in self.fields
             if field.indexed
         ]
-        computed = [Column(item.name, item.type, f"{self.schema}.{item.function}(doc)") for item in self.computed]
+        computed = [
+            Column(item.name, item.type, f"{self.schema}.{item.function}(doc)", item.reads) for item in self.computed
+        ]
         return (*indexed, *computed)
 
     @cached_property
@@ -265,11 +271,14 @@ class Contract(Shape, frozen=True, kw_only=True, dict=True):
 
 
 class Column(msgspec.Struct, frozen=True):
-    """A typed column of the index image: `name` in snake case, `expression` over the document `doc`."""
+    """A typed column of the index image: `name` in snake case, `expression` over the document `doc`, whose fields
+    `reads` it is made of.
+    """
 
     field: str
     type: FieldType
     expression: str
+    reads: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -334,6 +343,7 @@ def _check(contract: Contract) -> None:
         refuse("a field is in two atomic groups.")
     named = {*grouped, *(name for field in contract.fields for name in field.derived_from)}
     named |= {name for rule in contract.rules for name in rule_fields(rule)}
+    named |= {name for item in contract.computed for name in item.reads}
     if missing := named - documents:
         refuse(f"{', '.join(sorted(missing))} is no field of it.")
     if len({group.name for group in contract.atomic_groups}) != len(contract.atomic_groups):
