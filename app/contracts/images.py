@@ -5,7 +5,7 @@ The files of sql/ hold the text for `pfa` between their markers; here is the sam
 
 from functools import lru_cache
 
-from app.contracts.model import Contract
+from app.contracts.model import Contract, snake
 from app.queries import Statement
 
 
@@ -39,9 +39,10 @@ def parts(contract: Contract) -> dict[str, str]:
 
     before_image: the mirror's columns (alias m) under the names of a before-image
     before_columns, before_names: those names, with the alias m and without
-    image: the columns of the document doc, under the names of an after-image; a column that layer (what the modification
+    image: the columns of the document doc, under the names of an after-image; a column that layer (what a modification
         lays over the mirror's row) does not touch is the before-image's. Without a mirror row, or without a merged one,
         layer is NULL
+    computed_image: the same for computed columns, each behind a comma, made of those
     differs: whether the indexed columns of the two images differ, so that the modification covers its row
     image_columns: the columns that a modification keeps of both
     take_image, set_image: their assignments out of the aliases excluded and imaged
@@ -56,13 +57,21 @@ def parts(contract: Contract) -> dict[str, str]:
     before = ["b_search", *(f"b_{name}" for name in names)]
     after = ["a_search", *(f"a_{name}" for name in names)]
     kept = [*before[1:], *after]
+
+    def value(name: str) -> str:
+        column = contract.column_of.get(name)
+        return f"a_{column.name}" if column else contract.reader(name, "doc")
+
+    fields = [field for field in contract.fields if field.indexed]
     images = [_image("search", contract.search_expression, contract.searched)]
-    images += [_image(column.name, column.expression, column.reads) for column in contract.columns]
+    images += [_image(snake(field.name), contract.reader(field.name, "doc"), (field.name,)) for field in fields]
+    computed = [_image(snake(item.name), contract.computing(item, value), item.reads) for item in contract.computed]
     return {
         "before_image": _list(["m.search AS b_search", *(f"m.f_{name} AS b_{name}" for name in names)]),
         "before_columns": _list([f"m.{name}" for name in before]),
         "before_names": _list(before),
         "image": _list(images),
+        "computed_image": "".join(f", {image}" for image in computed),
         "differs": f"({_list(before[1:])}) IS DISTINCT FROM ({_list(after[1:])})" if names else "FALSE",
         "image_columns": _list(kept),
         "take_image": _list([f"{name} = excluded.{name}" for name in kept]),

@@ -1,6 +1,7 @@
 """The contract: what a dataset is, declared as data. Everything that knows a field's name learned it here."""
 
 import re
+from collections.abc import Callable
 from functools import cached_property
 from typing import Annotated, Literal
 
@@ -69,9 +70,8 @@ class Field(Shape, frozen=True, kw_only=True):
 
 
 class Computed(Shape, frozen=True, kw_only=True):
-    """A column that the SQL function `<schema>.<function>(jsonb)` computes from the document, to filter and sort by.
-
-    `reads` names every field that the function looks at: a draft of others leaves the column as the mirror has it.
+    """A column to filter and sort by, computed by the SQL function `<schema>.<function>` of the values of the fields
+    `reads`, in their order.
     """
 
     name: Name
@@ -208,14 +208,12 @@ class Contract(Shape, frozen=True, kw_only=True, dict=True):
     @cached_property
     def columns(self) -> tuple["Column", ...]:
         """The indexed fields and the computed ones, in the order of the contract: the index image of a row."""
-        indexed = [
-            Column(field.name, field.type, f"vanguard.as_{_reader(field.type)}(doc -> '{field.name}')", (field.name,))
-            for field in self.fields
-            if field.indexed
-        ]
-        computed = [
-            Column(item.name, item.type, f"{self.schema}.{item.function}(doc)", item.reads) for item in self.computed
-        ]
+
+        def value(name: str) -> str:
+            return self.reader(name, "doc")
+
+        indexed = [Column(field.name, field.type, value(field.name)) for field in self.fields if field.indexed]
+        computed = [Column(item.name, item.type, self.computing(item, value)) for item in self.computed]
         return (*indexed, *computed)
 
     @cached_property
@@ -256,12 +254,15 @@ class Contract(Shape, frozen=True, kw_only=True, dict=True):
 
     def reader(self, name: str, doc: str) -> str:
         """SQL that yields the typed value of a field out of the document `doc`, indexed or not."""
-        if name in self.column_of:
-            return self.column_of[name].of(doc)
-        kind = self.by_name[name].type
-        if SQL_TYPES[kind] == "text":
+        field = self.by_name[name]
+        kind = "text" if field.type == "enum" else field.type
+        if kind == "text" and not field.indexed:
             return f"(vanguard.as_long_text({doc} -> '{name}') COLLATE \"C\")"
         return f"vanguard.as_{kind}({doc} -> '{name}')"
+
+    def computing(self, item: Computed, value: Callable[[str], str]) -> str:
+        """SQL that computes a column, of the SQL for the value of each field that it reads."""
+        return f"{self.schema}.{item.function}({', '.join(map(value, item.reads))})"
 
     @cached_property
     def search_expression(self) -> str:
@@ -271,14 +272,11 @@ class Contract(Shape, frozen=True, kw_only=True, dict=True):
 
 
 class Column(msgspec.Struct, frozen=True):
-    """A typed column of the index image: `name` in snake case, `expression` over the document `doc`, whose fields
-    `reads` it is made of.
-    """
+    """A typed column of the index image: `name` in snake case, `expression` over the document `doc`."""
 
     field: str
     type: FieldType
     expression: str
-    reads: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -298,10 +296,6 @@ class Column(msgspec.Struct, frozen=True):
 def snake(name: str) -> str:
     """camelCase to snake_case: forecastStart -> forecast_start."""
     return re.sub(r"(?<!^)([A-Z])", r"_\1", name).lower()
-
-
-def _reader(kind: FieldType) -> str:
-    return "text" if kind == "enum" else kind
 
 
 def _check(contract: Contract) -> None:
