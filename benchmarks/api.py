@@ -12,12 +12,11 @@ from statistics import median
 from typing import Any
 from urllib.parse import urlencode
 
-import asyncpg
+from benchmarks.processes import family, peak, used
 
 ROOT = Path(__file__).parent.parent
 SERVE = [sys.executable, "-c", "from app.cli import main; main()", "serve"]
 CLIENT = [sys.executable, "-m", "benchmarks.client"]
-TICKS = os.sysconf("SC_CLK_TCK")
 LONGEST_ANSWER = 64 * 1024 * 1024
 PATIENCE = 30.0
 
@@ -58,14 +57,14 @@ class Api:
     def processor_seconds(self) -> float | None:
         """What the API has used of the processors so far; None where the system does not tell."""
         try:
-            return sum(_used(pid) for pid in _family(self._server.pid))
+            return sum(used(pid) for pid in family(self._server.pid))
         except OSError:
             return None
 
     def peak_memory(self) -> list[int] | None:
         """The bytes that each process of the API held at most, the largest first; None where the system is silent."""
         try:
-            return sorted((_peak(pid) for pid in _family(self._server.pid)), reverse=True)
+            return sorted((peak(pid) for pid in family(self._server.pid)), reverse=True)
         except OSError:
             return None
 
@@ -132,55 +131,3 @@ def _free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port: int = free.getsockname()[1]
         return port
-
-
-# -- what Linux tells of processes -------------------------------------------------------------------------------------
-
-
-def _stat(pid: int) -> list[str]:
-    """The fields of /proc/<pid>/stat after the name, the first being the state."""
-    return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-
-
-def _used(pid: int) -> float:
-    fields = _stat(pid)
-    return (int(fields[11]) + int(fields[12])) / TICKS
-
-
-def _peak(pid: int) -> int:
-    for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    return 0
-
-
-def _family(pid: int) -> list[int]:
-    """The process and its descendants."""
-    found = [pid]
-    for parent in found:
-        for task in Path(f"/proc/{parent}/task").iterdir():
-            found += [int(child) for child in (task / "children").read_text(encoding="ascii").split()]
-    return found
-
-
-async def postmaster_of(connection: "asyncpg.Connection[Any]") -> int | None:
-    """The server's main process, where it runs on this machine and may be looked at."""
-    return _parent_of_backend(await connection.fetchval("SELECT pg_backend_pid()"))
-
-
-def _parent_of_backend(pid: int) -> int | None:
-    try:
-        if Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip() != "postgres":
-            return None
-        parent = int(_stat(pid)[1])
-        _family(parent)
-        return parent
-    except OSError:
-        return None
-
-
-def server_seconds(postmaster: int) -> float:
-    """What all backends have used of the processors so far, those that are gone included."""
-    fields = _stat(postmaster)
-    gone = (int(fields[13]) + int(fields[14])) / TICKS
-    return gone + sum(_used(pid) for pid in _family(postmaster))

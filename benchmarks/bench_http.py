@@ -13,9 +13,10 @@ from typing import NamedTuple
 from app.db import Connection
 from app.devdb import DevDatabaseError, embedded_bin_dir
 from app.views import Composed
-from benchmarks.api import get, postmaster_of, request, server_seconds
+from benchmarks.api import get, request
 from benchmarks.data import LISTING, PATH, Bench, Place, Unavailable
 from benchmarks.figures import Figure, at_least, at_most, plain
+from benchmarks.processes import postmaster_of, server_seconds
 
 CLIENTS = 4
 UNCOUNTED = (*LISTING, ("count", "none"))

@@ -20,7 +20,7 @@ COLOURS = ("#0b6e99", "#b8500c", "#3f7d20", "#8b2fa0", "#b3002d")
 
 
 class About(msgspec.Struct, frozen=True, kw_only=True):
-    """When, where and with what was measured."""
+    """When, where and with what was measured; `others` is the share of the processors that went to other work."""
 
     date: str
     processor: str
@@ -28,6 +28,7 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     python: str
     vanguard: str
     rows: int
+    others: float | None = None
 
 
 class Titled(Protocol):
@@ -99,8 +100,15 @@ def rounded(value: float) -> str:
 def _head(about: About) -> str:
     return (
         f"Measured on {about.date}: {about.processor}; PostgreSQL {about.postgresql}, Python {about.python}, "
-        f"Vanguard {about.vanguard}; {about.rows:,} lines."
+        f"Vanguard {about.vanguard}; {about.rows:,} lines. {told_of_others(about)}".rstrip()
     )
+
+
+def told_of_others(about: About) -> str:
+    """How far to trust the figures, where it is known."""
+    if about.others is None:
+        return ""
+    return f"Other work took {about.others:.0%} of the processors meanwhile."
 
 
 def _section(title: str, name: str, figures: Sequence[Figure], failure: str | None) -> str:

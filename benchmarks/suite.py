@@ -29,10 +29,12 @@ from benchmarks import bench_drafts, bench_founding, bench_http, bench_kpis, ben
 from benchmarks.api import ROOT
 from benchmarks.data import Bench, prepared
 from benchmarks.figures import Figure
+from benchmarks.processes import OtherWork, postmaster_of
 
 RESULTS = ROOT / "benchmarks" / "results" / "latest.json"
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
 ROWS, QUICK_ROWS = 1_000_000, 10_000
+MUCH = 0.1  # of the processors, for other work
 SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 Run = Callable[[Bench], AsyncIterator[Figure]]
@@ -122,10 +124,10 @@ def run(options: Options) -> int:
         console.print(f"The document is {_shown(options.document)}.", soft_wrap=True)
     else:
         console.print("docs/benchmarks.md stays as it is: it has the figures of a whole run on 1,000,000 lines.")
-    return _conclude(console, options, outcome)
+    return _conclude(console, options, outcome, about)
 
 
-def _conclude(console: Console, options: Options, outcome: Outcome) -> int:
+def _conclude(console: Console, options: Options, outcome: Outcome, about: report.About) -> int:
     for name, failure in outcome.failures.items():
         console.print(f"[red]{name} failed: {failure}", soft_wrap=True)
     if outcome.missed:
@@ -133,6 +135,8 @@ def _conclude(console: Console, options: Options, outcome: Outcome) -> int:
         console.print(f"[yellow]{len(outcome.missed)} bounds do not hold: {names}.", soft_wrap=True)
     elif not outcome.failures:
         console.print("[green]Every bound holds.")
+    if (about.others or 0) > MUCH:
+        console.print(f"{report.told_of_others(about)} Measure again when there is none.")
     if options.quick:
         console.print("This was a rehearsal on few lines: its figures say nothing about speed.")
     strict = options.strict and not options.quick
@@ -148,8 +152,9 @@ async def _measure(options: Options, groups: Mapping[str, Group], console: Conso
 
         async with prepared(options.size, options.url, quick=options.quick, tell=tell) as bench:
             bars.update(preparing, total=1, completed=1, note=f"{options.size:,} lines")
-            about = await _about(bench)
+            others = OtherWork(await postmaster_of(bench.big.owner))
             outcome = await measure(bench, groups, bars)
+            about = await _about(bench, others.share())
             outcome.points = bench.points
             bars.add_task("Cleaning up", total=None, note="")
         return outcome, about
@@ -194,7 +199,7 @@ def _bars(console: Console) -> Progress:
     )
 
 
-async def _about(bench: Bench) -> report.About:
+async def _about(bench: Bench, others: float | None) -> report.About:
     version = await bench.big.owner.fetchval("SELECT split_part(current_setting('server_version'), ' ', 1)")
     return report.About(
         date=datetime.now(UTC).date().isoformat(),
@@ -203,6 +208,7 @@ async def _about(bench: Bench) -> report.About:
         python=platform.python_version(),
         vanguard=__version__,
         rows=bench.big.rows,
+        others=others,
     )
 
 

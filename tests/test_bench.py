@@ -29,8 +29,9 @@ FAST = at_most("reading a page", 1.25, 2)
 SLOW = at_least("saving many", 0.1, 0.25, missed="It would take another table.")
 FREE = plain("pages a second", 1234.5678, "1/s")
 ABOUT = report.About(
-    date="2026-03-01", processor="A processor", postgresql="18.1", python="3.11", vanguard="0.1.0", rows=1_000_000
-)
+    date="2026-03-01", processor="A processor", postgresql="18.1", python="3.11", vanguard="0.1.0", rows=1_000_000,
+    others=0.42,
+)  # fmt: skip
 POINTS = {"drafts": {"the page": [(0.0, 0.8), (500.0, 0.9), (50_000.0, 12.0)]}, "rows": {"the page": [(1000.0, 0.7)]}}
 
 
@@ -147,6 +148,7 @@ def test_the_document_has_head_figures_and_failures(outcome: Outcome, tmp_path: 
     text = file.read_text()
     assert "2026-03-01" in text
     assert "A processor; PostgreSQL 18.1, Python 3.11, Vanguard 0.1.0; 1,000,000 lines" in text
+    assert "Other work took 42% of the processors" in text
     assert "| reading a page | 1.25 x | at most 2 | yes |" in text
     assert "| pages a second | 1,235 1/s |  |  |" in text
     assert "could not be measured: LookupError" in text

@@ -1,0 +1,99 @@
+"""What Linux tells of processes: the processors that they used, the memory that they held. OSError elsewhere."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/<pid>/stat after the name, the first being the state."""
+    return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+
+
+def used(pid: int) -> float:
+    """Seconds on the processors so far; none of one that has just ended, which its parent counts."""
+    try:
+        fields = _stat(pid)
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def peak(pid: int) -> int:
+    """The bytes that it held at most."""
+    for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def family(pid: int) -> list[int]:
+    """The process and its descendants."""
+    found = _children(pid)
+    for child in found:
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+            found += _children(child)
+    return [pid, *found]
+
+
+def _children(pid: int) -> list[int]:
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return [int(child) for task in tasks for child in (task / "children").read_text(encoding="ascii").split()]
+
+
+async def postmaster_of(connection: "asyncpg.Connection[Any]") -> int | None:
+    """The server's main process, where it runs on this machine and may be looked at."""
+    return _parent_of_backend(await connection.fetchval("SELECT pg_backend_pid()"))
+
+
+def _parent_of_backend(pid: int) -> int | None:
+    try:
+        if Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip() != "postgres":
+            return None
+        parent = int(_stat(pid)[1])
+        family(parent)
+        return parent
+    except OSError:
+        return None
+
+
+def server_seconds(postmaster: int) -> float:
+    """What all backends have used of the processors so far, those that are gone included."""
+    fields = _stat(postmaster)
+    gone = (int(fields[13]) + int(fields[14])) / TICKS
+    return gone + sum(used(pid) for pid in family(postmaster))
+
+
+class OtherWork:
+    """How much of the machine went elsewhere while it was measured on."""
+
+    def __init__(self, postmaster: int | None):
+        self._postmaster = postmaster
+        self._before = self._look()
+
+    def share(self) -> float | None:
+        """Of the processors' time since the beginning; None where the system, or a server far away, does not tell."""
+        after = self._look()
+        if self._before is None or after is None:
+            return None
+        whole, busy, ours = (now - then for now, then in zip(after, self._before, strict=True))
+        return max(0.0, busy - ours) / whole if whole > 0 else None
+
+    def _look(self) -> tuple[float, float, float] | None:
+        """Seconds of all processors so far: whole, busy, and busy with the benchmarks."""
+        if self._postmaster is None:
+            return None
+        try:
+            fields = Path("/proc/stat").read_text(encoding="ascii").splitlines()[0].split()[1:9]
+            ours = sum(used(pid) for pid in family(os.getpid())) + server_seconds(self._postmaster)
+        except OSError:
+            return None
+        ticks = [int(field) for field in fields]
+        idle = ticks[3] + ticks[4]
+        times = os.times()
+        return sum(ticks) / TICKS, (sum(ticks) - idle) / TICKS, ours + times.children_user + times.children_system
