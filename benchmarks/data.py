@@ -8,7 +8,7 @@ import tempfile
 import uuid
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -121,8 +121,7 @@ class Bench:
 async def prepared(rows: int, url: str | None, *, quick: bool, tell: Tell) -> AsyncIterator[Bench]:
     """Both databases with everybody in them, and the API serving the big one; all of it is gone afterwards."""
     async with AsyncExitStack() as stack:
-        origin = url or stack.enter_context(_own_server())
-        stack.enter_context(_role_as_found(origin))
+        origin = stack.enter_context(server_at(url))
         small = await _place(stack, origin, min(FEW, rows), (), quick=quick, tell=tell)
         big = await _place(stack, origin, rows, NEIGHBOURS, quick=quick, tell=tell)
         tell("the API")
@@ -131,6 +130,15 @@ async def prepared(rows: int, url: str | None, *, quick: bool, tell: Tell) -> As
 
 
 # -- servers and databases ---------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def server_at(url: str | None) -> Iterator[str]:
+    """The address of a server to make databases on: the one that is given, or one of the benchmarks' own."""
+    with ExitStack() as stack:
+        origin = url or stack.enter_context(_own_server())
+        stack.enter_context(_role_as_found(origin))
+        yield origin
 
 
 @contextmanager

@@ -7,24 +7,18 @@
 
 It saves, commits and discards drafts: what it is pointed at has to be made for that. Every client does one thing after
 another. A conflict is an outcome, not an error. Times are the client's, waiting for its own processor included: so its
-share of a processor is told, and near 1 the figures are about the client.
+share of a processor is told, and near 1 the figures are about the client. `vanguard bench --load` is the first form.
 """
 
 import argparse
 import asyncio
 import getpass
 import math
-import os
 import random
-import secrets
-import socket
-import subprocess
-import sys
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,15 +32,16 @@ from app.accounts import add_account, add_organization
 from app.auth import Auth, Role
 from app.clock import now
 from app.db import Database
-from app.devdb import Server
 from app.logs import configure_logs
-from app.migrate import ROOT, migrate
+from app.migrate import migrate
 from app.seed import seed
 from app.settings import Settings
+from benchmarks.api import ROOT, serving
+from benchmarks.data import SECRET, scratch_database, server_at
 
 ROWS, READERS, WRITERS, SECONDS = 50_000, 8, 2, 20.0
 ORGANIZATION = "load"
-PATIENCE = 30.0
+RESULT = ROOT / "benchmarks" / "results" / "latest-load.json"
 # Rows that all writers with a token of their own write to, and rows that each has for itself.
 SHARED, OWN = 50, 250
 BATCH, COMMITTED = 50, 5
@@ -72,7 +67,9 @@ class Endpoint(msgspec.Struct, kw_only=True, rename="camel"):
 
 
 class Load(msgspec.Struct, kw_only=True, rename="camel"):
-    """The result of a run; `client_processor` is the share of one processor that the client took."""
+    """The result of a run. The processors are how many, or what share of one, the client took and the API; None where
+    that is not known.
+    """
 
     seconds: float
     readers: int
@@ -81,6 +78,7 @@ class Load(msgspec.Struct, kw_only=True, rename="camel"):
     per_second: float
     errors: int
     client_processor: float
+    api_processor: float | None
     endpoints: list[Endpoint]
 
 
@@ -285,8 +283,11 @@ async def run_load(
     readers: int = READERS,
     writers: int = WRITERS,
     dataset: str = "pfa",
+    api_seconds: Callable[[], float | None] = lambda: None,
 ) -> Load:
     """Let readers and writers loose on a running Vanguard; `tokens` of its analysts are dealt out in turn.
+
+    `api_seconds` tells what the API has used of the processors so far.
 
     Raises httpx.HTTPError where it cannot be reached, or does not let the first of them in.
     """
@@ -309,16 +310,20 @@ async def run_load(
             common = keys[:SHARED] if writers <= len(tokens) else []
             rows = [*common, *keys[SHARED + n :: writers]]
             clients.append(Writer(http, path, tokens[n % len(tokens)], readers + n, books, keys=rows))
+        before = api_seconds()
         started, used = time.monotonic(), time.process_time()
         await asyncio.gather(*(client.work(started + seconds) for client in clients))
         elapsed, used = time.monotonic() - started, time.process_time() - used
+        after = api_seconds()
     endpoints = [book.told(name) for name, book in books.items()]
     requests = sum(endpoint.requests for endpoint in endpoints)
     return Load(
         seconds=round(elapsed, 2), readers=readers, writers=writers, requests=requests,
         per_second=round(requests / elapsed, 1),
         errors=sum(sum(endpoint.errors.values()) for endpoint in endpoints),
-        client_processor=round(used / elapsed, 2), endpoints=endpoints,
+        client_processor=round(used / elapsed, 2),
+        api_processor=None if before is None or after is None else round((after - before) / elapsed, 2),
+        endpoints=endpoints,
     )  # fmt: skip
 
 
@@ -343,39 +348,36 @@ async def _look(http: httpx.AsyncClient, path: str, token: str, wanted: int) -> 
 # -- a Vanguard of its own ---------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def serving(url: str, rows: int, users: int) -> Iterator[tuple[str, list[str]]]:
-    """`vanguard serve` over the empty database at the address, filled with lines: its address, and users' tokens."""
-    secret = secrets.token_urlsafe(48)
-    migrate(url)
-    tokens = asyncio.run(_fill(Settings(database_url=url, secret=secret), rows, users))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = int(free.getsockname()[1])
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("VANGUARD_")} | {
-        "VANGUARD_DATABASE_URL": url,
-        "VANGUARD_SECRET": secret,
-        "VANGUARD_PORT": str(port),
-        "VANGUARD_LOG_LEVEL": "ERROR",
-    }
-    command = [sys.executable, "-c", "from app.cli import main; main()", "serve"]
-    with subprocess.Popen(command, env=environment, cwd=ROOT, start_new_session=True) as server:
-        try:
-            address = f"http://127.0.0.1:{port}"
-            _wait(server, address)
-            yield address, tokens
-        finally:
-            server.terminate()
+async def own_load(
+    url: str | None = None,
+    *,
+    rows: int = ROWS,
+    seconds: float = SECONDS,
+    readers: int = READERS,
+    writers: int = WRITERS,
+) -> Load:
+    """The load on a `vanguard serve` over a database of its own, on the PostgreSQL server at the address or one of its
+    own; every client is a user.
+    """
+    with server_at(url) as origin, scratch_database(origin) as database:
+        migrate(database)
+        tokens = await _fill(Settings(database_url=database, secret=SECRET), rows, readers + writers)
+        async with serving(database, SECRET) as api:
+            return await run_load(
+                f"http://127.0.0.1:{api.port}", ORGANIZATION, tokens,
+                seconds=seconds, readers=readers, writers=writers, api_seconds=api.processor_seconds,
+            )  # fmt: skip
 
 
 async def _fill(settings: Settings, rows: int, users: int) -> list[str]:
+    """Lines, and users with tokens."""
     database = Database(settings)
     await database.open()
     try:
         await add_organization(database, ORGANIZATION, "Load")
         await seed(settings.database_url, ORGANIZATION, rows)
-        auth = Auth(settings, database, now)
+        auth, roles = Auth(settings, database, now), {ORGANIZATION: Role.ANALYST}
         names = [f"user{number}" for number in range(users)]
-        roles = {ORGANIZATION: Role.ANALYST}
         return [
             auth.issue(await add_account(database, email=f"{name}@load.example", name=name, password=None, roles=roles))
             for name in names
@@ -384,27 +386,23 @@ async def _fill(settings: Settings, rows: int, users: int) -> list[str]:
         await database.close()
 
 
-def _wait(server: "subprocess.Popen[bytes]", address: str) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while server.poll() is None and time.monotonic() < deadline:
-        with suppress(httpx.TransportError):
-            if httpx.get(f"{address}/health/ready", trust_env=False).status_code == 200:
-                return
-        time.sleep(0.05)
-    raise RuntimeError("`vanguard serve` does not answer.")
-
-
-def own_load(*, rows: int = ROWS, seconds: float = SECONDS, readers: int = READERS, writers: int = WRITERS) -> Load:
-    """The load on a database server and a `vanguard serve` of its own; every client is a user."""
-    with ExitStack() as stack:
-        temporary = tempfile.TemporaryDirectory(prefix="vanguard-bench-", ignore_cleanup_errors=True)
-        server = stack.enter_context(Server(Path(stack.enter_context(temporary), "pg")))
-        server.create_database("load")
-        address, tokens = stack.enter_context(serving(server.url("load"), rows, readers + writers))
-        return asyncio.run(run_load(address, ORGANIZATION, tokens, seconds=seconds, readers=readers, writers=writers))
+def run(
+    url: str | None, *, rows: int = ROWS, seconds: float = SECONDS, readers: int = READERS, writers: int = WRITERS
+) -> int:
+    """What `vanguard bench --load` does; returns the exit status."""
+    return tell(asyncio.run(own_load(url, rows=rows, seconds=seconds, readers=readers, writers=writers)), RESULT)
 
 
 # -- as a program ------------------------------------------------------------------------------------------------------
+
+
+def tell(load: Load, file: Path | None) -> int:
+    """Show the result, and keep it in the file; the exit status is 1 where there were errors."""
+    report(load, Console())
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(msgspec.json.format(json.encode(load)) + b"\n")
+    return 1 if load.errors else 0
 
 
 def report(load: Load, console: Console) -> None:
@@ -421,7 +419,8 @@ def report(load: Load, console: Console) -> None:
     console.print(
         f"{load.readers} readers, {load.writers} writers, {load.seconds:.1f} s: {load.requests:,} requests, "
         f"{load.per_second:,.0f} a second, {load.errors} errors. The client took {load.client_processor:.2f} of a "
-        "processor; its waiting for that is in the times."
+        "processor, and waiting for it is in the times"
+        + ("." if load.api_processor is None else f"; the API took {load.api_processor:.2f}.")
     )
 
 
@@ -447,14 +446,11 @@ def main() -> None:
     configure_logs("ERROR", "console")
     size = {"seconds": options.seconds, "readers": options.readers, "writers": options.writers}
     if options.url is None:
-        load = own_load(rows=options.rows, **size)
+        load = asyncio.run(own_load(rows=options.rows, **size))
     else:
         tokens = options.token or [_log_in(options.url, options.email or parser.error("Give --token or --email."))]
         load = asyncio.run(run_load(options.url, options.org, tokens, **size))
-    report(load, Console())
-    if options.json:
-        options.json.write_bytes(msgspec.json.format(json.encode(load)) + b"\n")
-    raise SystemExit(1 if load.errors else 0)
+    raise SystemExit(tell(load, options.json))
 
 
 def _log_in(url: str, email: str) -> str:

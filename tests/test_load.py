@@ -2,20 +2,22 @@
 
 import asyncio
 import io
+import json
+from pathlib import Path
 
 import httpx
 import pytest
+from click.testing import CliRunner
 from rich.console import Console
 
-from benchmarks.load import KPIS, READS, WRITES, Book, Load, outcome_of, report, run_load, serving
-from tests.conftest import new_database
+from app.cli import main
+from benchmarks.load import KPIS, READS, WRITES, Book, Load, outcome_of, own_load, report, run_load
 
 
 @pytest.fixture(scope="module")
 def load(server_url: str) -> Load:
     """Two seconds of four readers and three writers on 2,000 lines."""
-    with new_database(server_url) as url, serving(url, 2_000, 7) as (address, tokens):
-        return asyncio.run(run_load(address, "load", tokens, seconds=2, readers=4, writers=3))
+    return asyncio.run(own_load(server_url, rows=2_000, seconds=2, readers=4, writers=3))
 
 
 def test_every_endpoint_is_asked_and_nothing_goes_wrong(load: Load) -> None:
@@ -35,6 +37,7 @@ def test_the_whole_is_the_sum_of_its_parts(load: Load) -> None:
     assert load.requests == sum(endpoint.requests for endpoint in load.endpoints)
     assert load.seconds >= 2
     assert load.client_processor > 0
+    assert load.api_processor is None or load.api_processor > 0
 
 
 def test_the_report_names_every_endpoint_and_the_clients_share(load: Load) -> None:
@@ -72,3 +75,19 @@ async def test_an_answer_that_was_not_expected_is_an_error(server_url: str) -> N
     """Given a load on a server that is gone, then the run says so at once."""
     with pytest.raises(httpx.TransportError):
         await run_load("http://127.0.0.1:1", "load", ["token"], seconds=1, readers=1, writers=1)
+
+
+def test_the_command_tells_a_person_and_a_machine(
+    server_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmarks.load.RESULT", tmp_path / "latest-load.json")
+    size = ["--rows", "500", "--seconds", "0.5", "--readers", "1", "--writers", "1"]
+    done = CliRunner().invoke(main, ["bench", "--load", "--url", server_url, *size])
+    assert done.exit_code == 0, done.output
+    assert "1 readers, 1 writers" in done.output
+    assert json.loads((tmp_path / "latest-load.json").read_text())["readers"] == 1
+
+
+def test_the_load_has_no_figures_to_choose_from() -> None:
+    done = CliRunner().invoke(main, ["bench", "--load", "--only", "pages"])
+    assert (done.exit_code, "--only" in done.output) == (2, True)

@@ -8,7 +8,6 @@ python -m benchmarks.pgbench --figures             times, and writes the figures
 
 import argparse
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -18,8 +17,8 @@ import psycopg
 from rich.console import Console
 from rich.table import Table
 
-from app.devdb import Server
 from app.logs import configure_logs
+from benchmarks.data import scratch_database, server_at
 from benchmarks.pgbench.scripts import Figure, Script, compare, read
 from benchmarks.pgbench.statements import HOME, WRITTEN, write
 from benchmarks.pgbench.world import LINES, ORGANIZATION, fill
@@ -50,7 +49,7 @@ def main() -> None:
         return
     console = Console()
     with ExitStack() as stack:
-        url = options.url or _own_server(stack)
+        url = options.url or stack.enter_context(scratch_database(stack.enter_context(server_at(None))))
         console.print("Lines and drafts ...", style="dim")
         fill(url, options.rows)
         size = data_size(url)
@@ -59,13 +58,6 @@ def main() -> None:
             console.print(table(slug, figures))
             if options.figures:
                 write_figures(HOME / slug / "README.md", figures, size)
-
-
-def _own_server(stack: ExitStack) -> str:
-    directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="vanguard-bench-", ignore_cleanup_errors=True))
-    server = stack.enter_context(Server(Path(directory, "pg")))
-    server.create_database("pgbench")
-    return server.url("pgbench")
 
 
 def data_size(url: str) -> str:
