@@ -78,6 +78,9 @@ class Composer(View):
         self.wanted = wanted
         self.aggregates = aggregates(contract)
         self.extremes = [each for each in self.aggregates if each.extreme]
+        # Bounds are of the total alone.
+        measured = {measure.of for measure in contract.measures if measure.kind in ("min", "max")}
+        self.of_groups = {each.name for each in self.extremes if each.column.field in measured}
         # Those that an index of the mirror can find again, when the least or greatest value was taken away.
         hot = {sort.sort for sort in contract.hot if not sort.filters}
         self.found_again = {each.name for each in self.extremes if each.column.field in hot}
@@ -94,7 +97,7 @@ class Composer(View):
         self.place(arguments)
         self._predicates += [Predicate(field, "{c} IS NOT TRUE") for field in self.wanted.excluded]
         self.place_covering(arguments)
-        sources = [*(self._from_view() if from_view else self._from_rows()), self._landed(), self._in_place_drafts()]
+        sources = [*(self._from_view() if from_view else self._from_rows()), self._landed()]
         keys = [f"g{place}" for place in range(1, len(self.wanted.keys) + 1)]
         grouped = ", ".join(f"c.{key}" for key in keys)
         text = READ_KPIS.fill(
@@ -136,7 +139,7 @@ class Composer(View):
                 [since, "h.op <> 'insert'", *self.filter(was, "NULL")],
             ),
             self._cells(
-                "TRUE", "TRUE", 1, became, self._added("h.a_", "0"), history,
+                "TRUE", "TRUE", 1, became, self._added("h.a_"), history,
                 [since, "h.op <> 'delete'", *self.filter(became, "NULL")],
             ),
             self._cells(
@@ -153,29 +156,26 @@ class Composer(View):
         )
         found = [
             self._cells(
-                "TRUE", "FALSE", 1, self.before, self._added("x.b_", "0"), self._modifications,
+                "TRUE", "FALSE", 1, self.before, self._added("x.b_"), self._modifications,
                 [*self._own, self.left(), *self.filter(self.before, "m.search"), *self.states],
             )
         ]  # fmt: skip
         if self.reads_mirror:
             where = ["m.organization_id = $1", *self.filter(self.mirror, "m.search"), untouched]
-            values = self._added("m.f_", "0")
+            values = self._added("m.f_")
             found.insert(0, self._cells("TRUE", "TRUE", 1, self.mirror, values, "pfa.mirror AS m", where))
         return found
 
     def _landed(self) -> str:
-        """What the caller's modifications add."""
-        where = [*self._own, self.lands(), *self.filter(self.after, "x.a_search"), *self.states]
-        values = self._added("x.a_", "count(*) FILTER (WHERE x.draft_op IS NOT NULL)")
-        return self._cells("FALSE", "TRUE", 1, self.after, values, self._modifications, where)
-
-    def _in_place_drafts(self) -> str:
-        """Drafts of rows that stay what they are to KPIs: they are counted, and that is all."""
-        merged_in_place = "NOT x.leaves AND NOT x.lands AND x.mirror_version IS NOT NULL AND x.draft_op IS NOT NULL"
-        where = [*self._own, merged_in_place, *self.filter(self.after, "x.a_search")]
-        if self.in_place:
-            where.append(f"NOT ({self.in_place})")
-        values = ["0::bigint", "count(*)", *(f"NULL::{each.sql_type}" for each in self.aggregates)]
+        """What the caller's modifications add; of those that change nothing KPIs look at, the drafts are counted."""
+        in_place = "NOT x.leaves AND x.mirror_version IS NOT NULL"
+        where = [*self._own, f"(x.lands OR {in_place})", *self.filter(self.after, "x.a_search"), *self.states]
+        lands = self.lands()
+        values = [
+            f"count(*) FILTER (WHERE {lands})",
+            "count(*) FILTER (WHERE x.draft_op IS NOT NULL)",
+            *(each.over("x.a_", f"({lands})") for each in self.aggregates),
+        ]
         return self._cells("FALSE", "TRUE", 1, self.after, values, self._modifications, where)
 
     _own = ("x.organization_id = $1 AND x.user_id = $3",)
@@ -198,8 +198,8 @@ class Composer(View):
         group = f"\n     GROUP BY {', '.join(keys)}" if keys and grouped else ""
         return f"SELECT {', '.join(columns)}\n      FROM {source}\n     WHERE {conjunction(where)}{group}"
 
-    def _added(self, prefix: str, drafts: str) -> list[str]:
-        return ["count(*)", drafts, *(each.over(prefix) for each in self.aggregates)]
+    def _added(self, prefix: str) -> list[str]:
+        return ["count(*)", "0::bigint", *(each.over(prefix) for each in self.aggregates)]
 
     def _taken(self, alias: str, stays: str) -> list[str]:
         """What is taken away. An extreme value that a row keeps, in the same group, was not taken away."""
@@ -208,7 +208,7 @@ class Composer(View):
             if not each.extreme:
                 return each.over(f"{alias}b_")
             before, after = f"{alias}b_{each.column.name}", f"{alias}a_{each.column.name}"
-            return f"{each.kind}({before}) FILTER (WHERE NOT ({stays}) OR {before} IS DISTINCT FROM {after})"
+            return each.over(f"{alias}b_", f"(NOT ({stays}) OR {before} IS DISTINCT FROM {after})")
 
         return ["count(*)", "0", *map(value, self.aggregates)]
 
@@ -262,18 +262,24 @@ class Composer(View):
         where = ["m.organization_id = $1", f"{column} IS NOT NULL", *self.filter(self.mirror, "m.search")]
         if short == "mine":
             where.append(
-                "NOT EXISTS (SELECT FROM pfa.modification AS x WHERE x.organization_id = $1 AND x.user_id = $3"
-                f" AND x.row_key = m.row_key AND {self.leaves()})"
+                "m.row_key NOT IN (SELECT x.row_key FROM pfa.modification AS x"
+                f" WHERE x.organization_id = $1 AND x.user_id = $3 AND {self.leaves()})"
             )
         order = column if each.kind == "min" else f"{column} DESC"
         return f"(SELECT {column} FROM pfa.mirror AS m WHERE {conjunction(where)} ORDER BY {order} LIMIT 1)"
 
     def _doubts(self) -> list[str]:
+        """Where a group, or the total, has an extreme value in doubt that no index finds again."""
         return [
-            f"coalesce({self._gone(each, short)}{' AND f.grouped = 1' if each.name in self.found_again else ''}, FALSE)"
+            f"coalesce({self._gone(each, short)} AND {where}, FALSE)"
             for each in self.extremes
+            for where in self._doubted(each)
             for _, short in SIDES
         ]
+
+    def _doubted(self, each: Aggregate) -> list[str]:
+        total = [] if each.name in self.found_again else ["f.grouped = 0"]
+        return [*total, *(["f.grouped = 1"] if each.name in self.of_groups else [])]
 
 
 # -- reading ----------------------------------------------------------------------------------------------------------

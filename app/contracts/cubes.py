@@ -37,19 +37,15 @@ class Aggregate(msgspec.Struct, frozen=True):
         """Whether it is a minimum or maximum, which cannot be corrected by what was taken away."""
         return self.kind in ("min", "max")
 
-    def of(self, prefix: str) -> str:
-        """What one row adds: its value, or 1 where it counts."""
+    def over(self, prefix: str, where: str = "") -> str:
+        """The aggregate over rows, or over those of them where a condition holds."""
         value = f"{prefix}{self.column.name}"
-        if self.kind == "count":
-            return f"({value} IS TRUE)::int" if self.column.type == "boolean" else f"({value} IS NOT NULL)::int"
-        return f"{value}::numeric" if self.kind == "sum" else value
-
-    def over(self, prefix: str) -> str:
-        """The aggregate over rows."""
-        value = f"{prefix}{self.column.name}"
-        if self.kind == "count":
-            return f"count(*) FILTER (WHERE {value})" if self.column.type == "boolean" else f"count({value})"
-        return f"coalesce(sum({value}), 0)::numeric" if self.kind == "sum" else f"{self.kind}({value})"
+        if self.kind == "count" and self.column.type == "boolean":
+            return f"count(*) FILTER (WHERE {f'{where} AND ' if where else ''}{value})"
+        condition = f" FILTER (WHERE {where})" if where else ""
+        if self.kind == "sum":
+            return f"coalesce(sum({value}){condition}, 0)::numeric"
+        return f"{self.kind}({value}){condition}"
 
     def again(self, prefix: str) -> str:
         """The aggregate over cells that hold it already."""

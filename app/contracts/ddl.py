@@ -90,14 +90,28 @@ def kpi_ddl(contract: Contract) -> str:
     to every grain. There are grains of no, one, two and all dimensions: an answer reads the coarsest that knows its
     dimensions. The row of REVISION_GRAIN holds the revision that an organization's cells stand at; it comes out of the
     same query, and so out of the same snapshot.
+
+    `cell` is a digest of the keys. As the unique key it holds no NULL, which a concurrent refresh would take for a new
+    cell each time, and it fits a B-tree however long the keys are.
     """
+    return f"""{_kpi_script(contract)}
+COMMENT ON MATERIALIZED VIEW {contract.schema}.kpi IS '{kpi_shape(contract)}';"""
+
+
+def kpi_shape(contract: Contract) -> str:
+    """A digest of what the view is made of, kept in its comment: `vanguard migrate` makes anew what differs."""
+    expressions = [column.expression for column in contract.kpi_columns]
+    return hashlib.sha256("\n".join([_kpi_script(contract), *expressions]).encode()).hexdigest()
+
+
+def _kpi_script(contract: Contract) -> str:
     schema = contract.schema
     return f"""{_kpi_view(contract)};
-COMMENT ON MATERIALIZED VIEW {schema}.kpi IS '{kpi_shape(contract)}';
 GRANT SELECT ON {schema}.kpi TO vanguard_app;
--- Only its owner may refresh a view; the service calls this.
+-- Only its owner may refresh a view; the service calls this. The planner takes dimensions for independent, and
+-- would sort all rows for the many cells that it expects.
 CREATE OR REPLACE FUNCTION {schema}.refresh_kpi() RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_sort = off SET jit = off
 AS $body$
 BEGIN
     REFRESH MATERIALIZED VIEW CONCURRENTLY {schema}.kpi;
@@ -105,12 +119,6 @@ END
 $body$;
 REVOKE ALL ON FUNCTION {schema}.refresh_kpi() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION {schema}.refresh_kpi() TO vanguard_app;"""
-
-
-def kpi_shape(contract: Contract) -> str:
-    """A digest of what the view is made of, kept in its comment: `vanguard migrate` makes anew what differs."""
-    expressions = [column.expression for column in contract.kpi_columns]
-    return hashlib.sha256("\n".join([_kpi_view(contract), *expressions]).encode()).hexdigest()
 
 
 def _kpi_view(contract: Contract) -> str:
@@ -124,17 +132,20 @@ def _kpi_view(contract: Contract) -> str:
         *(f"NULL::{each.sql_type} AS {each.name}" for each in found),
     ]
     return f"""CREATE MATERIALIZED VIEW {schema}.kpi AS
-WITH cell AS (
+WITH row_cell AS (
     SELECT {_list(["m.organization_id", *(f"m.f_{name} AS {name}" for name in names), "count(*) AS row_count"])}
            {"".join(f", {each.over('m.f_')} AS {each.name}" for each in found)}
       FROM {schema}.mirror AS m
      GROUP BY {_list(["m.organization_id", *(f"m.f_{name}" for name in names)])}
 )
+SELECT k.*, md5(jsonb_build_array({_list([f"k.{name}" for name in names])})::text) COLLATE "C" AS cell
+  FROM (
 SELECT d.organization_id, {REVISION_GRAIN} AS grain, d.revision, {_list(nothing)}
   FROM public.dataset AS d
  WHERE d.name = '{contract.name}'
-{"".join(_grain(contract, wanted, found) for wanted in _grains(contract))};
-CREATE UNIQUE INDEX kpi_cell ON {schema}.kpi ({_list(["organization_id", "grain", *names])}) NULLS NOT DISTINCT"""
+{"".join(_grain(contract, wanted, found) for wanted in _grains(contract))}
+       ) AS k;
+CREATE UNIQUE INDEX kpi_cell ON {schema}.kpi (organization_id, grain, cell)"""
 
 
 def _grains(contract: Contract) -> list[tuple[str, ...]]:
@@ -153,7 +164,7 @@ def _grain(contract: Contract, wanted: tuple[str, ...], found: tuple[Aggregate, 
     return f""" UNION ALL
 SELECT {_list(["c.organization_id", str(grain_of(contract, wanted)), "NULL::bigint", *map(key, keys)])},
        {_list(["sum(c.row_count)::bigint", *(f"{each.again('c.')}" for each in found)])}
-  FROM cell AS c
+  FROM row_cell AS c
  GROUP BY {_list(["c.organization_id", *grouped])}
 """
 
