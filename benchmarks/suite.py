@@ -279,6 +279,9 @@ def _shown(file: Path) -> str:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
+    """The first signal unwinds everything; another one finds that under way and changes nothing."""
+    for each in SIGNALS:
+        signal.signal(each, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

@@ -18,6 +18,7 @@ from rich.progress import Progress
 from app import cli
 from app.contracts import PFA
 from app.contracts.filters import read_listing
+from app.devdb import DevDatabaseError
 from app.errors import ConfigurationError
 from app.pages import Composer
 from benchmarks import bench_http, client, data, report, suite
@@ -259,6 +260,17 @@ def test_a_run_leaves_a_server_as_it_was(
 def databases(url: str) -> set[str]:
     with psycopg.connect(url) as connection:
         return {name for (name,) in connection.execute("SELECT datname FROM pg_database")}
+
+
+def test_without_the_wheel_the_command_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> Path:
+        raise DevDatabaseError("There is no wheel.")
+
+    monkeypatch.setattr(data, "embedded_bin_dir", missing)
+    answer = CliRunner().invoke(cli.main, ["bench", "--quick"])
+    assert answer.exit_code == 2
+    assert "make venv" in answer.output
+    assert "--url" in answer.output
 
 
 def test_a_server_that_is_not_there_is_told() -> None:
