@@ -32,6 +32,10 @@ FILTERED = f"category=Cranes&{HOT}"
 # Behind three quarters of 200,000 seeded lines, and the page that is there.
 DEEP = Cursor(("2027-08-09",), "PFA-0097208")
 DEEP_PAGE = 1501
+SHAPED = {
+    "18,000 lines pass": "category=Cranes&source=Rental",
+    "200 lines pass": "category=Aerial Lifts&source=Purchase",
+}
 LISTED = {"all lines": "", "one category, 11 % of the lines": "category=Aerial Lifts&"}
 
 
@@ -44,6 +48,17 @@ def _page(
         {
             label: _composer(user, query, composer).page(cursor, counted=False, base_count=False)
             for label, user in users.items()
+        },
+    )
+
+
+def _shaped(composer: type[Composer]) -> str:
+    """A page of a category and a source, of which there are many lines, or few."""
+    return _script(
+        f"GET D/rows?category=...&source=...&{HOT}",
+        {
+            label: _composer("nobody", f"{query}&{HOT}", composer).page(None, counted=False, base_count=False)
+            for label, query in SHAPED.items()
         },
     )
 
@@ -126,7 +141,6 @@ def _literal(value: object) -> str:
 
 
 COUNTED = "GET D/rows?sort=forecastStart, counted for the first time"
-SHAPED = f"category=Cranes&source=Rental&{HOT}"
 
 # File -> what makes it. The rivals that are not here are written by hand.
 WRITTEN: Mapping[str, Callable[[], str]] = {
@@ -140,8 +154,8 @@ WRITTEN: Mapping[str, Callable[[], str]] = {
     "rendered-as-text/chosen.sql": lambda: _page(NOBODY | MANY),
     "cursor/chosen.sql": lambda: _page(NOBODY, cursor=DEEP),
     "cursor/rival_offset.sql": lambda: _page(NOBODY, f"{HOT}&page={DEEP_PAGE}"),
-    "filter-shape/chosen.sql": lambda: _page(NOBODY, SHAPED),
-    "filter-shape/rival_all_shapes.sql": lambda: _page(NOBODY, SHAPED, composer=AllShapes),
+    "filter-shape/chosen.sql": lambda: _shaped(Composer),
+    "filter-shape/rival_all_shapes.sql": lambda: _shaped(AllShapes),
     "total/chosen.sql": lambda: _script(COUNTED, _counted()),
     "total/rival_capped.sql": lambda: _script(COUNTED, _counted(composer=Capped)),
     "total/rival_estimated.sql": lambda: _script(

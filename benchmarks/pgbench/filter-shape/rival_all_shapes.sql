@@ -1,4 +1,4 @@
--- Written by `python -m benchmarks.pgbench --write`: GET D/rows?category=Cranes&source=Rental&sort=forecastStart&count=none.
+-- Written by `python -m benchmarks.pgbench --write`: GET D/rows?category=...&source=...&sort=forecastStart&count=none.
 PREPARE statement_1 AS
 -- A page of the caller's view: mirror || pending || delta, filtered, sorted and counted on merged values.
 --
@@ -108,4 +108,5 @@ SELECT s.revision, s.workspace_revision,
        0::bigint AS landed_count
   FROM standing AS s
   LEFT JOIN (SELECT p.row_key, p.sort_values FROM page AS p ORDER BY p.place DESC LIMIT 1) AS l ON TRUE;
-EXECUTE statement_1 ('acme', 'pfa', 'nobody', 0, 100, 'Cranes', 'Rental'); -- no drafts
+EXECUTE statement_1 ('acme', 'pfa', 'nobody', 0, 100, 'Cranes', 'Rental'); -- 18,000 lines pass
+EXECUTE statement_1 ('acme', 'pfa', 'nobody', 0, 100, 'Aerial Lifts', 'Purchase'); -- 200 lines pass
