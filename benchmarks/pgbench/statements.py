@@ -36,6 +36,12 @@ SHAPED = {
     "18,000 lines pass": "category=Cranes&source=Rental",
     "200 lines pass": "category=Aerial Lifts&source=Purchase",
 }
+SAVED = {
+    "1 draft": ("writer", 1),
+    "1 draft, beside 50,000 that one has": ("mover", 1),
+    "100 drafts": ("writer", 100),
+    "1,000 drafts": ("writer", 1_000),
+}
 LISTED = {"all lines": "", "one category, 11 % of the lines": "category=Aerial Lifts&"}
 
 
@@ -95,9 +101,9 @@ def _saved(*, lateral: bool = True) -> str:
         assert found, "the statement reads what is present in another way"
     groups, start = _literal(PFA.cell_map), _literal({"hasPlan": False, "hasActuals": False})
     runs = [
-        f"BEGIN; EXECUTE statement ('{ORGANIZATION}', 'writer', 1, pg_temp.drafts({size}), {groups},"
+        f"BEGIN; EXECUTE statement ('{ORGANIZATION}', '{user}', 1, pg_temp.drafts({size}), {groups},"
         f" '2026-03-01 00:00:00+00', NULL, {start}); ROLLBACK; -- {label}"
-        for label, size in {"1 draft": 1, "100 drafts": 100, "1,000 drafts": 1_000}.items()
+        for label, (user, size) in SAVED.items()
     ]
     return "\n".join([HEADER.format("POST D/drafts"), DRAFTS, f"PREPARE statement AS\n{text};", *runs, ""])
 
