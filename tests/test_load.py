@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from app.cli import main
-from benchmarks.load import KPIS, READS, WRITES, Book, Load, outcome_of, own_load, report, run_load
+from benchmarks.load import KPIS, READS, WRITES, Book, Client, Load, outcome_of, own_load, report, run_load
 
 
 @pytest.fixture(scope="module")
@@ -71,10 +71,21 @@ def test_an_answer_counts_by_its_status_and_code(method: str, status: int, body:
     assert outcome_of(answer) == outcome
 
 
-async def test_an_answer_that_was_not_expected_is_an_error(server_url: str) -> None:
-    """Given a load on a server that is gone, then the run says so at once."""
+async def test_a_server_that_is_gone_is_told_at_once() -> None:
     with pytest.raises(httpx.TransportError):
         await run_load("http://127.0.0.1:1", "load", ["token"], seconds=1, readers=1, writers=1)
+
+
+async def test_an_answer_that_was_not_expected_is_an_error() -> None:
+    """Given a service that refuses everything, when one client asks, then its book has the code among the errors."""
+    refusal = httpx.Response(503, json={"code": "DATABASE_UNAVAILABLE"})
+    async with httpx.AsyncClient(
+        transport=httpx.MockTransport(lambda request: refusal), base_url="http://vanguard.test"
+    ) as http:
+        book = Book()
+        client = Client(http, "/D", "token", 1, {"one row": book})
+        assert await client.ask("one row", "GET", "rows/A") is None
+    assert (book.outcomes, book.errors) == ({}, {"503 DATABASE_UNAVAILABLE": 1})
 
 
 def test_the_command_tells_a_person_and_a_machine(
