@@ -127,7 +127,7 @@ class Client:
         raise NotImplementedError
 
     async def work(self, until: float) -> None:
-        """Everything once, so that a short run on a slow server leaves nothing out; then by weight, until it is time."""
+        """Everything once: a short run on a slow server leaves nothing out. Then by weight, until the time is over."""
         deeds = self.deeds()
         weights = [self.weights[name] for name in deeds]
         for deed in deeds.values():
