@@ -181,6 +181,7 @@ class Change:
     op: str
     delta: Document
     state: str = "committed"
+    found: Document | None = None  # the row that a deletion took away
 
 
 @dataclass
@@ -417,9 +418,13 @@ class Model:
         return Draft("insert", {**self.beneath(user, key), **draft.base, **draft.delta})
 
     def beneath(self, user: str, key: str) -> Document:
-        """What lies beneath a user's draft, whatever others have on its way."""
+        """What lies beneath a user's draft, whatever others have on its way: the mirror's row, or where the mirror never
+        had it, what its deletion found; with the user's pending over it.
+        """
         pending = self.pending(user, key)
-        return {**self.mirror.get(key, {}), **(pending.delta if pending else {})}
+        deletions = [change.found for change in self.changes if change.key == key and change.found is not None]
+        row = self.mirror.get(key, deletions[-1] if deletions else {})
+        return {**row, **(pending.delta if pending else {})}
 
     def stamp(self, user: str, keys: Iterable[str]) -> None:
         """Give these modifications a new version, or none where nothing is left."""
@@ -486,7 +491,7 @@ class Model:
             op, delta, found = self.merge(user, key)
             conflicts += [{"id": key, **conflict} for conflict in found]
             if op:
-                plan.append(Change(user, key, op, delta))
+                plan.append(Change(user, key, op, delta, found=theirs if op == "delete" else None))
                 broken |= {(key, code) for code in self.broken(theirs, lay(theirs, op, delta))}
         if conflicts:
             raise Refused(409, "MERGE_CONFLICT", conflicts=conflicts)
@@ -583,7 +588,8 @@ class Model:
             if use == "value":
                 values = resolution["value"] if name in self.groups else {name: resolution["value"]}
                 draft.delta |= values
-            draft.base |= {each: (theirs or {}).get(each) for each in members}
+            if theirs is not None:  # of a row that is gone, base is what there is to insert again
+                draft.base |= {each: theirs.get(each) for each in members}
         if not draft.delta and draft.op == "update":
             del space.drafts[key]
         return set()

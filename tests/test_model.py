@@ -856,16 +856,7 @@ TOLD: dict[str, tuple[str, dict[str, Document], list[Any]]] = {
 }
 
 
-# Strict: who mends one of these takes it off the list.
-STILL_WRONG = {
-    "a row deleted by others is shown with what one has pending",
-    "a cell given up of a row that is gone leaves the row whole in the conflict",
-}
-
-
-@pytest.mark.parametrize(
-    "title", [pytest.param(t, marks=pytest.mark.xfail(strict=True)) if t in STILL_WRONG else t for t in TOLD]
-)
+@pytest.mark.parametrize("title", TOLD)
 async def test_a_story_that_once_went_wrong(world: World, users: list[User], title: str) -> None:
     dataset, rows, steps = TOLD[title]
     contract = {"pfa": PFA, "fleet": FLEET}[dataset]

@@ -40,8 +40,9 @@ merged AS (
                WHEN s.draft_op IS NULL THEN NULL
                WHEN s.draft_op = 'update' AND s.theirs IS NULL
                    THEN jsonb_build_array(jsonb_build_object(
-                            'id', s.row_key, 'field', NULL, 'base', coalesce(s.data, '{}') || s.base, 'theirs', NULL,
-                            'mine', coalesce(s.data, '{}') || s.base || s.delta))
+                            'id', s.row_key, 'field', NULL,
+                            'base', pfa.beneath($1, s.row_key, s.data, s.pending) || s.base, 'theirs', NULL,
+                            'mine', pfa.beneath($1, s.row_key, s.data, s.pending) || s.base || s.delta))
                WHEN s.draft_op = 'delete' AND s.theirs IS DISTINCT FROM s.base
                    THEN jsonb_build_array(jsonb_build_object(
                             'id', s.row_key, 'field', NULL, 'base', s.base, 'theirs', s.theirs, 'mine', NULL))

@@ -49,8 +49,9 @@ decided AS MATERIALIZED (
                             'id', j.row_key, 'field', NULL, 'base', j.base, 'theirs', j.theirs, 'mine', NULL))
                WHEN j.draft_op = 'update' AND j.theirs IS NULL
                    THEN jsonb_build_array(jsonb_build_object(
-                            'id', j.row_key, 'field', NULL, 'base', coalesce(j.data, '{}') || j.base, 'theirs', NULL,
-                            'mine', coalesce(j.data, '{}') || j.base || j.delta))
+                            'id', j.row_key, 'field', NULL,
+                            'base', pfa.beneath($1, j.row_key, j.data, j.pending) || j.base, 'theirs', NULL,
+                            'mine', pfa.beneath($1, j.row_key, j.data, j.pending) || j.base || j.delta))
                WHEN j.cells -> 'conflicts' <> '[]'
                    THEN vanguard.conflicts(j.row_key, j.base, j.theirs, j.delta, $5)
            END AS conflicts

@@ -10,8 +10,7 @@ WITH resolution AS (
 ),
 present AS (
     SELECT r.id, r.whole, r.mine, r.theirs AS given_up, r.value, x.draft_op, x.delta, x.base,
-           -- A row that is on its way out may never have reached the mirror: its deletion has it whole.
-           coalesce(m.data, '{}') || coalesce(gone.document, '{}') || x.pending AS beneath,
+           m.data, x.pending,
            CASE WHEN pfa.in_flight($1, r.id) THEN pfa.theirs($1, $2, r.id, m.data) ELSE m.data END AS theirs
       FROM resolution AS r
      CROSS JOIN LATERAL (
@@ -23,16 +22,6 @@ present AS (
       LEFT JOIN LATERAL (
                SELECT m.data FROM pfa.mirror AS m WHERE m.organization_id = $1 AND m.row_key = r.id LIMIT 1
            ) AS m ON TRUE
-      LEFT JOIN LATERAL (
-               SELECT c.base AS document
-                 FROM pfa.change AS c
-                WHERE c.organization_id = $1
-                  AND c.row_key = r.id
-                  AND c.op = 'delete'
-                  AND c.state IN ('in_review', 'committed', 'syncing', 'conflict', 'sync_error')
-                ORDER BY c.id DESC
-                LIMIT 1
-           ) AS gone ON TRUE
 ),
 resolved AS (
     SELECT p.id,
@@ -45,7 +34,8 @@ resolved AS (
            END AS draft_op,
            CASE
                WHEN p.whole = 'theirs' THEN '{}'
-               WHEN p.whole = 'mine' AND p.draft_op = 'update' AND p.theirs IS NULL THEN p.beneath || p.base || p.delta
+               WHEN p.whole = 'mine' AND p.draft_op = 'update' AND p.theirs IS NULL
+                   THEN pfa.beneath($1, p.id, p.data, p.pending) || p.base || p.delta
                WHEN p.whole = 'mine' AND p.draft_op <> 'delete' AND p.theirs IS NOT NULL
                    THEN vanguard.pick(p.base || p.delta, vanguard.touched(p.delta, $4))
                ELSE ((p.delta || vanguard.pick(p.base || p.delta, p.mine)) - p.given_up) || p.value
@@ -54,6 +44,8 @@ resolved AS (
                WHEN p.whole = 'mine' AND p.draft_op = 'delete' THEN coalesce(p.theirs, '{}')
                WHEN p.whole = 'mine' AND p.theirs IS NOT NULL THEN vanguard.pick(p.theirs, vanguard.touched(p.delta, $4))
                WHEN p.whole IS NOT NULL THEN '{}'
+               -- The row is gone: its base is what there is to insert again.
+               WHEN p.draft_op = 'update' AND p.theirs IS NULL THEN p.base
                ELSE (p.base || vanguard.pick(p.theirs, p.mine)
                      || vanguard.pick(p.theirs, vanguard.touched(p.value, $4))) - p.given_up
            END AS base

@@ -136,6 +136,22 @@ CREATE OR REPLACE FUNCTION pfa.in_flight(organization text, key text) RETURNS bo
            AND c.row_key = in_flight.key
            AND c.state IN ('in_review', 'committed', 'syncing', 'conflict', 'sync_error'));
 
+-- The row that a draft lies on although it is gone, or on its way out, as the draft's author has it: the mirror's, with
+-- the author's pending over it. A row that the mirror never had is as its deletion found it.
+CREATE OR REPLACE FUNCTION pfa.beneath(organization text, key text, document jsonb, pending jsonb) RETURNS jsonb
+    LANGUAGE sql STABLE
+    RETURN coalesce(
+        document,
+        (SELECT c.base
+           FROM pfa.change AS c
+          WHERE c.organization_id = beneath.organization
+            AND c.row_key = beneath.key
+            AND c.op = 'delete'
+            AND c.state IN ('in_review', 'committed', 'syncing', 'conflict', 'sync_error')
+          ORDER BY c.id DESC
+          LIMIT 1),
+        '{}') || pending;
+
 GRANT USAGE ON SCHEMA pfa, vanguard TO vanguard_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON pfa.mirror, pfa.modification, pfa.change TO vanguard_app;
 GRANT SELECT, INSERT ON pfa.history TO vanguard_app;
