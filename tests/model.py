@@ -418,8 +418,8 @@ class Model:
         return Draft("insert", {**self.beneath(user, key), **draft.base, **draft.delta})
 
     def beneath(self, user: str, key: str) -> Document:
-        """What lies beneath a user's draft, whatever others have on its way: the mirror's row, or where the mirror never
-        had it, what its deletion found; with the user's pending over it.
+        """What lies beneath a user's draft, whatever others have on its way: the mirror's row, or where the mirror
+        never had it, what its deletion found; with the user's pending over it.
         """
         pending = self.pending(user, key)
         deletions = [change.found for change in self.changes if change.key == key and change.found is not None]
@@ -646,7 +646,7 @@ class Model:
             draft, pending = space.drafts.get(key), self.pending(user, key)
             beneath = self.mirror.get(key)
             if beneath is None:
-                beneath = draft.base if draft and draft.conflicts else {}
+                beneath = draft.base if draft and draft.conflicts and draft.op != "insert" else {}
             delta = draft.delta if draft else {}
             pended = pending.delta if pending else {}
             found[key] = {

@@ -848,6 +848,17 @@ TOLD: dict[str, tuple[str, dict[str, Document], list[Any]]] = {
             Commit(0, unasked=({"id": "A", "field": "depot", "use": "theirs"},)),
         ],
     ),
+    "a new row in conflict is shown with what was drafted, and nothing besides": (
+        "pfa",
+        {},
+        [
+            saving(1, {"category": "a", "source": "Rental", "dor": "BEO"}, "new", op="insert"),
+            saving(0, {"category": "a", "source": "Rental", "dor": "BEO", "monthlyRate": 1}, "new", op="insert"),
+            Commit(0),
+            Commit(1),
+            saving(1, {"equipment": "x"}, "new"),
+        ],
+    ),
     "a new row in place of one's drafted deletion is a new row": (
         "pfa",
         {"A": {"category": "a"}},

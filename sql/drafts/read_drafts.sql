@@ -21,7 +21,9 @@ rendered AS (
                'id', s.row_key,
                'modificationId', s.id,
                'op', coalesce(s.draft_op, s.pending_op),
-               'data', coalesce(m.data, CASE WHEN s.conflicts IS NOT NULL THEN s.base END, '{}') || s.pending || s.delta,
+               -- A row that was deleted under the draft is shown as it was; a new one lies on nothing.
+               'data', coalesce(m.data, CASE WHEN s.conflicts IS NOT NULL AND s.draft_op <> 'insert' THEN s.base END, '{}')
+                       || s.pending || s.delta,
                'syncState', s.sync_state,
                'version', s.version,
                'mirrorVersion', coalesce(m.version, 0),

@@ -52,8 +52,8 @@ SELECT json_build_object(
   LEFT JOIN pfa.mirror AS m ON m.organization_id = $1 AND m.row_key = $3
   LEFT JOIN pfa.modification AS x ON x.organization_id = $1 AND x.user_id = $2 AND x.row_key = $3
  CROSS JOIN LATERAL (
-           -- A row that was deleted under the draft is shown as it was.
-           SELECT coalesce(m.data, CASE WHEN x.conflicts IS NOT NULL THEN x.base END, '{}')
+           -- A row that was deleted under the draft is shown as it was; a new one lies on nothing.
+           SELECT coalesce(m.data, CASE WHEN x.conflicts IS NOT NULL AND x.draft_op <> 'insert' THEN x.base END, '{}')
                   || coalesce(x.pending, '{}') || coalesce(x.delta, '{}') AS doc
            OFFSET 0
        ) AS d
