@@ -66,7 +66,7 @@ wanted AS (
                WHEN p.op = 'delete' THEN '{}'
                WHEN p.op = 'insert' AND coalesce(p.draft_op, 'delete') = 'delete' THEN $8::jsonb || p.wanted_delta - p.unset
                WHEN p.op = 'insert' AND p.draft_op = 'update'
-                   THEN (coalesce(p.data, '{}') || p.pending || p.base || p.delta || p.wanted_delta) - p.unset
+                   THEN (pfa.beneath($1, p.id, p.data, p.pending) || p.base || p.delta || p.wanted_delta) - p.unset
                ELSE (p.delta || p.wanted_delta) - p.unset
            END AS new_delta,
            CASE
