@@ -396,7 +396,7 @@ def answers_of(output: str) -> list[dict[str, Any]]:
 def test_readmes_walk_works(served: str) -> None:
     """Given the demonstration, when README's commands are pasted in turn, then each does what README says of it."""
     blocks = re.findall(r"^```sh\n(.*?)^```", section_of("README.md", "## A walk with curl"), re.M | re.S)
-    assert len(blocks) == 6
+    assert len(blocks) == 7
     environment = os.environ | {"VANGUARD": served, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
 
     def walk() -> list[dict[str, Any]]:
@@ -406,7 +406,7 @@ def test_readmes_walk_works(served: str) -> None:
         assert done.returncode == 0, done.stderr
         return answers_of(done.stdout)
 
-    listed, saved, merged, rehearsed, committed, drafted, discarded = walk()
+    listed, saved, merged, measured, rehearsed, committed, drafted, discarded = walk()
     rates = [row["data"]["monthlyRate"] for row in listed["data"]]
     assert rates == sorted(rates, reverse=True)
     assert len(rates) == 3
@@ -418,12 +418,14 @@ def test_readmes_walk_works(served: str) -> None:
         "monthlyRate": 19000.75,
         "forecastEnd": "2025-11-05",
     }
+    assert [group["key"] for group in measured["groups"]] == [{"category": "Tower cranes"}]
+    assert [measured["totals"][side]["rows"] for side in ("baseline", "mine", "difference")] == [0, 1, 1]
     assert (rehearsed["commitId"], rehearsed["committed"]) == (None, 1)
     assert (committed["commitId"] is None, committed["committed"]) == (False, 1)
     assert drafted["saved"][0]["syncState"] == "draft"
     assert discarded == {"discarded": 1}
     again = walk()
-    assert [again[3]["committed"], again[4]["committed"]] == [0, 0]
+    assert [again[4]["committed"], again[5]["committed"]] == [0, 0]
 
 
 def test_the_walk_shows_what_readme_draws() -> None:
