@@ -8,7 +8,8 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal
+from decimal import Context, Decimal
+from functools import reduce
 from typing import Any
 
 import msgspec
@@ -45,6 +46,8 @@ READ_VIEWS = statement("kpis/read_views")
 REFRESH_KPIS = statement("kpis/refresh_kpis")
 MAX_GROUPS = 5000
 DECIMALS = Decimal("1e-6")  # of quotients: sums keep all digits
+# A sum over any number of rows has fewer digits than this; Python's own 28 would round it, or refuse to.
+EXACT = Context(prec=200)
 SIDES = (("baseline", "base"), ("mine", "mine"))  # a source's flag, the prefix of its figures
 
 
@@ -78,9 +81,8 @@ class Composer(View):
         self.wanted = wanted
         self.aggregates = aggregates(contract)
         self.extremes = [each for each in self.aggregates if each.extreme]
-        # Bounds are of the total alone.
-        measured = {measure.of for measure in contract.measures if measure.kind in ("min", "max")}
-        self.of_groups = {each.name for each in self.extremes if each.column.field in measured}
+        # Those that groups show; a bound is of the total alone.
+        self.of_groups = {each.name for each in aggregates(contract, bounds=False)}
         # Those that an index of the mirror can find again, when the least or greatest value was taken away.
         hot = {sort.sort for sort in contract.hot if not sort.filters}
         self.found_again = {each.name for each in self.extremes if each.column.field in hot}
@@ -88,8 +90,7 @@ class Composer(View):
     @property
     def knows_view(self) -> bool:
         """Whether the view's cells can tell which rows pass."""
-        known = {*self.contract.dimensions, *self.contract.flags}
-        return self.looked_at <= known and not self.listing.search and not self.listing.sync_states
+        return self.looked_at <= {*self.contract.cell_keys} and not self.listing.search and not self.listing.sync_states
 
     def kpis(self, *, from_view: bool) -> Composed:
         """The statement, from the view's cells or from the mirror's rows."""
@@ -117,7 +118,7 @@ class Composer(View):
         """The view's cells; history beyond its revision; what the caller's modifications take away."""
 
         def cells(name: str) -> str:
-            return f"k.{self.contract.column_of[name].name}"
+            return f"k.f_{self.contract.column_of[name].name}"
 
         def was(name: str) -> str:
             return f"h.b_{self.contract.column_of[name].name}"
@@ -130,12 +131,14 @@ class Composer(View):
         kept = ["k.row_count", "0::bigint", *(f"k.{each.name}" for each in self.aggregates)]
         view = ["k.organization_id = $1", f"k.grain = {grain}", *self.filter(cells, "NULL")]
         since = "h.organization_id = $1 AND h.revision > (SELECT s.view_revision FROM standing AS s)"
-        stays = conjunction(["h.op = 'update'", *self.filter(became, "NULL"), *self._same_keys(was, became)])
+        stays = ["h.op = 'update'", *self.filter(became, "NULL")]
         history = "pfa.history AS h"
+        lands = [self.lands(), *self.filter(self.after, "x.a_search")]
+        taken = self._taken("x.", lands, self._same_keys(self.before, self.after))
         return [
             self._cells("TRUE", "TRUE", 1, cells, kept, "pfa.kpi AS k", view, grouped=False),
             self._cells(
-                "TRUE", "TRUE", -1, was, self._taken("h.", stays), history,
+                "TRUE", "TRUE", -1, was, self._taken("h.", stays, self._same_keys(was, became)), history,
                 [since, "h.op <> 'insert'", *self.filter(was, "NULL")],
             ),
             self._cells(
@@ -143,7 +146,7 @@ class Composer(View):
                 [since, "h.op <> 'delete'", *self.filter(became, "NULL")],
             ),
             self._cells(
-                "FALSE", "TRUE", -1, self.before, self._taken("x.", self._stays()), self._modifications,
+                "FALSE", "TRUE", -1, self.before, taken, self._modifications,
                 [*self._own, self.left(), *self.filter(self.before, "m.search")],
             ),
         ]  # fmt: skip
@@ -201,20 +204,18 @@ class Composer(View):
     def _added(self, prefix: str) -> list[str]:
         return ["count(*)", "0::bigint", *(each.over(prefix) for each in self.aggregates)]
 
-    def _taken(self, alias: str, stays: str) -> list[str]:
-        """What is taken away. An extreme value that a row keeps, in the same group, was not taken away."""
+    def _taken(self, alias: str, stays: list[str], same_keys: list[str]) -> list[str]:
+        """What is taken away. An extreme value that a row keeps was not; for a group's, where it stays in the group."""
+        anywhere, in_group = conjunction(stays), conjunction([*stays, *same_keys])
 
         def value(each: Aggregate) -> str:
             if not each.extreme:
                 return each.over(f"{alias}b_")
             before, after = f"{alias}b_{each.column.name}", f"{alias}a_{each.column.name}"
-            return each.over(f"{alias}b_", f"(NOT ({stays}) OR {before} IS DISTINCT FROM {after})")
+            kept = in_group if each.name in self.of_groups else anywhere
+            return each.over(f"{alias}b_", f"(({kept}) IS NOT TRUE OR {before} IS DISTINCT FROM {after})")
 
         return ["count(*)", "0", *map(value, self.aggregates)]
-
-    def _stays(self) -> str:
-        landed = [self.lands(), *self.filter(self.after, "x.a_search")]
-        return conjunction([*landed, *self._same_keys(self.before, self.after)])
 
     def _same_keys(self, before: Any, after: Any) -> list[str]:
         return [f"{before(name)} IS NOT DISTINCT FROM {after(name)}" for name in self.wanted.keys]
@@ -374,17 +375,24 @@ def _measured(contract: Contract, record: Record, side: str, measure: Measure) -
 
 def percent(of: Decimal | int | None, by: Decimal | int | None) -> Decimal:
     """`of` by `by`, times 100; 0 where there is nothing to compare with."""
-    return _quotient(of * 100, by) if of is not None and by is not None and by > 0 else Decimal(0)
+    return _quotient(EXACT.multiply(of, 100), by) if of is not None and by is not None and by > 0 else Decimal(0)
 
 
 def _quotient(dividend: Decimal | int, divisor: Decimal | int) -> Decimal:
-    return (Decimal(dividend) / Decimal(divisor)).quantize(DECIMALS)
+    return EXACT.divide(dividend, divisor).quantize(DECIMALS, context=EXACT)
+
+
+def total_of(values: Iterable[Decimal]) -> Decimal:
+    """Their sum, with all its digits."""
+    return reduce(EXACT.add, values, Decimal())
 
 
 def _difference(value: Any, other: Any) -> Any:
     if value is None or other is None:
         return None
-    return (value - other).days if isinstance(value, date) else value - other
+    if isinstance(value, date):
+        return (value - other).days
+    return value - other if isinstance(value, int) and isinstance(other, int) else EXACT.subtract(value, other)
 
 
 def bounds(contract: Contract, record: Record) -> dict[str, dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from itertools import groupby
 from typing import Annotated, Any
 
@@ -18,7 +17,7 @@ from app.db import Connection
 from app.drafts import MAX_DRAFTS, Draft, Reason, SaveAnswer, Version, save
 from app.errors import InvalidFilter, NothingSelected
 from app.idempotency import answer_once
-from app.kpis import Wanted, figures_of, percent, read_kpis, validators
+from app.kpis import EXACT, Wanted, figures_of, percent, read_kpis, total_of, validators
 from app.merges import CommitRequest, DiscardAnswer, DiscardRequest, answer_commit, discard
 from app.rows import list_rows, not_modified, parameter, unchanged
 from app.wire import Here, Organization, answers, body
@@ -220,8 +219,8 @@ Cell = tuple[dict[str, Any], dict[str, Any]]
 def _summed(cells: Sequence[Cell]) -> dict[str, Any]:
     """Counts and costs of cells: (category and flags, figures)."""
     counted = [figures for key, figures in cells if not any(key[flag] for flag in PFA.flags)]
-    sums = {name: sum((figures[of] for figures in counted), Decimal()) for name, of in SUMS.items()}
-    variance = sums["forecastCost"] - sums["planCost"]
+    sums = {name: total_of(figures[of] for figures in counted) for name, of in SUMS.items()}
+    variance = EXACT.subtract(sums["forecastCost"], sums["planCost"])
     return {
         **{name: sum(figures[of] for _, figures in cells) for name, of in COUNTS.items()},
         **sums,
@@ -246,7 +245,7 @@ async def get_stats(request: VanguardRequest, runtime: Here, org: Organization) 
         if etag := await unchanged(connection, request, runtime, PFA, org):
             return not_modified(etag)
         found = await read_kpis(connection, PFA, org, request.user.user_id, wanted)
-    cells = [(key, figures_of(PFA, record, "mine")) for key, record in found.groups]
+    cells = [(key, figures_of(PFA, record, "mine")) for key, record in found.groups if record["mine_row_count"]]
     categories = [(name, list(each)) for name, each in groupby(cells, key=lambda cell: cell[0]["category"])]
     body = {
         "totalRecords": found.total["mine_row_count"],

@@ -123,9 +123,9 @@ BAD: dict[str, tuple[Change, str]] = {
     "a measure without an index": (lambda d: d["measures"][0].update(of="lastDay"), "KPIs of lastDay, which is not"),
     "a dimension without an index": (add_field(dimension=True), "KPIs of extra, which is not indexed"),
     "a sum of dates": (lambda d: d["measures"][0].update(of="inspectedOn"), "measure mileage is the sum of a date"),
-    "a least boolean": (lambda d: d["measures"][2].update(of="inService"), "is the min of a boolean"),
-    "a measure twice": (lambda d: d["measures"][0].update(name="seats"), "two of the figures have the same name"),
-    "a measure called rows": (lambda d: d["measures"][0].update(name="rows"), "two of the figures have the same name"),
+    "a least boolean": (lambda d: d["measures"][-2].update(of="inService"), "is the min of a boolean"),
+    "a measure twice": (lambda d: d["measures"][-3].update(name="seats"), "two of the figures have the same name"),
+    "a measure called rows": (lambda d: d["measures"][-3].update(name="rows"), "two of the figures have the same name"),
     "a bound that is a sum": (
         lambda d: d.update(bounds=[{"name": "all", "kind": "sum", "of": "mileage"}]),
         "bounds are minima and maxima",

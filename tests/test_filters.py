@@ -146,7 +146,7 @@ OTHER: dict[str, Any] = {
         pytest.param(PFA, ["source"], ENUMS, ENUM_FILTERS, id="enum"),
         pytest.param(FLEET, ["seats"], INTEGERS, INTEGER_FILTERS, id="integer"),
         pytest.param(FLEET, ["firstDay"], DATES, DATE_FILTERS, id="date without an index"),
-        pytest.param(FLEET, ["scrapped"], BOOLEANS, BOOLEAN_FILTERS, id="boolean without an index"),
+        pytest.param(FLEET, ["leased"], BOOLEANS, BOOLEAN_FILTERS, id="boolean without an index"),
         pytest.param(FLEET, ["kind"], KINDS, KIND_FILTERS, id="enum of another dataset"),
     ],
 )

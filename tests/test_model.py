@@ -303,10 +303,11 @@ def text_of(value: Any) -> str:
 
 def conditions(pool: Pool) -> st.SearchStrategy[list[tuple[str, str]]]:
     """The parameters of one filter."""
-    return st.sampled_from(pool.seen).flatmap(lambda name: _conditions(pool, name))
+    return st.sampled_from(pool.seen).flatmap(lambda name: conditions_on(pool, name))
 
 
-def _conditions(pool: Pool, name: str) -> st.SearchStrategy[list[tuple[str, str]]]:
+def conditions_on(pool: Pool, name: str) -> st.SearchStrategy[list[tuple[str, str]]]:
+    """The parameters of one filter of this field."""
     contract = pool.contract
     kind = field_type(contract, name)
     if name in ("id", contract.key):

@@ -53,13 +53,10 @@ class Aggregate(msgspec.Struct, frozen=True):
         return f"{function}({prefix}{self.name})::{self.sql_type}"
 
 
-def aggregates(contract: Contract) -> tuple[Aggregate, ...]:
+def aggregates(contract: Contract, *, bounds: bool = True) -> tuple[Aggregate, ...]:
     """All that the contract's measures and bounds are made of, each once."""
-    found = [
-        Aggregate(kind, contract.column_of[measure.of])
-        for measure in (*contract.measures, *contract.bounds)
-        for kind in kinds(measure)
-    ]
+    measures = (*contract.measures, *(contract.bounds if bounds else ()))
+    found = [Aggregate(kind, contract.column_of[measure.of]) for measure in measures for kind in kinds(measure)]
     return tuple(dict.fromkeys(found))
 
 

@@ -92,7 +92,8 @@ def kpi_ddl(contract: Contract) -> str:
     same query, and so out of the same snapshot.
 
     `cell` is a digest of the keys. As the unique key it holds no NULL, which a concurrent refresh would take for a new
-    cell each time, and it fits a B-tree however long the keys are.
+    cell each time, and it fits a B-tree however long the keys are. Two texts of one MD5 can be made, and would end every
+    refresh; hence SHA-256.
     """
     return f"""{_kpi_script(contract)}
 COMMENT ON MATERIALIZED VIEW {contract.schema}.kpi IS '{kpi_shape(contract)}';"""
@@ -122,23 +123,22 @@ GRANT EXECUTE ON FUNCTION {schema}.refresh_kpi() TO vanguard_app;"""
 
 
 def _kpi_view(contract: Contract) -> str:
-    schema, keys = contract.schema, [*contract.dimensions, *contract.flags]
-    columns = [contract.column_of[name] for name in keys]
-    names = [column.name for column in columns]
+    schema, columns = contract.schema, [contract.column_of[name] for name in contract.cell_keys]
+    names = [f"f_{column.name}" for column in columns]
     found = aggregates(contract)
     nothing = [
-        *(f"NULL::{column.sql_type} AS {column.name}" for column in columns),
+        *(f"NULL::{column.sql_type} AS f_{column.name}" for column in columns),
         "0::bigint AS row_count",
         *(f"NULL::{each.sql_type} AS {each.name}" for each in found),
     ]
     return f"""CREATE MATERIALIZED VIEW {schema}.kpi AS
 WITH row_cell AS (
-    SELECT {_list(["m.organization_id", *(f"m.f_{name} AS {name}" for name in names), "count(*) AS row_count"])}
+    SELECT {_list(["m.organization_id", *(f"m.{name}" for name in names), "count(*) AS row_count"])}
            {"".join(f", {each.over('m.f_')} AS {each.name}" for each in found)}
       FROM {schema}.mirror AS m
-     GROUP BY {_list(["m.organization_id", *(f"m.f_{name}" for name in names)])}
+     GROUP BY {_list(["m.organization_id", *(f"m.{name}" for name in names)])}
 )
-SELECT k.*, md5(jsonb_build_array({_list([f"k.{name}" for name in names])})::text) COLLATE "C" AS cell
+SELECT k.*, sha256(convert_to(jsonb_build_array({_list([f"k.{name}" for name in names])})::text, 'UTF8')) AS cell
   FROM (
 SELECT d.organization_id, {REVISION_GRAIN} AS grain, d.revision, {_list(nothing)}
   FROM public.dataset AS d
@@ -157,9 +157,9 @@ def _grains(contract: Contract) -> list[tuple[str, ...]]:
 def _grain(contract: Contract, wanted: tuple[str, ...], found: tuple[Aggregate, ...]) -> str:
     def key(name: str) -> str:
         column = contract.column_of[name]
-        return f"c.{column.name}" if name in wanted or name in contract.flags else f"NULL::{column.sql_type}"
+        return f"c.f_{column.name}" if name in wanted or name in contract.flags else f"NULL::{column.sql_type}"
 
-    keys = [*contract.dimensions, *contract.flags]
+    keys = contract.cell_keys
     grouped = [key(name) for name in keys if not key(name).startswith("NULL")]
     return f""" UNION ALL
 SELECT {_list(["c.organization_id", str(grain_of(contract, wanted)), "NULL::bigint", *map(key, keys)])},

@@ -232,6 +232,11 @@ class Contract(Shape, frozen=True, kw_only=True, dict=True):
         return tuple(exclusion.field for exclusion in self.exclusions)
 
     @cached_property
+    def cell_keys(self) -> tuple[str, ...]:
+        """What tells one cell of KPIs from another: dimensions and flags."""
+        return tuple(dict.fromkeys((*self.dimensions, *self.flags)))
+
+    @cached_property
     def kpi_columns(self) -> tuple["Column", ...]:
         """What KPIs need of a row: its dimensions, flags and measured columns."""
         named = {*self.dimensions, *self.flags, *(measure.of for measure in (*self.measures, *self.bounds))}
