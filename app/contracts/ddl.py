@@ -92,8 +92,8 @@ def kpi_ddl(contract: Contract) -> str:
     same query, and so out of the same snapshot.
 
     `cell` is a digest of the keys. As the unique key it holds no NULL, which a concurrent refresh would take for a new
-    cell each time, and it fits a B-tree however long the keys are. Two texts of one MD5 can be made, and would end every
-    refresh; hence SHA-256.
+    cell each time, and it fits a B-tree however long the keys are. By SHA-256: two texts of one MD5 can be made, and
+    would end every refresh.
     """
     return f"""{_kpi_script(contract)}
 COMMENT ON MATERIALIZED VIEW {contract.schema}.kpi IS '{kpi_shape(contract)}';"""
