@@ -27,7 +27,9 @@ def dataset_ddl(contract: Contract) -> list[str]:
 
 def indexes_ddl(contract: Contract) -> str:
     """The B-trees of the hot sorts in mirror and modification, and the trigram index of the search."""
-    return "\n".join([*(sql for hot in contract.hot for sql in _hot_indexes(contract, hot)), _search_index(contract)])
+    hot_indexes = [sql for hot in contract.hot for sql in _hot_indexes(contract, hot)]
+    merged_indexes = [_merged_index(contract, sort) for sort in contract.merged_sorts]
+    return "\n".join([*hot_indexes, *merged_indexes, _search_index(contract)])
 
 
 def drop_indexes_ddl(contract: Contract) -> str:
@@ -194,6 +196,15 @@ def _hot_indexes(contract: Contract, hot: HotSort) -> list[str]:
         f"CREATE INDEX IF NOT EXISTS modification_lands_{suffix} ON {schema}.modification "
         f"(organization_id, user_id, {columns('a')}, row_key) WHERE lands;",
     ]
+
+
+def _merged_index(contract: Contract, sort: str) -> str:
+    """To be merged with the mirror's of the same order, whatever the filters: each of these costs each save."""
+    name, schema = _column(sort), contract.schema
+    return (
+        f"CREATE INDEX IF NOT EXISTS modification_leaves_{name} ON {schema}.modification "
+        f"(organization_id, user_id, leaves, b_{name}, row_key);"
+    )
 
 
 def _search_index(contract: Contract) -> str:

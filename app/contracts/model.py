@@ -222,6 +222,11 @@ class Contract(Shape, frozen=True, kw_only=True, dict=True):
         return {column.field: column for column in self.columns}
 
     @cached_property
+    def merged_sorts(self) -> tuple[str, ...]:
+        """The fields that a hot sort ascends by: a page merges two indexes of that order."""
+        return tuple(dict.fromkeys(hot.sort for hot in self.hot if not hot.descending))
+
+    @cached_property
     def dimensions(self) -> tuple[str, ...]:
         """The fields that KPIs group by."""
         return tuple(field.name for field in self.fields if field.dimension)

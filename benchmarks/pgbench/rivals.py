@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-from app.contracts.filters import Arguments
-from app.pages import Composer, Cursor
+from app.pages import Composer, Step
 
 OWN = "x.organization_id = $1 AND x.user_id = $3"
 LIMIT = "ORDER BY s_forecast_start, row_key LIMIT 101"
@@ -16,8 +15,9 @@ class Rival(Composer):
         """The text that yields the page's sort keys and ids; `filters` are the parameters of category and source."""
         raise NotImplementedError
 
-    def _keys(self, arguments: Arguments, order: str, cursor: Cursor | None, offset: int) -> str:
-        return self.arms([f"${number}::text" for number in range(6, 6 + len(self.listing.conditions))])
+    def _keys(self, steps: list[Step], walked: Step | None, order: str, limit: str) -> str:
+        arms = self.arms([f"${number}::text" for number in range(6, 6 + len(self.listing.conditions))])
+        return f"(SELECT arm.*, NULL::text AS row\n       FROM (\n    {arms}\n            ) AS arm)"
 
 
 class LeftJoin(Rival):

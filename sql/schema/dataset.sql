@@ -61,7 +61,9 @@ CREATE TABLE IF NOT EXISTS pfa.modification (
 );
 
 -- Everybody's modifications of rows that the mirror changes.
-CREATE INDEX IF NOT EXISTS modification_row ON pfa.modification (organization_id, row_key);
+-- With the user, so that it serves whom it is chosen for.
+DROP INDEX IF EXISTS pfa.modification_row;
+CREATE INDEX IF NOT EXISTS modification_everybody ON pfa.modification (organization_id, row_key, user_id);
 -- What covers its row: a page's first arm skips it, its second arm yields it, here in the order of ids.
 CREATE INDEX IF NOT EXISTS modification_covering ON pfa.modification (organization_id, user_id, row_key)
     INCLUDE (leaves, lands) WHERE leaves OR lands;
