@@ -191,7 +191,8 @@ async def test_a_list_whose_head_was_drafted_away_is_walked_once_more_by_its_key
     assert anew[0]["Heap Fetches"] == 0
     assert touched(anew[0]) <= DRAFTS + 2 * PAGE
     assert sum(touched(node) for node in on(nodes, "mirror") if node not in anew) <= 10 * PAGE
-    assert sum(touched(node) for node in on(nodes, "modification")) <= DRAFTS + 20 * PAGE
+    # Once beside the short walk, whose category is a part of them, and once from the start.
+    assert sum(touched(node) for node in on(nodes, "modification")) <= 2 * DRAFTS + 20 * PAGE
     assert max(node["Actual Loops"] for node in on(nodes, "modification")) <= PAGE
 
 

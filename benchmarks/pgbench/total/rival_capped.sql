@@ -4,15 +4,21 @@ PREPARE statement_1 AS
 --
 -- $1 organization, $2 dataset, $3 user, $4 offset, $5 page size, then what the markers need (app/pages.py composes them).
 -- Returns one row: revision, workspace_revision, body (bytea, the page's rows as a JSON array), reached (how many of
--- offset + page size + 1 rows there are), last_key and last_values (text[], for the next cursor), base_count (mirror rows
--- that pass the filter, NULL when not asked), left_count and landed_count (the caller's covering modifications: how many of
--- them the mirror's count has too much, and too little). No row: no such dataset.
+-- offset + page size + 1 rows there are), last_key and last_values (text[], for the next cursor; NULL where the page is not
+-- full), base_count (mirror rows that pass the filter, NULL when not asked), left_count and landed_count (the caller's covering
+-- modifications: how many of them the mirror's count has too much, and too little). No row: no such dataset.
 --
 -- Arm one walks the mirror in sort order without the rows that the caller's modifications cover; arm two walks those
--- modifications in the same order by their after-image. Both yield keys from covering indexes; documents are fetched for
--- the page alone. Everything comes from one snapshot.
--- Plan: Merge Append over index-only scans, the first an anti-join that probes the index of covering modifications row by
--- row; primary keys for the page; for an exact total one pass over the caller's covering modifications.
+-- modifications in the same order by their after-image. Both yield keys; documents are fetched for the page alone.
+-- Everything comes from one snapshot.
+--
+-- direct is arm one where an index ascends in this order: a short walk with the documents at hand, beside the caller's
+-- modifications in the order of their before-image, so that nothing is looked up row by row. It leaves the row out (NULL)
+-- where a modification is merged in place. walk tells what became of it: ended before the page was full; and cut, when it may
+-- have stopped at its limit, for drafts took so many rows away. Then arm one begins anew with keys alone, from indexes alone.
+-- Where there is no such index, nothing reads direct, and arm one probes the covering modifications row by row.
+-- Plan: merge anti-joins of equally ordered indexes, the second of them never executed but after a cut; Merge Append of the
+-- arms; primary keys for drafted rows; for an exact total one pass over the caller's covering modifications.
 WITH standing AS (
     SELECT d.revision,
            coalesce((SELECT w.revision
@@ -30,16 +36,62 @@ covering AS MATERIALIZED (
        AND x.user_id = $3
        AND (x.leaves OR x.lands)
 ),
+direct AS MATERIALIZED (
+    SELECT m.s_forecast_start, m.row_key,
+           CASE WHEN x.row_key IS NULL THEN
+               concat('{"id":', to_json(m.row_key), ',"data":', m.data,
+                      ',"syncState":"pristine","version":0,"mirrorVersion":', m.version,
+                      ',"modifiedFields":[],"modifiedAt":null,"modifiedBy":null,"conflicts":[]}')
+           END AS row
+      FROM (
+               SELECT m.f_forecast_start AS s_forecast_start, m.row_key AS row_key, m.data, m.version
+                 FROM pfa.mirror AS m
+                WHERE m.organization_id = $1 AND m.f_forecast_start IS NOT NULL
+                ORDER BY s_forecast_start, row_key
+                LIMIT 505
+           ) AS m
+      LEFT JOIN pfa.modification AS x
+             ON x.organization_id = $1 AND x.user_id = $3 AND NOT x.leaves
+            AND x.b_forecast_start IS NOT NULL AND x.b_forecast_start = m.s_forecast_start AND x.row_key = m.row_key
+     WHERE NOT EXISTS (SELECT FROM pfa.modification AS x
+                        WHERE x.organization_id = $1 AND x.user_id = $3 AND x.leaves
+                          AND x.b_forecast_start IS NOT NULL AND x.b_forecast_start = m.s_forecast_start AND x.row_key = m.row_key)
+     ORDER BY s_forecast_start, row_key
+     LIMIT $5::bigint + 1
+),
+walk AS MATERIALIZED (
+    SELECT count(*) <= $5::bigint AS ended,
+           count(*) <= $5::bigint
+           AND count(*) + (SELECT count(*)
+                             FROM (SELECT FROM pfa.modification AS x
+                                    WHERE x.organization_id = $1 AND x.user_id = $3 AND x.leaves
+                                    LIMIT 505) AS l) >= 505 AS cut
+      FROM direct
+),
 keys AS MATERIALIZED (
     SELECT arm.*
       FROM (
-    (SELECT m.f_forecast_start AS s_forecast_start, m.row_key AS row_key
+    (SELECT d.s_forecast_start, d.row_key, d.row
+       FROM direct AS d
+      WHERE NOT (SELECT w.cut FROM walk AS w))
+    UNION ALL
+    (SELECT m.f_forecast_start AS s_forecast_start, m.row_key AS row_key, NULL::text AS row
        FROM pfa.mirror AS m
       WHERE m.organization_id = $1
-        AND NOT EXISTS (SELECT FROM pfa.modification AS x WHERE x.organization_id = $1 AND x.user_id = $3 AND x.row_key = m.row_key AND x.leaves)
+        AND m.f_forecast_start IS NOT NULL
+        AND (SELECT w.cut FROM walk AS w)
+        AND NOT EXISTS (SELECT FROM pfa.modification AS x WHERE x.organization_id = $1 AND x.user_id = $3 AND x.leaves AND x.b_forecast_start IS NOT NULL AND x.b_forecast_start = m.f_forecast_start AND x.row_key = m.row_key)
       ORDER BY s_forecast_start, row_key LIMIT 101)
     UNION ALL
-    (SELECT x.a_forecast_start AS s_forecast_start, x.row_key AS row_key
+    (SELECT m.f_forecast_start AS s_forecast_start, m.row_key AS row_key, NULL::text AS row
+       FROM pfa.mirror AS m
+      WHERE m.organization_id = $1
+        AND m.f_forecast_start IS NULL
+        AND (SELECT w.ended FROM walk AS w)
+        AND m.row_key NOT IN (SELECT x.row_key FROM pfa.modification AS x WHERE x.organization_id = $1 AND x.user_id = $3 AND x.leaves AND x.b_forecast_start IS NULL)
+      ORDER BY s_forecast_start, row_key LIMIT 101)
+    UNION ALL
+    (SELECT x.a_forecast_start AS s_forecast_start, x.row_key AS row_key, NULL::text AS row
        FROM pfa.modification AS x
       WHERE x.organization_id = $1 AND x.user_id = $3
         AND x.lands
@@ -48,20 +100,16 @@ keys AS MATERIALIZED (
      ORDER BY s_forecast_start, row_key
      LIMIT $4::bigint + $5::bigint + 1
 ),
-placed AS (
-    SELECT k.row_key, ARRAY[s_forecast_start::text]::text[] AS sort_values,
-           row_number() OVER (ORDER BY s_forecast_start, row_key) AS place
-      FROM keys AS k
-),
 page AS (
-    SELECT p.row_key, p.sort_values, p.place
-      FROM placed AS p
-     WHERE p.place > $4::bigint
-       AND p.place <= $4::bigint + $5::bigint
+    SELECT k.*
+      FROM keys AS k
+     ORDER BY s_forecast_start, row_key
+    OFFSET $4::bigint
+     LIMIT $5::bigint
 ),
 rendered AS (
-    SELECT p.place,
-           concat(
+    SELECT p.*,
+           coalesce(p.row, concat(
                '{"id":', to_json(p.row_key),
                ',"data":', d.doc,
                CASE WHEN x.row_key IS NULL THEN
@@ -76,18 +124,18 @@ rendered AS (
                           ',"conflicts":', coalesce(x.conflicts, '[]'))
                END,
                NULL,
-               '}') AS row
+               '}')) AS body
       FROM page AS p
       LEFT JOIN LATERAL (
                SELECT m.data, m.version
                  FROM pfa.mirror AS m
-                WHERE m.organization_id = $1 AND m.row_key = p.row_key
+                WHERE m.organization_id = $1 AND m.row_key = p.row_key AND p.row IS NULL
                 LIMIT 1
            ) AS m ON TRUE
       LEFT JOIN LATERAL (
                SELECT x.row_key, x.pending, x.delta, x.sync_state, x.version, x.modified_at, x.conflicts
                  FROM pfa.modification AS x
-                WHERE x.organization_id = $1 AND x.user_id = $3 AND x.row_key = p.row_key
+                WHERE x.organization_id = $1 AND x.user_id = $3 AND x.row_key = p.row_key AND p.row IS NULL
                 LIMIT 1
            ) AS x ON TRUE
      CROSS JOIN LATERAL (
@@ -96,29 +144,39 @@ rendered AS (
            ) AS d
 )
 SELECT s.revision, s.workspace_revision,
-       convert_to(coalesce('[' || (SELECT string_agg(r.row, ',' ORDER BY r.place) FROM rendered AS r) || ']', '[]'), 'UTF8') AS body,
+       convert_to(coalesce('[' || (SELECT string_agg(r.body, ',' ORDER BY s_forecast_start, row_key) FROM rendered AS r) || ']', '[]'), 'UTF8') AS body,
        (SELECT count(*) FROM keys) AS reached,
        l.row_key AS last_key,
-       l.sort_values AS last_values,
+       ARRAY[l.s_forecast_start::text]::text[] AS last_values,
        (SELECT count(*) FROM (SELECT FROM pfa.mirror AS m WHERE m.organization_id = $1 LIMIT 10001) AS capped) AS base_count,
        (SELECT count(*) FROM covering AS c WHERE c.left_filter) AS left_count,
        (SELECT count(*) FROM covering AS c WHERE c.landed_filter) AS landed_count
   FROM standing AS s
-  LEFT JOIN (SELECT p.row_key, p.sort_values FROM page AS p ORDER BY p.place DESC LIMIT 1) AS l ON TRUE;
+  LEFT JOIN (SELECT k.*
+               FROM keys AS k
+              ORDER BY s_forecast_start, row_key
+             OFFSET $4::bigint + $5::bigint - 1
+              LIMIT 1) AS l ON TRUE;
 PREPARE statement_2 AS
 -- A page of the caller's view: mirror || pending || delta, filtered, sorted and counted on merged values.
 --
 -- $1 organization, $2 dataset, $3 user, $4 offset, $5 page size, then what the markers need (app/pages.py composes them).
 -- Returns one row: revision, workspace_revision, body (bytea, the page's rows as a JSON array), reached (how many of
--- offset + page size + 1 rows there are), last_key and last_values (text[], for the next cursor), base_count (mirror rows
--- that pass the filter, NULL when not asked), left_count and landed_count (the caller's covering modifications: how many of
--- them the mirror's count has too much, and too little). No row: no such dataset.
+-- offset + page size + 1 rows there are), last_key and last_values (text[], for the next cursor; NULL where the page is not
+-- full), base_count (mirror rows that pass the filter, NULL when not asked), left_count and landed_count (the caller's covering
+-- modifications: how many of them the mirror's count has too much, and too little). No row: no such dataset.
 --
 -- Arm one walks the mirror in sort order without the rows that the caller's modifications cover; arm two walks those
--- modifications in the same order by their after-image. Both yield keys from covering indexes; documents are fetched for
--- the page alone. Everything comes from one snapshot.
--- Plan: Merge Append over index-only scans, the first an anti-join that probes the index of covering modifications row by
--- row; primary keys for the page; for an exact total one pass over the caller's covering modifications.
+-- modifications in the same order by their after-image. Both yield keys; documents are fetched for the page alone.
+-- Everything comes from one snapshot.
+--
+-- direct is arm one where an index ascends in this order: a short walk with the documents at hand, beside the caller's
+-- modifications in the order of their before-image, so that nothing is looked up row by row. It leaves the row out (NULL)
+-- where a modification is merged in place. walk tells what became of it: ended before the page was full; and cut, when it may
+-- have stopped at its limit, for drafts took so many rows away. Then arm one begins anew with keys alone, from indexes alone.
+-- Where there is no such index, nothing reads direct, and arm one probes the covering modifications row by row.
+-- Plan: merge anti-joins of equally ordered indexes, the second of them never executed but after a cut; Merge Append of the
+-- arms; primary keys for drafted rows; for an exact total one pass over the caller's covering modifications.
 WITH standing AS (
     SELECT d.revision,
            coalesce((SELECT w.revision
@@ -136,17 +194,64 @@ covering AS MATERIALIZED (
        AND x.user_id = $3
        AND (x.leaves OR x.lands)
 ),
+direct AS MATERIALIZED (
+    SELECT m.s_forecast_start, m.row_key,
+           CASE WHEN x.row_key IS NULL THEN
+               concat('{"id":', to_json(m.row_key), ',"data":', m.data,
+                      ',"syncState":"pristine","version":0,"mirrorVersion":', m.version,
+                      ',"modifiedFields":[],"modifiedAt":null,"modifiedBy":null,"conflicts":[]}')
+           END AS row
+      FROM (
+               SELECT m.f_forecast_start AS s_forecast_start, m.row_key AS row_key, m.data, m.version
+                 FROM pfa.mirror AS m
+                WHERE m.organization_id = $1 AND m.f_category = $6::text AND m.f_forecast_start IS NOT NULL
+                ORDER BY s_forecast_start, row_key
+                LIMIT 505
+           ) AS m
+      LEFT JOIN pfa.modification AS x
+             ON x.organization_id = $1 AND x.user_id = $3 AND NOT x.leaves
+            AND x.b_forecast_start IS NOT NULL AND x.b_forecast_start = m.s_forecast_start AND x.row_key = m.row_key
+     WHERE NOT EXISTS (SELECT FROM pfa.modification AS x
+                        WHERE x.organization_id = $1 AND x.user_id = $3 AND x.leaves
+                          AND x.b_forecast_start IS NOT NULL AND x.b_forecast_start = m.s_forecast_start AND x.row_key = m.row_key)
+     ORDER BY s_forecast_start, row_key
+     LIMIT $5::bigint + 1
+),
+walk AS MATERIALIZED (
+    SELECT count(*) <= $5::bigint AS ended,
+           count(*) <= $5::bigint
+           AND count(*) + (SELECT count(*)
+                             FROM (SELECT FROM pfa.modification AS x
+                                    WHERE x.organization_id = $1 AND x.user_id = $3 AND x.leaves
+                                    LIMIT 505) AS l) >= 505 AS cut
+      FROM direct
+),
 keys AS MATERIALIZED (
     SELECT arm.*
       FROM (
-    (SELECT m.f_forecast_start AS s_forecast_start, m.row_key AS row_key
+    (SELECT d.s_forecast_start, d.row_key, d.row
+       FROM direct AS d
+      WHERE NOT (SELECT w.cut FROM walk AS w))
+    UNION ALL
+    (SELECT m.f_forecast_start AS s_forecast_start, m.row_key AS row_key, NULL::text AS row
        FROM pfa.mirror AS m
       WHERE m.organization_id = $1
         AND m.f_category = $6::text
-        AND NOT EXISTS (SELECT FROM pfa.modification AS x WHERE x.organization_id = $1 AND x.user_id = $3 AND x.row_key = m.row_key AND x.leaves)
+        AND m.f_forecast_start IS NOT NULL
+        AND (SELECT w.cut FROM walk AS w)
+        AND NOT EXISTS (SELECT FROM pfa.modification AS x WHERE x.organization_id = $1 AND x.user_id = $3 AND x.leaves AND x.b_forecast_start IS NOT NULL AND x.b_forecast_start = m.f_forecast_start AND x.row_key = m.row_key)
       ORDER BY s_forecast_start, row_key LIMIT 101)
     UNION ALL
-    (SELECT x.a_forecast_start AS s_forecast_start, x.row_key AS row_key
+    (SELECT m.f_forecast_start AS s_forecast_start, m.row_key AS row_key, NULL::text AS row
+       FROM pfa.mirror AS m
+      WHERE m.organization_id = $1
+        AND m.f_category = $6::text
+        AND m.f_forecast_start IS NULL
+        AND (SELECT w.ended FROM walk AS w)
+        AND m.row_key NOT IN (SELECT x.row_key FROM pfa.modification AS x WHERE x.organization_id = $1 AND x.user_id = $3 AND x.leaves AND x.b_forecast_start IS NULL)
+      ORDER BY s_forecast_start, row_key LIMIT 101)
+    UNION ALL
+    (SELECT x.a_forecast_start AS s_forecast_start, x.row_key AS row_key, NULL::text AS row
        FROM pfa.modification AS x
       WHERE x.organization_id = $1 AND x.user_id = $3
         AND x.lands
@@ -156,20 +261,16 @@ keys AS MATERIALIZED (
      ORDER BY s_forecast_start, row_key
      LIMIT $4::bigint + $5::bigint + 1
 ),
-placed AS (
-    SELECT k.row_key, ARRAY[s_forecast_start::text]::text[] AS sort_values,
-           row_number() OVER (ORDER BY s_forecast_start, row_key) AS place
-      FROM keys AS k
-),
 page AS (
-    SELECT p.row_key, p.sort_values, p.place
-      FROM placed AS p
-     WHERE p.place > $4::bigint
-       AND p.place <= $4::bigint + $5::bigint
+    SELECT k.*
+      FROM keys AS k
+     ORDER BY s_forecast_start, row_key
+    OFFSET $4::bigint
+     LIMIT $5::bigint
 ),
 rendered AS (
-    SELECT p.place,
-           concat(
+    SELECT p.*,
+           coalesce(p.row, concat(
                '{"id":', to_json(p.row_key),
                ',"data":', d.doc,
                CASE WHEN x.row_key IS NULL THEN
@@ -184,18 +285,18 @@ rendered AS (
                           ',"conflicts":', coalesce(x.conflicts, '[]'))
                END,
                NULL,
-               '}') AS row
+               '}')) AS body
       FROM page AS p
       LEFT JOIN LATERAL (
                SELECT m.data, m.version
                  FROM pfa.mirror AS m
-                WHERE m.organization_id = $1 AND m.row_key = p.row_key
+                WHERE m.organization_id = $1 AND m.row_key = p.row_key AND p.row IS NULL
                 LIMIT 1
            ) AS m ON TRUE
       LEFT JOIN LATERAL (
                SELECT x.row_key, x.pending, x.delta, x.sync_state, x.version, x.modified_at, x.conflicts
                  FROM pfa.modification AS x
-                WHERE x.organization_id = $1 AND x.user_id = $3 AND x.row_key = p.row_key
+                WHERE x.organization_id = $1 AND x.user_id = $3 AND x.row_key = p.row_key AND p.row IS NULL
                 LIMIT 1
            ) AS x ON TRUE
      CROSS JOIN LATERAL (
@@ -204,14 +305,18 @@ rendered AS (
            ) AS d
 )
 SELECT s.revision, s.workspace_revision,
-       convert_to(coalesce('[' || (SELECT string_agg(r.row, ',' ORDER BY r.place) FROM rendered AS r) || ']', '[]'), 'UTF8') AS body,
+       convert_to(coalesce('[' || (SELECT string_agg(r.body, ',' ORDER BY s_forecast_start, row_key) FROM rendered AS r) || ']', '[]'), 'UTF8') AS body,
        (SELECT count(*) FROM keys) AS reached,
        l.row_key AS last_key,
-       l.sort_values AS last_values,
+       ARRAY[l.s_forecast_start::text]::text[] AS last_values,
        (SELECT count(*) FROM (SELECT FROM pfa.mirror AS m WHERE m.organization_id = $1 AND m.f_category = $6::text LIMIT 10001) AS capped) AS base_count,
        (SELECT count(*) FROM covering AS c WHERE c.left_filter) AS left_count,
        (SELECT count(*) FROM covering AS c WHERE c.landed_filter) AS landed_count
   FROM standing AS s
-  LEFT JOIN (SELECT p.row_key, p.sort_values FROM page AS p ORDER BY p.place DESC LIMIT 1) AS l ON TRUE;
+  LEFT JOIN (SELECT k.*
+               FROM keys AS k
+              ORDER BY s_forecast_start, row_key
+             OFFSET $4::bigint + $5::bigint - 1
+              LIMIT 1) AS l ON TRUE;
 EXECUTE statement_1 ('acme', 'pfa', 'nobody', 0, 100); -- all lines
 EXECUTE statement_2 ('acme', 'pfa', 'nobody', 0, 100, 'Aerial Lifts'); -- one category, 11 % of the lines
