@@ -456,7 +456,8 @@ class Model:
             raise Refused(409, "VERSION_CONFLICT", stale)
         before = deepcopy(space)
         try:
-            wrong = {fault for resolution in resolutions for fault in self.resolve(user, chosen, resolution)}
+            wrong = self.contradictions(chosen, resolutions)
+            wrong = wrong or {fault for one in resolutions for fault in self.resolve(user, chosen, one)}
             if wrong:
                 raise Refused(422, "VALIDATION_FAILED", wrong)
             plan = self.plan(user, chosen)
@@ -557,12 +558,18 @@ class Model:
 
     # -- resolutions, discard ---------------------------------------------------------------------------------------
 
+    def contradictions(self, chosen: Sequence[str], resolutions: Sequence[Document]) -> set[Fault]:
+        """What is wrong with resolutions by themselves: other rows, a cell twice, a row whole and in parts."""
+        cells = [(one["id"], one["field"] and self.cell(one["field"])[0]) for one in resolutions]
+        wrong = {key for key, _ in cells if key not in chosen}
+        wrong |= {cell[0] for cell in cells if cells.count(cell) > 1}
+        wrong |= {key for key, name in cells if name is None and any(k == key and n for k, n in cells)}
+        return {(key, "INVALID_RESOLUTION") for key in wrong}
+
     def resolve(self, user: str, chosen: Sequence[str], resolution: Document) -> set[Fault]:
         """Carry a resolution out on the draft; its faults."""
         key, name, use = resolution["id"], resolution["field"], resolution["use"]
         invalid = {(key, "INVALID_RESOLUTION")}
-        if key not in chosen:
-            return invalid
         space = self.of(user)
         draft, theirs = space.drafts.get(key), self.theirs(user, key)
         if name is None and use == "theirs":
@@ -576,6 +583,8 @@ class Model:
         if name is None and theirs is None and draft.op == "update":
             space.drafts[key] = self.again(user, key, draft)
             return set()
+        if name is None and theirs is None:
+            return set()  # a new row, which nobody else has
         names = list(draft.delta) if name is None else [name]
         for members in {self.cell(each)[1] for each in names}:
             if not set(members) <= set(self.touched(draft.delta)):

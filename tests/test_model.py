@@ -860,6 +860,24 @@ TOLD: dict[str, tuple[str, dict[str, Document], list[Any]]] = {
             saving(1, {"equipment": "x"}, "new"),
         ],
     ),
+    "a new row taken as mine without need stays as it was drafted": (
+        "pfa",
+        {},
+        [
+            saving(0, {"category": "a", "source": "Rental", "dor": "BEO", "monthlyRate": 1}, op="insert"),
+            whole(0, "mine"),
+        ],
+    ),
+    "a row is resolved whole or in parts": (
+        "fleet",
+        {"A": LINE},
+        [
+            saving(0, {"mileage": 2}),
+            deleting(1),
+            Commit(1),
+            Commit(0, uses=("mine",), unasked=({"id": "A", "field": "mileage", "use": "mine"},)),
+        ],
+    ),
     "a new row in place of one's drafted deletion is a new row": (
         "pfa",
         {"A": {"category": "a"}},
