@@ -2,8 +2,10 @@
 
 import asyncio
 import importlib
+import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -155,10 +157,17 @@ def migrate() -> None:
 @main.command("refresh-kpis")
 @click.option("--every", type=click.IntRange(min=1), help="Go on, and refresh again after so many seconds.")
 def refresh_kpis(every: int | None) -> None:
-    """Bring the KPIs' views up to the data. They are exact without it, and fast with it."""
+    """Bring the KPIs' views up to the data. They are exact without it, and fast with it.
+
+    SIGTERM lets a refresh under way finish.
+    """
 
     async def refresh(_: Settings, database: Database) -> None:
-        while True:
+        stopped = asyncio.Event()
+        if every is not None:
+            # The first process of a container gets no SIGTERM that it does not ask for.
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+        while not stopped.is_set():
             for contract in BUILT_IN:
                 done = await kpis.refresh_kpis(database, contract)
                 click.echo(
@@ -167,7 +176,8 @@ def refresh_kpis(every: int | None) -> None:
                 )
             if every is None:
                 return
-            await asyncio.sleep(every)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stopped.wait(), every)
 
     with_database(refresh, statement_timeout=REFRESH_TIMEOUT)
 
