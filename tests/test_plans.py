@@ -141,6 +141,11 @@ def on(nodes: list[dict[str, Any]], relation: str) -> list[dict[str, Any]]:
     return [node for node in nodes if node.get("Relation Name") == relation]
 
 
+def merges(connection: "asyncpg.Connection[Any]") -> bool:
+    """Whether the planner merges the two indexes of an order. 15 does not, 18 does; others were not tried."""
+    return connection.get_server_version().major >= 18
+
+
 def touched(node: dict[str, Any]) -> float:
     """Rows that the node has read, those that its filter has thrown away included."""
     removed = node.get("Rows Removed by Filter", 0) + node.get("Rows Removed by Index Recheck", 0)
@@ -162,7 +167,7 @@ async def test_a_page_walks_indexes_side_by_side(planner: "asyncpg.Connection[An
     assert not [node for node in nodes if node["Node Type"] == "Seq Scan" and node["Relation Name"] == "mirror"]
     assert sum(touched(node) for node in on(nodes, "mirror")) <= 4 * PAGE
 
-    if listing != "-forecastStart":
+    if listing != "-forecastStart" and merges(planner):
         walks = [node for node in nodes if node["Node Type"] == "Merge Join" and node["Join Type"] == "Anti"]
         assert sorted(node["Actual Loops"] for node in walks) == [0, 1], "one is walked, the other would begin anew"
         (walked,) = [node for node in on(nodes, "mirror") if node["Node Type"] == "Index Scan" and touched(node) > PAGE]
@@ -181,6 +186,8 @@ async def test_a_list_whose_head_was_drafted_away_is_walked_once_more_by_its_key
     """Given that the first 10,000 lines went to the end, then two indexes are walked up to the first that did not, and
     no line that went is fetched or probed.
     """
+    if not merges(planner):
+        pytest.skip("this PostgreSQL probes: the page is right, and slow")
     nodes = await plan_of(planner, composed("beheader", listing, counted=False))
     anew = [
         node
