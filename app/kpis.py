@@ -52,11 +52,15 @@ SIDES = (("baseline", "base"), ("mine", "mine"))  # a source's flag, the prefix 
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """What a KPI request asks for: groups by `keys` (dimensions or flags), without the rows of `excluded` flags."""
+    """What a KPI request asks for: groups by `keys` (dimensions or flags), without the rows of `excluded` flags.
+
+    `most` are the groups that it may have, MAX_GROUPS unless said otherwise.
+    """
 
     listing: Listing
     keys: tuple[str, ...] = ()
     excluded: tuple[str, ...] = ()
+    most: int = msgspec.field(default_factory=lambda: MAX_GROUPS)
 
 
 class Kpis(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,7 +98,7 @@ class Composer(View):
 
     def kpis(self, *, from_view: bool) -> Composed:
         """The statement, from the view's cells or from the mirror's rows."""
-        arguments = Arguments(*self.fixed, MAX_GROUPS + 2)
+        arguments = Arguments(*self.fixed, self.wanted.most + 2)
         self.place(arguments)
         self._predicates += [Predicate(field, "{c} IS NOT TRUE") for field in self.wanted.excluded]
         self.place_covering(arguments)
@@ -289,7 +293,7 @@ class Composer(View):
 async def read_kpis(connection: Connection, contract: Contract, organization: str, user: str, wanted: Wanted) -> Kpis:
     """Figures from the view's cells where they can tell, from the mirror's rows where they cannot.
 
-    Raises DatasetNotFound, and InvalidFilter where there are more than MAX_GROUPS groups.
+    Raises DatasetNotFound, and InvalidFilter where there are more groups than wanted.
     """
     composer = Composer(contract, wanted, organization, contract.name, user)
     from_view = composer.knows_view
@@ -297,8 +301,8 @@ async def read_kpis(connection: Connection, contract: Contract, organization: st
     if from_view and (records[0]["view_revision"] is None or any(record["doubtful"] for record in records)):
         from_view = False
         records = await _run(connection, composer.kpis(from_view=False))
-    if len(records) > MAX_GROUPS + 1:
-        raise refuse("groupBy", f"more than {MAX_GROUPS:,} groups; group by fewer dimensions, or filter.")
+    if len(records) > wanted.most + 1:
+        raise refuse("groupBy", f"more than {wanted.most:,} groups; group by fewer dimensions, or filter.")
     total, *groups = records
     return Kpis(
         revision=total["revision"],

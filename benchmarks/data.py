@@ -69,7 +69,8 @@ class Place:
     """One database: the application's pool, a connection of the owner, and the people by what they drafted.
 
     nobody    nothing
-    somebody  500 drafts, where the list of LISTING begins: every other line, its forecast a day later
+    somebody  500 drafts all over the list, forecasts a day later
+    near      as many where the list of LISTING begins: every other line, its forecast a day later
     quiet     many drafts of a field without an index
     several   a tenth of the many, as below
     spread    many drafts that move their lines, all over the list
@@ -270,6 +271,7 @@ async def _people(place: Place, settings: Settings, many: int) -> None:
     listed = await _keys(place, "AND m.f_category = $2 ORDER BY m.f_forecast_start, m.row_key LIMIT $3", many)
     keys = await _keys(place, "AND $2::text IS NOT NULL ORDER BY m.row_key LIMIT $3", place.rows)
     near = (listed if len(listed) >= FEW else keys)[:FEW:2]
+    few = keys[:: max(1, len(keys) // (FEW // 2))][: FEW // 2]
     days = await _days(place)
 
     def later(by: Callable[[int], int]) -> Delta:
@@ -284,7 +286,8 @@ async def _people(place: Place, settings: Settings, many: int) -> None:
     scattered = keys[:: len(keys) // many][:many]
     drafts: dict[str, tuple[list[str], Delta]] = {
         "nobody": ([], remarked),
-        "somebody": (near, later(lambda number: 1)),
+        "somebody": (few, later(lambda number: 1)),
+        "near": (near, later(lambda number: 1)),
         "quiet": (scattered, remarked),
         "several": (scattered[::10], later(lambda number: 30 + number % 60)),
         "spread": (scattered, later(lambda number: 30 + number % 60)),

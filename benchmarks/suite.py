@@ -50,7 +50,7 @@ class Group(NamedTuple):
 
 # In the order in which they run: what writes comes after what reads, and memory is looked at in the end.
 GROUPS: Mapping[str, Group] = {
-    "pages": Group("A page over drafts", bench_rows.pages, 6),
+    "pages": Group("A page over drafts", bench_rows.pages, 7),
     "scale": Group("A page over lines", bench_rows.scale, 2),
     "depth": Group("A page deep in the list", bench_rows.depth, 2),
     "founding": Group("The founding query", bench_founding.founding, 11),
