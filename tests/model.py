@@ -536,7 +536,8 @@ class Model:
             match rule:
                 case Ordered(first=first, second=second):
                     start, end = new.get(first), new.get(second)
-                    holds = start is None or end is None or start <= end
+                    # What is no day, as a mirror may hold it, has no order to break.
+                    holds = not isinstance(start, str) or not isinstance(end, str) or start <= end
                     names = {first, second}
                 case Required(fields=fields, when=when):
                     names = {*fields, *([when] if when else [])}

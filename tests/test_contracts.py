@@ -66,6 +66,7 @@ BAD: dict[str, tuple[Change, str]] = {
     ),
     "an enum without values": (add_field(type="enum"), "extra: exactly the enums list values"),
     "values of a text": (add_field(values=["a"]), "extra: exactly the enums list values"),
+    "a name that PostgreSQL would cut off": (add_field(name="aB" * 17), "aBaBaB"),
     "a derived field that can be edited": (
         add_field(type="boolean", derivedFrom=["firstDay"]),
         "extra: a derived field is not editable",

@@ -111,9 +111,12 @@ async def test_a_view_of_another_shape_is_made_anew_and_filled(server_url: str, 
 
 
 async def test_fields_may_be_called_like_the_columns_of_the_view(server_url: str, template: str) -> None:
-    """Given dimensions named organizationId, grain, revision, rowCount, cell and sumMileage, then the view has both."""
+    """Given dimensions with the names of its own columns, and two whose names are as long as can be and differ in the
+    end, with all that can be measured of them, then the view has each.
+    """
+    long = "aBcDeFgHiJkLmNoPq" + "x" * 23
     names = {"organizationId": "depot", "grain": "kind", "revision": "inService", "rowCount": "seats", "cell": "remark",
-             "sumMileage": "firstDay"}  # fmt: skip
+             "sumMileage": "firstDay", long: "seats", f"{long[:-1]}y": "seats"}  # fmt: skip
     fields = [
         *FLEET.fields,
         *(
@@ -121,15 +124,19 @@ async def test_fields_may_be_called_like_the_columns_of_the_view(server_url: str
             for name, like in names.items()
         ),
     ]
-    contract = reshaped(fields=tuple(fields))
+    kinds: list[Any] = ["sum", "count", "min", "max", "average"]
+    measures = [Measure(name=f"{kind}{n}", kind=kind, of=of) for kind in kinds for n, of in enumerate(list(names)[-2:])]
+    contract = reshaped(fields=tuple(fields), measures=(*FLEET.measures, *measures))
     with new_database(server_url, template) as url:
         migrate(url, [contract])
         async with open_world(url) as world:
             await world.organization("acme")
-            await world.mirror({"A": vehicle(organizationId="rival", grain="Van", cell="x")}, contract=FLEET)
+            await world.mirror(
+                {"A": vehicle(organizationId="rival", grain="Van", cell="x") | {long: 1}}, contract=FLEET
+            )
             await world.db.execute("SELECT fleet.refresh_kpi()")
-            wanted = [("groupBy", "organizationId,grain,cell,sumMileage")]
-            assert await figures(world, contract, *wanted) == (0, [(("rival", "Van", "x", None), 1)])
+            wanted = [("groupBy", f"organizationId,grain,cell,sumMileage,{long}")]
+            assert await figures(world, contract, *wanted) == (0, [(("rival", "Van", "x", None, 1), 1)])
 
 
 # -- who may do what ---------------------------------------------------------------------------------------------------

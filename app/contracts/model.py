@@ -40,6 +40,8 @@ MEASURABLE: dict[str, tuple[FieldType, ...]] = {
 
 # PostgreSQL's own schemas, that of the control tables, and that of the functions which all datasets share.
 TAKEN_SCHEMAS = frozenset({"public", "vanguard", "information_schema"})
+# PostgreSQL cuts identifiers off at 63 characters; KPI statements put up to 15 before a column's name.
+MAX_COLUMN = 48
 # vanguard.as_text reads no longer ones, for they would not fit a B-tree.
 INDEXED_BYTES = 500
 
@@ -319,6 +321,8 @@ def _check(contract: Contract) -> None:
     documents = {field.name for field in contract.fields}
     if len({snake(name) for name in names}) != len(names):
         refuse("two fields have the same name.")
+    if long := [name for name in names if len(snake(name)) > MAX_COLUMN]:
+        refuse(f"{long[0]}: too long; with its capitals counted twice, a name has at most {MAX_COLUMN} characters.")
     if taken := RESERVED & set(names):
         refuse(f"{', '.join(sorted(taken))} is a word of the API.")
     if contract.schema in TAKEN_SCHEMAS or contract.schema.startswith("pg_"):
