@@ -28,6 +28,10 @@ OVER_DRAFTS = (
     ("head", "{:,} drafts that move the list's first rows to its end", 30.0),
 )
 
+MISSED_PLAN = """\
+The statement is planned once for everybody (`force_generic_plan`), as if each user had an equal part of all
+modifications. Where a few users have them all, as here, it reads everybody's to find the caller's. Planned for the
+caller it takes a third of a millisecond, after a millisecond of planning."""
 MISSED_DRAFTS = """\
 The stored figures answer for the mirror; what the user's modifications take away and bring is summed up anew for each
 request, from their index images. A sum per user that is kept while drafts are saved would make it as fast as without
@@ -77,7 +81,7 @@ async def kpis(bench: Bench) -> AsyncIterator[Figure]:
             yield plain(f"KPIs, {name}", median(ours) * 1000, "ms")
             yield plain(f"the live aggregate of the merged lines, {name}", median(theirs) * 1000, "ms")
             ratio = median(theirs) / median(ours)
-            missed = MISSED_DRAFTS if person.drafts else ""
+            missed = MISSED_DRAFTS if person.drafts else MISSED_PLAN
             yield at_least(f"KPIs against the live aggregate, times as fast, {name}", ratio, limit, missed=missed)
         _, columns = await _aggregate(place.owner, generated(PFA), ORGANIZATION)
         yield plain("the aggregate over generated columns, the mirror alone", columns * 1000, "ms")
@@ -91,6 +95,7 @@ async def kpis(bench: Bench) -> AsyncIterator[Figure]:
 
 async def _read(connection: Connection, person: Person, wanted: Wanted) -> tuple[Kpis, float]:
     """The figures and the median seconds, as the application reads: from rows where its stored figures cannot tell."""
+    found = await read_kpis(connection, PFA, ORGANIZATION, person.id, wanted)  # which plans the statement
     taken: list[float] = []
     deadline = time.monotonic() + PATIENCE
     while len(taken) < REPEATED and (not taken or time.monotonic() < deadline):

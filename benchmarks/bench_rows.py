@@ -133,6 +133,21 @@ async def depth(bench: Bench) -> AsyncIterator[Figure]:
             yield at_most(name, later / first, 1.5, missed=MISSED_SCALE)
 
 
+async def totals(bench: Bench) -> AsyncIterator[Figure]:
+    """The first page after a save of one's own, which counts what the user's drafts do to the total."""
+    place = bench.big
+    async with place.database.connection() as connection:
+        for who in ("nobody", "somebody", "spread"):
+            known, counted = await interleaved(
+                reading(connection, place.page(who)),
+                reading(connection, place.page(who, counted=True)),
+                rounds=bench.rounds(40),
+            )
+            drafts = f"{place.people[who].drafts:,} drafts"
+            yield plain(f"page whose total is known, {drafts}", known * 1000, "ms")
+            yield plain(f"page that counts it, after a save of one's own, {drafts}", counted * 1000, "ms")
+
+
 async def _cursor_at(place: Place, depth: int) -> Cursor:
     record = await place.owner.fetchrow(
         "SELECT m.f_forecast_start::text AS day, m.row_key FROM pfa.mirror AS m WHERE m.organization_id = $1"

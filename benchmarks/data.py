@@ -90,10 +90,11 @@ class Place:
         params: Sequence[tuple[str, str]] = LISTING,
         cursor: Cursor | None = None,
         organization: str = ORGANIZATION,
+        counted: bool = False,
     ) -> Composed:
-        """The application's statement of a page whose total is known."""
+        """The application's statement of a page whose total is known, or that counts what the user's drafts change."""
         composer = Composer(PFA, read_listing(PFA, params), organization, PFA.name, self.people[who].id)
-        return composer.page(cursor, counted=False, base_count=False)
+        return composer.page(cursor, counted=counted, base_count=False)
 
 
 @dataclass
