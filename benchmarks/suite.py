@@ -51,7 +51,7 @@ class Group(NamedTuple):
 # In the order in which they run: what writes comes after what reads, and memory is looked at in the end.
 GROUPS: Mapping[str, Group] = {
     "pages": Group("A page over drafts", bench_rows.pages, 7),
-    "scale": Group("A page over lines", bench_rows.scale, 2),
+    "scale": Group("A page over lines", bench_rows.scale, 3),
     "depth": Group("A page deep in the list", bench_rows.depth, 2),
     "totals": Group("Totals after a save", bench_rows.totals, 6),
     "founding": Group("The founding query", bench_founding.founding, 11),
