@@ -297,13 +297,13 @@ def _stories(pool: Pool) -> st.SearchStrategy[Story]:
     )
 
 
-@examples(30)
+@examples(20)
 @given(stories("fleet"))
 async def test_figures_of_the_fleet(world: World, users: list[User], story: Story) -> None:
     await KpiComparison(world, FLEET, users, story).run()
 
 
-@examples(30)
+@examples(20)
 @given(stories("pfa"))
 async def test_figures_of_pfa(world: World, users: list[User], story: Story) -> None:
     await KpiComparison(world, PFA, users, story).run()

@@ -620,6 +620,16 @@ async def test_statistics_are_of_ones_own_view(world: World, ann: User, bob: Use
     assert [each["category"] for each in (await stats_of(bob))["categoryBreakdown"]] == ["Cars", "Cranes"]
 
 
+async def test_statistics_have_more_categories_than_kpis_have_groups(
+    world: World, ann: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their caller has no groups to choose fewer of."""
+    monkeypatch.setattr(kpis, "MAX_GROUPS", 3)
+    await world.mirror({f"R{n}": rental(category=f"C{n}") for n in range(5)})
+    refused(await ann.get("kpis", {"groupBy": "category"}), 400, "INVALID_FILTER")
+    assert len((await stats_of(ann))["categoryBreakdown"]) == 5
+
+
 async def test_statistics_of_nothing(world: World, ann: User) -> None:
     stats = await stats_of(ann)
     assert stats.pop("categoryBreakdown") == []
