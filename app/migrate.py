@@ -16,7 +16,15 @@ from psycopg.types.json import Jsonb
 from sqlalchemy import Connection, create_engine, pool
 
 from app.contracts import BUILT_IN, Contract
-from app.contracts.ddl import dataset_ddl, generated_columns, indexes_ddl, kpi_ddl, kpi_shape, shared_ddl
+from app.contracts.ddl import (
+    dataset_ddl,
+    drop_column_ddl,
+    generated_columns,
+    indexes_ddl,
+    kpi_ddl,
+    kpi_shape,
+    shared_ddl,
+)
 from app.contracts.images import imaged
 from app.queries import statement
 
@@ -63,7 +71,7 @@ def migrate(url: str, contracts: Sequence[Contract] = BUILT_IN) -> str:
             if not same_shape:
                 run(connection, f"DROP MATERIALIZED VIEW IF EXISTS {contract.schema}.kpi")
             for name in stale_columns(contract, before):
-                run(connection, f"ALTER TABLE {contract.schema}.mirror DROP COLUMN {name}")
+                run(connection, drop_column_ddl(contract, name))
             for script in dataset_ddl(contract):
                 run(connection, script)
             run(connection, indexes_ddl(contract))
@@ -90,7 +98,7 @@ def kpi_comment(connection: Connection, contract: Contract) -> str | None:
 
 
 def stale_columns(contract: Contract, comments: dict[str, str]) -> list[str]:
-    """Columns that the contract computes in another way now; they are made anew, with their indexes."""
+    """Columns that the contract computes in another way now; they are made anew, with indexes and images."""
     wanted = generated_columns(contract)
     return [name for name, made_of in comments.items() if name in wanted and wanted[name][1] != made_of]
 

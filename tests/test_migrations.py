@@ -1,5 +1,7 @@
 """The schema: one head, up and down, no drift, roles and grants, twice without harm."""
 
+from decimal import Decimal
+
 import msgspec
 from alembic import command
 from alembic.autogenerate import compare_metadata
@@ -7,7 +9,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, inspect, text
 
-from app.contracts.model import Field
+from app.contracts.model import Field, FieldType
 from app.migrate import alembic_config, head, migrate, sqlalchemy_url
 from app.tables import metadata
 from tests.world import CONTRACTS, FLEET, open_world
@@ -113,6 +115,35 @@ async def test_a_new_indexed_field_is_imaged_in_the_drafts_that_are_there(databa
             )
         )
         assert [tuple(row) for row in found] == [("old", "old", "new", True)]
+
+
+async def test_a_field_of_another_type_has_it_in_every_image(database_url: str) -> None:
+    """Given drafts and history of a whole number, when its contract takes fractions, no image rounds them; indexes of
+    such a field are made anew.
+    """
+    async with open_world(database_url) as world:
+        await world.organization("acme")
+        ann = (await world.user("ann")).on("fleet")
+        await world.mirror({"V1": {"seats": 1}, "V2": {"seats": Decimal("2.5")}}, contract=FLEET)
+        for key in ("V1", "V2"):
+            await ann.draft(key, {"depot": "A"})
+        assert (await ann.commit("V1")).status_code == 200
+    types: dict[str, FieldType] = {"seats": "number", "mileage": "integer"}
+    fields = tuple(msgspec.structs.replace(f, type=types.get(f.name, f.type)) for f in FLEET.fields)
+    migrate(database_url, [msgspec.structs.replace(FLEET, fields=fields)])
+    with create_engine(sqlalchemy_url(database_url)).connect() as connection:
+        found = connection.execute(
+            text(
+                "SELECT substr(column_name, 3), data_type, count(*) FROM information_schema.columns"
+                " WHERE table_schema = 'fleet' AND column_name ~ '^[fba]_(seats|mileage)$' GROUP BY 1, 2 ORDER BY 1"
+            )
+        )
+        # Once in the mirror, twice in modification and in history.
+        assert [tuple(row) for row in found] == [("mileage", "bigint", 5), ("seats", "numeric", 5)]
+        found = connection.execute(text("SELECT b_seats, a_seats, leaves FROM fleet.modification"))
+        assert [tuple(row) for row in found] == [(Decimal("2.5"), Decimal("2.5"), True)]
+        indexed = {index["name"] for index in inspect(connection).get_indexes("modification", schema="fleet")}
+        assert {"modification_lands_mileage", "modification_leaves_mileage"} <= indexed
 
 
 async def test_a_new_text_field_is_searched_in_what_is_there(database_url: str) -> None:

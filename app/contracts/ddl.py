@@ -38,6 +38,15 @@ def drop_indexes_ddl(contract: Contract) -> str:
     return "\n".join(f"DROP INDEX IF EXISTS {contract.schema}.{name};" for name in names)
 
 
+def drop_column_ddl(contract: Contract, name: str) -> str:
+    """Drop a generated column of the mirror, with the images of its value: where its type is another, so is theirs."""
+    scripts = [f"ALTER TABLE {contract.schema}.mirror DROP COLUMN {name};"]
+    if name.startswith("f_"):
+        images = ", ".join(f"DROP COLUMN IF EXISTS {prefix}_{name.removeprefix('f_')}" for prefix in ("b", "a"))
+        scripts += [f"ALTER TABLE {contract.schema}.{table} {images};" for table in ("modification", "history")]
+    return "\n".join(scripts)
+
+
 def _qualified(part: Statement, contract: Contract) -> str:
     text = part.within(contract.schema).text
     # CREATE SCHEMA and GRANT name the schema without a dot behind it.
