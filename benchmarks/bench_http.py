@@ -37,10 +37,11 @@ that statement, too, each process would have to be told of every write by every 
 
 
 class Load(NamedTuple):
-    """What went through in one go, and the processor seconds that each of it took."""
+    """What went through in a second, and the processor time (ms) of each: of the API and of PostgreSQL, where known."""
 
     rate: float
-    seconds: float | None
+    api: float | None
+    server: float | None
 
 
 async def http(bench: Bench) -> AsyncIterator[Figure]:
@@ -48,7 +49,7 @@ async def http(bench: Bench) -> AsyncIterator[Figure]:
     place = bench.big
     postmaster = await postmaster_of(place.owner)
     for who in ("nobody", "somebody"):
-        drafts = place.people[who].drafts
+        drafts = f"{place.people[who].drafts} drafts"
         page = get(f"{PATH}/rows", place.people[who].token, UNCOUNTED)
         ours, theirs = [], []
         await bench.api.flood(page, connections=CLIENTS, seconds=bench.seconds(2))
@@ -56,42 +57,48 @@ async def http(bench: Bench) -> AsyncIterator[Figure]:
             ours.append(await _flooded(bench, page, postmaster))
             theirs.append(await pgbench(place, place.page(who), postmaster, seconds=bench.seconds(4)))
         rate, theirs_rate = median(load.rate for load in ours), median(load.rate for load in theirs)
-        more = [
-            (mine.seconds - other.seconds) * 1000
-            for mine, other in zip(ours, theirs, strict=True)
-            if mine.seconds is not None and other.seconds is not None
-        ]
-        yield plain(f"pages a second over HTTP, {CLIENTS} clients, {drafts} drafts", rate, "1/s")
-        yield plain(f"pages a second of pgbench, {CLIENTS} clients, {drafts} drafts", theirs_rate, "1/s")
-        for figure in _against_pgbench(f"{drafts} drafts", rate / theirs_rate, median(more) if more else None):
-            yield figure
-
-
-def _against_pgbench(kind: str, share: float, more: float | None) -> list[Figure]:
-    """One of the two has to hold: what the machine's cores leave of the throughput, or what a request costs them."""
-    holds = share >= 0.8 or (more is not None and more <= 0.5)
-    figures = [
-        Figure(
-            figure=f"page over HTTP against pgbench, {kind}",
-            value=share,
-            unit="x",
-            bound="at least 0.8, or at most 0.5 ms more processor time",
-            holds=holds,
-            missed=MISSED_PGBENCH,
+        yield plain(f"pages a second over HTTP, {CLIENTS} clients, {drafts}", rate, "1/s")
+        yield plain(f"pages a second of pgbench, {CLIENTS} clients, {drafts}", theirs_rate, "1/s")
+        api, server, alone = (
+            _median([load.api for load in ours]),
+            _median([load.server for load in ours]),
+            _median([load.server for load in theirs]),
         )
-    ]
-    if more is not None:
-        figures.append(plain(f"processor time of a page over HTTP beyond pgbench's, {kind}", more, "ms"))
-    return figures
+        more = None if api is None or server is None or alone is None else api + server - alone
+        yield _against_pgbench(drafts, rate / theirs_rate, more)
+        if more is not None:
+            yield plain(f"processor time of a page over HTTP beyond pgbench's, {drafts}", more, "ms")
+        for what, taken in (("the API", api), ("PostgreSQL", server), ("PostgreSQL under pgbench", alone)):
+            if taken is not None:
+                yield plain(f"processor time that {what} takes for a page, {drafts}", taken, "ms")
+
+
+def _against_pgbench(kind: str, share: float, more: float | None) -> Figure:
+    """One of the two has to hold: what the machine's cores leave of the throughput, or what a request costs them."""
+    return Figure(
+        figure=f"page over HTTP against pgbench, {kind}",
+        value=share,
+        unit="x",
+        bound="at least 0.8, or at most 0.5 ms more processor time",
+        holds=share >= 0.8 or (more is not None and more <= 0.5),
+        missed=MISSED_PGBENCH,
+    )
+
+
+def _median(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return median(known) if known else None
 
 
 async def _flooded(bench: Bench, page: str, postmaster: int | None) -> Load:
     before, api = _spent(postmaster), bench.api.processor_seconds()
     done, seconds = await bench.api.flood(page, connections=CLIENTS, seconds=bench.seconds(4))
     after, api_after = _spent(postmaster), bench.api.processor_seconds()
-    if before is None or after is None or api is None or api_after is None:
-        return Load(done / seconds, None)
-    return Load(done / seconds, (after - before + api_after - api) / done)
+    return Load(done / seconds, _each(api, api_after, done), _each(before, after, done))
+
+
+def _each(before: float | None, after: float | None, done: int) -> float | None:
+    return None if before is None or after is None else (after - before) * 1000 / done
 
 
 def _spent(postmaster: int | None) -> float | None:
@@ -124,8 +131,7 @@ async def pgbench(place: Place, page: Composed, postmaster: int | None, *, secon
     done = re.search(rb"transactions actually processed: (\d+)", output)
     if process.returncode or rate is None or done is None:
         raise Unavailable(f"pgbench fails: {errors.decode(errors='replace').strip()}")
-    spent = None if before is None or after is None else (after - before) / int(done[1])
-    return Load(float(rate[1]), spent)
+    return Load(float(rate[1]), None, _each(before, after, int(done[1])))
 
 
 def pgbench_script(page: Composed) -> str:

@@ -56,7 +56,7 @@ GROUPS: Mapping[str, Group] = {
     "totals": Group("Totals after a save", bench_rows.totals, 6),
     "founding": Group("The founding query", bench_founding.founding, 11),
     "kpis": Group("KPIs", bench_kpis.kpis, 15),
-    "http": Group("Pages over HTTP", bench_http.http, 8),
+    "http": Group("Pages over HTTP", bench_http.http, 14),
     "counts": Group("Totals over HTTP", bench_http.counts, 2),
     "unmodified": Group("304", bench_http.unmodified, 1),
     "published": Group("The founding document's figures", bench_founding.published, 6),
