@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from app.db import Connection
+from app.db import PLANNING, Connection
 from app.devdb import DevDatabaseError, embedded_bin_dir
 from app.views import Composed
 from benchmarks.api import get, request
@@ -21,7 +21,7 @@ from benchmarks.processes import postmaster_of, server_seconds
 CLIENTS = 4
 UNCOUNTED = (*LISTING, ("count", "none"))
 # What the application's connections are set to, as far as it makes a difference to a page.
-SESSION = ("role", "plan_cache_mode", "work_mem", "jit", "timezone", "datestyle")
+SESSION = ("role", *PLANNING, "timezone", "datestyle")
 BLANK = "\\ "  # as PGOPTIONS wants it
 READ_SETTING = "SELECT current_setting($1)"
 MEGABYTE = 2**20

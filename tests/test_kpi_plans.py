@@ -13,7 +13,7 @@ from app.drafts import Draft, save
 from app.kpis import Composer, Kpis, read_kpis, read_wanted
 from app.settings import Settings
 from tests.conftest import new_database
-from tests.test_plans import AT, PLANNING, on, plan_of, touched
+from tests.test_plans import AT, PLANNED, on, plan_of, touched
 from tests.world import SECRET
 
 LINES, DRAFTS, COMMITTED = 20_000, 2_000, 50
@@ -103,7 +103,7 @@ async def filled(plan_url: str) -> str:
 @pytest.fixture
 async def planner(filled: str) -> AsyncIterator["asyncpg.Connection[Any]"]:
     connection = await asyncpg.connect(filled)
-    await connection.execute(PLANNING)
+    await connection.execute(PLANNED)
     yield connection
     await connection.close()
 

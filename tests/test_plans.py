@@ -12,7 +12,7 @@ from app.contracts import PFA
 from app.contracts.ddl import drop_indexes_ddl, indexes_ddl
 from app.contracts.filters import read_listing
 from app.contracts.images import imaged
-from app.db import Database
+from app.db import PLANNING, Database
 from app.drafts import Draft, save
 from app.merges import FREEZE_DRAFTS, IMAGE_MODIFICATIONS
 from app.pages import Composer, Cursor
@@ -26,7 +26,7 @@ LINES = 100_000
 DRAFTS = 10_000
 PAGE = 100
 AT = datetime(2026, 3, 1, tzinfo=UTC)
-PLANNING = "SET plan_cache_mode = force_generic_plan; SET jit = off; SET work_mem = '32MB'"
+PLANNED = "; ".join(f"SET {name} = '{value}'" for name, value in PLANNING.items())
 
 # Lines with ties and NULLs, in an order that has nothing to do with their dates.
 FILL = f"""
@@ -105,7 +105,7 @@ async def filled(plan_url: str) -> str:
 @pytest.fixture
 async def planner(filled: str) -> AsyncIterator["asyncpg.Connection[Any]"]:
     connection = await asyncpg.connect(filled)
-    await connection.execute(PLANNING)
+    await connection.execute(PLANNED)
     yield connection
     await connection.close()
 

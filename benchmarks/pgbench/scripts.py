@@ -14,11 +14,12 @@ from typing import Any, NamedTuple
 
 import psycopg
 
+from app.db import PLANNING
 from app.devdb import embedded_bin_dir
 
 RUN = re.compile(r"^((?:EXECUTE|EXPLAIN|BEGIN).*;) -- (.+)$", re.MULTILINE)
 # What the application's connections are set to.
-OPTIONS = "-c role=vanguard_app -c plan_cache_mode=force_generic_plan -c work_mem=32MB -c jit=off"
+OPTIONS = " ".join(f"-c {name}={value}" for name, value in {"role": "vanguard_app", **PLANNING}.items())
 FEWEST, MOST = 2, 2_000  # times that a situation is run in a round
 
 
