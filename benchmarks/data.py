@@ -4,6 +4,7 @@ Everything is made with the application's own means: migrations, `vanguard seed`
 """
 
 import os
+import signal
 import tempfile
 import uuid
 from collections import defaultdict
@@ -12,6 +13,7 @@ from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextma
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import asyncpg
@@ -35,6 +37,7 @@ from benchmarks.api import ROOT, Api, serving
 
 SECRET = uuid.uuid4().hex * 2  # of this run
 ROLE = "vanguard_app"
+SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 AT = datetime(2026, 3, 1, tzinfo=UTC)
 AWAY = "2034-01-01"  # after everything that there is
 
@@ -137,10 +140,28 @@ async def prepared(rows: int, url: str | None, *, quick: bool, tell: Tell) -> As
 @contextmanager
 def server_at(url: str | None) -> Iterator[str]:
     """The address of a server to make databases on: the one that is given, or one of the benchmarks' own."""
-    with ExitStack() as stack:
+    with _unwound_by_signals(), ExitStack() as stack:
         origin = url or stack.enter_context(_own_server())
         stack.enter_context(_role_as_found(origin))
         yield origin
+
+
+@contextmanager
+def _unwound_by_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the run as Ctrl-C does: what was made is taken away again."""
+    before = {each: signal.signal(each, _stop) for each in SIGNALS}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    """The first signal unwinds everything; another one finds that under way and changes nothing."""
+    for each in SIGNALS:
+        signal.signal(each, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 @contextmanager

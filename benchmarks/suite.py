@@ -8,7 +8,6 @@ import asyncio
 import json
 import os
 import platform
-import signal
 import sys
 import traceback
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -16,7 +15,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 from typing import NamedTuple
 
 from rich.console import Console
@@ -35,7 +33,6 @@ RESULTS = ROOT / "benchmarks" / "results" / "latest.json"
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
 ROWS, QUICK_ROWS = 1_000_000, 10_000
 MUCH = 0.1  # of the processors, for other work
-SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 Run = Callable[[Bench], AsyncIterator[Figure]]
 
@@ -115,8 +112,7 @@ def run(options: Options) -> int:
     """Measure; returns the exit status: 1 where a group failed, or where `strict` and a bound does not hold."""
     groups = selected(options.only, GROUPS)
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
-    with _unwound_by_signals():
-        outcome, about = asyncio.run(_measure(options, groups, console))
+    outcome, about = asyncio.run(_measure(options, groups, console))
     print_figures(console, outcome, groups)
     write_results(outcome, RESULTS)
     console.print(f"\nThe figures are in {_shown(RESULTS)}.", soft_wrap=True)
@@ -277,21 +273,3 @@ def write_results(outcome: Outcome, file: Path) -> None:
 
 def _shown(file: Path) -> str:
     return str(file.relative_to(ROOT) if file.is_relative_to(ROOT) else file)
-
-
-def _stop(number: int, frame: FrameType | None) -> None:
-    """The first signal unwinds everything; another one finds that under way and changes nothing."""
-    for each in SIGNALS:
-        signal.signal(each, signal.SIG_IGN)
-    raise KeyboardInterrupt
-
-
-class _unwound_by_signals:
-    """SIGTERM and SIGHUP end the run as Ctrl-C does: what was made is taken away again."""
-
-    def __enter__(self) -> None:
-        self._before = {each: signal.signal(each, _stop) for each in SIGNALS}
-
-    def __exit__(self, *error: object) -> None:
-        for each, handler in self._before.items():
-            signal.signal(each, handler)

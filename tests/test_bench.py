@@ -2,8 +2,12 @@
 
 import asyncio
 import json
+import signal
 import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, cast
@@ -255,6 +259,25 @@ def test_a_run_leaves_a_server_as_it_was(
     found = json.loads((tmp_path / "latest.json").read_text())
     assert len(found) == GROUPS["pages"].figures + GROUPS["merges"].figures
     assert all(each["value"] > 0 for each in found)
+
+
+@pytest.mark.parametrize("words", [[], ["--load"]], ids=["figures", "load"])
+def test_a_run_that_is_told_to_stop_leaves_nothing(server_url: str, words: list[str]) -> None:
+    """Given a run that has made a database, when SIGTERM comes, then the database goes, too."""
+    before = databases(server_url)
+    with subprocess.Popen(
+        [sys.executable, "-c", "from app.cli import main; main()", "bench", "--quick", "--url", server_url, *words],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    ) as process:  # fmt: skip
+        try:
+            while not (made := databases(server_url) - before) and process.poll() is None:
+                time.sleep(0.05)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) == 1
+        finally:
+            process.kill()
+    assert made
+    assert not made & databases(server_url)
 
 
 def databases(url: str) -> set[str]:
