@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Annotated, Literal
 
 import msgspec
@@ -305,6 +305,7 @@ class Column(msgspec.Struct, frozen=True):
         return re.sub(r"\bdoc\b", doc, self.expression)
 
 
+@lru_cache(maxsize=4096)
 def snake(name: str) -> str:
     """camelCase to snake_case: forecastStart -> forecast_start."""
     return re.sub(r"(?<!^)([A-Z])", r"_\1", name).lower()
