@@ -18,6 +18,7 @@ from app.cli import main
 from app.contracts import Contract
 from app.contracts.ddl import kpi_shape
 from app.contracts.model import Exclusion, Measure
+from app.db import PLANNING
 from app.kpis import read_kpis, read_wanted
 from app.migrate import migrate
 from tests.conftest import new_database
@@ -171,6 +172,13 @@ async def test_the_service_may_read_and_refresh_the_view_and_no_more(world: Worl
             assert await connection.fetchval("SELECT row_count FROM fleet.kpi WHERE grain = 0") == 1
         finally:
             await connection.execute("RESET ALL; RESET ROLE; DISCARD TEMP")
+
+
+async def test_a_refresh_reads_the_mirror_from_end_to_end(world: World) -> None:
+    """Whatever the connections of the service are told: an index would lead it through the table at random."""
+    settings = await world.db.fetchval("SELECT proconfig FROM pg_proc WHERE oid = 'fleet.refresh_kpi()'::regprocedure")
+    assert PLANNING["enable_seqscan"] == "off"
+    assert "enable_seqscan=on" in settings
 
 
 async def test_nobody_else_may_refresh(world: World) -> None:
