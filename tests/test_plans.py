@@ -14,7 +14,7 @@ from app.contracts.filters import read_listing
 from app.contracts.images import imaged
 from app.db import PLANNING, Database
 from app.drafts import Draft, save
-from app.merges import FREEZE_DRAFTS, IMAGE_MODIFICATIONS
+from app.merges import FREEZE_DRAFTS, IMAGE_MODIFICATIONS, SELECT_DRAFTS, SELECTIONS
 from app.pages import Composer, Cursor
 from app.queries import statement
 from app.settings import Settings
@@ -244,6 +244,14 @@ async def test_a_search_reads_the_trigram_index(planner: "asyncpg.Connection[Any
     )
     assert "mirror_search" in {node.get("Index Name") for node in nodes}
     assert not [node for node in nodes if node["Node Type"] == "Seq Scan" and node["Relation Name"] == "mirror"]
+
+
+async def test_a_commit_of_all_looks_its_rows_up(planner: "asyncpg.Connection[Any]") -> None:
+    """However many drafts the planner expects, it makes no hash of the organization's rows."""
+    item = SELECT_DRAFTS.fill(selection=SELECTIONS["all"])
+    nodes = on(await plan_of(planner, Composed(item, ["acme", "mover", True])), "mirror")
+    assert nodes
+    assert all("row_key" in node["Index Cond"] for node in nodes)
 
 
 SMALL = [f"P{i:07d}" for i in range(9, 54, 9)]
