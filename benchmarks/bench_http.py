@@ -10,6 +10,8 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
 from app.db import PLANNING, Connection
 from app.devdb import DevDatabaseError, embedded_bin_dir
 from app.views import Composed
@@ -119,11 +121,13 @@ async def pgbench(place: Place, page: Composed, postmaster: int | None, *, secon
         script.write(pgbench_script(page))
         script.flush()
         variables = [word for n, value in enumerate(page.arguments, start=1) for word in ("-D", f"v{n}={value}")]
+        address, password = without_password(place.url)
         before = _spent(postmaster)
         process = await asyncio.create_subprocess_exec(
             pgbench_program(), "-n", "-M", "prepared", "-c", str(CLIENTS), "-j", "1",
-            "-T", str(max(1, round(seconds))), "-f", script.name, *variables, place.url,
-            env=os.environ | {"PGOPTIONS": options}, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            "-T", str(max(1, round(seconds))), "-f", script.name, *variables, address,
+            env=os.environ | password | {"PGOPTIONS": options},
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         output, errors = await process.communicate()
         after = _spent(postmaster)
@@ -132,6 +136,13 @@ async def pgbench(place: Place, page: Composed, postmaster: int | None, *, secon
     if process.returncode or rate is None or done is None:
         raise Unavailable(f"pgbench fails: {errors.decode(errors='replace').strip()}")
     return Load(float(rate[1]), None, _each(before, after, int(done[1])))
+
+
+def without_password(url: str) -> tuple[str, dict[str, str]]:
+    """The address as everybody may see it in a list of processes, and the environment that holds its password."""
+    parts = conninfo_to_dict(url)
+    password = parts.pop("password", None)
+    return make_conninfo("", **parts), {} if password is None else {"PGPASSWORD": str(password)}
 
 
 def pgbench_script(page: Composed) -> str:

@@ -26,6 +26,7 @@ from app.devdb import DevDatabaseError
 from app.errors import ConfigurationError
 from app.pages import Composer
 from benchmarks import bench_http, client, data, report, suite
+from benchmarks.bench_http import without_password
 from benchmarks.data import Bench
 from benchmarks.figures import Figure, at_least, at_most, plain
 from benchmarks.suite import GROUPS, Group, Options, Outcome
@@ -299,3 +300,11 @@ def test_without_the_wheel_the_command_says_what_to_do(monkeypatch: pytest.Monke
 def test_a_server_that_is_not_there_is_told() -> None:
     with pytest.raises(ConfigurationError, match="cannot be reached"):
         suite.run(Options(quick=True, url="postgresql://nobody@127.0.0.1:1/postgres"))
+
+
+def test_pgbench_gets_a_password_where_nobody_sees_it() -> None:
+    """Arguments stand in every list of processes, an environment does not."""
+    address, environment = without_password("postgresql://ann:s3cret@db:5433/plans")
+    assert "s3cret" not in address
+    assert environment == {"PGPASSWORD": "s3cret"}
+    assert without_password("postgresql://ann@db/plans")[1] == {}

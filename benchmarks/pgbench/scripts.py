@@ -16,6 +16,7 @@ import psycopg
 
 from app.db import PLANNING
 from app.devdb import embedded_bin_dir
+from benchmarks.bench_http import without_password
 
 RUN = re.compile(r"^((?:EXECUTE|EXPLAIN|BEGIN).*;) -- (.+)$", re.MULTILINE)
 # What the application's connections are set to.
@@ -102,10 +103,11 @@ def _pgbench(url: str, script: Script, label: str, times: int) -> list[float]:
         file = Path(directory, "script.sql")
         once = f"\\if :ready = 0\n{script.setup}\n\\set ready 1\n\\endif\n"
         file.write_text(f"{once}{script.runs[label]}\n", encoding="utf-8")
+        address, password = without_password(url)
         done = subprocess.run(
             [program(), "-n", "-M", "simple", "-t", str(times + 1), "-D", "ready=0", "-f", str(file), "-l",
-             f"--log-prefix={directory}/log", url],
-            env={**os.environ, "PGOPTIONS": OPTIONS},
+             f"--log-prefix={directory}/log", address],
+            env={**os.environ, **password, "PGOPTIONS": OPTIONS},
             capture_output=True,
             text=True,
             check=False,
