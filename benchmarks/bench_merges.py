@@ -12,13 +12,19 @@ from benchmarks.timing import interleaved
 
 FIVE = 5
 
+MISSED_COMMIT = """\
+Not explained. Measured by itself, on 200,000 lines right after they were made, it is 0.95 x, each of its statements
+alike; in whole runs it was between 0.96 and 1.68. Its statements touch the same number of rows in both. What differs is
+how many pages of indexes they are spread over: after a checkpoint PostgreSQL logs each page that it touches whole. To
+look at next: the bytes of log that a commit writes, and `wal_compression`."""
+
 
 async def merges(bench: Bench) -> AsyncIterator[Figure]:
     """Committing five drafts."""
     few, many = _Committer(bench.small), _Committer(bench.big)
     small, large = await interleaved(few.commit, many.commit, rounds=bench.rounds(100))
     name = f"committing {FIVE} drafts, {bench.big.rows:,} lines against {bench.small.rows:,}"
-    yield at_most(name, large / small, 1.5)
+    yield at_most(name, large / small, 1.5, missed=MISSED_COMMIT)
 
 
 class _Committer:
