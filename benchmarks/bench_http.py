@@ -38,7 +38,8 @@ the rest HTTP and driver. It would take a server that does these outside Python.
 
 MISSED_304 = """\
 A 304 saves the page, and nothing else: the request, the token, and a statement that reads the two revisions. To save
-that statement, too, each process would have to be told of every write by every other."""
+that statement, too, each process would have to be told of every write by every other. It was 2.9 x before
+pages took half the time; both became faster."""
 
 
 class Load(NamedTuple):

@@ -13,7 +13,7 @@ from benchmarks.timing import interleaved
 FIVE = 5
 
 MISSED_COMMIT = """\
-Not explained. Measured by itself, on 200,000 lines right after they were made, it is 0.95 x, each of its statements
+Not explained. With the saves of many drafts alone before it, on as many lines, it is 0.94 x, each of its statements
 alike; in whole runs it was between 0.96 and 1.68. Its statements touch the same number of rows in both. What differs is
 how many pages of indexes they are spread over: after a checkpoint PostgreSQL logs each page that it touches whole. To
 look at next: the bytes of log that a commit writes, and `wal_compression`."""
