@@ -16,6 +16,7 @@ import getpass
 import math
 import random
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -112,7 +113,7 @@ class Book:
         )  # fmt: skip
 
 
-class Client:
+class Client(ABC):
     """A user who does one thing after another."""
 
     weights: Mapping[str, int]
@@ -122,9 +123,9 @@ class Client:
         self.headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         self.random = random.Random(number)
 
+    @abstractmethod
     def deeds(self) -> Mapping[str, Callable[[], Awaitable[object]]]:
         """What it can do, by name."""
-        raise NotImplementedError
 
     async def work(self, until: float) -> None:
         """Everything once: a short run on a slow server leaves nothing out. Then by weight, until the time is over."""

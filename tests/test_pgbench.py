@@ -1,15 +1,13 @@
 """benchmarks/pgbench: every comparison is whole, runs on today's schema, and times what the application sends."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from app.devdb import DevDatabaseError
 from benchmarks.pgbench.__main__ import SLUGS, scripts_of, table, write_figures
-from benchmarks.pgbench.scripts import OPTIONS, Script, compare, program, read
+from benchmarks.pgbench.scripts import OPTIONS, Script, compare, read
 from benchmarks.pgbench.statements import HOME, WRITTEN
 from benchmarks.pgbench.world import fill
 from tests.conftest import new_database
@@ -63,8 +61,6 @@ def test_a_script_runs_as_the_application_would(filled_url: str, name: str) -> N
 
 
 def test_a_comparison_is_timed_and_written_down(filled_url: str, tmp_path: Path) -> None:
-    if not has_pgbench():
-        pytest.skip("There is no pgbench here.")
     figures = compare(filled_url, scripts_of("covered-rows"), seconds=0.01, rounds=1)
     assert list(figures) == list(scripts_of("covered-rows")[0].runs)
     for found in figures.values():
@@ -83,15 +79,6 @@ def test_a_comparison_is_timed_and_written_down(filled_url: str, tmp_path: Path)
 
 def test_a_rival_with_other_rows_is_said_to_have_them(filled_url: str) -> None:
     """Given drafts that move rows, when rows are sorted as the mirror has them, then it shows."""
-    if not has_pgbench():
-        pytest.skip("There is no pgbench here.")
     label = "10,000 drafts, spread"
     scripts = [Script(each.path, each.setup, {label: each.runs[label]}) for each in scripts_of("two-arms")]
     assert not compare(filled_url, scripts, seconds=0.01, rounds=1)[label]["left join"].same
-
-
-def has_pgbench() -> bool:
-    try:
-        return shutil.which(program()) is not None
-    except DevDatabaseError:
-        return False

@@ -1,5 +1,6 @@
 """Pages whose arms are written otherwise: the rest of the statement is the application's, so that it costs the same."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from app.pages import Composer, Step
@@ -8,12 +9,12 @@ OWN = "x.organization_id = $1 AND x.user_id = $3"
 LIMIT = "ORDER BY s_forecast_start, row_key LIMIT 101"
 
 
-class Rival(Composer):
+class Rival(Composer, ABC):
     """A page in the order of forecastStart, from other arms than the application's."""
 
+    @abstractmethod
     def arms(self, filters: Sequence[str]) -> str:
         """The text that yields the page's sort keys and ids; `filters` are the parameters of category and source."""
-        raise NotImplementedError
 
     def _keys(self, steps: list[Step], walked: Step | None, order: str, limit: str) -> str:
         arms = self.arms([f"${number}::text" for number in range(6, 6 + len(self.listing.conditions))])
