@@ -11,13 +11,14 @@ from litestar.openapi.spec import Operation
 
 from app import json
 from app.auth import Action, VanguardRequest, require
+from app.cells import Wanted
 from app.contracts import PFA
 from app.contracts.filters import Listing, read_listing, read_parameters, refuse
 from app.db import Connection
 from app.drafts import MAX_DRAFTS, Draft, Reason, SaveAnswer, Version, save
 from app.errors import InvalidFilter, NothingSelected
 from app.idempotency import answer_once
-from app.kpis import EXACT, Wanted, figures_of, percent, read_kpis, total_of, validators
+from app.kpis import EXACT, figures_of, percent, read_kpis, total_of, validators
 from app.merges import CommitRequest, DiscardAnswer, DiscardRequest, answer_commit, discard
 from app.rows import list_rows, not_modified, parameter, unchanged
 from app.wire import Here, Organization, answers, body

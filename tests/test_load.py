@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from app.cli import main
-from benchmarks.load import KPIS, READS, WRITES, Book, Client, Load, outcome_of, own_load, report, run_load
+from benchmarks.load import KPIS, READS, WRITES, Book, Load, Reader, outcome_of, own_load, report, run_load
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ async def test_an_answer_that_was_not_expected_is_an_error() -> None:
         transport=httpx.MockTransport(lambda request: refusal), base_url="http://vanguard.test"
     ) as http:
         book = Book()
-        client = Client(http, "/D", "token", 1, {"one row": book})
+        client = Reader(http, "/D", "token", 1, {"one row": book}, categories=[], keys=["A"], kpis=False)
         assert await client.ask("one row", "GET", "rows/A") is None
     assert (book.outcomes, book.errors) == ({}, {"503 DATABASE_UNAVAILABLE": 1})
 
