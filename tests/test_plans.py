@@ -184,10 +184,8 @@ async def test_a_list_whose_head_was_drafted_away_is_walked_once_more_by_its_key
     planner: "asyncpg.Connection[Any]", listing: str
 ) -> None:
     """Given that the first 10,000 lines went to the end, then two indexes are walked up to the first that did not, and
-    no line that went is fetched or probed.
+    no line that went is fetched or probed. PostgreSQL 15 reads as few entries, but looks each line up by itself, once.
     """
-    if not merges(planner):
-        pytest.skip("this PostgreSQL probes: the page is right, and slow")
     nodes = await plan_of(planner, composed("beheader", listing, counted=False))
     anew = [
         node
@@ -200,7 +198,8 @@ async def test_a_list_whose_head_was_drafted_away_is_walked_once_more_by_its_key
     assert sum(touched(node) for node in on(nodes, "mirror") if node not in anew) <= 10 * PAGE
     # Once beside the short walk, whose category is a part of them, and once from the start.
     assert sum(touched(node) for node in on(nodes, "modification")) <= 2 * DRAFTS + 20 * PAGE
-    assert max(node["Actual Loops"] for node in on(nodes, "modification")) <= PAGE
+    most = PAGE if merges(planner) else DRAFTS + 2 * PAGE
+    assert max(node["Actual Loops"] for node in on(nodes, "modification")) <= most
 
 
 @pytest.mark.parametrize("listing", LISTINGS)
@@ -208,8 +207,7 @@ async def test_the_callers_covering_modifications_are_passed_at_most_once(
     planner: "asyncpg.Connection[Any]", listing: str
 ) -> None:
     nodes = await plan_of(planner, composed("mover", listing))
-    # Half of all drafts are worth a sequential scan.
-    assert sum(touched(node) for node in on(nodes, "modification")) <= 3 * DRAFTS + 5 * PAGE
+    assert sum(touched(node) for node in on(nodes, "modification")) <= DRAFTS + 10 * PAGE
 
 
 async def test_without_covering_modifications_none_are_read(planner: "asyncpg.Connection[Any]") -> None:
