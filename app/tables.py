@@ -14,8 +14,10 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    Uuid,
     text,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 
 metadata = MetaData()
 NOW = text("now()")
@@ -32,6 +34,26 @@ def _time(name: str, *, default: bool = True) -> "Column[object]":
 def _organization() -> "Column[str]":
     return _key(ForeignKey("organization.id", ondelete="CASCADE"), name="organization_id")
 
+
+def _moment(name: str) -> "Column[object]":
+    return Column(name, DateTime(timezone=True))
+
+
+def _count(name: str, kind: type[Integer]) -> "Column[int]":
+    return Column(name, kind, nullable=False, server_default=text("0"))
+
+
+def _dataset() -> ForeignKeyConstraint:
+    return ForeignKeyConstraint(
+        ["organization_id", "dataset"], ["dataset.organization_id", "dataset.name"], ondelete="CASCADE"
+    )
+
+
+# What a run of synchronization counts.
+COUNTS = (
+    "rows_read", "inserted", "updated", "unchanged", "deleted", "quarantined", "conflicts", "left_alone", "dropped",
+    "synced", "sync_errors", "retried",
+)  # fmt: skip
 
 Table(
     "organization",
@@ -87,9 +109,7 @@ Table(
     _key(name="dataset"),
     _key(name="user_id"),
     Column("revision", BigInteger, nullable=False, server_default=text("0")),
-    ForeignKeyConstraint(
-        ["organization_id", "dataset"], ["dataset.organization_id", "dataset.name"], ondelete="CASCADE"
-    ),
+    _dataset(),
 )
 Table(
     "idempotency_key",
@@ -102,4 +122,63 @@ Table(
     Column("answer", LargeBinary),
     _time("created_at", default=False),
     Index("idempotency_key_age", "organization_id", "created_at"),
+)
+Table(
+    "synchronization",
+    metadata,
+    _key(name="organization_id"),
+    _key(name="dataset"),
+    Column("pull_every", Integer, nullable=False),
+    Column("full_every", Integer, nullable=False),
+    _moment("watermark"),
+    _time("next_pull_at", default=False),
+    _moment("pulled_at"),
+    _moment("pulled_whole_at"),
+    _count("pull_failures", Integer),
+    _count("failures", Integer),
+    _moment("open_until"),
+    _dataset(),
+)
+Table(
+    "sync_run",
+    metadata,
+    _key(name="organization_id"),
+    Column("id", Uuid, primary_key=True),
+    _key(name="dataset", primary=False),
+    Column("kind", Text, nullable=False),
+    Column("whole", Boolean, nullable=False, server_default=text("false")),
+    Column("state", Text, nullable=False),
+    Column("requested_by", Text(collation="C")),
+    _time("requested_at", default=False),
+    *(_moment(name) for name in ("started_at", "progressed_at", "finished_at", "since")),
+    Column("cursor", Text),
+    _moment("mark"),
+    Column("start_revision", BigInteger),
+    Column("total", BigInteger),
+    *(_count(name, BigInteger) for name in COUNTS),
+    Column("error_code", Text),
+    Column("error", Text),
+    _dataset(),
+    Index("sync_run_newest", "organization_id", "dataset", text("requested_at DESC"), "id"),
+    Index(
+        "sync_run_unfinished",
+        "organization_id",
+        "dataset",
+        "kind",
+        "requested_at",
+        postgresql_where=text("state IN ('requested', 'running')"),
+    ),
+)
+Table(
+    "quarantine",
+    metadata,
+    _key(name="organization_id"),
+    _key(name="dataset"),
+    _key(name="row_key"),
+    Column("reasons", JSONB, nullable=False),
+    Column("received", JSONB, nullable=False),
+    Column("run_id", Uuid, nullable=False),
+    _time("first_seen_at", default=False),
+    _time("last_seen_at", default=False),
+    _dataset(),
 )

@@ -94,6 +94,31 @@ CREATE INDEX IF NOT EXISTS change_unfinished ON pfa.change (organization_id, row
 -- The changes of one commit.
 CREATE INDEX IF NOT EXISTS change_commit ON pfa.change (organization_id, commit_id);
 
+-- How the push of a change goes. lease_until: whoever claimed it works on it until then; sent_at: a new row without a key
+-- was sent then, and may be there; temporary_key: what it was called before upstream gave it its key.
+ALTER TABLE pfa.change
+    ADD COLUMN IF NOT EXISTS attempts integer NOT NULL DEFAULT 0,
+    ADD COLUMN IF NOT EXISTS lease_until timestamptz,
+    ADD COLUMN IF NOT EXISTS next_attempt_at timestamptz,
+    ADD COLUMN IF NOT EXISTS sent_at timestamptz,
+    ADD COLUMN IF NOT EXISTS last_error text,
+    ADD COLUMN IF NOT EXISTS settled_at timestamptz,
+    ADD COLUMN IF NOT EXISTS temporary_key text COLLATE "C";
+-- The outbox, in order.
+CREATE INDEX IF NOT EXISTS change_outbox ON pfa.change (organization_id, id) WHERE state IN ('committed', 'syncing');
+-- What waits for a person.
+CREATE INDEX IF NOT EXISTS change_failed ON pfa.change (organization_id, id) WHERE state IN ('conflict', 'sync_error');
+-- What is over, by age.
+CREATE INDEX IF NOT EXISTS change_settled ON pfa.change (organization_id, settled_at)
+    WHERE state IN ('synced', 'rejected', 'discarded', 'conflict', 'sync_error');
+
+-- The keys that a full pull has seen so far: what it did not see is gone upstream.
+CREATE TABLE IF NOT EXISTS pfa.pulled (
+    organization_id text COLLATE "C" NOT NULL,
+    row_key text COLLATE "C" NOT NULL,
+    PRIMARY KEY (organization_id, row_key)
+);
+
 -- What happened to the mirror: changed fields of an update, the whole row of an insert or a deletion. Append-only.
 CREATE TABLE IF NOT EXISTS pfa.history (
     organization_id text COLLATE "C" NOT NULL,
@@ -155,5 +180,5 @@ CREATE OR REPLACE FUNCTION pfa.beneath(organization text, key text, document jso
         '{}') || pending;
 
 GRANT USAGE ON SCHEMA pfa, vanguard TO vanguard_app;
-GRANT SELECT, INSERT, UPDATE, DELETE ON pfa.mirror, pfa.modification, pfa.change TO vanguard_app;
+GRANT SELECT, INSERT, UPDATE, DELETE ON pfa.mirror, pfa.modification, pfa.change, pfa.pulled TO vanguard_app;
 GRANT SELECT, INSERT ON pfa.history TO vanguard_app;

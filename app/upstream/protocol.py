@@ -1,0 +1,144 @@
+"""What a system of record has to offer, in words of the contract: no adapter's names, formats or transport beyond it.
+
+Values are those of JSON as app.json decodes it: str, bool, int, Decimal, None; dates as `YYYY-MM-DD`.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from app.errors import Culprit
+
+
+class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
+    """What an upstream can do.
+
+    `incremental`: it can be asked for the rows that were modified since a time; without it each pull is a full one.
+    `inserts`, `deletes`: rows can be added and deleted there. `assigns_keys`: a row can be added without its key.
+    """
+
+    incremental: bool
+    inserts: bool
+    deletes: bool
+    assigns_keys: bool
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """A row as upstream has it: every field that it holds, by the contract's names, null where it is empty.
+
+    Types are the contract's; whether the values are in range is not the adapter's to say.
+    """
+
+    key: str
+    document: dict[str, Any]
+
+
+class Broken(msgspec.Struct, frozen=True, kw_only=True):
+    """A row that cannot be read: why, and what was received, by upstream's own names. `key` is None where that is broken."""
+
+    key: str | None
+    reasons: tuple[Culprit, ...]
+    received: dict[str, Any]
+
+
+class Page(msgspec.Struct, frozen=True, kw_only=True):
+    """Some rows of a pull.
+
+    Rows may come again in a later page; between the first page and the last none is passed over that was there all the
+    while. `cursor` leads to the page after it, None after the last. `dropped` rows belong to others. `mark`: the latest
+    time of modification among the rows, by upstream's clock; `total`: how many rows the pull will bring, where known.
+    """
+
+    rows: tuple[Row, ...]
+    broken: tuple[Broken, ...]
+    dropped: int
+    cursor: str | None
+    mark: datetime | None
+    total: int | None
+
+
+class Held(msgspec.Struct, frozen=True, kw_only=True):
+    """A row that is about to be written: at least its editable fields, and the token that its write has to show."""
+
+    document: dict[str, Any]
+    token: str | None
+
+
+class Write(msgspec.Struct, frozen=True, kw_only=True):
+    """One change of one row.
+
+    `fields`: of an insert the whole new row, of an update those that differ, of a deletion none. `key` is None for a new
+    row whose key upstream assigns.
+    """
+
+    op: Literal["insert", "update", "delete"]
+    key: str | None
+    fields: Mapping[str, Any]
+
+
+class Upstream(Protocol):
+    """A system of record behind one dataset of one organization. Calls may overlap; each has a time limit.
+
+    Every method raises Unavailable, Failed.
+    """
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do."""
+
+    async def page(self, *, since: datetime | None, cursor: str | None) -> Page:
+        """A page of the rows modified at or after `since`, or of all; the first one without a cursor.
+
+        A cursor stays good when this process ends, and for another one.
+        """
+
+    async def read(self, key: str) -> Row | Broken | None:
+        """One row as a pull brings it; None where there is none."""
+
+    async def hold(self, key: str) -> Held | None:
+        """The row to compare with and to write over; None where there is none."""
+
+    async def write(self, write: Write, held: Held | None) -> str:
+        """Carry the change out; returns the row's key. `held` is what `hold` gave, None for an insert.
+
+        Raises Refused, Stale, OutcomeUnknown beside the others: all but the last mean that nothing was written.
+        """
+
+    async def find_created(self, fields: Mapping[str, Any]) -> list[str]:
+        """Keys of the rows that a write of a new row without a key may have left: those with just these values."""
+
+    async def close(self) -> None:
+        """Close its connections."""
+
+
+class UpstreamError(Exception):
+    """Upstream did not do what was asked. The message is for people: upstream's own words where it had any, no secret."""
+
+
+class Unavailable(UpstreamError):
+    """Nobody is there, or it wants to be left alone: a refused connection, 401, 403, 429, 502, 503, 504. Nothing was done.
+
+    `retry_after`: seconds that upstream asked for.
+    """
+
+    def __init__(self, message: str, *, retry_after: float | None = None):
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Failed(UpstreamError):
+    """It failed at this: an error of its own, or an answer that cannot be read. Another attempt may do better."""
+
+
+class OutcomeUnknown(UpstreamError):
+    """The write was sent and no answer came: whether it was done, only reading tells."""
+
+
+class Refused(UpstreamError):
+    """It says no, and will say it again: a person has to look."""
+
+
+class Stale(UpstreamError):
+    """The row was changed since it was held."""
