@@ -36,7 +36,10 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Broken(msgspec.Struct, frozen=True, kw_only=True):
-    """A row that cannot be read: why, and what was received, by upstream's own names. `key` is None where that is broken."""
+    """A row that cannot be read: why, and what was received, by upstream's own names.
+
+    `key` is None where the key itself cannot be read.
+    """
 
     key: str | None
     reasons: tuple[Culprit, ...]
@@ -69,8 +72,8 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
 class Write(msgspec.Struct, frozen=True, kw_only=True):
     """One change of one row.
 
-    `fields`: of an insert the whole new row, of an update those that differ, of a deletion none. `key` is None for a new
-    row whose key upstream assigns.
+    `fields`: of an insert the whole new row, of an update those that differ, of a deletion none. `key` is None for a
+    new row whose key upstream assigns.
     """
 
     op: Literal["insert", "update", "delete"]
@@ -114,12 +117,13 @@ class Upstream(Protocol):
 
 
 class UpstreamError(Exception):
-    """Upstream did not do what was asked. The message is for people: upstream's own words where it had any, no secret."""
+    """Upstream did not do what was asked. The message is for people: upstream's own words, and never a secret."""
 
 
 class Unavailable(UpstreamError):
-    """Nobody is there, or it wants to be left alone: a refused connection, 401, 403, 429, 502, 503, 504. Nothing was done.
+    """Nobody is there, or it wants to be left alone: a refused connection, 401, 403, 429, 502, 503, 504.
 
+    Nothing was done.
     `retry_after`: seconds that upstream asked for.
     """
 

@@ -30,7 +30,7 @@ CREATE TABLE public.synchronization (
 );
 
 -- A pull, or a push of what is in the outbox: asked for, under way, or over.
--- cursor: where a pull goes on; start_revision: the dataset's when it began; mark: the latest time of modification so far.
+-- cursor: where a pull goes on; start_revision: the dataset's when it began; mark: the latest modification so far.
 CREATE TABLE public.sync_run (
     organization_id text COLLATE "C" NOT NULL,
     id uuid NOT NULL,
