@@ -1,0 +1,225 @@
+"""The lines of every organization, their record ids, what was done to them, and the journal that survives a restart."""
+
+import re
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from app import json
+from app.clock import Clock
+from app.errors import ConfigurationError
+from app.upstream.simulator.lines import FIELDS, Line, document_of, read_line, read_lines
+
+Who = Literal["client", "somebody"]
+Op = Literal["ADD", "UPDATE", "DELETE"]
+
+FIRST_RECORDID = 1  # of a line that nobody has edited
+ASSIGNED = re.compile(r"PFA-(\d{7,})")
+
+
+class Applied(msgspec.Struct, frozen=True, kw_only=True):
+    """An edit that was done: by a client or by somebody in PEMS; record ids before and after; what was given."""
+
+    at: datetime
+    by: Who
+    action: Op
+    organization: str
+    id: str
+    before: int | None
+    after: int | None
+    fields: dict[str, Any]
+
+
+class Kept(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A line of the journal: what a line became, or, without one, that it went."""
+
+    organization: str
+    id: str
+    recordid: int
+    line: msgspec.Raw | None = None
+
+
+class Unusable(Exception):
+    """What is asked for cannot be done; the message says why."""
+
+
+class Table:
+    """An organization's lines in the order of their ids."""
+
+    def __init__(self, lines: Iterable[Line]):
+        self.lines = {line.pfa_id: line for line in lines}
+        self.keys = sorted(self.lines)
+        self.recordids: dict[str, int] = {}
+        self.highest = max((_number(key) for key in self.keys), default=0)
+
+    def put(self, line: Line) -> None:
+        if line.pfa_id not in self.lines:
+            insort(self.keys, line.pfa_id)
+            self.highest = max(self.highest, _number(line.pfa_id))
+        self.lines[line.pfa_id] = line
+
+    def remove(self, key: str) -> None:
+        del self.lines[key]
+        del self.keys[bisect_left(self.keys, key)]
+
+    def next_key(self) -> str:
+        return f"PFA-{self.highest + 1:07d}"
+
+
+class Store:
+    """What PEMS holds. `version` moves with every edit."""
+
+    def __init__(self, lines: Mapping[str, Iterable[str]], clock: Clock, journal: Path | None = None):
+        """`lines`: JSON texts of each organization's lines. Raises ConfigurationError for a journal that is none."""
+        self.tables = {code: Table(read_lines(code, texts)) for code, texts in lines.items()}
+        self.clock = clock
+        self.version = 0
+        self.applied: list[Applied] = []
+        self._recordid = FIRST_RECORDID
+        self._ordered: dict[tuple[str, ...], tuple[int, list[Line]]] = {}
+        self._journal = None
+        if journal is not None:
+            self._replay(journal)
+            self._journal = journal.open("ab")
+
+    def close(self) -> None:
+        """Close the journal."""
+        if self._journal is not None:
+            self._journal.close()
+
+    def find(self, organization: str, key: str) -> tuple[Line, int] | None:
+        """The line and its record id."""
+        table = self.tables.get(organization)
+        line = table.lines.get(key) if table else None
+        return (line, self._recordid_of(line)) if line else None
+
+    def records(self, organization: str | None = None) -> Iterator[tuple[Line, int]]:
+        """All lines, or an organization's, in the order of organizations and ids."""
+        for code, table in self.tables.items():
+            if organization in (None, code):
+                for key in table.keys:
+                    yield table.lines[key], self._recordid_of(table.lines[key])
+
+    def ordered(self, organizations: tuple[str, ...]) -> list[Line]:
+        """The lines of these organizations by id, then organization. Not to be changed."""
+        version, found = self._ordered.get(organizations, (-1, []))
+        if version != self.version:
+            tables = [self.tables[code] for code in organizations]
+            found = [table.lines[key] for table in tables for key in table.keys]
+            if len(organizations) > 1:
+                found.sort(key=attrgetter("pfa_id", "organization"))
+            self._ordered = {organizations: (self.version, found)}
+        return found
+
+    def next_key(self, organization: str) -> str:
+        return self.tables[organization].next_key()
+
+    def put(self, organization: str, key: str, fields: Mapping[str, Any], by: Who, *, whole: bool = False) -> int:
+        """Add the line, or change these fields, by the contract's names; the record id that it has now.
+
+        Its time of modification becomes the clock's, unless it is among the fields. `whole`: fields that are not given
+        become empty. Raises Unusable.
+        """
+        if organization not in self.tables:
+            raise Unusable(f"{organization} is not a valid organization")
+        if not key:
+            raise Unusable("A record needs an id")
+        if unknown := sorted(fields.keys() - set(FIELDS)):
+            raise Unusable(f"{unknown[0]} is not a valid field")
+        found = self.find(organization, key)
+        document = document_of(found[0]) if found and not whole else {}
+        now = self.clock().replace(microsecond=0)
+        document |= {"pemsVersion": now, **fields, "pfaId": key, "organization": organization}
+        try:
+            line = read_line(json.encode(document))
+        except (msgspec.ValidationError, ValueError) as error:
+            raise Unusable(f"{key} is not a valid record: {error}") from error
+        recordid = self._next()
+        self.tables[organization].put(line)
+        self.tables[organization].recordids[key] = recordid
+        self._note(Kept(organization=organization, id=key, recordid=recordid, line=msgspec.Raw(json.encode(line))))
+        self.applied.append(
+            Applied(
+                at=now,
+                by=by,
+                action="UPDATE" if found else "ADD",
+                organization=organization,
+                id=key,
+                before=found[1] if found else None,
+                after=recordid,
+                fields=dict(fields),
+            )
+        )
+        return recordid
+
+    def delete(self, organization: str, key: str, by: Who) -> None:
+        """Delete the line; raises Unusable where it is not there."""
+        found = self.find(organization, key)
+        if found is None:
+            raise Unusable("Record not found")
+        self.tables[organization].remove(key)
+        self._note(Kept(organization=organization, id=key, recordid=self._next()))
+        self.applied.append(
+            Applied(
+                at=self.clock().replace(microsecond=0),
+                by=by,
+                action="DELETE",
+                organization=organization,
+                id=key,
+                before=found[1],
+                after=None,
+                fields={},
+            )
+        )
+
+    def _recordid_of(self, line: Line) -> int:
+        return self.tables[line.organization].recordids.get(line.pfa_id, FIRST_RECORDID)
+
+    def _next(self) -> int:
+        """Record ids are drawn from one row for all, so that a line that comes back never gets an old one."""
+        self.version += 1
+        self._recordid += 1
+        return self._recordid
+
+    def _note(self, kept: Kept) -> None:
+        if self._journal is not None:
+            self._journal.write(json.encode(kept) + b"\n")
+            self._journal.flush()
+
+    def _replay(self, journal: Path) -> None:
+        """Do again what the journal says, and cut off a last line that was not written to its end."""
+        if not journal.exists():
+            return
+        whole = 0
+        with journal.open("rb") as file:
+            for number, text in enumerate(file, start=1):
+                if not text.endswith(b"\n"):
+                    break
+                try:
+                    kept = msgspec.json.decode(text, type=Kept)
+                    line = read_line(bytes(kept.line)) if kept.line is not None else None
+                except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                    raise ConfigurationError(f"Line {number} of {journal} is not the simulator's: {error}.") from error
+                self._redo(kept, line)
+                whole += len(text)
+        with journal.open("rb+") as file:
+            file.truncate(whole)
+
+    def _redo(self, kept: Kept, line: Line | None) -> None:
+        self._recordid = max(self._recordid, kept.recordid)
+        table = self.tables.setdefault(kept.organization, Table(()))
+        if line is not None:
+            table.put(line)
+            table.recordids[kept.id] = kept.recordid
+        elif kept.id in table.lines:
+            table.remove(kept.id)
+
+
+def _number(key: str) -> int:
+    found = ASSIGNED.fullmatch(key)
+    return int(found[1]) if found else 0
