@@ -1,26 +1,8 @@
-"""Which dataset a request is about, and the locks that whoever writes to it takes.
-
-The order of the locks is the same for everybody; docs/architecture.md has it as a table.
-"""
-
-from collections.abc import Sequence
-
-import msgspec
-from asyncpg import ForeignKeyViolationError, Record
+"""Which dataset a request is about."""
 
 from app.contracts import Contract
-from app.db import Connection
 from app.errors import DatasetNotFound
-from app.queries import statement
 from app.runtime import Runtime
-
-LOCK_DATASET = statement("locks/lock_dataset")
-READ_DATASET = statement("locks/read_dataset")
-RAISE_REVISION = statement("locks/raise_revision")
-RAISE_WORKSPACE = statement("locks/raise_workspace")
-SHARE_ABSENT_KEYS = statement("locks/share_absent_keys")
-HOLD_ABSENT_KEYS = statement("locks/hold_absent_keys")
-LOCK_ROWS = statement("locks/lock_rows")
 
 
 def contract_of(runtime: Runtime, dataset: str) -> Contract:
@@ -29,66 +11,3 @@ def contract_of(runtime: Runtime, dataset: str) -> Contract:
         return runtime.contracts[dataset]
     except KeyError:
         raise DatasetNotFound(f"No dataset is called {dataset[:80]!r} here.") from None
-
-
-class Standing(msgspec.Struct, frozen=True):
-    """Where a dataset stands: its revision, and whether a commit needs a change request."""
-
-    number: int
-    require_approval: bool
-
-
-async def lock_dataset(connection: Connection, contract: Contract, organization: str) -> Standing:
-    """Lock 1, for a transaction that may change the mirror; raises DatasetNotFound."""
-    return _standing(contract, await connection.row(LOCK_DATASET, organization, contract.name))
-
-
-async def read_dataset(connection: Connection, contract: Contract, organization: str) -> Standing:
-    """The same without the lock, for one that does not; raises DatasetNotFound."""
-    return _standing(contract, await connection.row(READ_DATASET, organization, contract.name))
-
-
-def _standing(contract: Contract, row: Record | None) -> Standing:
-    if row is None:
-        raise _not_set_up(contract)
-    return Standing(row["revision"], row["require_approval"])
-
-
-def _not_set_up(contract: Contract) -> DatasetNotFound:
-    return DatasetNotFound(f"{contract.name} is not set up for this organization.")
-
-
-async def raise_revision(connection: Connection, contract: Contract, organization: str) -> int:
-    """The next revision, for a transaction that holds lock 1 and changes the mirror."""
-    return int(await connection.value(RAISE_REVISION, organization, contract.name))
-
-
-async def raise_workspace(
-    connection: Connection, contract: Contract, organization: str, user: str, keys: Sequence[str] = ()
-) -> tuple[int, list[str]]:
-    """Lock 2. Returns the workspace's new revision, and those of the keys that the mirror does not have.
-
-    Raises DatasetNotFound.
-    """
-    statement_ = RAISE_WORKSPACE.within(contract.schema)
-    try:
-        row = await connection.row(statement_, organization, contract.name, user, list(keys))
-    except ForeignKeyViolationError:
-        raise _not_set_up(contract) from None
-    assert row is not None, "an upsert returns its row"
-    return row["revision"], row["absent"]
-
-
-async def lock_rows(
-    connection: Connection, contract: Contract, organization: str, keys: Sequence[str], *, absent: bool, inserting: bool
-) -> None:
-    """Locks 3 and 4: keys that the mirror does not have, shared or held to make them definite; then its rows."""
-    if absent:
-        lock = HOLD_ABSENT_KEYS if inserting else SHARE_ABSENT_KEYS
-        await connection.value(lock, organization, contract.name)
-    statement_ = LOCK_ROWS.within(contract.schema)
-    found = await connection.rows(statement_, organization, list(keys))
-    if not absent and len(found) < len(set(keys)):
-        # A row was deleted since `absent` was read. Out of order, so two of these may deadlock, and are run again.
-        await connection.value(HOLD_ABSENT_KEYS if inserting else SHARE_ABSENT_KEYS, organization, contract.name)
-        await connection.rows(statement_, organization, list(keys))

@@ -17,10 +17,11 @@ from app.contracts.filters import INTEGER, read_parameters, refuse
 from app.contracts.images import imaged
 from app.contracts.validation import check_delta, check_key
 from app.cursors import read_cursor, write_cursor
-from app.datasets import contract_of, lock_rows, raise_workspace
+from app.datasets import contract_of
 from app.db import Connection
 from app.errors import Culprit, DatasetNotFound, PreconditionFailed, ValidationFailed
 from app.idempotency import answer_once
+from app.locks import lock_rows, raise_workspace
 from app.pages import Cursor, read_row
 from app.queries import statement
 from app.rows import parameter

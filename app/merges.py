@@ -19,7 +19,7 @@ from app.contracts import Contract
 from app.contracts.images import imaged
 from app.contracts.rules import check_rules, ruled_fields
 from app.contracts.validation import check_value
-from app.datasets import contract_of, lock_dataset, lock_rows, raise_revision, raise_workspace, read_dataset
+from app.datasets import contract_of
 from app.db import Connection
 from app.errors import (
     ApprovalRequired,
@@ -32,6 +32,8 @@ from app.errors import (
     VersionConflict,
 )
 from app.idempotency import answer_once
+from app.locks import lock_dataset, lock_rows, raise_revision, raise_workspace, read_dataset
+from app.modifications import fold, image
 from app.queries import statement
 from app.runtime import Runtime
 from app.wire import DatasetName, Here, Organization, answers, body
@@ -40,12 +42,9 @@ SELECT_DRAFTS = statement("merges/select_drafts")
 RESOLVE_DRAFTS = statement("merges/resolve_drafts")
 FREEZE_DRAFTS = statement("merges/freeze_drafts")
 APPLY_CHANGES = statement("merges/apply_changes")
-FOLD_PENDING = statement("merges/fold_pending")
 DISCARD_DRAFTS = statement("merges/discard_drafts")
 DISCARD_FIELDS = statement("merges/discard_fields")
 DISCARD_CHANGES = statement("merges/discard_changes")
-IMAGE_MODIFICATIONS = statement("drafts/image_modifications")
-SWEEP_EMPTY = statement("drafts/sweep_empty")
 
 SELECTIONS = {"ids": "x.row_key = ANY ($3::text[])", "session": "x.session_id = $3::text", "all": "$3::bool"}
 MAX_SHOWN = 1000  # conflicts and culprits in one answer
@@ -220,29 +219,11 @@ async def _apply(
     at: datetime,
 ) -> None:
     """The commit's changes into the mirror, then everybody's modifications of those rows brought up to date."""
-    schema = contract.schema
     await connection.value(
         imaged(APPLY_CHANGES, contract), organization, commit_id, revision, contract.key, "commit", at
     )
-    await connection.rows(FOLD_PENDING.within(schema), organization, keys, None)
+    await fold(connection, contract, organization, None, keys)
     await image(connection, contract, organization, None, keys, revision)
-
-
-async def image(
-    connection: Connection,
-    contract: Contract,
-    organization: str,
-    user: str | None,
-    keys: Sequence[str],
-    revision: int | None = None,
-) -> None:
-    """Image the modifications of these rows anew (of one user, or everybody's) and sweep those with nothing left.
-
-    `revision` is the one whose deletions took rows away under drafts.
-    """
-    statement_ = imaged(IMAGE_MODIFICATIONS, contract)
-    await connection.rows(statement_, organization, user, list(keys), contract.cell_map, revision)
-    await connection.rows(SWEEP_EMPTY.within(contract.schema), organization, user, list(keys))
 
 
 # -- resolutions -------------------------------------------------------------------------------------------------------
@@ -379,7 +360,7 @@ async def discard(
     refused = [draft["row_key"] for draft in found if draft["pending_state"] in ("conflict", "sync_error")]
     if refused:
         await connection.rows(DISCARD_CHANGES.within(schema), organization, user, refused)
-        await connection.rows(FOLD_PENDING.within(schema), organization, refused, user)
+        await fold(connection, contract, organization, user, refused)
     records = await connection.rows(DISCARD_DRAFTS.within(schema), organization, user, version, keys, at)
     await image(connection, contract, organization, user, [record["row_key"] for record in records])
     return DiscardAnswer(discarded=len(keys))

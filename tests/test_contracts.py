@@ -47,7 +47,7 @@ BAD: dict[str, tuple[Change, str]] = {
     "an unknown type of rule": (add_rule(type="lucky", fields=["depot"]), "Invalid value 'lucky'"),
     "a rule without a type": (add_rule(fields=["depot"]), "missing required field `type`"),
     "an unknown type of field": (add_field(type="money"), "Invalid enum value 'money'"),
-    "an unknown upstream": (lambda d: d.update(upstream="sap"), "Invalid enum value 'sap'"),
+    "an upstream that is no name": (lambda d: d.update(upstream="R/3"), "matching regex"),
     "an unknown kind of measure": (lambda d: d["measures"][0].update(kind="median"), "Invalid enum value 'median'"),
     "a version that is none": (lambda d: d.update(version="one"), "matching regex"),
     "no key": (lambda d: d.pop("key"), "missing required field `key`"),

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from app.contracts import PFA, Contract
 from app.contracts.images import imaged
-from app.merges import APPLY_CHANGES, image
+from app.merges import APPLY_CHANGES
+from app.modifications import image
 from app.queries import statement
 from tests.kpi_model import Kpis, plain
 from tests.model import Change, Document, Query, Refused

@@ -14,7 +14,8 @@ from app.contracts.filters import read_listing
 from app.contracts.images import imaged
 from app.db import PLANNING, Database
 from app.drafts import Draft, save
-from app.merges import FREEZE_DRAFTS, IMAGE_MODIFICATIONS, SELECT_DRAFTS, SELECTIONS
+from app.merges import FREEZE_DRAFTS, SELECT_DRAFTS, SELECTIONS
+from app.modifications import IMAGE_MODIFICATIONS
 from app.pages import Composer, Cursor
 from app.queries import statement
 from app.settings import Settings

@@ -31,6 +31,7 @@ async def connection(prepared_url: str) -> AsyncIterator["Connection[Any]"]:
     """A connection that acts as the application does."""
     connection = await asyncpg.connect(prepared_url)
     await connection.execute("SET ROLE vanguard_app")
+    await connection.execute(statement("sync/make_staging").text)
     yield connection
     await connection.close()
 

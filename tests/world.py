@@ -1,6 +1,6 @@
 """A small world to test in: the application over a database of its own, organizations, people, lines."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -167,11 +167,11 @@ def asgi(application: Any, **options: Any) -> httpx.ASGITransport:
 
 
 @asynccontextmanager
-async def open_world(url: str, **settings: Any) -> AsyncIterator[World]:
+async def open_world(url: str, contracts: Sequence[Contract] = CONTRACTS, **settings: Any) -> AsyncIterator[World]:
     """The application over the database at the address, in this process, with real HTTP messages."""
     clock = Clock()
     application = create_app(
-        Settings(database_url=url, secret=SECRET, environment="test", **settings), contracts=CONTRACTS, clock=clock
+        Settings(database_url=url, secret=SECRET, environment="test", **settings), contracts=contracts, clock=clock
     )
     transport = asgi(application)
     async with (

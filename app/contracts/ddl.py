@@ -131,7 +131,31 @@ BEGIN
 END
 $body$;
 REVOKE ALL ON FUNCTION {schema}.refresh_kpi() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION {schema}.refresh_kpi() TO vanguard_app;"""
+GRANT EXECUTE ON FUNCTION {schema}.refresh_kpi() TO vanguard_app;
+-- The service may add to the history only; this takes away what is old, and never what a KPI answer still adds up.
+CREATE OR REPLACE FUNCTION {schema}.forget_history(organization text, earlier timestamptz, most bigint) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $body$
+DECLARE
+    forgotten bigint;
+BEGIN
+    DELETE FROM {schema}.history AS h
+     WHERE h.organization_id = organization
+       AND (h.revision, h.row_key) IN (
+               SELECT o.revision, o.row_key
+                 FROM {schema}.history AS o
+                WHERE o.organization_id = organization
+                  AND o.revision <= (SELECT min(k.revision) FROM {schema}.kpi AS k
+                                      WHERE k.organization_id = organization AND k.grain = {REVISION_GRAIN})
+                  AND o.at < earlier
+                ORDER BY o.revision, o.row_key
+                LIMIT most);
+    GET DIAGNOSTICS forgotten = ROW_COUNT;
+    RETURN forgotten;
+END
+$body$;
+REVOKE ALL ON FUNCTION {schema}.forget_history(text, timestamptz, bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION {schema}.forget_history(text, timestamptz, bigint) TO vanguard_app;"""
 
 
 def _kpi_view(contract: Contract) -> str:

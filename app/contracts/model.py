@@ -187,7 +187,7 @@ class Contract(Shape, frozen=True, kw_only=True, dict=True):
     title: str
     schema: SchemaName
     key: Name
-    upstream: Literal["pems"] | None = None
+    upstream: SchemaName | None = None
     functions: SchemaName | None = None
     fields: tuple[Field, ...]
     computed: tuple[Computed, ...] = ()

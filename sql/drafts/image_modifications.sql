@@ -4,9 +4,10 @@
 -- $1 organization, $2 user or NULL for everybody's, $3 text[] row keys, $4 jsonb atomic groups, $5 revision whose
 --    deletions took rows away under drafts (NULL when the mirror did not change).
 -- A row deleted under a draft: the whole row goes into base, and the draft stands in conflict; a drafted deletion of it is
--- done with.
+-- done with. A change that upstream's row stood in the way of shows its conflicts, whatever is drafted over it.
+-- Returns row_key, user_id, newly: it came into conflict just now.
 WITH present AS (
-    SELECT x.user_id, x.row_key, x.pending_op, x.pending, x.draft_op, x.delta, x.base, x.conflicts,
+    SELECT x.user_id, x.row_key, x.pending_op, x.pending, x.pending_state, x.draft_op, x.delta, x.base, x.conflicts,
            m.data, m.version AS mirror_version, gone.document AS gone,
            CASE WHEN pfa.in_flight($1, x.row_key) THEN pfa.theirs($1, x.user_id, x.row_key, m.data) ELSE m.data END AS theirs,
            /*{before_columns}*/m.b_search, m.b_area_silo, m.b_category, m.b_class, m.b_source, m.b_dor, m.b_monthly_rate, m.b_manufacturer, m.b_model, m.b_original_start, m.b_original_end, m.b_forecast_start, m.b_forecast_end, m.b_actual_start, m.b_actual_end, m.b_is_actualized, m.b_is_discontinued, m.b_is_funds_transferable, m.b_has_actuals, m.b_plan_cost, m.b_forecast_cost, m.b_actual_cost, m.b_monthly_rental, m.b_purchase_cost, m.b_incomplete/*{}*/
@@ -28,7 +29,7 @@ WITH present AS (
        AND x.row_key = ANY ($3::text[])
 ),
 settled AS (
-    SELECT p.user_id, p.row_key, p.pending_op, p.pending, p.delta, p.data, p.mirror_version, p.theirs, p.conflicts,
+    SELECT p.user_id, p.row_key, p.pending_op, p.pending, p.pending_state, p.delta, p.data, p.mirror_version, p.theirs, p.conflicts,
            CASE WHEN p.draft_op = 'delete' AND p.theirs IS NULL THEN NULL ELSE p.draft_op END AS draft_op,
            CASE WHEN p.gone IS NOT NULL AND p.draft_op = 'update' THEN p.gone ELSE p.base END AS base,
            /*{before_names}*/b_search, b_area_silo, b_category, b_class, b_source, b_dor, b_monthly_rate, b_manufacturer, b_model, b_original_start, b_original_end, b_forecast_start, b_forecast_end, b_actual_start, b_actual_end, b_is_actualized, b_is_discontinued, b_is_funds_transferable, b_has_actuals, b_plan_cost, b_forecast_cost, b_actual_cost, b_monthly_rental, b_purchase_cost, b_incomplete/*{}*/
@@ -37,6 +38,7 @@ settled AS (
 merged AS (
     SELECT s.*, d.doc, l.layer,
            CASE
+               WHEN s.pending_state = 'conflict' THEN nullif(pfa.refused($1, s.user_id, s.row_key, s.data, $4), '[]')
                WHEN s.draft_op IS NULL THEN NULL
                WHEN s.draft_op = 'update' AND s.theirs IS NULL
                    THEN jsonb_build_array(jsonb_build_object(
@@ -88,4 +90,5 @@ UPDATE pfa.modification AS x
   FROM imaged
  WHERE x.organization_id = $1
    AND x.user_id = imaged.user_id
-   AND x.row_key = imaged.row_key;
+   AND x.row_key = imaged.row_key
+RETURNING x.row_key, x.user_id, imaged.new_conflicts IS NOT NULL AND imaged.conflicts IS NULL AS newly;

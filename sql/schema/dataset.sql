@@ -94,10 +94,11 @@ CREATE INDEX IF NOT EXISTS change_unfinished ON pfa.change (organization_id, row
 -- The changes of one commit.
 CREATE INDEX IF NOT EXISTS change_commit ON pfa.change (organization_id, commit_id);
 
--- How the push of a change goes. lease_until: whoever claimed it works on it until then; sent_at: a new row without a key
+-- How the push of a change goes. claim_id: whose it is; lease_until: and until when; sent_at: a new row without a key
 -- was sent then, and may be there; temporary_key: what it was called before upstream gave it its key.
 ALTER TABLE pfa.change
     ADD COLUMN IF NOT EXISTS attempts integer NOT NULL DEFAULT 0,
+    ADD COLUMN IF NOT EXISTS claim_id uuid,
     ADD COLUMN IF NOT EXISTS lease_until timestamptz,
     ADD COLUMN IF NOT EXISTS next_attempt_at timestamptz,
     ADD COLUMN IF NOT EXISTS sent_at timestamptz,
@@ -111,6 +112,9 @@ CREATE INDEX IF NOT EXISTS change_failed ON pfa.change (organization_id, id) WHE
 -- What is over, by age.
 CREATE INDEX IF NOT EXISTS change_settled ON pfa.change (organization_id, settled_at)
     WHERE state IN ('synced', 'rejected', 'discarded', 'conflict', 'sync_error');
+
+-- The keys that upstream gave to new rows.
+CREATE INDEX IF NOT EXISTS change_assigned ON pfa.change (organization_id, row_key) WHERE temporary_key IS NOT NULL;
 
 -- The keys that a full pull has seen so far: what it did not see is gone upstream.
 CREATE TABLE IF NOT EXISTS pfa.pulled (
@@ -163,6 +167,18 @@ CREATE OR REPLACE FUNCTION pfa.in_flight(organization text, key text) RETURNS bo
            AND c.row_key = in_flight.key
            AND c.state IN ('in_review', 'committed', 'syncing', 'conflict', 'sync_error'));
 
+-- Whether a change waits for an earlier one of its row: one on its way or refused, or the same user's under review, which its
+-- own base has folded in.
+CREATE OR REPLACE FUNCTION pfa.waits(organization text, key text, author text, change_id bigint) RETURNS boolean
+    LANGUAGE sql STABLE
+    RETURN EXISTS (
+        SELECT FROM pfa.change AS c
+         WHERE c.organization_id = waits.organization
+           AND c.row_key = waits.key
+           AND c.id < waits.change_id
+           AND c.state IN ('in_review', 'committed', 'syncing', 'conflict', 'sync_error')
+           AND (c.state <> 'in_review' OR c.user_id = waits.author));
+
 -- The row that a draft lies on although it is gone, or on its way out, as the draft's author has it: the mirror's, with
 -- the author's pending over it. A row that the mirror never had is as its deletion found it.
 CREATE OR REPLACE FUNCTION pfa.beneath(organization text, key text, document jsonb, pending jsonb) RETURNS jsonb
@@ -178,6 +194,30 @@ CREATE OR REPLACE FUNCTION pfa.beneath(organization text, key text, document jso
           ORDER BY c.id DESC
           LIMIT 1),
         '{}') || pending;
+
+-- What stands in the way of a user's changes of a row that upstream had otherwise: their conflicts with the document that
+-- the mirror has now. cells: as in vanguard.touched.
+CREATE OR REPLACE FUNCTION pfa.refused(organization text, caller text, key text, document jsonb, cells jsonb) RETURNS jsonb
+    LANGUAGE sql STABLE
+    RETURN (
+        SELECT coalesce(jsonb_agg(conflict ORDER BY c.id), '[]')
+          FROM pfa.change AS c
+         CROSS JOIN LATERAL jsonb_array_elements(
+                        CASE
+                            WHEN c.op = 'delete' AND document IS NOT NULL
+                                THEN jsonb_build_array(jsonb_build_object(
+                                         'id', key, 'field', NULL, 'base', c.base, 'theirs', document, 'mine', NULL))
+                            WHEN c.op = 'delete' THEN '[]'
+                            WHEN document IS NOT NULL THEN vanguard.conflicts(key, c.base, document, c.delta, cells)
+                            WHEN c.op = 'update'
+                                THEN jsonb_build_array(jsonb_build_object(
+                                         'id', key, 'field', NULL, 'base', c.base, 'theirs', NULL, 'mine', c.base || c.delta))
+                            ELSE '[]'
+                        END) AS conflict
+         WHERE c.organization_id = refused.organization
+           AND c.row_key = refused.key
+           AND c.user_id = refused.caller
+           AND c.state = 'conflict');
 
 GRANT USAGE ON SCHEMA pfa, vanguard TO vanguard_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON pfa.mirror, pfa.modification, pfa.change, pfa.pulled TO vanguard_app;

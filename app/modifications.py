@@ -1,0 +1,40 @@
+"""Modifications brought up to date, after the mirror or the changes beneath them moved.
+
+Each is a statement of its own, after the one that moved them: it has to see what that one wrote.
+"""
+
+from collections.abc import Sequence
+
+from app.contracts import Contract
+from app.contracts.images import imaged
+from app.db import Connection
+from app.queries import statement
+
+FOLD_PENDING = statement("merges/fold_pending")
+IMAGE_MODIFICATIONS = statement("drafts/image_modifications")
+SWEEP_EMPTY = statement("drafts/sweep_empty")
+
+
+async def fold(
+    connection: Connection, contract: Contract, organization: str, user: str | None, keys: Sequence[str]
+) -> None:
+    """Pending anew, of one user or everybody, after changes of these rows came or ended."""
+    await connection.rows(FOLD_PENDING.within(contract.schema), organization, list(keys), user)
+
+
+async def image(
+    connection: Connection,
+    contract: Contract,
+    organization: str,
+    user: str | None,
+    keys: Sequence[str],
+    revision: int | None = None,
+) -> int:
+    """Image the modifications of these rows anew (of one user, or everybody's) and sweep those with nothing left.
+
+    `revision` is the one whose deletions took rows away under drafts. Returns how many came into conflict by it.
+    """
+    statement_ = imaged(IMAGE_MODIFICATIONS, contract)
+    found = await connection.rows(statement_, organization, user, list(keys), contract.cell_map, revision)
+    await connection.rows(SWEEP_EMPTY.within(contract.schema), organization, user, list(keys))
+    return sum(row["newly"] for row in found)

@@ -1,0 +1,269 @@
+"""Push: the outbox to upstream, in order for each row, each change exactly once or a reason why not.
+
+Changes are claimed in small lots, a few are on their way at the same time, and what became of them is settled together:
+the change, the mirror, its history and everybody's modifications in one transaction.
+"""
+
+import asyncio
+import uuid
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+import msgspec
+from prometheus_client import Counter
+
+from app.db import Connection, Database
+from app.locks import raise_workspaces
+from app.modifications import fold
+from app.queries import statement
+from app.sync import runs
+from app.sync.pull import fit
+from app.sync.runs import Run
+from app.sync.settle import Change, Ended, Outcome, settle
+from app.sync.target import Job, ReadClock, Target, alone
+from app.upstream.protocol import (
+    Broken,
+    Failed,
+    Held,
+    Refused,
+    Row,
+    Stale,
+    Unavailable,
+    UpstreamError,
+    Write,
+)
+
+SETTLED = Counter(
+    "vanguard_push_changes_total", "Changes by what became of them", ["organization", "dataset", "outcome"]
+)
+
+FIND_DUE = statement("sync/find_due")
+CLAIM_CHANGES = statement("sync/claim_changes")
+JUDGE_CHANGE = statement("sync/judge_change")
+MARK_SENT = statement("sync/mark_sent")
+FIND_KNOWN = statement("sync/find_known")
+HASTEN_CHANGES = statement("sync/hasten_changes")
+
+ATTEMPTS = 10  # that count; then a change waits for a person
+LONGEST_WAIT = 300.0  # seconds between two attempts
+LOT = 4  # changes claimed at once, for each that can be on its way
+CONFLICT = "Somebody has changed the same cells upstream, or the row is gone there."
+RETREADS = 3  # times that a row is held again because somebody changed it in between
+
+
+class _LostClaim(Exception):
+    """The lease ran out, and another worker has the change now."""
+
+
+async def push(
+    database: Database, target: Target, read_clock: ReadClock, chance: Callable[[], float], stopping: asyncio.Event
+) -> bool:
+    """Push until nothing is due or `stopping`; False where another worker pushes there.
+
+    `chance` draws from 0 to 1, for the jitter of backoffs.
+    """
+    async with alone(database, Job.PUSH, target.organization, target.dataset) as connection:
+        if connection is None:
+            return False
+        await _Push(database, connection, target, read_clock, chance, stopping).run()
+        return True
+
+
+class _Push:
+    """One run. Claims and settlements go over the connection that holds the lock."""
+
+    def __init__(
+        self,
+        database: Database,
+        connection: Connection,
+        target: Target,
+        read_clock: ReadClock,
+        chance: Callable[[], float],
+        stopping: asyncio.Event,
+    ):
+        self.database, self.connection, self.target = database, connection, target
+        self.read_clock, self.chance, self.stopping = read_clock, chance, stopping
+        self.contract, self.organization = target.contract, target.organization
+        # Keys that upstream gave in this run, before the mirror has them: no other new row may take them for its own.
+        self.given: set[str] = set()
+
+    async def run(self) -> None:
+        at = await self._now()
+        run = await runs.open_run(self.connection, self.target, "push", at)
+        if run.asked:
+            await self.connection.value(HASTEN_CHANGES.within(self.contract.schema), self.organization, at)
+        working: dict[asyncio.Task[Outcome], Change] = {}
+        try:
+            error = await self._work(run, working)
+        finally:
+            for task in working:
+                task.cancel()
+            await asyncio.gather(*working, return_exceptions=True)
+        if error is None:
+            await runs.finish(self.connection, self.target, run, await self._now())
+        else:
+            await runs.finish(self.connection, self.target, run, await self._now(), "UPSTREAM_UNAVAILABLE", str(error))
+
+    async def _work(self, run: Run, working: "dict[asyncio.Task[Outcome], Change]") -> Unavailable | None:
+        """Claim, carry out and settle until nothing is due, or upstream is gone: then that error."""
+        claim, waiting, gone = uuid.uuid4(), list[Change](), None
+        while True:
+            if gone is None and not self.stopping.is_set() and len(waiting) < self.target.concurrency:
+                waiting += await self._claim(claim)
+            if gone is None:
+                self._begin(waiting, working, claim)
+            if not working:
+                break
+            done, _ = await asyncio.wait(working, return_when=asyncio.FIRST_COMPLETED)
+            ended = [(working.pop(task), task.result()) for task in done]
+            gone = gone or next((o.unavailable for _, o in ended if o.unavailable is not None), None)
+            # The next ones are on their way while these are settled.
+            if gone is None:
+                self._begin(waiting, working, claim)
+            await self._settle(run, claim, ended)
+        # What was claimed and not begun goes back as it was.
+        await self._settle(run, claim, [(change, Outcome(state="committed", counted=False)) for change in waiting])
+        return gone
+
+    def _begin(self, waiting: list[Change], working: "dict[asyncio.Task[Outcome], Change]", claim: uuid.UUID) -> None:
+        while waiting and len(working) < self.target.concurrency and not self.stopping.is_set():
+            change = waiting.pop(0)
+            working[asyncio.create_task(self._carry_out(change, claim))] = change
+
+    # --- claims and settlements, over the connection that holds the lock
+
+    async def _claim(self, claim: uuid.UUID) -> list[Change]:
+        at, schema = await self._now(), self.contract.schema
+        limit = LOT * self.target.concurrency
+        due = await self.connection.rows(FIND_DUE.within(schema), self.organization, at, limit, claim)
+        if not due:
+            return []
+        async with self.connection.raw.transaction():
+            await raise_workspaces(self.connection, self.contract, self.organization, {row["user_id"] for row in due})
+            records = await self.connection.rows(
+                CLAIM_CHANGES.within(schema), self.organization, [row["id"] for row in due], at, at + self.target.lease,
+                claim,
+            )  # fmt: skip
+            keys = [record["row_key"] for record in records]
+            await fold(self.connection, self.contract, self.organization, None, keys)
+        return sorted((Change(**dict(record)) for record in records), key=lambda change: change.id)
+
+    async def _settle(self, run: Run, claim: uuid.UUID, ended: list[Ended]) -> None:
+        if not ended:
+            return
+        at = await self._now()
+        async with self.connection.raw.transaction():
+            mine = await settle(self.connection, self.contract, self.organization, claim, ended, at)
+            states = [outcome.state for _, outcome in mine]
+            counts = {
+                "synced": states.count("synced"),
+                "conflicts": states.count("conflict"),
+                "sync_errors": states.count("sync_error"),
+                "retried": sum(o.state == "committed" and o.retry_at is not None for _, o in mine),
+            }
+            await runs.count(self.connection, self.target, run, at, counts)
+            if gone := next((o.unavailable for _, o in ended if o.unavailable is not None), None):
+                await runs.note_failure(self.connection, self.target, at, gone)
+            elif any(state != "committed" for state in states):
+                await runs.note_success(self.connection, self.target)
+        for state in states:
+            SETTLED.labels(self.organization, self.target.dataset, state).inc()
+
+    # --- one change; these run side by side
+
+    async def _carry_out(self, change: Change, claim: uuid.UUID) -> Outcome:
+        """Never raises what upstream does wrong: it is an outcome."""
+        try:
+            if change.op == "insert" and self.contract.key not in change.delta:
+                return await self._add(change, claim)
+            return await self._change(change)
+        except _LostClaim:
+            return Outcome(state="committed", counted=False)
+        except Refused as error:
+            return Outcome(state="sync_error", error=str(error))
+        except Unavailable as error:
+            retry_at = await self._later(change, error.retry_after)
+            return Outcome(state="committed", error=str(error), retry_at=retry_at, counted=False, unavailable=error)
+        except UpstreamError as error:
+            if change.attempts >= ATTEMPTS:
+                return Outcome(state="sync_error", error=f"{error} (after {change.attempts} attempts)")
+            return Outcome(state="committed", error=str(error), retry_at=await self._later(change, None))
+
+    async def _change(self, change: Change) -> Outcome:
+        """A change of a row whose key is known: read, compare, write, read back."""
+        for _ in range(RETREADS):
+            held = await self.target.upstream.hold(change.row_key)
+            verdict, fields = await self._judge(change, held)
+            if verdict == "conflict":
+                return await self._outcome("conflict", change.row_key, error=CONFLICT)
+            if verdict == "write":
+                op = "update" if change.op == "insert" and held is not None else change.op
+                try:
+                    await self.target.upstream.write(Write(op=op, key=change.row_key, fields=fields), held)
+                except Stale:
+                    continue
+            return await self._outcome("synced", change.row_key)
+        raise Failed("Somebody changes the row upstream all the time.")
+
+    async def _add(self, change: Change, claim: uuid.UUID) -> Outcome:
+        """A new row whose key upstream gives: looked for first, where it may have been sent before."""
+        key = await self._find_created(change) if change.sent_at is not None else None
+        if key is None:
+            async with self.database.connection() as connection:
+                at = await self.read_clock(connection)
+                sent = MARK_SENT.within(self.contract.schema)
+                if await connection.value(sent, self.organization, change.id, claim, at) is None:
+                    raise _LostClaim
+            key = await self.target.upstream.write(Write(op="insert", key=None, fields=change.delta), None)
+            self.given.add(key)
+        return await self._outcome("synced", key)
+
+    async def _find_created(self, change: Change) -> str | None:
+        """The row that an earlier attempt left, if it did: one with just these values that came since it was sent."""
+        found = await self.target.upstream.find_created(change.delta)
+        known = FIND_KNOWN.within(self.contract.schema)
+        async with self.database.connection() as connection:
+            records = await connection.rows(known, self.organization, found, change.sent_at)
+        free = sorted(set(found) - {record["row_key"] for record in records} - self.given)
+        if not free:
+            return None
+        self.given.add(free[0])
+        return free[0]
+
+    async def _judge(self, change: Change, held: Held | None) -> tuple[str, dict[str, Any]]:
+        document = None if held is None else held.document
+        async with self.database.connection() as connection:
+            row = await connection.row(
+                JUDGE_CHANGE, change.op, change.base, change.delta, document, self.contract.cell_map
+            )
+        assert row is not None, "a statement without a table returns its row"
+        return row["verdict"], row["fields"]
+
+    async def _outcome(self, state: Literal["synced", "conflict"], key: str, error: str | None = None) -> Outcome:
+        """The outcome, with the row as upstream has it now.
+
+        What was written and cannot be read back was written all the same. Raises Unavailable, Failed for a conflict.
+        """
+        try:
+            row = await self.target.upstream.read(key)
+        except UpstreamError as failure:
+            if state == "conflict":
+                raise
+            return Outcome(state=state, key=key, unavailable=failure if isinstance(failure, Unavailable) else None)
+        document: dict[str, Any] | msgspec.UnsetType | None = None
+        if isinstance(row, Row):
+            document = fit(self.contract, row) or msgspec.UNSET
+        elif isinstance(row, Broken):
+            document = msgspec.UNSET
+        return Outcome(state=state, key=key, document=document, error=error)
+
+    async def _later(self, change: Change, asked: float | None) -> datetime:
+        """When to try again: twice as late each time, with jitter, so that not all come back at once."""
+        async with self.database.connection() as connection:
+            at = await self.read_clock(connection)
+        wait = asked if asked is not None else min(LONGEST_WAIT, 2.0 ** min(change.attempts - 1, 20))
+        return at + timedelta(seconds=wait * (1 + self.chance()) / 2 if asked is None else wait)
+
+    async def _now(self) -> datetime:
+        return await self.read_clock(self.connection)

@@ -1,0 +1,6 @@
+-- How many organizations' KPIs stand behind their data. $1 dataset. Returns behind.
+SELECT count(*) AS behind
+  FROM public.dataset AS d
+  LEFT JOIN pfa.kpi AS k ON k.organization_id = d.organization_id AND k.grain = -1
+ WHERE d.name = $1
+   AND k.revision IS DISTINCT FROM d.revision;

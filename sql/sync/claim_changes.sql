@@ -1,0 +1,19 @@
+-- Claim changes for a push: committed (or syncing, with a lease that has run out) -> syncing. What another has claimed
+-- meanwhile is passed over. The caller holds lock 2 of their users.
+-- $1 organization, $2 bigint[] ids, $3 timestamptz now, $4 timestamptz until when they are the caller's, $5 uuid of the claim.
+-- Returns id, row_key, user_id, op, base, delta, attempts, sent_at, commit_id, change_reason.
+WITH free AS (
+    SELECT c.id
+      FROM pfa.change AS c
+     WHERE c.organization_id = $1
+       AND c.id = ANY ($2::bigint[])
+       AND (c.state = 'committed' OR c.state = 'syncing' AND c.lease_until <= $3)
+     ORDER BY c.id
+       FOR UPDATE SKIP LOCKED
+)
+UPDATE pfa.change AS c
+   SET state = 'syncing', claim_id = $5, lease_until = $4, attempts = c.attempts + 1
+  FROM free AS f
+ WHERE c.organization_id = $1
+   AND c.id = f.id
+RETURNING c.id, c.row_key, c.user_id, c.op, c.base, c.delta, c.attempts, c.sent_at, c.commit_id, c.change_reason;

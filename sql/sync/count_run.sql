@@ -1,0 +1,22 @@
+-- Add to what a run has counted, and note how far it is. $1 organization, $2 uuid run, $3 timestamptz now,
+-- $4 text cursor or NULL to keep it, $5 timestamptz mark or NULL, $6 bigint total or NULL, $7 jsonb the counts to add, by the
+-- names of their columns.
+UPDATE public.sync_run AS r
+   SET progressed_at = $3, cursor = coalesce($4, r.cursor), mark = greatest(r.mark, $5), total = coalesce($6, r.total),
+       rows_read = r.rows_read + coalesce(n.rows_read, 0),
+       inserted = r.inserted + coalesce(n.inserted, 0),
+       updated = r.updated + coalesce(n.updated, 0),
+       unchanged = r.unchanged + coalesce(n.unchanged, 0),
+       deleted = r.deleted + coalesce(n.deleted, 0),
+       quarantined = r.quarantined + coalesce(n.quarantined, 0),
+       conflicts = r.conflicts + coalesce(n.conflicts, 0),
+       left_alone = r.left_alone + coalesce(n.left_alone, 0),
+       dropped = r.dropped + coalesce(n.dropped, 0),
+       synced = r.synced + coalesce(n.synced, 0),
+       sync_errors = r.sync_errors + coalesce(n.sync_errors, 0),
+       retried = r.retried + coalesce(n.retried, 0)
+  FROM jsonb_to_record($7::jsonb) AS n (
+           rows_read bigint, inserted bigint, updated bigint, unchanged bigint, deleted bigint, quarantined bigint,
+           conflicts bigint, left_alone bigint, dropped bigint, synced bigint, sync_errors bigint, retried bigint)
+ WHERE r.organization_id = $1
+   AND r.id = $2;

@@ -1,0 +1,7 @@
+-- A run is over. $1 organization, $2 uuid run, $3 timestamptz now, $4 text error code, $5 text error; both NULL for success.
+UPDATE public.sync_run AS r
+   SET state = CASE WHEN $4::text IS NULL THEN 'succeeded' ELSE 'failed' END, finished_at = $3, progressed_at = $3,
+       error_code = $4, error = $5
+ WHERE r.organization_id = $1
+   AND r.id = $2
+   AND r.state = 'running';

@@ -1,0 +1,45 @@
+-- Upstream gave a new row its key: what pointed at the temporary one follows. The changes of the row, and the modifications of
+-- its author and of whoever edits it; somebody else's new row of the same temporary name stays what it is.
+-- $1 organization, $2 text temporary key, $3 text key, $4 user who made the row, $5 text name of the key field,
+-- $6 bigint the change that was settled.
+-- A draft that its author has on the key already (a pull was faster) goes over what follows.
+WITH changed AS (
+    UPDATE pfa.change AS c
+       SET row_key = $3, temporary_key = CASE WHEN c.id = $6 THEN $2 END
+     WHERE c.organization_id = $1
+       AND c.row_key = $2
+       AND (c.id = $6
+            OR c.state IN ('in_review', 'committed', 'syncing', 'conflict', 'sync_error') AND (c.user_id = $4 OR c.op <> 'insert'))
+),
+there AS (
+    SELECT x.user_id
+      FROM pfa.modification AS x
+     WHERE x.organization_id = $1
+       AND x.row_key = $3
+),
+covered AS (
+    UPDATE pfa.modification AS x
+       SET delta = t.delta || x.delta, base = t.base || x.base,
+           draft_op = coalesce(x.draft_op, CASE WHEN t.delta <> '{}' THEN 'update' END)
+      FROM pfa.modification AS t
+     WHERE x.organization_id = $1
+       AND x.row_key = $3
+       AND t.organization_id = $1
+       AND t.user_id = x.user_id
+       AND t.row_key = $2
+       AND t.draft_op IN ('insert', 'update')
+       AND x.draft_op IS DISTINCT FROM 'delete'
+),
+removed AS (
+    DELETE FROM pfa.modification AS x
+     WHERE x.organization_id = $1
+       AND x.row_key = $2
+       AND x.user_id IN (SELECT t.user_id FROM there AS t)
+       AND (x.user_id = $4 OR x.draft_op IS DISTINCT FROM 'insert')
+)
+UPDATE pfa.modification AS x
+   SET row_key = $3, delta = x.delta - $5::text
+ WHERE x.organization_id = $1
+   AND x.row_key = $2
+   AND x.user_id NOT IN (SELECT t.user_id FROM there AS t)
+   AND (x.user_id = $4 OR x.draft_op IS DISTINCT FROM 'insert');

@@ -1,0 +1,19 @@
+-- Changes that ended before a time are forgotten, some at a time; what they did is in the history.
+-- $1 organization, $2 timestamptz then, $3 bigint how many. Returns forgotten, their number.
+WITH old AS (
+    SELECT c.id
+      FROM pfa.change AS c
+     WHERE c.organization_id = $1
+       AND c.state IN ('synced', 'rejected', 'discarded')
+       AND coalesce(c.settled_at, c.created_at) < $2
+     ORDER BY c.id
+     LIMIT $3
+),
+gone AS (
+    DELETE FROM pfa.change AS c
+     USING old AS o
+     WHERE c.organization_id = $1
+       AND c.id = o.id
+    RETURNING c.id
+)
+SELECT count(*) AS forgotten FROM gone;

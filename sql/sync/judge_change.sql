@@ -1,0 +1,26 @@
+-- What a change has to write, upstream being as it is: nothing (done), some fields (write), or it cannot (conflict).
+-- $1 op, $2 jsonb base, $3 jsonb delta, $4 jsonb upstream's row, its editable fields at least, NULL where there is none,
+-- $5 jsonb atomic groups. Returns verdict, fields.
+--
+-- | op | upstream | verdict |
+-- | update | the cells as in base, or as wanted | write those that differ, or done |
+-- | update | a cell otherwise, or no row | conflict |
+-- | delete | no row; as in base; otherwise | done; write; conflict |
+-- | insert | no row; the same values; others | write; done; conflict |
+SELECT CASE
+           WHEN $4::jsonb IS NULL THEN CASE $1 WHEN 'insert' THEN 'write' WHEN 'delete' THEN 'done' ELSE 'conflict' END
+           WHEN $1 = 'delete' THEN CASE WHEN vanguard.pick($2, k.names) = vanguard.pick($4, k.names) THEN 'write' ELSE 'conflict' END
+           WHEN w.cells -> 'conflicts' <> '[]' THEN 'conflict'
+           WHEN w.cells -> 'apply' <> '{}' THEN 'write'
+           ELSE 'done'
+       END AS verdict,
+       CASE
+           WHEN $4::jsonb IS NULL AND $1 = 'insert' THEN $3::jsonb
+           WHEN $1 = 'delete' THEN '{}'
+           ELSE coalesce(w.cells -> 'apply', '{}')
+       END AS fields
+  FROM (SELECT jsonb_agg(name) AS names FROM jsonb_object_keys($4::jsonb) AS name) AS k
+ CROSS JOIN (
+           SELECT CASE WHEN $4::jsonb IS NOT NULL AND $1::text <> 'delete'
+                       THEN vanguard.three_way(CASE $1 WHEN 'insert' THEN '{}' ELSE $2::jsonb END, $4, $3, $5::jsonb) END AS cells
+       ) AS w;

@@ -1,0 +1,15 @@
+-- What there is to watch of these organizations' dataset: seconds since the last pull that succeeded began (NULL: never), what
+-- waits in the outbox, what waits for a person, and until when the circuit is open.
+-- $1 text[] organizations, $2 dataset, $3 timestamptz now. Returns organization_id, lag, outbox, failed, open.
+SELECT o.id AS organization_id,
+       extract(epoch FROM $3::timestamptz - s.pulled_at)::float8 AS lag,
+       (SELECT count(*) FROM pfa.change AS c WHERE c.organization_id = o.id AND c.state IN ('committed', 'syncing')) AS outbox,
+       (SELECT count(*) FROM pfa.change AS c WHERE c.organization_id = o.id AND c.state IN ('conflict', 'sync_error')) AS failed,
+       coalesce(s.open_until > $3, FALSE) AS open
+  FROM unnest($1::text[]) AS o (id)
+ CROSS JOIN LATERAL (
+           SELECT s.pulled_at, s.open_until
+             FROM public.synchronization AS s
+            WHERE s.organization_id = o.id AND s.dataset = $2
+            LIMIT 1
+       ) AS s;

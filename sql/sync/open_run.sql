@@ -1,0 +1,39 @@
+-- Begin a run: the one that a worker left unfinished, else the one that somebody asked for, else a new one of the schedule.
+-- The caller alone runs this kind here (an advisory lock).
+-- $1 organization, $2 dataset, $3 kind, $4 timestamptz now, $5 uuid id of a new one, $6 bool whether a pull has to be whole,
+-- $7 timestamptz since when else.
+-- Returns id, asked (somebody did), resumed, whole, since, cursor, mark, start_revision.
+WITH found AS (
+    SELECT r.id, r.started_at IS NOT NULL AS resumed, r.whole OR r.started_at IS NULL AND $6 AS whole
+      FROM public.sync_run AS r
+     WHERE r.organization_id = $1
+       AND r.dataset = $2
+       AND r.kind = $3
+       AND r.state IN ('requested', 'running')
+     ORDER BY r.started_at, r.requested_at, r.id
+     LIMIT 1
+),
+standing AS (
+    SELECT d.revision FROM public.dataset AS d WHERE d.organization_id = $1 AND d.name = $2
+),
+opened AS (
+    UPDATE public.sync_run AS r
+       SET state = 'running', started_at = coalesce(r.started_at, $4), progressed_at = $4, whole = f.whole,
+           since = CASE WHEN f.resumed THEN r.since WHEN NOT f.whole THEN $7::timestamptz END,
+           start_revision = CASE WHEN f.resumed THEN r.start_revision ELSE (SELECT s.revision FROM standing AS s) END
+      FROM found AS f
+     WHERE r.organization_id = $1
+       AND r.id = f.id
+    RETURNING r.id, r.requested_by IS NOT NULL AS asked, f.resumed, r.whole, r.since, r.cursor, r.mark, r.start_revision
+),
+added AS (
+    INSERT INTO public.sync_run AS r
+           (organization_id, id, dataset, kind, whole, state, requested_at, started_at, progressed_at, since, start_revision)
+    SELECT $1, $5, $2, $3, $6, 'running', $4, $4, $4, CASE WHEN NOT $6 THEN $7::timestamptz END, s.revision
+      FROM standing AS s
+     WHERE NOT EXISTS (SELECT FROM found)
+    RETURNING r.id, FALSE AS asked, FALSE AS resumed, r.whole, r.since, r.cursor, r.mark, r.start_revision
+)
+SELECT o.id, o.asked, o.resumed, o.whole, o.since, o.cursor, o.mark, o.start_revision FROM opened AS o
+UNION ALL
+SELECT a.id, a.asked, a.resumed, a.whole, a.since, a.cursor, a.mark, a.start_revision FROM added AS a;

@@ -1,0 +1,16 @@
+-- What became of changes that were pushed: syncing -> synced, conflict, sync_error, or committed again. Only those that are
+-- still the caller's. The caller holds locks 1, 2, 3 and 4.
+-- $1 organization, $2 uuid claim, $3 timestamptz now,
+-- $4 jsonb [{id, state, error, next_attempt_at, counted}], counted: whether the attempt counts against the change.
+-- Returns id of each.
+UPDATE pfa.change AS c
+   SET state = o.state, last_error = CASE WHEN o.state <> 'synced' THEN coalesce(o.error, c.last_error) END, next_attempt_at = o.next_attempt_at, claim_id = NULL, lease_until = NULL,
+       attempts = c.attempts - CASE WHEN o.counted THEN 0 ELSE 1 END,
+       settled_at = CASE WHEN o.state <> 'committed' THEN $3::timestamptz END
+  FROM jsonb_to_recordset($4::jsonb)
+    AS o (id bigint, state text, error text, next_attempt_at timestamptz, counted boolean)
+ WHERE c.organization_id = $1
+   AND c.id = o.id
+   AND c.claim_id = $2
+   AND c.state = 'syncing'
+RETURNING c.id;

@@ -1,0 +1,131 @@
+"""The simplest system of record: a dictionary. It proves that an upstream is a protocol, and does as tests tell it."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from app.errors import Culprit
+from app.upstream.protocol import (
+    Broken,
+    Capabilities,
+    Held,
+    OutcomeUnknown,
+    Page,
+    Refused,
+    Row,
+    Stale,
+    UpstreamError,
+    Write,
+)
+
+Hook = Callable[[], Awaitable[None]]
+
+
+class Ledger:
+    """Rows by key, each with its token and the time of its last change; a page is what follows a key.
+
+    `failures`: what the next calls raise, by the name of the method; `before`: what happens just before a call is
+    carried out; `lost`: so many writes are done, and their answers lost. `writes` are those that were done.
+    """
+
+    def __init__(
+        self, key: str, rows: Mapping[str, Mapping[str, Any]] | None = None, *, page_size: int = 3, hour: int = 10
+    ):
+        self.key, self.page_size = key, page_size
+        self.rows: dict[str, dict[str, Any]] = {}
+        self.tokens: dict[str, int] = {}
+        self.marks: dict[str, datetime] = {}
+        self.broken: dict[str, str] = {}
+        self.at = datetime(2026, 3, 1, 10, tzinfo=UTC)
+        self.failures: dict[str, list[UpstreamError]] = {}
+        self.before: dict[str, list[Hook]] = {}
+        self.lost = 0
+        self.calls: list[str] = []
+        self.writes: list[tuple[str, str, dict[str, Any]]] = []
+        self.capabilities = Capabilities(incremental=True, inserts=True, deletes=True, assigns_keys=True)
+        for name, fields in (rows or {}).items():
+            self.put(name, **fields)
+
+    # --- what happens there without us
+
+    def put(self, key: str, **fields: Any) -> None:
+        """Somebody there changes a row, or adds one."""
+        self.at += timedelta(seconds=1)
+        self.rows[key] = {self.key: key} | self.rows.get(key, {}) | fields
+        self.tokens[key] = self.tokens.get(key, 0) + 1
+        self.marks[key] = self.at
+
+    def remove(self, key: str) -> None:
+        """Somebody there deletes a row."""
+        self.at += timedelta(seconds=1)
+        del self.rows[key]
+
+    # --- the protocol
+
+    async def page(self, *, since: datetime | None, cursor: str | None) -> Page:
+        await self._called("page")
+        keys = sorted(key for key in self.rows if since is None or self.marks[key] >= since)
+        keys = [key for key in keys if cursor is None or key > cursor]
+        shown, more = keys[: self.page_size], len(keys) > self.page_size
+        return Page(
+            rows=tuple(self._row(key) for key in shown if key not in self.broken),
+            broken=tuple(self._broken(key) for key in shown if key in self.broken),
+            dropped=0,
+            cursor=shown[-1] if more else None,
+            mark=max((self.marks[key] for key in shown), default=None),
+            total=None,
+        )
+
+    async def read(self, key: str) -> Row | Broken | None:
+        await self._called("read")
+        if key not in self.rows:
+            return None
+        return self._broken(key) if key in self.broken else self._row(key)
+
+    async def hold(self, key: str) -> Held | None:
+        await self._called("hold")
+        if key not in self.rows:
+            return None
+        return Held(document=dict(self.rows[key]), token=str(self.tokens[key]))
+
+    async def write(self, write: Write, held: Held | None) -> str:
+        await self._called("write")
+        key = write.key or f"L-{len(self.tokens) + 1:04d}"
+        if write.op == "insert" and key in self.rows:
+            raise Refused("The row is there already")
+        if write.op != "insert":
+            assert held is not None, "a row that is there is held before it is written"
+            if key not in self.rows:
+                raise Refused("Record not found")
+            if held.token != str(self.tokens[key]):
+                raise Stale("The row has been changed")
+        if write.op == "delete":
+            self.remove(key)
+        else:
+            self.put(key, **write.fields)
+        self.writes.append((write.op, key, dict(write.fields)))
+        if self.lost:
+            self.lost -= 1
+            raise OutcomeUnknown("No answer came")
+        return key
+
+    async def find_created(self, fields: Mapping[str, Any]) -> list[str]:
+        await self._called("find_created")
+        return [key for key, row in self.rows.items() if all(row.get(name) == value for name, value in fields.items())]
+
+    async def close(self) -> None:
+        """There is nothing to close."""
+
+    async def _called(self, method: str) -> None:
+        self.calls.append(method)
+        if hooks := self.before.get(method):
+            await hooks.pop(0)()
+        if failures := self.failures.get(method):
+            raise failures.pop(0)
+
+    def _row(self, key: str) -> Row:
+        return Row(key=key, document=dict(self.rows[key]))
+
+    def _broken(self, key: str) -> Broken:
+        reason = Culprit(id=key, field=self.broken[key], code="INVALID_TYPE", message="It cannot be read.")
+        return Broken(key=key, reasons=(reason,), received=dict(self.rows[key]))
