@@ -35,6 +35,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     statement_timeout: Annotated[float, msgspec.Meta(gt=0)] = 30.0
     slow_statement_ms: Annotated[float, msgspec.Meta(gt=0)] = 500.0
     max_body_bytes: Annotated[int, msgspec.Meta(ge=1024)] = 8 * 1024 * 1024
+    upstreams: str | None = None
     log_level: str = "INFO"
     log_format: str = "json"
 

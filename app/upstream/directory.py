@@ -1,0 +1,106 @@
+"""Where each upstream is: the file that VANGUARD_UPSTREAMS names. docs/settings.md describes it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+
+from app.contracts import Contract
+from app.errors import ConfigurationError
+from app.upstream.pems import Pems
+from app.upstream.pems_config import PemsConfig
+from app.upstream.protocol import Upstream
+
+Seconds = Annotated[float, msgspec.Meta(gt=0)]
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """Whose dataset is kept in step with an upstream, and when; times in seconds.
+
+    `pull_every`: from one pull to the next; `full_every`: from one that reads everything to the next; `overlap`: how
+    much further back than the last mark a pull looks. `deletion_share`: of the rows, how many a pull may delete.
+    `concurrency`: pushes at the same time.
+    """
+
+    organization: Annotated[str, msgspec.Meta(min_length=1)]
+    dataset: Annotated[str, msgspec.Meta(min_length=1)]
+    kind: str
+    pull_every: Seconds = 900.0
+    full_every: Seconds = 86400.0
+    overlap: Annotated[float, msgspec.Meta(ge=0)] = 600.0
+    deletion_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.1
+    concurrency: Annotated[int, msgspec.Meta(ge=1, le=20)] = 4
+
+
+class Connection(msgspec.Struct, frozen=True, kw_only=True):
+    """An entry of the file: its target, what its kind of upstream needs to know, and where it stands."""
+
+    target: Target
+    config: Any
+    file: Path
+    where: str
+
+
+class Kind(msgspec.Struct, frozen=True):
+    """A kind of upstream: how it is configured and opened. `open` takes contract, configuration, the file's folder."""
+
+    config: type[msgspec.Struct]
+    open: Callable[[Contract, Any, Path], Upstream]
+
+
+class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    upstreams: tuple[dict[str, Any], ...]
+
+
+KINDS: dict[str, Kind] = {
+    "pems": Kind(PemsConfig, lambda contract, config, folder: Pems(contract, config, folder=folder)),
+}
+MEMBERS = frozenset(Target.__struct_encode_fields__)
+
+
+def read_directory(path: Path) -> tuple[Connection, ...]:
+    """The file's entries; raises ConfigurationError that names the entry and the member. Reads no secret."""
+    try:
+        file = msgspec.json.decode(path.read_bytes(), type=_File)
+    except OSError as error:
+        raise ConfigurationError(f"VANGUARD_UPSTREAMS: {path} cannot be read: {error.strerror}.") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigurationError(f"{path}: {error}.") from None
+    connections = tuple(_connection(path, number, entry) for number, entry in enumerate(file.upstreams))
+    places: dict[tuple[str, str], str] = {}
+    for connection in connections:
+        target = connection.target
+        earlier = places.setdefault((target.organization, target.dataset), connection.where)
+        if earlier != connection.where:
+            raise ConfigurationError(f"{path}, {connection.where}: the same organization and dataset as {earlier}.")
+    return connections
+
+
+def open_upstream(connection: Connection, contract: Contract) -> Upstream:
+    """The adapter, with its secret; connects to nobody yet. Raises ConfigurationError that names the entry."""
+    try:
+        return KINDS[connection.target.kind].open(contract, connection.config, connection.file.parent)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{connection.file}, {connection.where}: {error}") from None
+
+
+def _connection(path: Path, number: int, entry: dict[str, Any]) -> Connection:
+    where = f"upstreams[{number}]"
+    ours = {name: value for name, value in entry.items() if name in MEMBERS}
+    theirs = {name: value for name, value in entry.items() if name not in MEMBERS}
+    try:
+        target = msgspec.convert(ours, Target)
+        kind = KINDS.get(target.kind)
+        if kind is None:
+            raise msgspec.ValidationError(f"kind is one of {', '.join(KINDS)}")
+        config = msgspec.convert(theirs, kind.config)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"{path}, {where}: {_member(str(error))}.") from None
+    return Connection(target=target, config=config, file=path, where=where)
+
+
+def _member(message: str) -> str:
+    """msgspec's message with the member in front: `timeout: Expected ...`."""
+    head, _, place = message.partition(" - at `$")
+    return f"{place.strip('`.')}: {head}" if place.strip("`.") else head
