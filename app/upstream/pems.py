@@ -267,4 +267,8 @@ def _some(identities: list[str]) -> tuple[str, ...]:
 
 
 def _agrees(document: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    return all(document.get(name) == (None if value == "" else value) for name, value in wanted.items())
+    """Whether the row has just these values. PEMS makes an empty text null, and may make a flag of nothing N."""
+    return all(
+        document.get(name) == (None if value == "" else value) or (value is None and document.get(name) is False)
+        for name, value in wanted.items()
+    )

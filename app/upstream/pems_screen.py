@@ -46,24 +46,21 @@ class _Result(msgspec.Struct, frozen=True, kw_only=True):
 class ScreenAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """An answer; `Result` is null where nothing was done."""
 
-    Result: msgspec.Raw | None = None
+    Result: Any = None
     ErrorAlert: Any = None
     ConfirmationAlert: Any = None
 
     @property
     def record(self) -> Record | None:
         """The record in it; None where there is none that can be read."""
-        if self.Result is None:
-            return None
         try:
-            return _record.decode(self.Result).ResultData.UserDefinedScreenService
-        except UNREADABLE:
+            return msgspec.convert(self.Result, _Result).ResultData.UserDefinedScreenService
+        except msgspec.ValidationError:
             return None
 
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, ArithmeticError, RecursionError)
-_answer = msgspec.json.Decoder(ScreenAnswer)
-_record = msgspec.json.Decoder(_Result, float_hook=Decimal)
+_answer = msgspec.json.Decoder(ScreenAnswer, float_hook=Decimal)
 
 
 def screen_request(screen: str, action: str, pairs: Pairs, token: str | None) -> dict[str, Any]:
