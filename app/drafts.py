@@ -22,6 +22,7 @@ from app.db import Connection
 from app.errors import Culprit, DatasetNotFound, PreconditionFailed, ValidationFailed
 from app.idempotency import answer_once
 from app.locks import lock_rows, raise_workspace
+from app.modifications import image, take_back
 from app.pages import Cursor, read_row
 from app.queries import statement
 from app.rows import parameter
@@ -121,8 +122,10 @@ async def save(
     saved: dict[str, Saved] = {}
     if drafts and not (atomic and errors):
         keys = list({draft.id: None for draft in drafts})
-        version, absent = await raise_workspace(connection, contract, organization, user, keys)
+        version, absent, taken_back = await raise_workspace(connection, contract, organization, user, keys)
         await lock_rows(connection, contract, organization, keys, absent=bool(absent), inserting=False)
+        if taken_back:
+            await take_back(connection, contract, organization, user, taken_back, at)
         refused: set[str] = set()
         for batch in _rounds(drafts):
             batch = [draft for draft in batch if draft.id not in refused]
@@ -137,6 +140,8 @@ async def save(
             refused |= {key for key, record in outcome.items() if record["problem"]}
             errors += [_problem(outcome[draft.id]) for draft in batch if draft.id in refused]
             saved |= {draft.id: _saved(outcome[draft.id]) for draft in batch if draft.id not in refused}
+        if taken_back:
+            await image(connection, contract, organization, user, taken_back)
     if errors and (atomic or not saved):
         raise ValidationFailed(
             f"{len(errors)} of the values or rows cannot be accepted; nothing was saved.", errors=errors, saved=[]

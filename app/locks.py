@@ -4,6 +4,7 @@ Their order is the same for everybody; docs/architecture.md has it as a table.
 """
 
 from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
 import msgspec
 from asyncpg import ForeignKeyViolationError, Record
@@ -28,6 +29,14 @@ class Standing(msgspec.Struct, frozen=True):
 
     number: int
     require_approval: bool
+
+
+class Workspace(NamedTuple):
+    """The workspace's new revision; those of the keys that the mirror does not have, and those that upstream refused."""
+
+    revision: int
+    absent: list[str]
+    refused: list[str]
 
 
 async def lock_dataset(connection: Connection, contract: Contract, organization: str) -> Standing:
@@ -57,18 +66,15 @@ async def raise_revision(connection: Connection, contract: Contract, organizatio
 
 async def raise_workspace(
     connection: Connection, contract: Contract, organization: str, user: str, keys: Sequence[str] = ()
-) -> tuple[int, list[str]]:
-    """Lock 2. Returns the workspace's new revision, and those of the keys that the mirror does not have.
-
-    Raises DatasetNotFound.
-    """
+) -> Workspace:
+    """Lock 2. Raises DatasetNotFound."""
     statement_ = RAISE_WORKSPACE.within(contract.schema)
     try:
         row = await connection.row(statement_, organization, contract.name, user, list(keys))
     except ForeignKeyViolationError:
         raise _not_set_up(contract) from None
     assert row is not None, "an upsert returns its row"
-    return row["revision"], row["absent"]
+    return Workspace(row["revision"], row["absent"], row["refused"])
 
 
 async def raise_workspaces(

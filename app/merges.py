@@ -33,7 +33,7 @@ from app.errors import (
 )
 from app.idempotency import answer_once
 from app.locks import lock_dataset, lock_rows, raise_revision, raise_workspace, read_dataset
-from app.modifications import fold, image
+from app.modifications import fold, image, take_back
 from app.queries import statement
 from app.runtime import Runtime
 from app.wire import DatasetName, Here, Organization, answers, body
@@ -117,14 +117,20 @@ async def commit(
     revision = await (lock_dataset if local else read_dataset)(connection, contract, organization)
     if revision.require_approval:
         raise ApprovalRequired("Submit a change request instead of committing.")
-    version, _ = await raise_workspace(connection, contract, organization, user)
-    drafts = [draft for draft in await select(connection, contract, organization, user, wanted) if draft["draft_op"]]
+    version, *_ = await raise_workspace(connection, contract, organization, user)
+    # What upstream refused is committed again where it is named, or drafted over.
+    named = {*(wanted.ids or ()), *(resolution.id for resolution in wanted.resolutions)}
+    found = await select(connection, contract, organization, user, wanted)
+    drafts = [draft for draft in found if draft["draft_op"] or draft["row_key"] in named]
     if not drafts:
         raise NoDrafts("None of the rows has a draft of yours.")
     _check_versions(wanted.expected_versions, {draft["row_key"]: draft["version"] for draft in drafts})
     keys = [draft["row_key"] for draft in drafts]
     absent = any(draft["absent"] for draft in drafts)
     await lock_rows(connection, contract, organization, keys, absent=absent, inserting=True)
+    refused = [draft["row_key"] for draft in drafts if draft["pending_state"] in ("conflict", "sync_error")]
+    if refused:
+        await take_back(connection, contract, organization, user, refused, at)
     if wanted.resolutions:
         await _resolve(connection, contract, organization, user, wanted.resolutions, set(keys), version, at)
     commit_id = uuid.uuid4()
@@ -341,7 +347,7 @@ async def discard(
     schema = contract.schema
     if unknown := set(wanted.fields or ()) - contract.by_name.keys():
         raise MalformedRequest(f"{contract.name} has no field {min(unknown)[:80]!r}.")
-    version, _ = await raise_workspace(connection, contract, organization, user)
+    version, *_ = await raise_workspace(connection, contract, organization, user)
     found = await select(connection, contract, organization, user, wanted)
     keys = [draft["row_key"] for draft in found]
     if not keys:

@@ -4,12 +4,14 @@ Each is a statement of its own, after the one that moved them: it has to see wha
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from app.contracts import Contract
 from app.contracts.images import imaged
 from app.db import Connection
 from app.queries import statement
 
+TAKE_BACK = statement("merges/take_back")
 FOLD_PENDING = statement("merges/fold_pending")
 IMAGE_MODIFICATIONS = statement("drafts/image_modifications")
 SWEEP_EMPTY = statement("drafts/sweep_empty")
@@ -20,6 +22,17 @@ async def fold(
 ) -> None:
     """Pending anew, of one user or everybody, after changes of these rows came or ended."""
     await connection.rows(FOLD_PENDING.within(contract.schema), organization, list(keys), user)
+
+
+async def take_back(
+    connection: Connection, contract: Contract, organization: str, user: str, keys: Sequence[str], at: datetime
+) -> None:
+    """What upstream refused of these rows is a draft again, under what was drafted since; under locks 2 and 4.
+
+    The modifications are to be imaged afterwards.
+    """
+    await connection.rows(TAKE_BACK.within(contract.schema), organization, user, list(keys), at)
+    await fold(connection, contract, organization, user, keys)
 
 
 async def image(

@@ -298,7 +298,7 @@ async def test_a_row_that_goes_and_comes_back_while_it_is_drafted_stands_once(
     database, at = world.runtime.database, world.clock()
     async with database.transaction() as connection:
         # What `save` does, with bob's deletion between its reading of absent keys and its locks.
-        version, absent = await raise_workspace(connection, FLEET, "acme", "ann", ["V1"])
+        version, absent, _ = await raise_workspace(connection, FLEET, "acme", "ann", ["V1"])
         assert not absent
         assert (await others.commit()).status_code == 200
         await lock_rows(connection, FLEET, "acme", ["V1"], absent=False, inserting=False)

@@ -1,12 +1,14 @@
 """Push: committed changes to upstream, each once or with a reason why not, and back into the mirror."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
 from app.upstream.protocol import Refused, Unavailable
 from tests.ledger import Ledger
 from tests.syncing import Yard, open_yard, van
+from tests.world import User, refused
 
 
 @pytest.fixture
@@ -123,3 +125,84 @@ async def test_upstream_that_is_away_is_left_alone_for_a_while(yard: Yard) -> No
     assert len(yard.ledger.calls) == calls
     await yard.later(seconds=60)
     assert await yard.changes() == [("V-1", "update", "synced")]
+
+
+async def in_conflict(yard: Yard) -> User:
+    """Ann, whose committed mileage of V-1 is 150 over 100, and 111 upstream meanwhile; her remark stands in no way."""
+    ann = await yard.user("ann")
+    await ann.draft("V-1", {"mileage": 150, "remark": "hers"})
+    await ann.commit("V-1")
+    yard.ledger.put("V-1", mileage=111)
+    await yard.work()
+    assert (await ann.row("V-1"))["syncState"] == "conflict"
+    return ann
+
+
+@pytest.mark.parametrize(
+    ("resolution", "mileage"),
+    [({"use": "mine"}, 150), ({"use": "theirs"}, 111), ({"use": "value", "value": 130}, 130)],
+)
+async def test_a_conflict_with_upstream_is_resolved_by_a_commit(
+    yard: Yard, resolution: dict[str, Any], mileage: int
+) -> None:
+    ann = await in_conflict(yard)
+    refused(await ann.commit("V-1"), 409, "MERGE_CONFLICT")
+    answer = await ann.commit("V-1", resolutions=[{"id": "V-1", "field": "mileage", **resolution}])
+    assert answer.status_code == 200, answer.text
+    await yard.work()
+    row = await ann.row("V-1")
+    assert (row["syncState"], row["data"]["mileage"], row["data"]["remark"]) == ("pristine", mileage, "hers")
+    assert (yard.ledger.rows["V-1"]["mileage"], yard.ledger.rows["V-1"]["remark"]) == (mileage, "hers")
+
+
+async def test_a_conflict_with_upstream_ends_with_an_edit(yard: Yard) -> None:
+    """Given a refused change, when its author writes the cell again, then it is a draft over what theirs is now."""
+    ann = await in_conflict(yard)
+    assert (await ann.draft("V-1", {"mileage": 160}))["syncState"] == "draft"
+    row = await ann.row("V-1")
+    assert (row["conflicts"], row["base"]["mileage"], row["delta"]) == ([], 111, {"mileage": 160, "remark": "hers"})
+    assert (await ann.commit("V-1")).status_code == 200
+    await yard.work()
+    assert yard.ledger.rows["V-1"]["mileage"] == 160
+
+
+async def test_a_conflict_with_upstream_can_be_let_go(yard: Yard) -> None:
+    ann = await in_conflict(yard)
+    assert (await ann.discard("V-1")).status_code == 200
+    row = await ann.row("V-1")
+    assert (row["syncState"], row["data"]["mileage"]) == ("pristine", 111)
+
+
+async def test_a_row_deleted_upstream_under_a_change_can_be_inserted_again(yard: Yard) -> None:
+    ann = await yard.user("ann")
+    await ann.draft("V-1", {"mileage": 150})
+    await ann.commit("V-1")
+    yard.ledger.remove("V-1")
+    await yard.work()
+    row = await ann.row("V-1")
+    (conflict,) = row["conflicts"]
+    assert (row["syncState"], conflict["field"], conflict["theirs"], conflict["mine"]["mileage"]) == (
+        "conflict", None, None, 150,
+    )  # fmt: skip
+    assert conflict["mine"]["depot"] == "North"
+    answer = await ann.commit("V-1", resolutions=[{"id": "V-1", "field": None, "use": "mine"}])
+    assert answer.status_code == 200, answer.text
+    await yard.work()
+    assert yard.ledger.rows["V-1"]["mileage"] == 150
+    assert (await ann.row("V-1"))["syncState"] == "pristine"
+
+
+async def test_what_was_drafted_and_committed_over_a_refused_change_comes_back_with_it(yard: Yard) -> None:
+    ann = await yard.user("ann")
+    await ann.draft("V-1", {"mileage": 150, "seats": 4})
+    await ann.commit("V-1")
+    await ann.draft("V-1", {"mileage": 160})
+    await ann.commit("V-1")
+    await ann.draft("V-1", {"remark": "still drafting"})
+    yard.ledger.failures["write"] = [Refused("Seats is not a valid number")]
+    await yard.work()
+    assert await yard.changes() == [("V-1", "update", "sync_error"), ("V-1", "update", "committed")]
+    assert (await ann.commit("V-1")).status_code == 200
+    assert [state for *_, state in await yard.changes()] == ["rejected", "rejected", "committed"]
+    await yard.work()
+    assert yard.ledger.writes == [("update", "V-1", {"mileage": 160, "seats": 4, "remark": "still drafting"})]

@@ -50,7 +50,7 @@ COLUMNS = {
     "kpis/read_views": {"organizations", "cells"},
     "locks/lock_dataset": {"revision", "require_approval"},
     "locks/read_dataset": {"revision", "require_approval"},
-    "locks/raise_workspace": {"revision", "absent"},
+    "locks/raise_workspace": {"revision", "absent", "refused"},
     "merges/freeze_drafts": {"row_key", "op", "before", "after", "conflicts"},
     "merges/resolve_drafts": {"row_key", "touched"},
     "merges/select_drafts": {"row_key", "version", "draft_op", "pending_state", "absent"},

@@ -1,6 +1,7 @@
 -- Lock 2: the caller's own workspace, raised by every change of the caller's modifications; their version is taken from it.
 -- $1 organization, $2 dataset, $3 user, $4 text[] row keys about to be written.
--- Returns revision, absent: those keys that the mirror does not have, for lock 3.
+-- Returns revision, absent: those keys that the mirror does not have, for lock 3, and refused: those where upstream refused a
+-- change of the caller's.
 INSERT INTO public.workspace AS w (organization_id, dataset, user_id, revision)
 VALUES ($1, $2, $3, 1)
 ON CONFLICT (organization_id, dataset, user_id) DO UPDATE SET revision = w.revision + 1
@@ -9,4 +10,15 @@ RETURNING w.revision,
               SELECT key
                 FROM unnest($4::text[]) AS key
                WHERE NOT EXISTS (SELECT FROM pfa.mirror AS m WHERE m.organization_id = $1 AND m.row_key = key)
-          ) AS absent;
+          ) AS absent,
+          ARRAY(
+              SELECT x.row_key
+                FROM unnest($4::text[]) AS key
+               CROSS JOIN LATERAL (
+                         SELECT x.row_key
+                           FROM pfa.modification AS x
+                          WHERE x.organization_id = $1 AND x.user_id = $3 AND x.row_key = key
+                            AND x.pending_state IN ('conflict', 'sync_error')
+                          LIMIT 1
+                     ) AS x
+          ) AS refused;

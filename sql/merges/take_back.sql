@@ -1,0 +1,54 @@
+-- Take back what upstream refused: the caller's changes of these rows from the first refused one on return to the draft, under
+-- what was drafted since. The caller holds locks 2, 3 and 4; fold_pending and image_modifications follow.
+-- $1 organization, $2 user, $3 text[] row keys, $4 timestamptz now. Returns row_key.
+--
+-- base of a field is what it was when it was first touched, so that the three sides are those of the refusal. What waited
+-- behind a refused change comes back with it: it was made on top of it.
+WITH first AS (
+    SELECT c.row_key, min(c.id) AS id
+      FROM pfa.change AS c
+     WHERE c.organization_id = $1
+       AND c.user_id = $2
+       AND c.row_key = ANY ($3::text[])
+       AND c.state IN ('conflict', 'sync_error')
+     GROUP BY c.row_key
+),
+taken AS (
+    UPDATE pfa.change AS c
+       SET state = 'rejected', settled_at = $4
+      FROM first AS f
+     WHERE c.organization_id = $1
+       AND c.user_id = $2
+       AND c.row_key = f.row_key
+       AND c.id >= f.id
+       AND c.state IN ('committed', 'conflict', 'sync_error')
+    RETURNING c.id, c.row_key, c.op, c.base, c.delta, c.change_reason
+),
+layer AS (
+    SELECT t.row_key,
+           vanguard.fold_layers(t.op, t.delta ORDER BY t.id) AS folded,
+           vanguard.layers('insert', t.base ORDER BY t.id DESC) AS base,
+           (array_agg(t.change_reason ORDER BY t.id DESC))[1] AS change_reason
+      FROM taken AS t
+     GROUP BY t.row_key
+)
+UPDATE pfa.modification AS x
+   SET draft_op = d.draft ->> 'op',
+       delta = d.draft -> 'delta',
+       base = CASE WHEN d.draft ->> 'op' = 'insert' AND l.folded ->> 'op' <> 'insert' THEN '{}' ELSE x.base || l.base END,
+       change_reason = coalesce(x.change_reason, l.change_reason)
+  FROM layer AS l
+ CROSS JOIN LATERAL (
+           SELECT x.draft_op, x.delta
+             FROM pfa.modification AS x
+            WHERE x.organization_id = $1 AND x.user_id = $2 AND x.row_key = l.row_key
+            LIMIT 1
+       ) AS was
+ CROSS JOIN LATERAL (
+           SELECT CASE WHEN was.draft_op IS NULL THEN l.folded
+                       ELSE vanguard.fold_layer(l.folded, was.draft_op, was.delta) END AS draft
+       ) AS d
+ WHERE x.organization_id = $1
+   AND x.user_id = $2
+   AND x.row_key = l.row_key
+RETURNING x.row_key;
