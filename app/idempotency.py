@@ -24,20 +24,22 @@ KEY = re.compile(r"[\x21-\x7e]{1,200}")
 Work = Callable[[Connection], Awaitable[bytes]]
 
 
-async def answer_once(request: VanguardRequest, runtime: Runtime, organization: str, work: Work) -> Response[bytes]:
-    """Run `work` in one transaction and answer 200 with the JSON it returns; with a key, only the first time.
+async def answer_once(
+    request: VanguardRequest, runtime: Runtime, organization: str, work: Work, *, status: int = 200
+) -> Response[bytes]:
+    """Run `work` in one transaction and answer `status` with the JSON it returns; with a key, only the first time.
 
     A deadlock or a serialization failure runs it once more. Raises what `work` raises, with nothing saved.
     """
     key = request.headers.get("Idempotency-Key")
     if key is None:
-        return Response(await runtime.database.run(work), media_type="application/json")
+        return Response(await runtime.database.run(work), status_code=status, media_type="application/json")
     if not KEY.fullmatch(key):
         culprit = Culprit(code="INVALID_PARAMETER", parameter="Idempotency-Key", message="1 to 200 visible characters.")
         raise MalformedRequest("The Idempotency-Key has 1 to 200 visible ASCII characters.", errors=[culprit])
     keeper = _Keeper(organization, request.user.user_id, key, await _digest(request), runtime.clock())
     try:
-        status, body = await runtime.database.run(lambda connection: keeper.run(connection, work))
+        status, body = await runtime.database.run(lambda connection: keeper.run(connection, work, status))
     except VanguardError as error:
         status, body, headers = problem(error, request.url.path, request_id(request))
         if status >= 500 or isinstance(error, IdempotencyKeyReused):
@@ -59,14 +61,14 @@ class _Keeper:
         self.digest = digest
         self.at = at
 
-    async def run(self, connection: Connection, work: Work) -> tuple[int, bytes]:
+    async def run(self, connection: Connection, work: Work, status: int) -> tuple[int, bytes]:
         """The first answer: kept, or made now. A second request with the key waits here for the first to end."""
         if await connection.value(CLAIM_KEY, *self.owner, self.digest, self.at, self.at - RETENTION) is None:
             return await self._repeat(connection)
         body = await work(connection)
-        await connection.row(KEEP_ANSWER, *self.owner, 200, body)
+        await connection.row(KEEP_ANSWER, *self.owner, status, body)
         await connection.row(FORGET_OLD, self.owner[0], self.at - RETENTION)
-        return 200, body
+        return status, body
 
     async def keep_refusal(self, connection: Connection, status: int, body: bytes) -> None:
         """Keep a refusal; its own transaction, since the one that was refused has left nothing behind."""

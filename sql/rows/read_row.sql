@@ -23,10 +23,11 @@ SELECT json_build_object(
                             json_build_object(
                                 'revision', past.revision, 'state', past.state, 'op', past.op, 'before', past.before,
                                 'after', past.after, 'source', past.source, 'commitId', past.commit_id,
-                                'actor', past.actor, 'changeReason', past.change_reason, 'at', vanguard.utc(past.at)) AS entry
+                                'actor', past.actor, 'changeReason', past.change_reason, 'at', vanguard.utc(past.at),
+                                'error', past.error) AS entry
                        FROM (
                            (SELECT 0 AS finished, h.revision AS number, h.revision, 'synced' AS state, h.op, h.before, h.after,
-                                   h.source, h.commit_id, h.actor, h.change_reason, h.at
+                                   h.source, h.commit_id, h.actor, h.change_reason, h.at, NULL AS error
                               FROM pfa.history AS h
                              WHERE h.organization_id = $1 AND h.row_key = $3
                              ORDER BY h.revision DESC
@@ -36,7 +37,7 @@ SELECT json_build_object(
                                    CASE c.op WHEN 'update' THEN vanguard.pick(c.base, vanguard.touched(c.delta, '{}'))
                                              WHEN 'delete' THEN c.base END,
                                    CASE WHEN c.op <> 'delete' THEN c.delta END, 'commit', c.commit_id, c.user_id,
-                                   c.change_reason, c.created_at
+                                   c.change_reason, c.created_at, c.last_error
                               FROM pfa.change AS c
                              WHERE c.organization_id = $1 AND c.row_key = $3
                                AND c.state IN ('in_review', 'committed', 'syncing', 'conflict', 'sync_error')
