@@ -93,6 +93,18 @@ class NoDrafts(NotFound):
     code, title = "NO_DRAFTS", "There is nothing to commit"
 
 
+class NothingFailed(NotFound):
+    code, title = "NOTHING_FAILED", "There is nothing to retry"
+
+
+class RunNotFound(NotFound):
+    code, title = "RUN_NOT_FOUND", "No such run"
+
+
+class NoUpstream(VanguardError):
+    code, title, kind = "NO_UPSTREAM", "No system of record is connected", "conflict"
+
+
 class VersionConflict(VanguardError):
     code, title, kind = "VERSION_CONFLICT", "The draft changed meanwhile", "conflict"
 

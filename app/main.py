@@ -9,7 +9,7 @@ from litestar.config.cors import CORSConfig
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
 
-from app import drafts, health, kpis, login, members, merges, pfa, problems, rows
+from app import drafts, failures, health, kpis, login, members, merges, pfa, problems, rows, synchronization
 from app.auth import Auth
 from app.bodies import JsonBody
 from app.clock import Clock, now
@@ -54,6 +54,8 @@ def create_app(settings: Settings, *, contracts: Sequence[Contract] = BUILT_IN, 
                 *merges.ROUTES,
                 *kpis.ROUTES,
                 *pfa.ROUTES,
+                *synchronization.ROUTES,
+                *failures.ROUTES,
             ],
             guards=[runtime.auth.require_identity],
             dto=JsonBody,

@@ -25,6 +25,7 @@ from app.auth import Role
 from app.main import create_app
 from app.settings import Settings
 from tests.conftest import new_database
+from tests.records import add_run, connect, quarantine, settled_changes
 from tests.world import CONTRACTS, FLEET, SECRET, User, World, line, open_world, vehicle
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
@@ -36,6 +37,7 @@ KNOWN = {
     "dataset": ["pfa", "fleet"],
     "row_id": ["A", "B", "C"],
     "account": ["bob", "carol@example.com"],
+    "run_id": ["8a0e4a5e-6f0b-4d0e-9b8e-0a4f6f3c2d11"],
 }
 
 APPLICATION = create_app(Settings(database_url="postgresql://nowhere", secret=SECRET), contracts=CONTRACTS)
@@ -55,6 +57,10 @@ async def populated(server_url: str, template: str) -> AsyncIterator[World]:
             await world.mirror({key: vehicle() for key in "ABC"}, contract=FLEET)
             for name in ("bob", "carol"):
                 await world.user(name)
+            await connect(world)
+            await add_run(world, id=KNOWN["run_id"][0])
+            await quarantine(world, "A", {"pfaId": "A"}, {"code": "INVALID_ID", "message": "Too long."})
+            await settled_changes(world, 3, "conflict", world.clock())
             yield world
 
 
@@ -143,6 +149,8 @@ def test_the_document_lists_every_parameter_that_a_list_takes() -> None:
     dataset = "/api/v1/orgs/{org}/datasets/{dataset}"
     assert {"sort", "page", "pageSize", "after", "count", "fields", "search"} <= parameters[f"{dataset}/rows"]
     assert {"pageSize", "after"} <= parameters[f"{dataset}/drafts"]
+    assert {"kind", "state", "limit", "after"} <= parameters[f"{dataset}/sync/runs"]
+    assert {"limit", "after"} <= parameters[f"{dataset}/sync/quarantine"] & parameters[f"{dataset}/sync/failed"]
     assert {"category", "dateRangeStart", "searchText", "sortBy", "page"} <= parameters["/api/pfa/{org}"]
 
 

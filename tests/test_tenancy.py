@@ -12,11 +12,13 @@ import pytest
 from app import json
 from app.auth import ALLOWED, Account, Action, Role
 from tests.conftest import new_database
+from tests.records import add_run, connect, quarantine, settle
 from tests.world import CONTRACTS, FLEET, User, World, line, open_world, vehicle
 
 ACME, RIVAL = "SECRET-OF-ACME", "SECRET-OF-THE-RIVAL"
 D = "/api/v1/orgs/{org}/datasets/{dataset}"
 MEMBERS = "/api/v1/orgs/{org}/members"
+RUN = "8a0e4a5e-6f0b-4d0e-9b8e-0a4f6f3c2d11"
 
 
 class Door(NamedTuple):
@@ -38,6 +40,14 @@ ORGANIZATION_ROUTES = {
     f"GET {D}/kpis": Door(Action.QUERY),
     f"POST {D}/commit": Door(Action.EDIT, {"all": True}),
     f"POST {D}/discard": Door(Action.EDIT, {"all": True}),
+    f"POST {D}/sync/pull": Door(Action.SYNCHRONIZE, {"full": True}),
+    f"POST {D}/sync/push": Door(Action.SYNCHRONIZE, {}),
+    f"GET {D}/sync/runs": Door(Action.SYNCHRONIZE),
+    f"GET {D}/sync/runs/{{run_id}}": Door(Action.SYNCHRONIZE),
+    f"GET {D}/sync/quarantine": Door(Action.SYNCHRONIZE),
+    f"GET {D}/sync/failed": Door(Action.SYNCHRONIZE),
+    f"POST {D}/sync/retry": Door(Action.SYNCHRONIZE, {"all": True}),
+    f"GET {D}/sync/health": Door(Action.SYNCHRONIZE),
     "GET /api/pfa/{org}": Door(Action.QUERY),
     "GET /api/pfa/{org}/stats": Door(Action.QUERY),
     "POST /api/pfa/{org}/draft": Door(
@@ -81,6 +91,12 @@ async def two(server_url: str, template: str) -> AsyncIterator[World]:
                 await user.on("fleet").draft("A", {"depot": secret}, changeReason=secret)
                 await user.draft("B", {"model": secret})
                 assert (await user.commit("B")).status_code == 200
+                await user.draft("C", {"model": secret})
+                assert (await user.commit("C")).status_code == 200
+                await settle(world, "C", "sync_error", secret, name)
+                await connect(world, name)
+                await add_run(world, state="failed", id=RUN, organization_id=name, error_code="X", error=secret)
+                await quarantine(world, "A", {"pfaId": secret}, {"code": "X", "message": secret}, organization_id=name)
             yield world
 
 
@@ -98,7 +114,7 @@ def member(world: World, name: str, organization: str, role: Role) -> User:
 
 async def call(user: User, route: str, organization: str, **names: str) -> httpx.Response:
     method, _, path = route.partition(" ")
-    names = {"dataset": "pfa", "row_id": "A", "account": f"clerk-of-{organization}"} | names
+    names = {"dataset": "pfa", "row_id": "A", "account": f"clerk-of-{organization}", "run_id": RUN} | names
     body = ORGANIZATION_ROUTES[route].body
     return await user.request(
         method,

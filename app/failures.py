@@ -1,0 +1,220 @@
+"""What synchronization could not do: rows that it could not take, changes that it could not write, and another try."""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from litestar import Response, get, post
+
+from app import json
+from app.auth import Action, VanguardRequest, require
+from app.contracts import Contract
+from app.cursors import read_cursor, write_cursor
+from app.datasets import contract_of
+from app.db import Connection
+from app.errors import DatasetNotFound, NothingFailed, NothingSelected
+from app.idempotency import answer_once
+from app.locks import lock_rows, raise_workspaces
+from app.modifications import fold, image
+from app.pages import Cursor
+from app.queries import Statement, statement
+from app.runtime import Runtime
+from app.synchronization import PATH, PageOperation, read_page
+from app.wire import DatasetName, Here, Organization, answers, body
+
+LIST_QUARANTINE = statement("failures/list_quarantine")
+LIST_FAILED = statement("failures/list_failed")
+SELECT_FAILED = statement("failures/select_failed")
+RETRY_CHANGES = statement("failures/retry_changes")
+
+SELECTIONS = {"ids": "c.id = ANY ($2::bigint[])", "rows": "c.row_key = ANY ($2::text[])", "all": "$2::bool"}
+ChangeId = Annotated[str, msgspec.Meta(pattern="^[0-9]{1,18}$")]
+
+
+class Reason(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that is wrong with a row of upstream."""
+
+    code: str
+    message: str
+    field: str | None
+
+
+class Quarantined(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A row of upstream that breaks the contract, as it was received."""
+
+    id: str
+    reasons: list[Reason]
+    received: dict[str, Any]
+    first_seen_at: str
+    last_seen_at: str
+    run_id: str
+
+
+class Quarantine(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A page of quarantined rows, by id."""
+
+    data: list[Quarantined]
+    total: int
+    next_cursor: str | None
+
+
+class Failed(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Somebody's change that waits for a person."""
+
+    id: str
+    row_id: str
+    op: Literal["insert", "update", "delete"]
+    state: Literal["conflict", "sync_error"]
+    user: str
+    delta: dict[str, Any]
+    base: dict[str, Any]
+    error: str | None
+    attempts: int
+    commit_id: str | None
+    change_reason: str | None
+    created_at: str
+    failed_at: str | None
+
+
+class FailedChanges(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A page of failed changes, in their order."""
+
+    data: list[Failed]
+    total: int
+    next_cursor: str | None
+
+
+class RetryRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """Which failed changes: exactly one of the three. `ids` are those of changes, `row_ids` take all of a row."""
+
+    ids: Annotated[tuple[ChangeId, ...], msgspec.Meta(min_length=1, max_length=50_000)] | None = None
+    row_ids: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=50_000)] | None = None
+    all: Literal[True] | None = None
+
+
+class RetryAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """How many changes are in the outbox again."""
+
+    retried: int
+
+
+# -- lists -------------------------------------------------------------------------------------------------------------
+
+
+@get(
+    f"{PATH}/quarantine",
+    guards=[require(Action.SYNCHRONIZE)],
+    tags=["synchronization"],
+    summary="Rows that could not be taken",
+    operation_class=PageOperation,
+    responses=answers(Quarantine, 404),
+)
+async def list_quarantine(
+    request: VanguardRequest, runtime: Here, org: Organization, dataset: DatasetName
+) -> Response[bytes]:
+    """Rows of upstream that break the contract, by id: why, and as they were received. Parameters: limit, after."""
+    return await _page(request, runtime, org, contract_of(runtime, dataset), "quarantine", LIST_QUARANTINE, "")
+
+
+@get(
+    f"{PATH}/failed",
+    guards=[require(Action.SYNCHRONIZE)],
+    tags=["synchronization"],
+    summary="Changes that wait for a person",
+    operation_class=PageOperation,
+    responses=answers(FailedChanges, 404),
+)
+async def list_failed(
+    request: VanguardRequest, runtime: Here, org: Organization, dataset: DatasetName
+) -> Response[bytes]:
+    """Everybody's changes in conflict or sync_error, in their order. Parameters: limit, after."""
+    return await _page(request, runtime, org, contract_of(runtime, dataset), "failed", LIST_FAILED, "0")
+
+
+async def _page(
+    request: VanguardRequest,
+    runtime: Runtime,
+    organization: str,
+    contract: Contract,
+    noun: str,
+    listing: Statement,
+    start: str,
+) -> Response[bytes]:
+    """A page as PostgreSQL renders it; `start` stands before every key."""
+    limit, given = read_page(request)
+    secret, clock, purpose = runtime.settings.secret, runtime.clock, f"{organization}/{contract.name}/sync/{noun}"
+    if "after" in given:
+        start = read_cursor(secret, clock, purpose, given["after"]).key
+    async with runtime.database.connection() as connection:
+        page = await connection.row(listing.within(contract.schema), organization, contract.name, start, limit)
+    if page is None:
+        raise DatasetNotFound("The dataset is not set up for this organization.")
+    following = page["last_key"] and write_cursor(secret, clock, purpose, Cursor((), page["last_key"]))
+    content = b'{"data":%b,"total":%d,"nextCursor":%b}' % (page["body"], page["total"], json.encode(following))
+    return Response(content, media_type="application/json", headers={"Cache-Control": "private, no-cache"})
+
+
+# -- retry -------------------------------------------------------------------------------------------------------------
+
+
+async def retry(connection: Connection, contract: Contract, organization: str, wanted: RetryRequest) -> RetryAnswer:
+    """Put failed changes back into the outbox, inside the caller's transaction.
+
+    Raises NothingSelected, and NothingFailed where named changes are not there, or are not in such a state.
+    """
+    schema, kind, value = contract.schema, *_selected(wanted)
+    failed = await connection.row(SELECT_FAILED.within(schema).fill(selection=SELECTIONS[kind]), organization, value)
+    assert failed is not None, "a statement without FROM returns its row"
+    keys, users = failed["keys"], failed["users"]
+    retried = 0
+    if keys:
+        # The lists of these users show the states that change here, so their ETags have to move.
+        await raise_workspaces(connection, contract, organization, users)
+        await lock_rows(connection, contract, organization, keys, absent=failed["absent"], inserting=True)
+        statement_ = RETRY_CHANGES.within(schema).fill(selection=SELECTIONS[kind])
+        retried = await connection.value(statement_, organization, value, keys, users)
+        # User by user: the workspace of somebody who came to these rows since is not locked here.
+        for user in users:
+            await fold(connection, contract, organization, user, keys)
+            await image(connection, contract, organization, user, keys)
+    if not retried and kind != "all":
+        raise NothingFailed("None of these changes is in conflict or sync_error.")
+    return RetryAnswer(retried=retried)
+
+
+def _selected(wanted: RetryRequest) -> tuple[str, Any]:
+    given: list[tuple[str, Any]] = [
+        (kind, value)
+        for kind, value in (("ids", wanted.ids), ("rows", wanted.row_ids), ("all", wanted.all))
+        if value is not None
+    ]
+    if len(given) != 1:
+        raise NothingSelected("Give exactly one of ids, rowIds and all.")
+    kind, value = given[0]
+    return kind, [int(id_) for id_ in value] if kind == "ids" else list(value) if kind == "rows" else value
+
+
+@post(
+    f"{PATH}/retry",
+    guards=[require(Action.SYNCHRONIZE)],
+    status_code=200,
+    tags=["synchronization"],
+    summary="Try failed changes again",
+    responses=answers(RetryAnswer, 404, 422),
+)
+async def retry_failed(
+    request: VanguardRequest,
+    runtime: Here,
+    org: Organization,
+    dataset: DatasetName,
+    data: Annotated[RetryRequest, body({"ids": ["4711"]})],
+) -> Response[bytes]:
+    """Changes in conflict or sync_error, whoever made them, are committed again, as if they had never been tried."""
+    contract = contract_of(runtime, dataset)
+
+    async def work(connection: Connection) -> bytes:
+        return json.encode(await retry(connection, contract, org, data))
+
+    return await answer_once(request, runtime, org, work)
+
+
+ROUTES = [list_quarantine, list_failed, retry_failed]

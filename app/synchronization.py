@@ -1,0 +1,419 @@
+"""Synchronization over HTTP: ask for a pull or a push, watch it, see how all of them do.
+
+The worker (app/sync/) does the work; here its requests are written down and its records are read.
+"""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Annotated, Literal
+
+import msgspec
+from asyncpg import Record
+from litestar import Response, get, post
+from litestar.openapi.spec import Example, Operation
+from litestar.params import PathParameter
+
+from app import json
+from app.auth import Action, VanguardRequest, require
+from app.contracts import Contract
+from app.contracts.filters import INTEGER, read_parameters, refuse
+from app.cursors import read_cursor, write_cursor
+from app.datasets import contract_of
+from app.db import Connection
+from app.errors import DatasetNotFound, NoUpstream, RunNotFound
+from app.idempotency import answer_once
+from app.locks import read_dataset
+from app.pages import Cursor
+from app.queries import statement
+from app.rows import parameter
+from app.runtime import Runtime
+from app.wire import DatasetName, Here, Organization, answers, body
+
+LOCK_SYNCHRONIZATION = statement("locks/lock_synchronization")
+REQUEST_RUN = statement("synchronization/request_run")
+LIST_RUNS = statement("synchronization/list_runs")
+READ_RUN = statement("synchronization/read_run")
+READ_HEALTH = statement("synchronization/read_health")
+
+PATH = "/api/v1/orgs/{org:str}/datasets/{dataset:str}/sync"
+KINDS = ("pull", "push")
+STATES = ("requested", "running", "succeeded", "failed")
+DEFAULT_LIMIT, MAX_LIMIT = 50, 200
+# What a run counts, with the column of each, and which of them make out how far it is.
+COUNTS = {
+    "pull": {
+        "read": "rows_read",
+        "inserted": "inserted",
+        "updated": "updated",
+        "unchanged": "unchanged",
+        "deleted": "deleted",
+        "quarantined": "quarantined",
+        "conflicts": "conflicts",
+        "leftAlone": "left_alone",
+        "dropped": "dropped",
+    },
+    "push": {"synced": "synced", "conflicts": "conflicts", "syncErrors": "sync_errors", "retried": "retried"},
+}
+DONE = {"pull": ("read",), "push": ("synced", "conflicts", "syncErrors")}
+LATELY = timedelta(hours=24)
+HEALTHY, DEGRADED = 95, 80  # per cent that went well
+
+Kind = Literal["pull", "push"]
+RunId = Annotated[
+    str, PathParameter(description="Id of the run", examples=[Example(value="8a0e4a5e-6f0b-4d0e-9b8e-0a4f6f3c2d11")])
+]
+
+
+class PullRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """`full`: every row, which also finds deletions; else those that changed since the last pull."""
+
+    full: bool = False
+
+
+class PushRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """A push has nothing to say."""
+
+
+class Requested(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The run that a worker will start."""
+
+    run_id: str
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """Rows or changes; `total` and `share` (0 to 1) are null where nobody knows the total."""
+
+    done: int
+    total: int | None
+    share: float | None
+
+
+class RunError(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a run failed, in words for people."""
+
+    code: str
+    message: str | None
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A pull or a push.
+
+    `requested_by` null means the schedule; `counts` are of rows in a pull, of changes in a push; `rate` is a second's.
+    """
+
+    id: str
+    kind: Kind
+    full: bool
+    state: Literal["requested", "running", "succeeded", "failed"]
+    requested_by: str | None
+    requested_at: str
+    started_at: str | None
+    progressed_at: str | None
+    finished_at: str | None
+    counts: dict[str, int]
+    rate: float | None
+    progress: Progress
+    error: RunError | None
+
+
+class Runs(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A page of runs, the newest first."""
+
+    data: list[Run]
+    next_cursor: str | None
+
+
+class PulledRows(msgspec.Struct, frozen=True, kw_only=True):
+    """Rows that pulls brought."""
+
+    good: int
+    quarantined: int
+
+
+class Pushes(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Changes by how their push ended."""
+
+    synced: int
+    conflict: int
+    sync_error: int
+
+
+class Outbox(msgspec.Struct, frozen=True, kw_only=True):
+    """Changes on their way; `oldest`: for so many seconds."""
+
+    depth: int
+    oldest: float | None
+
+
+class Circuit(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Whether upstream is asked anything; `failures` in a row."""
+
+    state: Literal["closed", "open", "half_open"]
+    failures: int
+    open_until: str | None
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """`share`, `rows` and `pushes` are of the last 24 hours; `lag`: seconds since the last good pull began."""
+
+    status: Literal["healthy", "degraded", "unhealthy"]
+    share: float | None
+    rows: PulledRows
+    pushes: Pushes
+    lag: float | None
+    outbox: Outbox
+    failed: int
+    quarantined: int
+    watermark: str | None
+    last_pull_at: str | None
+    last_full_pull_at: str | None
+    next_pull_at: str | None
+    circuit: Circuit
+
+
+# -- asking for a run --------------------------------------------------------------------------------------------------
+
+
+async def request_run(
+    connection: Connection, contract: Contract, organization: str, kind: Kind, user: str, at: datetime, *, whole: bool
+) -> uuid.UUID:
+    """The run of this kind that waits for a worker, added where none does; raises NoUpstream, DatasetNotFound."""
+    if await connection.value(LOCK_SYNCHRONIZATION, organization, contract.name) is None:
+        await read_dataset(connection, contract, organization)
+        raise _no_upstream(contract)
+    found: uuid.UUID = await connection.value(
+        REQUEST_RUN, organization, contract.name, kind, whole, user, at, uuid.uuid4()
+    )
+    return found
+
+
+def _no_upstream(contract: Contract) -> NoUpstream:
+    if contract.upstream is None:
+        return NoUpstream(f"{contract.name} has no system of record: what is committed here is all there is.")
+    return NoUpstream(f"No worker is configured to synchronize {contract.name} for this organization.")
+
+
+async def _answer_request(
+    request: VanguardRequest, runtime: Runtime, organization: str, dataset: str, kind: Kind, *, whole: bool
+) -> Response[bytes]:
+    contract, user = contract_of(runtime, dataset), request.user.user_id
+
+    async def work(connection: Connection) -> bytes:
+        run = await request_run(connection, contract, organization, kind, user, runtime.clock(), whole=whole)
+        return json.encode(Requested(run_id=str(run)))
+
+    return await answer_once(request, runtime, organization, work, status=202)
+
+
+@post(
+    f"{PATH}/pull",
+    guards=[require(Action.SYNCHRONIZE)],
+    status_code=202,
+    tags=["synchronization"],
+    summary="Ask for a pull",
+    responses=answers(Requested, 404, 409, 422, status=202, description="A worker will start it"),
+)
+async def request_pull(
+    request: VanguardRequest,
+    runtime: Here,
+    org: Organization,
+    dataset: DatasetName,
+    data: Annotated[PullRequest | None, body({"full": True})] = None,
+) -> Response[bytes]:
+    """A pull that waits already is joined, and becomes a full one if this one is. The body may be left out."""
+    return await _answer_request(request, runtime, org, dataset, "pull", whole=data is not None and data.full)
+
+
+@post(
+    f"{PATH}/push",
+    guards=[require(Action.SYNCHRONIZE)],
+    status_code=202,
+    tags=["synchronization"],
+    summary="Ask for a push",
+    responses=answers(Requested, 404, 409, 422, status=202, description="A worker will start it"),
+)
+async def request_push(
+    request: VanguardRequest,
+    runtime: Here,
+    org: Organization,
+    dataset: DatasetName,
+    data: Annotated[PushRequest | None, body({})] = None,
+) -> Response[bytes]:
+    """A push that waits already is joined. The body may be left out."""
+    return await _answer_request(request, runtime, org, dataset, "push", whole=False)
+
+
+# -- lists -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class PageOperation(Operation):
+    """The parameters for /schema, as in rows.py."""
+
+    def __post_init__(self) -> None:
+        self.parameters = [
+            *(self.parameters or []),
+            parameter("limit", "integer", "How many", minimum=1, maximum=MAX_LIMIT, default=DEFAULT_LIMIT),
+            parameter("after", "string", "nextCursor of the page before"),
+        ]
+
+
+@dataclass
+class RunsOperation(PageOperation):
+    """The same with the filters of runs."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.parameters = [
+            *(self.parameters or []),
+            parameter("kind", "string", "Only these", enum=list(KINDS)),
+            parameter("state", "string", "Only these", enum=list(STATES)),
+        ]
+
+
+def read_page(request: VanguardRequest, **choices: tuple[str, ...]) -> tuple[int, dict[str, str]]:
+    """The limit, and what else is given: `after`, and of each choice one of its values; raises InvalidFilter."""
+    parameters = read_parameters(request.scope["query_string"])
+    given = dict(parameters)
+    if len(given) != len(parameters):
+        raise refuse(parameters[-1][0], "each parameter can be given once.")
+    if unknown := given.keys() - {"limit", "after", *choices}:
+        raise refuse(min(unknown), f"no such parameter; there are {', '.join(['limit', 'after', *choices])}.")
+    for name, allowed in choices.items():
+        if given.get(name, allowed[0]) not in allowed:
+            raise refuse(name, f"one of {', '.join(allowed)}.")
+    limit = given.pop("limit", str(DEFAULT_LIMIT))
+    if not INTEGER.fullmatch(limit) or not 1 <= int(limit) <= MAX_LIMIT:
+        raise refuse("limit", f"a whole number from 1 to {MAX_LIMIT}.")
+    return int(limit), given
+
+
+@get(
+    f"{PATH}/runs",
+    guards=[require(Action.SYNCHRONIZE)],
+    tags=["synchronization"],
+    summary="Runs",
+    operation_class=RunsOperation,
+    responses=answers(Runs, 404),
+)
+async def list_runs(request: VanguardRequest, runtime: Here, org: Organization, dataset: DatasetName) -> Runs:
+    """Pulls and pushes, the newest first. Parameters: kind, state, limit, after."""
+    contract = contract_of(runtime, dataset)
+    limit, given = read_page(request, kind=KINDS, state=STATES)
+    purpose = f"{org}/{contract.name}/sync/runs"
+    start: tuple[datetime | None, uuid.UUID | None] = (None, None)
+    if "after" in given:
+        cursor = read_cursor(runtime.settings.secret, runtime.clock, purpose, given["after"])
+        start = (datetime.fromisoformat(str(cursor.values[0])), uuid.UUID(cursor.key))
+    async with runtime.database.connection() as connection:
+        await read_dataset(connection, contract, org)
+        found = await connection.rows(
+            LIST_RUNS, org, contract.name, given.get("kind"), given.get("state"), *start, limit + 1
+        )
+    following = None
+    if len(found) > limit:
+        last = found[limit - 1]
+        position = Cursor((last["position"].isoformat(),), str(last["id"]))
+        following = write_cursor(runtime.settings.secret, runtime.clock, purpose, position)
+    return Runs(data=[_run(record) for record in found[:limit]], next_cursor=following)
+
+
+@get(
+    f"{PATH}/runs/{{run_id:str}}",
+    guards=[require(Action.SYNCHRONIZE)],
+    tags=["synchronization"],
+    summary="One run",
+    responses=answers(Run, 404),
+)
+async def get_run(runtime: Here, org: Organization, dataset: DatasetName, run_id: RunId) -> Run:
+    """The run, with its progress while it runs."""
+    contract = contract_of(runtime, dataset)
+    try:
+        id_ = uuid.UUID(run_id)
+    except ValueError:
+        raise _no_run(run_id) from None
+    async with runtime.database.connection() as connection:
+        record = await connection.row(READ_RUN, org, contract.name, id_)
+    if record is None:
+        raise _no_run(run_id)
+    return _run(record)
+
+
+def _no_run(run_id: str) -> RunNotFound:
+    return RunNotFound(f"There is no run {run_id[:80]!r} of this dataset.")
+
+
+def _run(record: Record) -> Run:
+    counts = {name: record[column] for name, column in COUNTS[record["kind"]].items()}
+    done = sum(counts[name] for name in DONE[record["kind"]])
+    total, error = record["total"], record["error_code"]
+    return Run(
+        id=str(record["id"]),
+        kind=record["kind"],
+        full=record["whole"],
+        state=record["state"],
+        requested_by=record["requested_by"],
+        requested_at=record["requested_at"],
+        started_at=record["started_at"],
+        progressed_at=record["progressed_at"],
+        finished_at=record["finished_at"],
+        counts=counts,
+        rate=round(done / record["seconds"], 2) if record["seconds"] else None,
+        # A page may come twice, so that more is done than there is.
+        progress=Progress(done=done, total=total, share=round(min(1.0, done / total), 4) if total else None),
+        error=None if error is None else RunError(code=error, message=record["error"]),
+    )
+
+
+# -- health ------------------------------------------------------------------------------------------------------------
+
+
+@get(
+    f"{PATH}/health",
+    guards=[require(Action.SYNCHRONIZE)],
+    tags=["synchronization"],
+    summary="How synchronization does",
+    responses=answers(Health, 404, 409),
+)
+async def get_health(runtime: Here, org: Organization, dataset: DatasetName) -> Health:
+    """Of the rows and pushes settled in 24 hours: healthy from 95 % that went well, degraded from 80 %."""
+    contract, now = contract_of(runtime, dataset), runtime.clock()
+    async with runtime.database.connection() as connection:
+        found = await connection.row(READ_HEALTH.within(contract.schema), org, contract.name, now, now - LATELY)
+    if found is None:
+        raise DatasetNotFound("The dataset is not set up for this organization.")
+    if contract.upstream is None:
+        raise _no_upstream(contract)
+    return _health(found)
+
+
+def _health(found: Record) -> Health:
+    well = found["rows_good"] + found["synced"]
+    settled = well + found["rows_quarantined"] + found["conflict"] + found["sync_error"]
+    return Health(
+        status=_status(well, settled, pulled=found["pulled"]),
+        share=round(well / settled, 4) if settled else None,
+        rows=PulledRows(good=found["rows_good"], quarantined=found["rows_quarantined"]),
+        pushes=Pushes(synced=found["synced"], conflict=found["conflict"], sync_error=found["sync_error"]),
+        lag=found["lag"],
+        outbox=Outbox(depth=found["depth"], oldest=found["oldest"]),
+        failed=found["failed"],
+        quarantined=found["quarantined"],
+        watermark=found["watermark"],
+        last_pull_at=found["last_pull_at"],
+        last_full_pull_at=found["last_full_pull_at"],
+        next_pull_at=found["next_pull_at"],
+        circuit=Circuit(state=found["circuit"], failures=found["failures"], open_until=found["open_until"]),
+    )
+
+
+def _status(well: int, settled: int, *, pulled: bool) -> Literal["healthy", "degraded", "unhealthy"]:
+    if not settled:
+        return "healthy" if pulled else "unhealthy"
+    if well * 100 >= HEALTHY * settled:
+        return "healthy"
+    return "degraded" if well * 100 >= DEGRADED * settled else "unhealthy"
+
+
+ROUTES = [request_pull, request_push, list_runs, get_run, get_health]

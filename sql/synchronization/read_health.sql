@@ -1,0 +1,47 @@
+-- How synchronization does: what was settled lately, what waits, and what the worker knows.
+-- $1 organization, $2 dataset, $3 timestamptz now, $4 timestamptz since when "lately" is.
+-- Returns rows_good, rows_quarantined (of pulls, lately), synced, conflict, sync_error (pushes, lately), lag (seconds since
+-- the last successful pull began), depth, oldest (of the outbox, in seconds), failed, quarantined (now), watermark,
+-- last_pull_at, last_full_pull_at, next_pull_at, open_until (texts), pulled (lately), circuit, failures.
+-- No row: no such dataset. Plan: change_settled, change_outbox, change_failed; all runs that are kept.
+SELECT pulls.good AS rows_good, pulls.quarantined AS rows_quarantined,
+       pushes.synced, pushes.conflict, pushes.sync_error,
+       extract(epoch FROM $3 - s.pulled_at)::float8 AS lag,
+       (SELECT count(*) FROM pfa.change AS c WHERE c.organization_id = $1 AND c.state IN ('committed', 'syncing')) AS depth,
+       (SELECT extract(epoch FROM $3 - c.created_at)::float8
+          FROM pfa.change AS c
+         WHERE c.organization_id = $1 AND c.state IN ('committed', 'syncing')
+         ORDER BY c.id
+         LIMIT 1) AS oldest,
+       (SELECT count(*) FROM pfa.change AS c WHERE c.organization_id = $1 AND c.state IN ('conflict', 'sync_error')) AS failed,
+       (SELECT count(*) FROM public.quarantine AS q WHERE q.organization_id = $1 AND q.dataset = $2) AS quarantined,
+       vanguard.utc(s.watermark) AS watermark,
+       vanguard.utc(s.pulled_at) AS last_pull_at,
+       vanguard.utc(s.pulled_whole_at) AS last_full_pull_at,
+       vanguard.utc(s.next_pull_at) AS next_pull_at,
+       vanguard.utc(s.open_until) AS open_until,
+       coalesce(s.pulled_at >= $4, FALSE) AS pulled,
+       CASE WHEN s.open_until > $3 THEN 'open' WHEN s.open_until IS NOT NULL THEN 'half_open' ELSE 'closed' END AS circuit,
+       coalesce(s.failures, 0) AS failures
+  FROM public.dataset AS d
+  LEFT JOIN public.synchronization AS s ON s.organization_id = $1 AND s.dataset = $2
+ CROSS JOIN LATERAL (
+           SELECT coalesce(sum(r.rows_read - r.quarantined), 0)::bigint AS good,
+                  coalesce(sum(r.quarantined), 0)::bigint AS quarantined
+             FROM public.sync_run AS r
+            WHERE r.organization_id = $1
+              AND r.dataset = $2
+              AND r.kind = 'pull'
+              AND greatest(r.progressed_at, r.finished_at) >= $4
+       ) AS pulls
+ CROSS JOIN LATERAL (
+           SELECT count(*) FILTER (WHERE c.state = 'synced') AS synced,
+                  count(*) FILTER (WHERE c.state = 'conflict') AS conflict,
+                  count(*) FILTER (WHERE c.state = 'sync_error') AS sync_error
+             FROM pfa.change AS c
+            WHERE c.organization_id = $1
+              AND c.state IN ('synced', 'conflict', 'sync_error')
+              AND c.settled_at >= $4
+       ) AS pushes
+ WHERE d.organization_id = $1
+   AND d.name = $2;

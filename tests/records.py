@@ -1,0 +1,76 @@
+"""What a worker leaves behind in the tables, for tests of those who read it."""
+
+import uuid
+from datetime import datetime
+from typing import Any
+
+from app import json
+from app.auth import Role
+from app.contracts import PFA
+from app.db import Connection
+from app.modifications import fold, image
+from tests.world import User, World
+
+
+async def connect(world: World, organization: str = "acme", **more: Any) -> None:
+    """A worker is configured for the organization's pfa."""
+    await _insert(
+        world,
+        "public.synchronization",
+        organization_id=organization, dataset="pfa", pull_every=900, full_every=86400,
+        **{"next_pull_at": world.clock()} | more,
+    )  # fmt: skip
+
+
+async def add_run(world: World, kind: str = "pull", state: str = "succeeded", **more: Any) -> str:
+    """A run, requested now unless said otherwise; its id."""
+    given = {"organization_id": "acme", "id": str(uuid.uuid4()), "dataset": "pfa", "requested_at": world.clock()} | more
+    await _insert(world, "public.sync_run", kind=kind, state=state, **given)
+    return str(given["id"])
+
+
+async def quarantine(world: World, key: str, received: Any, *reasons: dict[str, Any], **more: Any) -> None:
+    """A row that could not be taken."""
+    given = {"organization_id": "acme", "dataset": "pfa", "run_id": uuid.uuid4()} | more
+    await _insert(
+        world,
+        "public.quarantine",
+        row_key=key, received=json.encode(received).decode(), reasons=json.encode(reasons).decode(),
+        **{"first_seen_at": world.clock(), "last_seen_at": world.clock()} | given,
+    )  # fmt: skip
+
+
+async def settle(world: World, key: str, state: str, error: str | None = None, organization: str = "acme") -> None:
+    """The committed changes of a row end in this state, and everybody's modifications of the row with them."""
+    await world.db.execute(
+        "UPDATE pfa.change SET state = $2, last_error = $3, attempts = 3, settled_at = $4"
+        " WHERE organization_id = $5 AND row_key = $1 AND state = 'committed'",
+        key, state, error, world.clock(), organization,
+    )  # fmt: skip
+
+    async def follow(connection: Connection) -> None:
+        await fold(connection, PFA, organization, None, [key])
+        await image(connection, PFA, organization, None, [key])
+
+    await world.runtime.database.run(follow)
+
+
+async def settled_changes(
+    world: World, number: int, state: str, at: datetime | None, organization: str = "acme"
+) -> None:
+    """So many changes that a push has settled, or that wait for one."""
+    await world.db.execute(
+        "INSERT INTO pfa.change (organization_id, row_key, user_id, op, base, delta, state, settled_at, created_at)"
+        " SELECT 'acme', 'R' || i, 'ann', 'update', '{}', '{}', $1, $2, $3 FROM generate_series(1, $4) AS i",
+        state, at, world.clock(), number,
+    )  # fmt: skip
+
+
+async def engineer(world: World, organization: str = "acme") -> User:
+    """Somebody who may synchronize."""
+    return await world.user(f"erin-of-{organization}", organization, Role.ENGINEER)
+
+
+async def _insert(world: World, table: str, **values: Any) -> None:
+    places = ", ".join(f"${number}" for number in range(1, len(values) + 1))
+    await world.db.execute(f"INSERT INTO {table} ({', '.join(values)}) VALUES ({places})", *values.values())
