@@ -32,7 +32,7 @@ class Standing(msgspec.Struct, frozen=True):
 
 
 class Workspace(NamedTuple):
-    """The workspace's new revision; those of the keys that the mirror does not have, and those that upstream refused."""
+    """The workspace's new revision; which of the keys the mirror does not have, and which upstream refused."""
 
     revision: int
     absent: list[str]

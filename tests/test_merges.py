@@ -770,7 +770,7 @@ async def refuse_upstream(world: World, key: str, state: str) -> None:
 
 @pytest.mark.parametrize("state", ["conflict", "sync_error"])
 async def test_what_upstream_refused_can_be_discarded(world: World, ann: User, state: str) -> None:
-    """Given refused changes, alone and under a draft, then discarding brings the mirror's row back."""
+    """Given refused changes, one of them drafted over and so a draft again, then discarding brings the mirror's row back."""
     await world.mirror({key: line(model="M0", category="Cranes") for key in "ABC"})
     for key in "ABC":
         await ann.draft(key, {"model": "M1", "category": "Pumps"})
@@ -779,29 +779,30 @@ async def test_what_upstream_refused_can_be_discarded(world: World, ann: User, s
     await refuse_upstream(world, "B", state)
     await ann.draft("B", {"class": "Light"})
     assert [(row["id"], row["syncState"]) for row in await ann.rows(sort="id")] == [
-        ("A", state), ("B", state), ("C", "committed"),
+        ("A", state), ("B", "draft"), ("C", "committed"),
     ]  # fmt: skip
-    assert ids(await ann.rows(syncState=state, sort="id")) == ["A", "B"]
-    # A commit takes drafts: what was refused waits for a person.
-    refused(await ann.commit("A"), 404, "NO_DRAFTS")
+    assert ids(await ann.rows(syncState=state)) == ["A"]
+    assert (await ann.row("B"))["delta"] == {"model": "M1", "category": "Pumps", "class": "Light"}
 
     assert (await ann.discard()).json() == {"discarded": 2}
     assert [(row["id"], row["syncState"], row["data"]["model"]) for row in await ann.rows(sort="id")] == [
         ("A", "pristine", "M0"), ("B", "pristine", "M0"), ("C", "committed", "M1"),
     ]  # fmt: skip
     assert ids(await ann.rows(category="Cranes", sort="id")) == ["A", "B"]
-    assert [change[5] for change in await changes(world)] == ["discarded", "discarded", "committed"]
+    assert [change[5] for change in await changes(world)] == ["discarded", "rejected", "committed"]
 
 
-async def test_a_refused_change_beside_one_on_its_way(world: World, ann: User) -> None:
+async def test_a_refused_change_before_one_that_waits(world: World, ann: User) -> None:
     """Discarding takes the refused one; the later one of the same row goes on."""
     await world.mirror({"A": line(model="M0", equipment="E0")})
-    await ann.draft("A", {"model": "M1"})
-    await committed(ann)
-    await refuse_upstream(world, "A", "sync_error")
-    await ann.draft("A", {"equipment": "E1"})
-    await committed(ann)
+    for delta in ({"model": "M1"}, {"equipment": "E1"}):
+        await ann.draft("A", delta)
+        await committed(ann)
+    await world.db.execute("UPDATE pfa.change SET state = 'sync_error' WHERE delta ? 'model'")
+    await world.db.execute("UPDATE pfa.modification SET pending_state = 'sync_error'")
     assert (await ann.row("A"))["syncState"] == "sync_error"
+    # Who commits everything takes what is drafted: what was refused waits for a person.
+    refused(await ann.commit(), 404, "NO_DRAFTS")
     assert (await ann.discard("A")).json() == {"discarded": 1}
     row = await ann.row("A")
     assert (row["syncState"], row["pending"], row["data"]["model"]) == ("committed", {"equipment": "E1"}, "M0")
