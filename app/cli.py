@@ -31,6 +31,7 @@ from app.logs import configure_logs
 from app.migrate import ROOT
 from app.migrate import migrate as migrate_database
 from app.settings import Settings, read_settings
+from app.sync.service import read_targets, work
 
 T = TypeVar("T")
 
@@ -152,6 +153,18 @@ def migrate() -> None:
     settings = read_settings()
     configure_logs("WARNING", "console")
     click.echo(f"The database is at revision {migrate_database(settings.database_url)}.")
+
+
+@main.command()
+def worker() -> None:
+    """Pull from systems of record, push what was committed, keep KPIs and storage in order. As many as wanted.
+
+    SIGTERM lets what is under way finish, ten seconds at most.
+    """
+    settings = read_settings()
+    configure_logs(settings.log_level, settings.log_format)
+    targets = read_targets(settings)
+    asyncio.run(work(settings, targets))
 
 
 @main.command("refresh-kpis")

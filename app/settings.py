@@ -36,6 +36,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     slow_statement_ms: Annotated[float, msgspec.Meta(gt=0)] = 500.0
     max_body_bytes: Annotated[int, msgspec.Meta(ge=1024)] = 8 * 1024 * 1024
     upstreams: str | None = None
+    metrics_port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 0
+    keep_changes_days: Annotated[int, msgspec.Meta(ge=1)] = 90
+    keep_history_days: Annotated[int, msgspec.Meta(ge=1)] = 730
+    keep_runs_days: Annotated[int, msgspec.Meta(ge=1)] = 30
     log_level: str = "INFO"
     log_format: str = "json"
 

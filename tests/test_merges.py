@@ -770,7 +770,7 @@ async def refuse_upstream(world: World, key: str, state: str) -> None:
 
 @pytest.mark.parametrize("state", ["conflict", "sync_error"])
 async def test_what_upstream_refused_can_be_discarded(world: World, ann: User, state: str) -> None:
-    """Given refused changes, one of them drafted over and so a draft again, then discarding brings the mirror's row back."""
+    """Given refused changes, one drafted over and so a draft again, then discarding brings the mirror's row back."""
     await world.mirror({key: line(model="M0", category="Cranes") for key in "ABC"})
     for key in "ABC":
         await ann.draft(key, {"model": "M1", "category": "Pumps"})

@@ -59,7 +59,9 @@ async def database_clock(connection: Connection) -> datetime:
 class Worker:
     """Synchronizes targets, and keeps the contracts' datasets in order.
 
-    Jobs are named by what they are about; a job of a name that is still running is not begun again.
+    Jobs are named by what they are about; a job of a name that is still running is not begun again. At most `jobs` run
+    at the same time, each with a connection of its own, and pulls never more than half of them: pushes are what people
+    wait for.
     """
 
     def __init__(
@@ -71,9 +73,10 @@ class Worker:
         *,
         read_clock: ReadClock = database_clock,
         chance: Callable[[], float] = random.random,
+        jobs: int = 8,
     ):
         self.database, self.contracts, self.retention = database, contracts, retention
-        self.read_clock, self.chance = read_clock, chance
+        self.read_clock, self.chance, self.jobs = read_clock, chance, jobs
         self.targets = {(target.organization, target.dataset): target for target in targets}
         self.stopping = asyncio.Event()
         self._connected = False
@@ -161,6 +164,9 @@ class Worker:
 
     def _begin(self, name: tuple[str, ...], at: datetime, work: Work) -> None:
         if name in self._running or at < self._not_before.get(("pause", *name), at):
+            return
+        pulls = sum(kind == "pull" for kind, *_ in self._running)
+        if len(self._running) >= self.jobs or (name[0] == "pull" and pulls >= max(1, self.jobs // 2)):
             return
         task = asyncio.create_task(self._guarded(name, at, work))
         self._running[name] = task

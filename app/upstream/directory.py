@@ -20,7 +20,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     `pull_every`: from one pull to the next; `full_every`: from one that reads everything to the next; `overlap`: how
     much further back than the last mark a pull looks. `deletion_share`: of the rows, how many a pull may delete.
-    `concurrency`: pushes at the same time.
+    `concurrency`: pushes at the same time; `lease`: how long a push whose worker is gone is left alone.
     """
 
     organization: Annotated[str, msgspec.Meta(min_length=1)]
@@ -31,6 +31,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     overlap: Annotated[float, msgspec.Meta(ge=0)] = 600.0
     deletion_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.1
     concurrency: Annotated[int, msgspec.Meta(ge=1, le=20)] = 4
+    lease: Seconds = 120.0
 
 
 class Connection(msgspec.Struct, frozen=True, kw_only=True):
