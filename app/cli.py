@@ -350,13 +350,13 @@ def pems_sim(
         simulator.render()
 
     async def run() -> None:
-        stopped = asyncio.Event()
-        for each in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(each, stopped.set)
         try:
             url = await simulator.start(host, port)
         except OSError as error:
             raise ConfigurationError(f"Port {port} of {host} cannot be used: {error.strerror}.") from error
+        stopped = asyncio.Event()
+        for each in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(each, stopped.set)
         held = ", ".join(f"{code} {rows:,}" for code, rows in simulator.sizes().items())
         click.echo(f"PEMS simulator at {url}, lines: {held}.")
         await stopped.wait()

@@ -1,18 +1,26 @@
 """The PEMS simulator: it speaks as documented, keeps what it is told, and misbehaves as it is told."""
 
+import asyncio
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from click.testing import CliRunner
 
 from app import json
+from app.cli import main
+from app.errors import ConfigurationError
 from app.seed import pfa_lines
-from app.upstream.simulator import Simulator, Writing
+from app.upstream.simulator import Edit, Fault, Simulator, Step, Unusable, Writing
 
 GRID = "/axis/restservices/griddata"
 SCREEN = "/axis/restservices/userdefinedscreenservices"
@@ -136,7 +144,7 @@ def where(alias: str, operator: str, value: Any, joiner: str = "AND", **more: An
 
 def test_the_lines_are_those_that_a_dataset_is_seeded_with() -> None:
     given = [json.decode(text) for text in texts("RIO", 30)]
-    assert [document for document, _ in simulator().records("RIO")] == given
+    assert [json.decode(document) for document, _ in simulator().records("RIO")] == given
 
 
 # --- the grid
@@ -243,7 +251,8 @@ async def test_filters(pems: Pems, filters: list[dict[str, Any]], count: int) ->
     ],
 )
 async def test_filters_compare_by_the_fields_type(pems: Pems, condition: Any, field: str, holds: Any) -> None:
-    meant = [document["pfaId"] for document, _ in pems.sim.records("RIO") if holds(document[field])]
+    documents = [json.decode(text) for text, _ in pems.sim.records("RIO")]
+    meant = [document["pfaId"] for document in documents if holds(document[field])]
     assert 0 < len(meant) < 30
     found = rows_of(await pems.grid(RIO, condition))
     assert [row["pfs_id"] for row in found] == meant
@@ -312,3 +321,553 @@ async def test_rows_written_beforehand_follow_edits(pems: Pems) -> None:
     assert (rows[FIRST]["pfs_f_rental"], rows["PFA-0000031"]["pfs_f_model"]) == ("7", "New")
     assert len(rows) == 30
     assert "PFA-0000002" not in rows
+
+
+async def test_a_grids_order_follows_edits(pems: Pems) -> None:
+    """Lists of lines are kept from one request to the next."""
+    descending = {"ALIAS_NAME": "pfs_id", "TYPE": "DESC"}
+    await pems.keys(BEGINS_RIO), await pems.keys(RIO), await pems.keys(ADDON_SORT=descending)
+    pems.sim.delete("RIO2", "PFA-0000001")
+    pems.sim.delete("RIO", "PFA-0000030")
+    pems.sim.put("RIO", "PFA-0000000", {})
+    assert (await pems.keys(BEGINS_RIO))[:3] == ["RIO 0", "RIO 1", "RIO 2"]
+    assert (await pems.keys(RIO))[-1] == "RIO 29"
+    assert (await pems.keys(ADDON_SORT=descending))[0] == "RIO 29"
+
+
+# --- the user-defined screen
+
+
+async def test_a_record_is_read_with_its_editable_fields(pems: Pems) -> None:
+    answer = await pems.screen("GET", FIRST, {})
+    assert service_of(answer)["recordid"] == 1
+    values = values_of(answer)
+    assert len(values) == 18
+    assert values["PFS_ID"] == {"TEXTDATA": FIRST}
+    assert values["PFS_A_ORG"] == {"TEXTDATA": "RIO"}
+    assert values["PFS_F_SOURCE"] == {"TEXTDATA": "Rental"}
+    assert values["PFS_F_RATE"] == {"NUMERICDATA": 1125}
+    assert values["PFS_F_PRICE"] == {"NUMERICDATA": None}
+    assert values["PFA_DIS"] == {"TEXTDATA": "Y"}
+    assert values["PFS_F_STARTDATE"] == {
+        "DATETIMEDATA": {
+            "YEAR": 1779753600000,
+            "MONTH": 5,
+            "DAY": 26,
+            "HOUR": 0,
+            "MINUTE": 0,
+            "SECOND": 0,
+            "TIMEZONE": "+0000",
+        }
+    }
+
+
+def day(year_ms: int, month: int, day: int, zone: str = "+0000") -> dict[str, Any]:
+    parts = {"YEAR": year_ms, "MONTH": month, "DAY": day, "HOUR": 0, "MINUTE": 0, "SECOND": 0, "TIMEZONE": zone}
+    return {"DATETIMEDATA": parts}
+
+
+async def test_an_update_changes_what_it_names_and_moves_the_mark(pems: Pems) -> None:
+    before = pems.sim.record("RIO", FIRST)
+    assert before is not None
+    fields = {
+        "PFS_F_RATE": {"NUMERICDATA": 1250.5},
+        "PFS_F_MODEL": {"TEXTDATA": ""},
+        "PFS_F_ENDDATE": {"DATETIMEDATA": None},
+        "PFS_F_STARTDATE": day(1768435200000, 1, 15),
+        "PFA_DIS": {"TEXTDATA": "-"},
+    }
+    answer = await pems.screen("UPDATE", FIRST, fields, recordid=1)
+    assert service_of(answer)["recordid"] != 1
+    assert pems.sim.record("RIO", FIRST) == before | {
+        "monthlyRate": 1250.5,
+        "model": None,
+        "forecastEnd": None,
+        "forecastStart": "2026-01-15",
+        "isDiscontinued": False,
+        "pemsVersion": "2026-03-01T12:00:30Z",
+    }
+    assert values_of(answer) == values_of(await pems.screen("GET", FIRST, {}))
+    assert (await pems.keys(where("pfs_lastmodified", ">=", "2026-03-01T12:00:30Z"))) == ["RIO 1"]
+
+
+async def test_a_day_is_that_of_its_time_zone(pems: Pems) -> None:
+    # Midnight in New York, and not the day before.
+    fields = {"PFS_F_STARTDATE": day(1768453200000, 1, 15, "-0500"), "PFS_F_ENDDATE": day(-1, 12, 31)}
+    service_of(await pems.screen("UPDATE", FIRST, fields, recordid="1"))
+    record = pems.sim.record("RIO", FIRST)
+    assert record is not None
+    assert (record["forecastStart"], record["forecastEnd"]) == ("2026-01-15", "1969-12-31")
+
+
+STALE = "This record has been modified by another user"
+
+
+async def test_a_stale_recordid_is_refused(pems: Pems) -> None:
+    recordid = await pems.recordid()
+    pems.sim.edit("RIO", FIRST, {"model": "Theirs"})
+    mine = {"PFS_F_MODEL": {"TEXTDATA": "Mine"}}
+    assert alert_of(await pems.screen("UPDATE", FIRST, mine, recordid=recordid)) == STALE
+    assert alert_of(await pems.screen("UPDATE", FIRST, mine)) == STALE
+    assert alert_of(await pems.screen("DELETE", FIRST, {}, recordid=recordid)) == STALE
+    record = pems.sim.record("RIO", FIRST)
+    assert record is not None
+    assert record["model"] == "Theirs"
+    # One that comes back under its id is another one.
+    pems.sim.delete("RIO", FIRST)
+    pems.sim.put("RIO", FIRST, {})
+    assert alert_of(await pems.screen("UPDATE", FIRST, mine, recordid=recordid)) == STALE
+
+
+async def test_a_record_is_deleted_once(pems: Pems) -> None:
+    deleted = await pems.screen("DELETE", FIRST, {}, recordid=1)
+    assert values_of(deleted) == {"PFS_ID": {"TEXTDATA": FIRST}, "PFS_A_ORG": {"TEXTDATA": "RIO"}}
+    for action in ("DELETE", "UPDATE", "GET"):
+        assert alert_of(await pems.screen(action, FIRST, {}, recordid=1)) == "Record not found"
+    # The one of another organization with this id is another one.
+    assert await pems.keys(where("pfs_id", "=", FIRST)) == ["LIMA 1", "RIO2 1"]
+
+
+async def test_ids_are_assigned_and_never_again(pems: Pems) -> None:
+    added = await pems.screen("ADD", None, {"PFS_F_MODEL": {"TEXTDATA": "New"}})
+    assert values_of(added)["PFS_ID"] == {"TEXTDATA": "PFA-0000031"}
+    assert values_of(added)["PFA_ACT"] == {"TEXTDATA": "N"}
+    recordid = service_of(added)["recordid"]
+    service_of(await pems.screen("DELETE", "PFA-0000031", {}, recordid=recordid))
+    again = await pems.screen("ADD", None, {})
+    assert values_of(again)["PFS_ID"] == {"TEXTDATA": "PFA-0000032"}
+    mine = await pems.screen("ADD", "MINE", {})
+    assert values_of(mine)["PFS_ID"] == {"TEXTDATA": "MINE"}
+    assert alert_of(await pems.screen("ADD", "MINE", {})) == "Record already exists"
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"PFS_F_SOURCE": {"TEXTDATA": "Hire"}}, "Hire is not a valid Source"),
+        ({"PFS_F_DOR": {"TEXTDATA": 7}}, "7 is not a valid DOR"),
+        ({"PFA_DIS": {"TEXTDATA": "yes"}}, "yes is not a valid Discontinued"),
+        ({"PFS_F_RATE": {"NUMERICDATA": "1,250"}}, "1,250 is not a valid Monthly Rate"),
+        ({"PFS_F_RATE": {"NUMERICDATA": 1e300}}, "1E+300 is not a valid Monthly Rate"),
+        (
+            {"PFS_F_RATE": {"TEXTDATA": "5"}},
+            "PFS_F_RATE in another member than NUMERICDATA is not a valid Monthly Rate",
+        ),
+        ({"PFS_F_MODEL": {"TEXTDATA": "x" * 4001}}, f"{'x' * 80} is not a valid Model"),
+        ({"PFS_F_ENDDATE": {"DATETIMEDATA": {"YEAR": 2026}}}, "{'YEAR': 2026} is not a valid Forecast End"),
+        ({"PFS_P_STARTDATE": {"TEXTDATA": "x"}}, "PFS_P_STARTDATE is not a valid field of CUPFA2"),
+        ({"PFS_A_ORG": {"TEXTDATA": "OSLO"}}, "OSLO is not a valid organization"),
+        ({"PFS_A_ORG": {"TEXTDATA": 5}}, "The record's PFS_ID or PFS_A_ORG is not a valid text"),
+    ],
+)
+async def test_what_the_screen_does_not_take(pems: Pems, fields: dict[str, Any], said: str) -> None:
+    assert alert_of(await pems.screen("UPDATE", FIRST, fields, recordid=1)) == said
+    assert pems.sim.counts().applied == []
+
+
+async def test_a_day_whose_parts_do_not_agree_is_refused(pems: Pems) -> None:
+    wrong = {"PFS_F_STARTDATE": day(1768435200000, 1, 16)}
+    assert "is not a valid Forecast Start" in alert_of(await pems.screen("UPDATE", FIRST, wrong, recordid=1))
+
+
+# --- who may come in
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Authorization": "", "X-API-Key": "pems-simulator-key"}, 200),
+        ({"Authorization": "", "X-API-Key": "wrong"}, 401),
+        ({"Authorization": "Basic cGVtczp3cm9uZw=="}, 401),
+        ({"Authorization": ""}, 401),
+        ({"tenant": ""}, 400),
+        ({"role": ""}, 400),
+    ],
+)
+async def test_credentials_and_headers(pems: Pems, headers: dict[str, str], status: int) -> None:
+    async with httpx.AsyncClient(base_url=pems.sim.url, trust_env=False, headers=HEADERS) as http:
+        basic = {"Authorization": httpx.BasicAuth("pems", "pems-simulator")._auth_header}
+        answer = await http.post(GRID, headers=basic | headers, content=b'{"GRID": {}}')
+    assert answer.status_code == status
+    if status == 401:
+        assert answer.json()["ErrorAlert"][0]["Message"] == "Authorization failed"
+
+
+async def test_more_than_the_rate_is_turned_away() -> None:
+    async with serving(simulator(rate=2)) as pems:
+        answers = [await pems.http.post(GRID, content=b'{"GRID": {}}') for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert answers[2].headers["Retry-After"] == "1"
+
+
+NESTED = b'{"GRID": ' + b"[" * 100_000
+HUGE = b"9" * 5000
+HOSTILE = [
+    (GRID, b""),
+    (GRID, b"\xff\xfe"),
+    (GRID, b"[1, 2]"),
+    (GRID, NESTED),
+    (GRID, b'{"GRID": {"CURSOR_POSITION": -%s}}' % HUGE),
+    (GRID, b'{"GRID": {"CURSOR_POSITION": %s}}' % HUGE[:19]),
+    (GRID, b'{"GRID": {"NUMBER_OF_ROWS_FIRST_RETURNED": 1e999999999}}'),
+    (GRID, b'{"GRID": {}, "ADDON_FILTER": {"ALIAS_NAME": "pfs_f_rental", "OPERATOR": "=", "VALUE": 1e99999999999}}'),
+    (GRID, b'{"GRID": {}, "ADDON_FILTER": {"ALIAS_NAME": "pfs_f_rental", "OPERATOR": "=", "VALUE": "NaN"}}'),
+    (GRID, b'{"GRID": {}, "ADDON_FILTER": {"ALIAS_NAME": "pfs_f_rental", "OPERATOR": ">=", "VALUE": "sNaN"}}'),
+    (GRID, b'{"GRID": {}, "ADDON_FILTER": {"ALIAS_NAME": "pfs_f_rental", "OPERATOR": "=", "VALUE": %s}}' % HUGE),
+    (GRID, b'{"GRID": {}, "ADDON_FILTER": {"ALIAS_NAME": "pfs_id", "OPERATOR": "=", "VALUE": {"a": []}}}'),
+    (SCREEN, b"{}"),
+    (SCREEN, b'{"USERDEFINEDSCREENNAME": "CUPFA2", "USERDEFINEDSERVICEACTION": "X"}'),
+]
+
+
+@pytest.mark.parametrize(("path", "body"), HOSTILE, ids=range(len(HOSTILE)))
+async def test_hostile_bodies_are_answered(pems: Pems, path: str, body: bytes) -> None:
+    answer = await pems.http.post(path, content=body)
+    assert answer.status_code == 400 or (answer.status_code == 200 and ("ErrorAlert" in answer.json()))
+    assert (await pems.http.get("/sim/faults")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "value", [HUGE, b'{"YEAR": %s, "MONTH": 1, "DAY": 1}' % HUGE[:4000], b"[[[]]]", b'"x"', b"true"]
+)
+@pytest.mark.parametrize("member", ["TEXTDATA", "NUMERICDATA", "DATETIMEDATA"])
+async def test_hostile_values_are_answered(pems: Pems, member: str, value: bytes) -> None:
+    for name in (b"PFS_F_MODEL", b"PFS_F_RATE", b"PFS_F_STARTDATE", b"PFS_ID"):
+        pair = b'{"USERDEFINEDSCREENFIELDNAME": "%s", "USERDEFINEDSCREENFIELDVALUE": {"%s": %s}}'
+        identity = pair % (b"PFS_A_ORG", b"TEXTDATA", b'"RIO"')
+        body = (
+            b'{"USERDEFINEDSCREENNAME": "CUPFA2", "USERDEFINEDSERVICEACTION": "ADD",'
+            b'"USERDEFINEDSCREENFIELDVALUELIST": {"USERDEFINEDSCREENFIELDVALUEPAIR": [%s, %s]}}'
+        ) % (identity, pair % (name, member.encode(), value))
+        assert (await pems.http.post(SCREEN, content=body)).status_code in (200, 400)
+
+
+async def test_what_is_no_request_is_refused(pems: Pems) -> None:
+    assert (await pems.http.post(GRID, content=b" " * 3_000_000)).status_code == 413
+    assert (await pems.http.get(GRID)).status_code == 405
+    assert (await pems.http.head(GRID)).status_code == 405
+    assert (await pems.http.post("/axis")).status_code == 404
+    assert (await pems.http.get("//[")).status_code == 404
+    host, port = pems.sim.url.removeprefix("http://").split(":")
+    for sent, told in ((b"NONSENSE\r\n\r\n", b"400"), (b"GET / HTTP/1.1\r\nX: " + b"x" * 100_000, b"431")):
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(sent)
+        assert (await reader.readline()).split()[1] == told
+        writer.close()
+
+
+# --- faults
+
+
+async def attempt(pems: Pems) -> str:
+    """What becomes of an update, in one word."""
+    try:
+        answer = await pems.screen("UPDATE", FIRST, {"PFS_F_MODEL": {"TEXTDATA": "Mine"}}, recordid=1)
+    except httpx.TimeoutException:
+        return "timeout"
+    except httpx.TransportError:
+        return "broken"
+    except AssertionError:
+        return "status"
+    except ValueError:
+        return "unreadable"
+    return "alert" if answer["ErrorAlert"] else "done"
+
+
+@pytest.mark.parametrize(
+    ("fault", "seen", "done"),
+    [
+        (Fault(kind="drop_before"), "broken", False),
+        (Fault(kind="drop_after"), "broken", True),
+        (Fault(kind="late", ms=60_000), "timeout", True),
+        (Fault(kind="half"), "broken", True),
+        (Fault(kind="alert"), "alert", False),
+        (Fault(kind="status", status=503), "status", False),
+        (Fault(kind="broken_json"), "unreadable", True),
+        (Fault(kind="html"), "unreadable", True),
+        (Fault(kind="latency", ms=1), "done", True),
+        (Fault(kind="latency", ms=0.5, up_to_ms=1.5), "done", True),
+        (Fault(kind="latency", ms=60_000), "timeout", False),
+    ],
+    ids=lambda value: value.kind if isinstance(value, Fault) else "",
+)
+async def test_what_a_client_sees_and_what_was_done(fault: Fault, seen: str, done: bool) -> None:
+    async with serving(simulator(), timeout=httpx.Timeout(10, read=0.5)) as pems:
+        pems.sim.fault(fault)
+        assert await attempt(pems) == seen
+        assert pems.sim.counts().faults == {fault.kind: 1}
+        record = pems.sim.record("RIO", FIRST)
+        assert record is not None
+        assert (record["model"] == "Mine") is done
+        pems.sim.clear_faults()
+        assert await attempt(pems) == ("alert" if done else "done")
+
+
+async def test_a_status_says_when_to_come_again(pems: Pems) -> None:
+    pems.sim.fault(Fault(kind="status", status=429, retry_after=1.5, message="Slow down", count=1))
+    answer = await pems.http.post(GRID, content=b'{"GRID": {}}')
+    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "1.5")
+    assert answer.json()["ErrorAlert"] == [{"Name": "Error", "Message": "Slow down"}]
+    assert (await pems.http.post(GRID, content=b'{"GRID": {}}')).status_code == 200
+
+
+async def test_faults_are_of_an_endpoint_an_action_a_count_and_a_share(pems: Pems) -> None:
+    pems.sim.fault(Fault(kind="alert", at="screen", action="GET", count=2, message="First"))
+    said = [(await pems.screen("GET", FIRST, {}))["ErrorAlert"] for _ in range(3)]
+    assert [bool(each) for each in said] == [True, True, False]
+    pems.sim.fault(Fault(kind="alert", at="screen", count=1))
+    assert await pems.keys(RIO) != []
+    assert await attempt(pems) == "alert"
+    assert pems.sim.faults() == []
+
+    pems.sim.fault(Fault(kind="alert", at="screen", share=0.5))
+    hit = [bool((await pems.screen("GET", FIRST, {}))["ErrorAlert"]) for _ in range(100)]
+    assert 30 < sum(hit) < 70
+    async with serving(simulator()) as same:
+        same.sim.fault(Fault(kind="alert", at="screen", share=0.5))
+        assert [bool((await same.screen("GET", FIRST, {}))["ErrorAlert"]) for _ in range(100)] == hit
+
+
+async def test_broken_rows_stay_the_same_until_they_are_mended(pems: Pems) -> None:
+    good = rows_of(await pems.grid(BEGINS_RIO))
+    pems.sim.render()
+    pems.sim.fault(Fault(kind="rows", values={"pfs_f_startdate": "31-FEB-2026"}, ids=(FIRST,), organization="RIO"))
+    pems.sim.fault(Fault(kind="rows", values={"pfs_f_rental": "a lot", "pfs_id": ""}, portion=0.3))
+    first, second = rows_of(await pems.grid(BEGINS_RIO)), rows_of(await pems.grid(BEGINS_RIO))
+    assert first == second
+    assert [row["pfs_f_startdate"] for row in first].count("31-FEB-2026") == 1
+    assert 0 < [row["pfs_id"] for row in first].count("") < 30
+    pems.sim.clear_faults()
+    assert rows_of(await pems.grid(BEGINS_RIO)) == good
+
+
+async def test_an_answer_of_another_kind(pems: Pems) -> None:
+    pems.sim.fault(Fault(kind="writing", count=1, writing={"shape": "CELL", "without": ["pfs_f_model"], "typed": True}))
+    pems.sim.fault(Fault(kind="no_total", count=1))
+    pems.sim.fault(Fault(kind="no_headers", count=1))
+    odd = grid_of(await pems.grid(RIO, rows=1))
+    assert odd["METADATA"]["RECORDS"] is None
+    assert "FIELDS" not in odd
+    cells = {cell["ALIAS_NAME"]: cell["VALUE"] for cell in odd["DATA"]["ROW"][0]["CELL"]}
+    assert (cells["pfs_f_rental"], "pfs_f_model" in cells) == (1125, False)
+    assert len(rows_of(await pems.grid(RIO, rows=1))[0]) == 24
+
+
+async def test_rows_shift_between_two_pages(pems: Pems) -> None:
+    pems.sim.script(
+        Step(after=1, of="RIO", edits=(Edit(op="delete", organization="RIO", id="PFA-0000002"),)),
+        Step(
+            after=2,
+            of="RIO",
+            edits=(
+                Edit(op="put", organization="RIO", id="PFA-0000000", fields={"model": "New"}),
+                Edit(op="edit", organization="RIO", id="PFA-0000004", fields={"model": "Other"}),
+            ),
+        ),
+    )
+    assert await pems.keys(where("pfs_a_org", "=", "LIMA")) == ["LIMA 1", "LIMA 2", "LIMA 3"]
+    assert await pems.keys(RIO, rows=2) == ["RIO 1", "RIO 2"]
+    # One went before the place where this page begins: 3 is passed over.
+    assert await pems.keys(RIO, rows=2, cursor=3) == ["RIO 4", "RIO 5"]
+    # One came: 5 comes again.
+    assert await pems.keys(RIO, rows=2, cursor=5) == ["RIO 5", "RIO 6"]
+    assert (pems.sim.record("RIO", "PFA-0000004") or {})["model"] == "Other"
+
+
+# --- steering and inspecting
+
+
+async def test_everything_can_be_steered_over_http(pems: Pems) -> None:
+    http, here = pems.http, {"org": "RIO", "id": FIRST}
+    found = json.decode((await http.get("/sim/records", params=here)).content)
+    assert found == {"recordid": 1, "document": json.decode(texts("RIO", 1)[0])}
+    answer = await http.get("/sim/records", params={"org": "RIO2"})
+    dumped = [json.decode(line) for line in answer.content.splitlines()]
+    assert [each["document"] for each in dumped] == [json.decode(text) for text in texts("RIO2", 5)]
+    assert len((await http.get("/sim/records")).content.splitlines()) == 38
+
+    assert (await http.post("/sim/clock", json={"now": "2026-04-01T00:00:00Z"})).json() == {
+        "now": "2026-04-01T00:00:00Z"
+    }
+    assert (await http.post("/sim/clock", json={"advance": 90})).json() == {"now": "2026-04-01T00:01:30Z"}
+    edited = (await http.patch("/sim/records", params=here, json={"monthlyRate": 5.25})).json()
+    assert (edited["recordid"], edited["document"]["monthlyRate"]) == (2, 5.25)
+    assert edited["document"]["pemsVersion"] == "2026-04-01T00:01:30Z"
+    marked = (await http.patch("/sim/records", params=here, json={"pemsVersion": "2026-01-01T02:00:00+02:00"})).json()
+    assert marked["document"]["pemsVersion"] == "2026-01-01T00:00:00Z"
+    assert (await http.post("/sim/clock", json={})).json() == {"now": "2026-03-01T12:00:30Z"}
+
+    put = (await http.put("/sim/records", params={"org": "RIO", "id": "NEW"}, json={"model": "New"})).json()
+    assert (put["document"]["model"], put["document"]["category"]) == ("New", None)
+    assert (await http.delete("/sim/records", params={"org": "RIO", "id": "NEW"})).status_code == 200
+    assert (await http.delete("/sim/records", params={"org": "RIO", "id": "NEW"})).status_code == 404
+
+    faults = [{"kind": "status", "status": 503, "count": 2}, {"kind": "latency", "ms": 1, "up_to_ms": 2}]
+    assert [each["kind"] for each in (await http.post("/sim/faults", json=faults)).json()] == ["status", "latency"]
+    assert (await http.post("/sim/faults", json={"kind": "half"})).status_code == 200
+    assert len((await http.get("/sim/faults")).json()) == 3
+    await http.delete("/sim/faults")
+    assert (await http.get("/sim/faults")).json() == []
+
+    step = {"after": 1, "edits": [{"op": "edit", "organization": "RIO", "id": FIRST, "fields": {"model": "Step"}}]}
+    assert (await http.post("/sim/script", json=step)).status_code == 200
+    assert (await http.post("/sim/writing", json={"shape": "CELL"})).json()["shape"] == "CELL"
+    assert (await http.post("/sim/render")).status_code == 200
+    assert "CELL" in grid_of(await pems.grid(RIO))["DATA"]["ROW"][0]
+    assert (pems.sim.record("RIO", FIRST) or {})["model"] == "Step"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("GET", "/sim/nothing", b"", 404),
+        ("GET", "/sim/records?org=RIO&id=X", b"", 404),
+        ("PATCH", "/sim/records?org=RIO&id=X", b"{}", 404),
+        ("PATCH", "/sim/records?org=RIO", b"{}", 400),
+        ("PATCH", f"/sim/records?org=RIO&id={FIRST}", b'{"monthlyRate": "much"}', 400),
+        ("PATCH", f"/sim/records?org=RIO&id={FIRST}", b'{"colour": "red"}', 400),
+        ("PUT", "/sim/records?org=OSLO&id=X", b"{}", 400),
+        ("PUT", "/sim/records?org=RIO&id=X", b"[]", 400),
+        ("POST", "/sim/faults", b'{"kind": "flood"}', 400),
+        ("POST", "/sim/faults", b'{"kind": "writing", "writing": {"shape": "E"}}', 400),
+        ("POST", "/sim/faults", b"{", 400),
+        ("POST", "/sim/script", b'[{"after": 0, "edits": []}]', 400),
+        ("POST", "/sim/clock", b'{"now": "2026-04-01T00:00:00"}', 400),
+        ("POST", "/sim/clock", b'{"advance": 1e300}', 400),
+        ("POST", "/sim/writing", b" " * 2_000_000, 400),
+    ],
+)
+async def test_steering_that_is_not_understood(pems: Pems, method: str, path: str, body: bytes, status: int) -> None:
+    answer = await pems.http.request(method, path, content=body)
+    assert (answer.status_code, list(answer.json())) == (status, ["error"])
+    assert pems.sim.counts().applied == []
+
+
+async def test_the_log_tells_what_was_done_how_often(pems: Pems) -> None:
+    fields = {"PFS_F_RATE": {"NUMERICDATA": 5}}
+    await pems.grid(RIO)
+    await pems.screen("UPDATE", FIRST, fields, recordid=1)
+    await pems.screen("UPDATE", FIRST, fields, recordid=1)  # stale: it is not done
+    await pems.screen("UPDATE", FIRST, fields, recordid=2)
+    await pems.screen("ADD", None, {})
+    await pems.screen("DELETE", "PFA-0000002", {}, recordid=1)
+    pems.sim.edit("RIO", "PFA-0000003", {"model": "Theirs"})
+    log = json.decode((await pems.http.get("/sim/log")).content)
+    assert log["requests"] == {"grid": 1, "UPDATE": 3, "ADD": 1, "DELETE": 1}
+    assert log["writes"] == {
+        "RIO/PFA-0000001": {"ADD": 0, "UPDATE": 2, "DELETE": 0},
+        "RIO/PFA-0000031": {"ADD": 1, "UPDATE": 0, "DELETE": 0},
+        "RIO/PFA-0000002": {"ADD": 0, "UPDATE": 0, "DELETE": 1},
+    }
+    assert [(each["by"], each["action"], each["before"], each["after"]) for each in log["applied"]] == [
+        ("client", "UPDATE", 1, 2),
+        ("client", "UPDATE", 2, 3),
+        ("client", "ADD", None, 4),
+        ("client", "DELETE", 1, None),
+        ("somebody", "UPDATE", 1, 6),
+    ]
+    assert log["applied"][0] == {
+        "at": "2026-03-01T12:00:30Z",
+        "by": "client",
+        "action": "UPDATE",
+        "organization": "RIO",
+        "id": FIRST,
+        "before": 1,
+        "after": 2,
+        "fields": {"monthlyRate": 5},
+    }
+    await pems.http.delete("/sim/log")
+    assert pems.sim.counts().writes == {}
+
+
+def test_time_stands_still_and_goes_on() -> None:
+    sim = simulator()
+    sim.set_clock(datetime(2026, 5, 1, tzinfo=UTC))
+    sim.advance(timedelta(minutes=1))
+    assert sim.now() == datetime(2026, 5, 1, 0, 1, tzinfo=UTC)
+    sim.set_clock(None)
+    assert sim.now() == NOW
+
+
+# --- the journal
+
+
+async def test_edits_survive_a_restart(tmp_path: Path) -> None:
+    journal = tmp_path / "pems.jsonl"
+    async with serving(simulator(journal)) as pems:
+        pems.sim.edit("RIO", FIRST, {"monthlyRate": 7})
+        pems.sim.delete("RIO", "PFA-0000002")
+        service_of(await pems.screen("ADD", None, {"PFS_F_MODEL": {"TEXTDATA": "New"}}))
+        pems.sim.delete("RIO", "PFA-0000031")
+        before = list(pems.sim.records())
+    # A line that a crash cut off was never answered.
+    with journal.open("ab") as file:
+        file.write(b'{"organization":"RIO","id":"PFA-00000')
+    async with serving(simulator(journal)) as pems:
+        assert list(pems.sim.records()) == before
+        assert pems.sim.recordid("RIO", FIRST) == 2
+        assert values_of(await pems.screen("ADD", None, {}))["PFS_ID"] == {"TEXTDATA": "PFA-0000032"}
+        assert pems.sim.recordid("RIO", "PFA-0000032") == 6
+    # What follows the cut is whole again, and an organization that is not served is passed over.
+    sim = Simulator({"RIO2": texts("RIO2", 5)}, journal=journal)
+    assert sim.sizes() == {"RIO2": 5}
+
+
+def test_a_journal_that_is_none_is_refused(tmp_path: Path) -> None:
+    journal = tmp_path / "shopping.txt"
+    journal.write_text("milk\nbread\n")
+    with pytest.raises(ConfigurationError, match=r"Line 1 of .* is not the simulator's"):
+        simulator(journal)
+    assert journal.read_text() == "milk\nbread\n"
+
+
+async def test_what_is_asked_of_nobody_is_unusable() -> None:
+    sim = simulator()
+    for refused in (
+        lambda: sim.edit("RIO", "X", {}),
+        lambda: sim.delete("OSLO", FIRST),
+        lambda: sim.put("RIO", "", {}),
+    ):
+        with pytest.raises(Unusable):
+            refused()
+
+
+# --- the command
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_the_command_serves_until_it_is_told_to_stop(how: signal.Signals, tmp_path: Path) -> None:
+    """A client that waits for an answer does not keep it."""
+    command = [sys.executable, "-c", "from app.cli import main; main()", "pems-sim", "--port", "0"]
+    options = ["--org", "RIO=12", "--org", "OSLO=3:7", "--state", str(tmp_path / "pems.jsonl"), "--rendered"]
+    environment = os.environ | {"VANGUARD_PEMS_SIM_API_KEY": "another"}
+    with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        url = line.split()[3].rstrip(",")
+        assert line == f"PEMS simulator at {url}, lines: RIO 12, OSLO 3.\n"
+        with httpx.Client(base_url=url, trust_env=False, headers=HEADERS | {"X-API-Key": "another"}) as http:
+            assert (
+                http.post(GRID, content=b'{"GRID": {}}').json()["Result"]["ResultData"]["GRID"]["METADATA"]["RECORDS"]
+                == "15"
+            )
+            oslo = json.decode(http.get("/sim/records", params={"org": "OSLO", "id": FIRST}).content)["document"]
+            http.post("/sim/faults", json={"kind": "late", "ms": 600_000})
+            with pytest.raises(httpx.ReadTimeout):
+                http.post(GRID, content=b'{"GRID": {}}', timeout=0.2)
+            process.send_signal(how)
+            assert process.wait(5) == 0
+    assert oslo == json.decode(next(pfa_lines("oslo", 7))[1])
+
+
+@pytest.mark.parametrize("given", ["rio=5", "RIO", "RIO=", "RIO=5:x", "RIO=12345678"])
+def test_an_organization_that_cannot_be_read_is_refused(given: str) -> None:
+    done = CliRunner().invoke(main, ["pems-sim", "--org", given])
+    assert (done.exit_code, f"{given} is not CODE=ROWS" in done.output) == (2, True)
+
+
+async def test_a_port_that_is_taken_is_refused() -> None:
+    async with simulator() as sim:
+        done = await asyncio.to_thread(CliRunner().invoke, main, ["pems-sim", "--port", sim.url.rpartition(":")[2]])
+    assert (done.exit_code, "cannot be used" in done.output) == (2, True)

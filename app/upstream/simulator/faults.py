@@ -23,10 +23,10 @@ Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Something that goes wrong: with a share of requests, or the next `count` that the share picks, then no more.
 
-    `at` and `action` (GET, ADD, UPDATE, DELETE) say with which requests. The rest belongs to some kinds only:
-    `ms`: how long, or from which to which time. `status`, `retry_after` (seconds). `message`, `name` of an ErrorAlert.
-    `values`: what rows say instead, by alias; of those with these `ids`, or of a `portion` of all, which is always the
-    same one; of one `organization` or of any. `writing`: members of Writing that differ.
+    `at` and `action` (GET, ADD, UPDATE, DELETE) say with which requests. The rest belongs to some kinds only.
+    `ms`: how long; with `up_to_ms`, something between. `status`; `retry_after` in seconds. `message` and `name` of an
+    ErrorAlert. `values`: what rows say instead, by alias: rows with these `ids`, or a `portion` of all, always the same
+    one; of one `organization` or of any. `writing`: members of Writing that differ.
     """
 
     kind: Kind
@@ -34,7 +34,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     action: str | None = None
     share: Share = 1.0
     count: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    ms: Milliseconds | tuple[Milliseconds, Milliseconds] = 0
+    ms: Milliseconds = 0
+    up_to_ms: Milliseconds | None = None
     status: Annotated[int, msgspec.Meta(ge=400, le=599)] = 500
     retry_after: Milliseconds | None = None
     message: str = "The system is busy"
@@ -63,7 +64,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     of: str | None = None
 
 
-Hits = dict[Kind, Fault]
+Hits = dict[Kind, list[Fault]]
+SEVERAL: tuple[Kind, ...] = ("latency", "rows", "writing")  # kinds of which a request can suffer more than one
 
 
 class Faults:
@@ -90,31 +92,35 @@ class Faults:
         self._steps.clear()
 
     def draw(self, at: Endpoint, action: str | None) -> Hits:
-        """What goes wrong with this request: of each kind the first that hits."""
+        """What goes wrong with this request: of most kinds the first that hits."""
         hits: Hits = {}
         for place, (fault, left) in enumerate(self._on):
-            meant = fault.at in (None, at) and fault.action in (None, action) and fault.kind not in hits
-            if meant and left != 0 and (fault.share == 1 or self._random.random() < fault.share):
-                hits[fault.kind] = fault
+            meant = fault.at in (None, at) and fault.action in (None, action)
+            free = fault.kind not in hits or fault.kind in SEVERAL
+            if meant and free and (fault.share == 1 or self._random.random() < fault.share):
+                hits.setdefault(fault.kind, []).append(fault)
                 self.hit[fault.kind] += 1
                 self._on[place] = (fault, None if left is None else left - 1)
         self._on = [(fault, left) for fault, left in self._on if left != 0]
         return hits
 
-    def seconds(self, fault: Fault) -> float:
+    def milliseconds(self, fault: Fault) -> float:
         """How long it takes."""
-        if isinstance(fault.ms, tuple):
-            return self._random.uniform(*fault.ms) / 1000
-        return fault.ms / 1000
+        return fault.ms if fault.up_to_ms is None else self._random.uniform(fault.ms, fault.up_to_ms)
 
-    def damage(self, fault: Fault) -> Callable[[Line], Damage | None]:
+    def damage(self, faults: Sequence[Fault]) -> Callable[[Line], Damage]:
         """What lines say instead."""
 
-        def of(line: Line) -> Damage | None:
-            if fault.organization not in (None, line.organization) or (fault.ids and line.pfa_id not in fault.ids):
-                return None
+        def of(line: Line) -> Damage:
             drawn = crc32(f"{self._seed}/{line.organization}/{line.pfa_id}".encode()) / 2**32
-            return fault.values if drawn < fault.portion else None
+            return {
+                alias: value
+                for fault in faults
+                if fault.organization in (None, line.organization)
+                and (not fault.ids or line.pfa_id in fault.ids)
+                and drawn < fault.portion
+                for alias, value in fault.values.items()
+            }
 
         return of
 

@@ -88,7 +88,7 @@ def read_value(column: Column, value: Any) -> Value:
         return None
     try:
         if column.kind == "number":
-            return Decimal(text.replace(",", ""))
+            return _finite(Decimal(text.replace(",", "")))
         if column.kind == "flag":
             return FLAGS[text.upper()]
         if column.kind == "date":
@@ -116,6 +116,12 @@ def read_time(text: str) -> datetime:
     except ValueError:
         at = datetime.fromisoformat(text)
         return at.replace(tzinfo=UTC) if at.tzinfo is None else at
+
+
+def _finite(number: Decimal) -> Decimal:
+    if not number.is_finite():
+        raise ValueError("it compares with nothing")
+    return number
 
 
 def _condition(each: Filter) -> Condition:

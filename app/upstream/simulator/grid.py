@@ -112,7 +112,7 @@ class Pages:
         *,
         total: bool = True,
         headers: bool = True,
-        damage: Callable[[Line], Damage | None] | None = None,
+        damage: Callable[[Line], Damage] | None = None,
     ) -> bytes:
         """The body of the answer. Raises Unusable."""
         grid = request.grid

@@ -77,6 +77,9 @@ class HttpServer:
                     break
         except (Dropped, OSError):
             connection.abort()
+        except asyncio.CancelledError:
+            connection.abort()
+            raise
         except h11.RemoteProtocolError as error:
             await connection.refuse(error)
         finally:
@@ -89,6 +92,7 @@ class Connection:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
         self._reader = reader
         self._writer = writer
+        self._head = False  # of an answer, all that is asked for
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=LONGEST_HEAD)
 
     async def receive(self) -> Request | None:
@@ -96,6 +100,7 @@ class Connection:
         head = await self._event()
         if not isinstance(head, h11.Request):
             return None
+        self._head = head.method == b"HEAD"
         body, length = [], 0
         while isinstance(event := await self._event(), h11.Data):
             length += len(event.data)
@@ -121,6 +126,9 @@ class Connection:
             *answer.headers,
         ]
         self._write(h11.Response(status_code=answer.status, headers=headers))
+        if self._head:
+            self._write(h11.EndOfMessage())
+            return False
         if answer.half:
             self._write(h11.Data(data=answer.body[: len(answer.body) // 2]))
             await self._writer.drain()

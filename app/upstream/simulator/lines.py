@@ -1,9 +1,9 @@
 """Lines as the simulator keeps them, and what PEMS calls their fields."""
 
 from collections.abc import Iterable, Iterator
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec.structs import force_setattr
@@ -40,7 +40,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, gc=False, rename="camel"):
     is_actualized: bool = False
     is_discontinued: bool = False
     is_funds_transferable: bool = False
-    pems_version: datetime
+    pems_version: Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 NAMES: tuple[str, ...] = Line.__struct_fields__
@@ -120,7 +120,9 @@ _decoder = msgspec.json.Decoder(Line, float_hook=Decimal)
 
 def read_line(text: bytes | str) -> Line:
     """A line of its JSON text; raises msgspec.ValidationError. Members that PEMS does not keep are passed over."""
-    return _decoder.decode(text)
+    line = _decoder.decode(text)
+    force_setattr(line, "pems_version", line.pems_version.astimezone(UTC).replace(microsecond=0))
+    return line
 
 
 def read_lines(organization: str, texts: Iterable[str]) -> Iterator[Line]:
@@ -135,9 +137,14 @@ def read_lines(organization: str, texts: Iterable[str]) -> Iterator[Line]:
         yield line
 
 
+def document_text(line: Line) -> bytes:
+    """The line by the contract's names, with what is derived, as JSON."""
+    plan = line.original_start is not None and line.original_end is not None
+    actuals = line.actual_start is not None and line.actual_end is not None
+    return json.encode(line)[:-1] + b"," + json.encode({"hasPlan": plan, "hasActuals": actuals})[1:]
+
+
 def document_of(line: Line) -> dict[str, Any]:
-    """The line by the contract's names, with what is derived."""
-    document: dict[str, Any] = json.decode(json.encode(line))
-    for name, start, end in (("hasPlan", "originalStart", "originalEnd"), ("hasActuals", "actualStart", "actualEnd")):
-        document[name] = document[start] is not None and document[end] is not None
+    """The same, decoded."""
+    document: dict[str, Any] = json.decode(document_text(line))
     return document

@@ -19,7 +19,7 @@ from app.upstream.simulator import screen, steering
 from app.upstream.simulator.faults import Edit, Endpoint, Fault, Faults, Hits, Step, rewritten
 from app.upstream.simulator.grid import GridRequest, Pages, Writing
 from app.upstream.simulator.http import Answer, Dropped, HttpServer, Request
-from app.upstream.simulator.lines import document_of
+from app.upstream.simulator.lines import document_of, document_text
 from app.upstream.simulator.screen import ScreenRequest
 from app.upstream.simulator.store import Applied, Store, Unusable
 
@@ -66,7 +66,7 @@ class Refusal(Exception):
 class Counts(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """What has come in and what was done since the log was cleared.
 
-    `requests`: by endpoint or action, those that were carried out. `writes`: by organization/id and action, those of
+    `requests`: `grid` or the action, whatever became of them. `writes`: by organization/id and action, those of
     clients. `applied`: every edit in turn, those of somebody in PEMS, too. `faults`: by kind, those that happened.
     """
 
@@ -140,7 +140,7 @@ class Simulator:
 
     def sizes(self) -> dict[str, int]:
         """How many lines each organization has."""
-        return {code: len(table.keys) for code, table in self._store.tables.items()}
+        return {code: len(table.lines) for code, table in self._store.tables.items()}
 
     def record(self, organization: str, key: str) -> dict[str, Any] | None:
         """The record's document by the contract's names; None where it is not there."""
@@ -152,9 +152,9 @@ class Simulator:
         found = self._store.find(organization, key)
         return found[1] if found else None
 
-    def records(self, organization: str | None = None) -> Iterator[tuple[dict[str, Any], int]]:
-        """Documents and record ids, of all or of one organization, in the order of ids."""
-        return ((document_of(line), recordid) for line, recordid in self._store.records(organization))
+    def records(self, organization: str | None = None) -> Iterator[tuple[bytes, int]]:
+        """Documents, as JSON, and record ids, of all or of one organization, in the order of ids."""
+        return ((document_text(line), recordid) for line, recordid in self._store.records(organization))
 
     def put(self, organization: str, key: str, fields: Mapping[str, Any]) -> int:
         """Somebody adds the record, or replaces it; its record id. Raises Unusable."""
@@ -231,7 +231,8 @@ class Simulator:
             action = None
         else:
             asked = _read(request, ScreenRequest)
-            action = asked.action
+            action = asked.action if asked.action in screen.ACTIONS else "other"
+        self._requests[action or at] += 1
         hits = self._faults.draw(at, action)
         await self._before(hits)
         try:
@@ -268,35 +269,32 @@ class Simulator:
 
     async def _before(self, hits: Hits) -> None:
         """Raises Dropped, Refusal."""
-        seconds = self._latency / 1000
-        if latency := hits.get("latency"):
-            seconds += self._faults.seconds(latency)
-        if seconds:
-            await asyncio.sleep(seconds)
+        milliseconds = self._latency + sum(map(self._faults.milliseconds, hits.get("latency", ())))
+        if milliseconds:
+            await asyncio.sleep(milliseconds / 1000)
         if "drop_before" in hits:
             raise Dropped
-        if status := hits.get("status"):
+        for status in hits.get("status", ()):
             after = [("Retry-After", f"{status.retry_after:g}")] if status.retry_after is not None else []
             raise Refusal(status.status, status.message, *after)
 
     @staticmethod
     def _alerted(hits: Hits) -> bytes | None:
-        fault = hits.get("alert")
-        return alert(fault.name, fault.message) if fault else None
+        return next((alert(fault.name, fault.message) for fault in hits.get("alert", ())), None)
 
     def _work(self, asked: GridRequest | ScreenRequest, hits: Hits) -> bytes:
         """Raises Unusable."""
         if isinstance(asked, ScreenRequest):
-            self._requests[asked.action if asked.action in screen.ACTIONS else "other"] += 1
             return screen.answer(self._store, asked)
-        self._requests["grid"] += 1
-        rows, writing = hits.get("rows"), hits.get("writing")
+        writing = self.writing
+        for fault in hits.get("writing", ()):
+            writing = rewritten(writing, fault.writing)
         body = self._pages.answer(
             asked,
-            rewritten(self.writing, writing.writing) if writing else self.writing,
+            writing,
             total="no_total" not in hits,
             headers="no_headers" not in hits,
-            damage=self._faults.damage(rows) if rows else None,
+            damage=self._faults.damage(hits["rows"]) if "rows" in hits else None,
         )
         organizations = [str(each.value) for group in asked.filters for each in group if each.alias_name == "pfs_a_org"]
         for edit in self._faults.due(organizations):
@@ -313,8 +311,8 @@ class Simulator:
 
     async def _after(self, body: bytes, hits: Hits) -> Answer:
         """Raises Dropped."""
-        if late := hits.get("late"):
-            await asyncio.sleep(self._faults.seconds(late))
+        for late in hits.get("late", ()):
+            await asyncio.sleep(self._faults.milliseconds(late) / 1000)
         if "drop_after" in hits:
             raise Dropped
         if "html" in hits:

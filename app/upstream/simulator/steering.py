@@ -45,7 +45,7 @@ def _get_records(simulator: "Simulator", request: Request) -> Answer:
     organization, key = request.query.get("org"), request.query.get("id")
     if key is None:
         lines = [
-            json.encode({"recordid": recordid, "document": document})
+            json.encode({"recordid": recordid, "document": msgspec.Raw(document)})
             for document, recordid in simulator.records(organization)
         ]
         return Answer(200, b"".join(line + b"\n" for line in lines), NDJSON)

@@ -1,7 +1,7 @@
 """The lines of every organization, their record ids, what was done to them, and the journal that survives a restart."""
 
 import re
-from bisect import bisect_left, insort
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from operator import attrgetter
@@ -19,6 +19,8 @@ Who = Literal["client", "somebody"]
 Op = Literal["ADD", "UPDATE", "DELETE"]
 
 FIRST_RECORDID = 1  # of a line that nobody has edited
+MOST_LISTS = 8  # of ordered lines that are kept
+PLACE = attrgetter("pfa_id", "organization")
 ASSIGNED = re.compile(r"PFA-(\d{7,})")
 
 
@@ -41,7 +43,7 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     organization: str
     id: str
     recordid: int
-    line: msgspec.Raw | None = None
+    line: Line | None = None
 
 
 class Unusable(Exception):
@@ -49,26 +51,23 @@ class Unusable(Exception):
 
 
 class Table:
-    """An organization's lines in the order of their ids."""
+    """An organization's lines."""
 
     def __init__(self, lines: Iterable[Line]):
         self.lines = {line.pfa_id: line for line in lines}
-        self.keys = sorted(self.lines)
-        self.recordids: dict[str, int] = {}
-        self.highest = max((_number(key) for key in self.keys), default=0)
+        self.recordids: dict[str, int] = {}  # of lines that were edited
+        self.highest = max(map(_number, self.lines), default=0)
 
-    def put(self, line: Line) -> None:
-        if line.pfa_id not in self.lines:
-            insort(self.keys, line.pfa_id)
-            self.highest = max(self.highest, _number(line.pfa_id))
+    def put(self, line: Line, recordid: int) -> None:
         self.lines[line.pfa_id] = line
+        self.recordids[line.pfa_id] = recordid
+        self.highest = max(self.highest, _number(line.pfa_id))
 
     def remove(self, key: str) -> None:
         del self.lines[key]
-        del self.keys[bisect_left(self.keys, key)]
 
-    def next_key(self) -> str:
-        return f"PFA-{self.highest + 1:07d}"
+    def recordid(self, key: str) -> int:
+        return self.recordids.get(key, FIRST_RECORDID)
 
 
 class Store:
@@ -81,7 +80,7 @@ class Store:
         self.version = 0
         self.applied: list[Applied] = []
         self._recordid = FIRST_RECORDID
-        self._ordered: dict[tuple[str, ...], tuple[int, list[Line]]] = {}
+        self._ordered: dict[tuple[str, ...], list[Line]] = {}
         self._journal = None
         if journal is not None:
             self._replay(journal)
@@ -96,28 +95,26 @@ class Store:
         """The line and its record id."""
         table = self.tables.get(organization)
         line = table.lines.get(key) if table else None
-        return (line, self._recordid_of(line)) if line else None
+        return (line, table.recordid(key)) if table and line else None
 
     def records(self, organization: str | None = None) -> Iterator[tuple[Line, int]]:
         """All lines, or an organization's, in the order of organizations and ids."""
         for code, table in self.tables.items():
             if organization in (None, code):
-                for key in table.keys:
-                    yield table.lines[key], self._recordid_of(table.lines[key])
+                yield from ((line, table.recordid(line.pfa_id)) for line in self.ordered((code,)))
 
     def ordered(self, organizations: tuple[str, ...]) -> list[Line]:
-        """The lines of these organizations by id, then organization. Not to be changed."""
-        version, found = self._ordered.get(organizations, (-1, []))
-        if version != self.version:
-            tables = [self.tables[code] for code in organizations]
-            found = [table.lines[key] for table in tables for key in table.keys]
-            if len(organizations) > 1:
-                found.sort(key=attrgetter("pfa_id", "organization"))
-            self._ordered = {organizations: (self.version, found)}
-        return found
+        """The lines of these organizations by id, then organization: a list that follows every edit."""
+        if organizations not in self._ordered:
+            if len(self._ordered) >= MOST_LISTS:
+                self._ordered.clear()
+            lines = [line for code in organizations for line in self.tables[code].lines.values()]
+            self._ordered[organizations] = sorted(lines, key=PLACE)
+        return self._ordered[organizations]
 
     def next_key(self, organization: str) -> str:
-        return self.tables[organization].next_key()
+        """The id that the organization's next line gets."""
+        return f"PFA-{self.tables[organization].highest + 1:07d}"
 
     def put(self, organization: str, key: str, fields: Mapping[str, Any], by: Who, *, whole: bool = False) -> int:
         """Add the line, or change these fields, by the contract's names; the record id that it has now.
@@ -137,12 +134,12 @@ class Store:
         document |= {"pemsVersion": now, **fields, "pfaId": key, "organization": organization}
         try:
             line = read_line(json.encode(document))
-        except (msgspec.ValidationError, ValueError) as error:
+        except msgspec.ValidationError as error:
             raise Unusable(f"{key} is not a valid record: {error}") from error
         recordid = self._next()
-        self.tables[organization].put(line)
-        self.tables[organization].recordids[key] = recordid
-        self._note(Kept(organization=organization, id=key, recordid=recordid, line=msgspec.Raw(json.encode(line))))
+        self.tables[organization].put(line, recordid)
+        self._reorder(organization, key, line)
+        self._note(Kept(organization=organization, id=key, recordid=recordid, line=line))
         self.applied.append(
             Applied(
                 at=now,
@@ -163,6 +160,7 @@ class Store:
         if found is None:
             raise Unusable("Record not found")
         self.tables[organization].remove(key)
+        self._reorder(organization, key, None)
         self._note(Kept(organization=organization, id=key, recordid=self._next()))
         self.applied.append(
             Applied(
@@ -177,8 +175,13 @@ class Store:
             )
         )
 
-    def _recordid_of(self, line: Line) -> int:
-        return self.tables[line.organization].recordids.get(line.pfa_id, FIRST_RECORDID)
+    def _reorder(self, organization: str, key: str, line: Line | None) -> None:
+        """Put the line where the one of its key is or would be; None takes it away."""
+        for codes, lines in self._ordered.items():
+            if organization in codes:
+                at = bisect_left(lines, (key, organization), key=PLACE)
+                there = at < len(lines) and PLACE(lines[at]) == (key, organization)
+                lines[at : at + there] = [line] if line else []
 
     def _next(self) -> int:
         """Record ids are drawn from one row for all, so that a line that comes back never gets an old one."""
@@ -202,20 +205,20 @@ class Store:
                     break
                 try:
                     kept = msgspec.json.decode(text, type=Kept)
-                    line = read_line(bytes(kept.line)) if kept.line is not None else None
                 except (msgspec.DecodeError, UnicodeDecodeError) as error:
                     raise ConfigurationError(f"Line {number} of {journal} is not the simulator's: {error}.") from error
-                self._redo(kept, line)
+                self._redo(kept)
                 whole += len(text)
         with journal.open("rb+") as file:
             file.truncate(whole)
 
-    def _redo(self, kept: Kept, line: Line | None) -> None:
+    def _redo(self, kept: Kept) -> None:
         self._recordid = max(self._recordid, kept.recordid)
-        table = self.tables.setdefault(kept.organization, Table(()))
-        if line is not None:
-            table.put(line)
-            table.recordids[kept.id] = kept.recordid
+        table = self.tables.get(kept.organization)
+        if table is None:
+            return  # it was served before, and is not this time
+        if kept.line is not None:
+            table.put(kept.line, kept.recordid)
         elif kept.id in table.lines:
             table.remove(kept.id)
 
