@@ -273,8 +273,8 @@ async def test_a_change_whose_author_has_nothing_there_is_retried_too(world: Wor
     assert await world.db.fetch("SELECT dataset, user_id, revision FROM workspace") == [("pfa", "ann", 1)]
 
 
-async def test_a_retry_and_a_save_of_the_author_do_not_undo_each_other(world: World, erin: User, ann: User) -> None:
-    """Given that the save has begun, then the retry waits for it; both are there in the end."""
+async def test_a_retry_behind_a_save_leaves_what_the_author_took_back(world: World, erin: User, ann: User) -> None:
+    """Given that the save has begun, then the retry waits, and finds that the change is a draft again."""
     await world.mirror({"A": line(model="0")})
     await commit(ann, "A", {"model": "1"})
     await settle(world, "A", "sync_error", "No.")
@@ -283,7 +283,22 @@ async def test_a_retry_and_a_save_of_the_author_do_not_undo_each_other(world: Wo
         await until_waiting(world, 1, save)
         (retry,) = at_once(retried(erin, all=True))
         await until_waiting(world, 2, save, retry)
-    await asyncio.gather(save, retry)
+    assert (await asyncio.gather(save, retry))[1] == 0
+    row = await ann.row("A")
+    assert (row["syncState"], row["pending"], row["delta"]) == ("draft", {}, {"model": "1", "equipment": "2"})
+
+
+async def test_a_save_behind_a_retry_lies_on_what_is_on_its_way_again(world: World, erin: User, ann: User) -> None:
+    """Given that the retry has begun, then the save waits, and takes nothing back."""
+    await world.mirror({"A": line(model="0")})
+    await commit(ann, "A", {"model": "1"})
+    await settle(world, "A", "sync_error", "No.")
+    async with paused(world, "pfa.modification"):
+        (retry,) = at_once(retried(erin, all=True))
+        await until_waiting(world, 1, retry)
+        (save,) = at_once(ann.draft("A", {"equipment": "2"}))
+        await until_waiting(world, 2, save, retry)
+    assert (await asyncio.gather(save, retry))[1] == 1
     row = await ann.row("A")
     assert (row["syncState"], row["pending"], row["delta"]) == ("draft", {"model": "1"}, {"equipment": "2"})
 
