@@ -8,7 +8,10 @@ import pytest
 
 from app import json
 from app.auth import Role
+from app.upstream.protocol import Refused
+from tests.ledger import Ledger
 from tests.records import connect, engineer, quarantine, settle, settled_changes
+from tests.syncing import open_yard, van
 from tests.test_contention import at_once, paused, until_waiting
 from tests.world import User, World, ids, line, refused
 
@@ -380,3 +383,38 @@ async def test_a_retry_that_does_not_say_what_is_400(world: World, erin: User, a
 async def test_a_retry_needs_a_body(world: World) -> None:
     admin = await world.user("max", role=Role.ADMIN)
     refused(await admin.request("POST", "sync/retry"), 400, "MALFORMED_REQUEST")
+
+
+# --- with a worker
+
+
+async def test_a_worker_does_what_was_asked_for_and_retried(database_url: str) -> None:
+    """Given that upstream refuses a change once, then the retried one arrives, and a pull in one's name is recorded."""
+    ledger = Ledger("plate", {f"V-{number}": van() for number in range(1, 4)})
+    async with open_yard(database_url, ledger) as yard:
+        await yard.work()
+        ann, erin = await yard.user("ann"), await yard.user("erin", role=Role.ENGINEER)
+        ledger.failures["write"] = [Refused("No such depot")]
+        await commit(ann, "V-1", {"mileage": 150})
+        await yard.work()
+        (change,) = (await failed(erin))["data"]
+        assert (change["rowId"], change["state"], change["error"]) == ("V-1", "sync_error", "No such depot")
+        assert (await ann.row("V-1"))["history"][0]["error"] == "No such depot"
+        assert (await erin.get("sync/health")).json()["pushes"] == {"synced": 0, "conflict": 0, "syncError": 1}
+
+        assert await retried(erin, ids=[change["id"]]) == 1
+        run = (await erin.post("sync/pull", {"full": True})).json()["runId"]
+        await yard.work()
+        assert ledger.writes == [("update", "V-1", {"mileage": 150})]
+        assert await states(ann) == {"V-1": "pristine", "V-2": "pristine", "V-3": "pristine"}
+        assert (await failed(erin))["total"] == 0
+        pull = (await erin.get(f"sync/runs/{run}")).json()
+        assert (pull["state"], pull["full"], pull["requestedBy"], pull["counts"]["read"]) == (
+            "succeeded",
+            True,
+            "erin",
+            3,
+        )
+        health = (await erin.get("sync/health")).json()
+        assert (health["status"], health["lag"], health["rows"]) == ("healthy", 0, {"good": 6, "quarantined": 0})
+        assert health["pushes"] == {"synced": 1, "conflict": 0, "syncError": 0}
