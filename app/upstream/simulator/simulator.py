@@ -152,9 +152,14 @@ class Simulator:
         found = self._store.find(organization, key)
         return found[1] if found else None
 
-    def records(self, organization: str | None = None) -> Iterator[tuple[bytes, int]]:
-        """Documents, as JSON, and record ids, of all or of one organization, in the order of ids."""
-        return ((document_text(line), recordid) for line, recordid in self._store.records(organization))
+    def records(self, organization: str | None = None) -> Iterator[tuple[dict[str, Any], int]]:
+        """Documents and record ids, of all or of one organization, in the order of ids."""
+        return ((document_of(line), recordid) for line, recordid in self._store.records(organization))
+
+    def dump(self, organization: str | None = None) -> Iterator[bytes]:
+        """The same, each as a line of JSON."""
+        for line, recordid in self._store.records(organization):
+            yield b'{"recordid":%d,"document":%s}\n' % (recordid, document_text(line))
 
     def put(self, organization: str, key: str, fields: Mapping[str, Any]) -> int:
         """Somebody adds the record, or replaces it; its record id. Raises Unusable."""

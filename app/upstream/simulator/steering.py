@@ -44,11 +44,7 @@ def answer(simulator: "Simulator", request: Request) -> Answer:
 def _get_records(simulator: "Simulator", request: Request) -> Answer:
     organization, key = request.query.get("org"), request.query.get("id")
     if key is None:
-        lines = [
-            json.encode({"recordid": recordid, "document": msgspec.Raw(document)})
-            for document, recordid in simulator.records(organization)
-        ]
-        return Answer(200, b"".join(line + b"\n" for line in lines), NDJSON)
+        return Answer(200, b"".join(simulator.dump(organization)), NDJSON)
     return _record(simulator, organization or "", key)
 
 
