@@ -73,6 +73,14 @@ class Connection:
         """The first column of the first row, or None."""
         return await self._timed(statement, self.raw.fetchval, arguments)
 
+    async def run(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Run `work` in a transaction of this connection, and again after a deadlock or a serialization failure."""
+        async for attempt in stamina.retry_context(on=RETRIED, attempts=3, wait_initial=0.02, wait_max=0.1):
+            with attempt:
+                async with self.raw.transaction():
+                    return await work()
+        raise AssertionError("stamina returns or raises")
+
     async def _timed(self, statement: Statement, call: Any, arguments: tuple[Any, ...]) -> Any:
         started = time.perf_counter()
         try:

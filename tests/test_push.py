@@ -13,9 +13,9 @@ from tests.world import User, refused
 
 @pytest.fixture
 async def yard(database_url: str) -> AsyncIterator[Yard]:
-    """A ledger of three vehicles that are in the mirror already."""
+    """A ledger of three vehicles that are in the mirror already; changes go one after the other."""
     ledger = Ledger("plate", {f"V-{number}": van(mileage=number * 100) for number in range(1, 4)})
-    async with open_yard(database_url, ledger) as yard:
+    async with open_yard(database_url, ledger, concurrency=1) as yard:
         await yard.work()
         yield yard
 

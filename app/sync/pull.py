@@ -86,6 +86,10 @@ class _Pull:
             await runs.note_failure(self.connection, self.target, await self._now(), error)
         except TooManyDeletions as error:
             await self._fail(run, "TOO_MANY_DELETIONS", str(error))
+        except Exception:
+            if not self.connection.raw.is_closed():
+                await self._fail(run, "INTERNAL_ERROR", runs.DEFECT)
+            raise
 
     async def _open(self) -> Run:
         """Everything, where it is the first time, where upstream cannot tell what is new, and once in `full_every`."""
@@ -138,7 +142,8 @@ class _Pull:
         at = await self._now()
         good, broken = sort_out(self.contract, page)
         keys = list(good)
-        async with self.connection.raw.transaction():
+
+        async def work() -> None:
             if run.whole:
                 seen = [*keys, *(each for each in broken if each is not None)]
                 await self.connection.value(REMEMBER_KEYS.within(self.contract.schema), self.organization, seen)
@@ -160,6 +165,8 @@ class _Pull:
                 },
                 cursor=page.cursor, mark=page.mark, total=page.total,
             )  # fmt: skip
+
+        await self.connection.run(work)
 
     async def _bring(self, asked: int | None, at: datetime) -> tuple[int, Written]:
         """What is staged into the mirror: how many rows were left alone, and what was written."""
@@ -204,22 +211,31 @@ class _Pull:
                 "once. Nothing was deleted. See whether upstream shows all rows to this account; if they are really "
                 "gone, raise deletionShare for one pull."
             )
-        last = ""
-        while missing:
-            at = await self._now()
-            async with self.connection.raw.transaction():
-                rows = await self.connection.rows(
-                    STAGE_MISSING.within(schema), self.organization, run.start_revision, last, DELETED_AT_ONCE
-                )
-                if not rows:
-                    return True
-                last = max(row["row_key"] for row in rows)
-                # Nothing that was settled since the pull began: those rows have a later revision.
-                _, written = await self._bring(run.start_revision, at)
-                await runs.count(self.connection, self.target, run, at, msgspec.to_builtins(written))
-            if self.stopping.is_set():
+        last: str | None = ""
+        while missing and last is not None:
+            last = await self._delete_some(run, last)
+            if self.stopping.is_set() and last is not None:
                 return False
         return True
+
+    async def _delete_some(self, run: Run, after: str) -> str | None:
+        """Delete some of the missing rows beyond a key; the last one's key, None where there was none."""
+        at = await self._now()
+
+        async def work() -> str | None:
+            rows = await self.connection.rows(
+                STAGE_MISSING.within(self.contract.schema),
+                self.organization,
+                run.start_revision,
+                after,
+                DELETED_AT_ONCE,
+            )
+            # Nothing that was settled since the pull began: those rows have a later revision.
+            _, written = await self._bring(run.start_revision, at)
+            await runs.count(self.connection, self.target, run, at, msgspec.to_builtins(written))
+            return max((row["row_key"] for row in rows), default=None)
+
+        return await self.connection.run(work)
 
     async def _finish(self, run: Run) -> None:
         at, dataset = await self._now(), self.target.dataset

@@ -96,6 +96,10 @@ class _Push:
         working: dict[asyncio.Task[Outcome], Change] = {}
         try:
             error = await self._work(run, working)
+        except Exception:
+            if not self.connection.raw.is_closed():
+                await runs.finish(self.connection, self.target, run, await self._now(), "INTERNAL_ERROR", runs.DEFECT)
+            raise
         finally:
             for task in working:
                 task.cancel()
@@ -139,21 +143,29 @@ class _Push:
         due = await self.connection.rows(FIND_DUE.within(schema), self.organization, at, limit, claim)
         if not due:
             return []
-        async with self.connection.raw.transaction():
+
+        async def work() -> list[Change]:
             await raise_workspaces(self.connection, self.contract, self.organization, {row["user_id"] for row in due})
             records = await self.connection.rows(
                 CLAIM_CHANGES.within(schema), self.organization, [row["id"] for row in due], at, at + self.target.lease,
                 claim,
             )  # fmt: skip
-            keys = [record["row_key"] for record in records]
-            await fold(self.connection, self.contract, self.organization, None, keys)
-        return sorted((Change(**dict(record)) for record in records), key=lambda change: change.id)
+            # User by user: the workspace of somebody else who came to these rows is not locked here.
+            keys = {record["user_id"]: list[str]() for record in records}
+            for record in records:
+                keys[record["user_id"]].append(record["row_key"])
+            for user, own in keys.items():
+                await fold(self.connection, self.contract, self.organization, user, own)
+            return sorted((Change(**dict(record)) for record in records), key=lambda change: change.id)
+
+        return await self.connection.run(work)
 
     async def _settle(self, run: Run, claim: uuid.UUID, ended: list[Ended]) -> None:
         if not ended:
             return
         at = await self._now()
-        async with self.connection.raw.transaction():
+
+        async def work() -> list[str]:
             mine = await settle(self.connection, self.contract, self.organization, claim, ended, at)
             states = [outcome.state for _, outcome in mine]
             counts = {
@@ -167,7 +179,9 @@ class _Push:
                 await runs.note_failure(self.connection, self.target, at, gone)
             elif any(state != "committed" for state in states):
                 await runs.note_success(self.connection, self.target)
-        for state in states:
+            return [str(state) for state in states]
+
+        for state in await self.connection.run(work):
             SETTLED.labels(self.organization, self.target.dataset, state).inc()
 
     # --- one change; these run side by side

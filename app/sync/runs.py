@@ -20,6 +20,7 @@ FAIL_UPSTREAM = statement("sync/fail_upstream")
 HEAL_UPSTREAM = statement("sync/heal_upstream")
 
 LONGEST_ERROR = 2000
+DEFECT = "Something went wrong on our side; the worker's log says where. It is tried again."
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):

@@ -125,7 +125,8 @@ async def _incoming(
             wanted = mirror.get(change.row_key, {contract.key: key}) | change.delta
             document = None if change.op == "delete" else wanted
         if document is not msgspec.UNSET:
-            found[key] = _row(key, document, change if outcome.state == "synced" else None)
+            done = outcome.state == "synced" and (document is None) == (change.op == "delete")
+            found[key] = _row(key, document, change if done else None)
     return list(found.values())
 
 

@@ -64,6 +64,8 @@ async def alone(database: Database, job: Job, organization: str, dataset: str) -
         try:
             await connection.value(MAKE_STAGING)
             yield connection
-        finally:
-            if not connection.raw.is_closed():
-                await connection.value(GIVE_BACK, job.value, organization, dataset)
+            await connection.value(GIVE_BACK, job.value, organization, dataset)
+        except BaseException:
+            # Whatever state it is in: its end gives the lock back.
+            connection.raw.terminate()
+            raise
