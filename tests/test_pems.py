@@ -547,6 +547,12 @@ async def test_created_rows_are_found_by_all_their_values(sim: Simulator, pems: 
     assert await pems.find_created({**fields, "equipment": "CRN-2"}) == []
 
 
+async def test_a_row_of_which_nothing_was_said_is_found_empty(sim: Simulator, pems: Pems) -> None:
+    key = await pems.write(Write(op="insert", key=None, fields={}), None)
+
+    assert await pems.find_created({}) == [key]
+
+
 async def test_created_rows_without_a_text_are_looked_for_on_every_page(sim: Simulator, pems: Pems) -> None:
     key = await pems.write(Write(op="insert", key=None, fields={"monthlyRate": Decimal("0.01")}), None)
 
@@ -693,7 +699,7 @@ async def test_wrong_credentials_are_unavailable_and_never_told(
                 told = "".join(traceback.format_exception(trouble.value)) + repr(vars(trouble.value))
                 assert secret not in told
                 assert trouble.value.__cause__ is trouble.value.__context__ is None
-        assert secret not in repr(pems) + repr(vars(pems)) + caplog.text
+        assert secret not in repr(pems) + repr(vars(pems)) + repr(pems._client._client.headers) + caplog.text
 
 
 # --- what the simulator never answers

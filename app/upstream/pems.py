@@ -101,7 +101,9 @@ class Pems:
     async def find_created(self, fields: Mapping[str, Any]) -> list[str]:
         """See Upstream."""
         place: Place | None = Place(code=self._code_of(fields))
-        wanted = {name: value for name, value in fields.items() if name in self._write and name not in self._identity}
+        writable = self._write.keys() - set(self._identity)
+        # A row of which nothing was said has nothing in it.
+        wanted = {name: fields[name] for name in fields.keys() & writable} or dict.fromkeys(writable)
         found: dict[str, None] = {}
         while place is not None:
             filters = [Condition(self._read[ORGANIZATION], "=", place.code), *self._telling(wanted)]
@@ -132,7 +134,8 @@ class Pems:
             if start > 1 and not set(place.seen) & set(lines):
                 start, step = max(start - step, 1), min(2 * step, size - 1)
             elif place.seen and len(lines) > 1 and lines[-1] == place.seen[-1]:
-                # New lines moved the last one down to the end of this page: what follows it is still to come.
+                # New lines moved the last one down to the end of this page, and what follows it is still to come; or
+                # else pages are not turned at all.
                 start, shifts = start + len(lines) - 1, shifts + 1
                 if shifts > MAX_SHIFTS:
                     raise Failed("PEMS sends the same lines whatever position it is asked for.")

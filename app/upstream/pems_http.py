@@ -3,7 +3,7 @@
 import asyncio
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -27,6 +27,17 @@ UNAUTHORIZED = "authorization failed"
 MODIFIED = "modified by another user"
 
 
+class _KeyAuth(httpx.Auth):
+    """An API key. Among the client's headers it would be printed with them."""
+
+    def __init__(self, key: str):
+        self._key = key
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        request.headers["X-API-Key"] = self._key
+        yield request
+
+
 class PemsClient:
     """Requests to one PEMS, with its credentials; at most so many a second, evenly spaced."""
 
@@ -37,12 +48,10 @@ class PemsClient:
         secret = _secret(config.auth, folder, environment)
         headers = {"Accept": "application/json", "Content-Type": "application/json"}
         headers |= {"tenant": config.tenant, "role": config.role}
-        basic = None if config.auth.user is None else httpx.BasicAuth(config.auth.user, secret)
-        if basic is None:
-            headers["X-API-Key"] = secret
+        user = config.auth.user
         self._client = httpx.AsyncClient(
             base_url=config.url,
-            auth=basic,
+            auth=_KeyAuth(secret) if user is None else httpx.BasicAuth(user, secret),
             headers=headers,
             timeout=httpx.Timeout(config.timeout, connect=min(config.connect_timeout, config.timeout)),
             limits=httpx.Limits(

@@ -6,7 +6,7 @@ else is looked at value by value.
 
 import re
 from collections.abc import Callable, Sequence
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from typing import Any
@@ -17,6 +17,7 @@ NUMBER = re.compile(r"([+-]?)(\d{1,3}(?:,\d{3})+|\d*)(\.\d+)?([eE][+-]?\d{1,4})?
 DAY = r"(?:(\d{4})-(\d\d)-(\d\d)|(\d{1,2})-([A-Za-z]{3})-(\d{4}))"
 TIME = r"(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?\s*(Z|[+-]\d\d:?\d\d)?)?"
 MOMENT = re.compile(DAY + TIME, re.ASCII)
+CANONICAL = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
 OFFSET = re.compile(r"([+-])(\d\d):?(\d\d)", re.ASCII)
 MONTHS = {name: number for number, name in enumerate("JAN FEB MAR APR MAY JUN JUL AUG SEP OCT NOV DEC".split(), 1)}
 BOOLEANS = {
@@ -26,6 +27,7 @@ BOOLEANS = {
 TEXTS = {str, type(None)}
 MAX_SHOWN = 60  # characters of a value in a message
 MAX_DIGITS = 30  # of a whole number that is written with a point or an exponent
+MIDNIGHT = time(0)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -103,23 +105,26 @@ def read_version(value: Any) -> str | None:
 @lru_cache(maxsize=8192)
 def instant(text: str) -> datetime | None:
     """The time that a text says, in UTC; None where it says none. A time without a zone is UTC."""
+    if CANONICAL.fullmatch(text):
+        try:
+            return datetime.fromisoformat(text)
+        except ValueError:
+            return None
     match = MOMENT.fullmatch(text.strip())
     if match is None:
         return None
     hour, minute, second = (int(part or 0) for part in match.group(7, 8, 9))
     microsecond = int((match[10] or "0").ljust(6, "0")[:6])
     try:
-        day = _day(match)
-        return datetime(
-            day.year, day.month, day.day, hour, minute, second, microsecond, _zone(match[11] or "Z")
-        ).astimezone(UTC)
+        midnight = datetime.combine(_day(match), MIDNIGHT, _zone(match[11] or "Z"))
+        return midnight.replace(hour=hour, minute=minute, second=second, microsecond=microsecond).astimezone(UTC)
     except (ValueError, OverflowError):
         return None
 
 
 def format_instant(moment: datetime) -> str:
     """ISO in UTC, whole seconds: `2026-02-28T10:33:00Z`."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"{moment.astimezone(UTC).isoformat()[:19]}Z"
 
 
 @lru_cache(maxsize=8192)
