@@ -110,6 +110,10 @@ def known(sim: Simulator, *codes: str) -> dict[str, dict[str, Any]]:
     return {line["pfaId"]: {name: line[name] for name in line.keys() - DERIVED} for line in held}
 
 
+def keys(sim: Simulator, code: str) -> list[str]:
+    return list(known(sim, code))
+
+
 async def update(pems: Pems, key: str, **fields: Any) -> None:
     await pems.write(Write(op="update", key=key, fields=fields), await pems.hold(key))
 
@@ -154,12 +158,12 @@ async def test_only_what_was_modified_since_is_read(sim: Simulator, pems: Pems) 
 
 async def test_codes_are_read_one_after_the_other_and_none_twice(sim: Simulator) -> None:
     sim.delete("LIMA", FIRST)
-    for number, (document, _) in enumerate(list(sim.records("LIMA"))):
-        sim.delete("LIMA", document["pfaId"])
+    for number, key in enumerate(keys(sim, "LIMA")):
+        sim.delete("LIMA", key)
         sim.put("LIMA", f"L{number}", {"category": "Cranes"})
-    for document, _ in list(sim.records("RIO2")):
-        sim.delete("RIO2", document["pfaId"])
-        sim.put("RIO2", f"R2-{document['pfaId']}", {})
+    for key in keys(sim, "RIO2"):
+        sim.delete("RIO2", key)
+        sim.put("RIO2", f"R2-{key}", {})
 
     async with connected(sim.url, organizations=("RIO2", "LIMA", "RIO", "RIO")) as pems:
         pages = await pull(pems)
@@ -235,7 +239,7 @@ class Editors:
         self.sim = sim
         self.visits = visits
         self.random = random.Random(seed)
-        self.there = {document["pfaId"] for document, _ in sim.records("RIO")}
+        self.there = set(keys(sim, "RIO"))
 
     def meddle(self, most: int) -> None:
         self.visits -= 1
@@ -243,15 +247,15 @@ class Editors:
             return
         for _ in range(self.random.randrange(most + 1)):
             code = self.random.choice(("RIO", "RIO", "RIO2"))
-            keys = [document["pfaId"] for document, _ in self.sim.records(code)]
-            if keys and self.random.random() < 0.6:
-                at = self.random.randrange(len(keys))
-                for key in keys[at : at + self.random.choice((1, 1, 1, 4))]:
+            there = keys(self.sim, code)
+            if there and self.random.random() < 0.6:
+                at = self.random.randrange(len(there))
+                for key in there[at : at + self.random.choice((1, 1, 1, 4))]:
                     self.sim.delete(code, key)
                     if code == "RIO":
                         self.there.discard(key)
             else:
-                near = self.random.choice(keys) if keys else "PFA-0000000"
+                near = self.random.choice(there) if there else "PFA-0000000"
                 for number in range(self.random.choice((1, 1, 6))):
                     self.sim.put(code, f"{near}-{number}", {"category": "New"})
 
@@ -307,8 +311,8 @@ async def test_a_list_that_shrank_below_the_cursor_is_read_to_its_end(sim: Simul
     pages = [await pems.page(since=None, cursor=None)]
     pages.append(await pems.page(since=None, cursor=pages[0].cursor))
     seen = list(documents(pages))
-    for document, _ in list(sim.records("RIO2")):
-        sim.delete("RIO2", document["pfaId"])
+    for key in keys(sim, "RIO2"):
+        sim.delete("RIO2", key)
     for key in seen[:-1]:
         sim.delete("RIO", key)
     expected = known(sim, "RIO")
