@@ -1,12 +1,20 @@
 -- Drop the staged rows that this pull has to leave alone: a change of theirs is on its way, or was settled after the pull
 -- had asked for them, so that what it brings may be older. The caller holds locks 1, 3 and 4.
 -- $1 organization, $2 bigint the dataset's revision before upstream was asked. Returns left_alone, their number.
+-- Plan: change_unfinished and history_row for each staged row; subqueries of one row, as in sift_staged.
 WITH alone AS (
     DELETE FROM staged AS s
-     WHERE EXISTS (SELECT FROM pfa.change AS c
-                    WHERE c.organization_id = $1 AND c.row_key = s.row_key AND c.state IN ('committed', 'syncing'))
-        OR EXISTS (SELECT FROM pfa.history AS h
-                    WHERE h.organization_id = $1 AND h.row_key = s.row_key AND h.revision > $2)
+     WHERE (SELECT c.id
+              FROM pfa.change AS c
+             WHERE c.organization_id = $1
+               AND c.row_key = s.row_key
+               AND c.state IN ('in_review', 'committed', 'syncing', 'conflict', 'sync_error')
+               AND c.state IN ('committed', 'syncing')
+             LIMIT 1) IS NOT NULL
+        OR (SELECT h.revision
+              FROM pfa.history AS h
+             WHERE h.organization_id = $1 AND h.row_key = s.row_key AND h.revision > $2
+             LIMIT 1) IS NOT NULL
     RETURNING s.row_key
 )
 SELECT count(*) AS left_alone FROM alone;
