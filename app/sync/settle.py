@@ -74,10 +74,10 @@ async def settle(
                 contract.key, change.id,
             )  # fmt: skip
     settled = [outcome.key or change.row_key for change, outcome in mine]
-    incoming = await _incoming(connection, contract, organization, mine)
-    unchanged = await stage(connection, contract, organization, incoming)
+    await stage(connection, contract, organization, await _incoming(connection, contract, organization, mine))
     await fold(connection, contract, organization, None, settled)
-    if unchanged < len(incoming):
+    if any(outcome.state != "committed" for _, outcome in mine):
+        # A new revision, also where the mirror has it all already: what others see as theirs has moved.
         await write(connection, contract, organization, "push", at, settled)
     else:
         await image(connection, contract, organization, None, settled)
