@@ -278,6 +278,9 @@ async def test_rows_are_sorted_by_any_alias(pems: Pems) -> None:
         ({"GRID": {"GRID_NAME": "CUXX"}}, "CUXX is not a valid grid"),
         ({"REQUEST_TYPE": "LOV"}, "LOV is not a valid request type"),
         ({"ADDON_SORT": {"ALIAS_NAME": "x"}}, "x is not a valid alias"),
+        ({"ADDON_SORT": {"ALIAS_NAME": "pfs_id", "TYPE": "UP"}}, "UP is not a valid order"),
+        ({"ADDON_FILTER": where("pfs_id", ">=", "")}, "Nothing is not a valid value of pfs_id >="),
+        ({"MULTIADDON_FILTERS": {"MADDON_FILTER": [where("pfs_id", "=", "x", "XOR")]}}, "XOR is not a valid joiner"),
         ({"ADDON_FILTER": where("pfs_id", "LIKE", "x")}, "LIKE is not a valid operator of pfs_id"),
         ({"ADDON_FILTER": where("pfs_f_startdate", "=", "31-FEB-2026")}, "31-FEB-2026 is not a valid date"),
         ({"ADDON_FILTER": where("pfs_id", "=", "x", LPAREN=True)}, "A parenthesis of the filters is not a valid one"),
@@ -456,12 +459,19 @@ async def test_ids_are_assigned_and_never_again(pems: Pems) -> None:
         ({"PFS_F_ENDDATE": {"DATETIMEDATA": {"YEAR": 2026}}}, "{'YEAR': 2026} is not a valid Forecast End"),
         ({"PFS_P_STARTDATE": {"TEXTDATA": "x"}}, "PFS_P_STARTDATE is not a valid field of CUPFA2"),
         ({"PFS_A_ORG": {"TEXTDATA": "OSLO"}}, "OSLO is not a valid organization"),
+        ({"PFS_F_RATE": {"NUMERICDATA": True}}, "True is not a valid Monthly Rate"),
         ({"PFS_A_ORG": {"TEXTDATA": 5}}, "The record's PFS_ID or PFS_A_ORG is not a valid text"),
     ],
 )
 async def test_what_the_screen_does_not_take(pems: Pems, fields: dict[str, Any], said: str) -> None:
     assert alert_of(await pems.screen("UPDATE", FIRST, fields, recordid=1)) == said
     assert pems.sim.counts().applied == []
+
+
+async def test_another_screen_or_action_is_refused(pems: Pems) -> None:
+    assert alert_of(await pems.screen("GET", FIRST, {}, USERDEFINEDSCREENNAME="CUXX")) == "CUXX is not a valid screen"
+    assert alert_of(await pems.screen("PATCH", FIRST, {})) == "PATCH is not a valid action"
+    assert pems.sim.counts().requests == {"GET": 1, "other": 1}
 
 
 async def test_a_day_whose_parts_do_not_agree_is_refused(pems: Pems) -> None:
@@ -813,12 +823,15 @@ async def test_edits_survive_a_restart(tmp_path: Path) -> None:
     assert sim.sizes() == {"RIO2": 5}
 
 
-def test_a_journal_that_is_none_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ["milk\nbread\n", "milk"])
+def test_a_journal_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
     journal = tmp_path / "shopping.txt"
-    journal.write_text("milk\nbread\n")
+    journal.write_text(text)
     with pytest.raises(ConfigurationError, match=r"Line 1 of .* is not the simulator's"):
         simulator(journal)
-    assert journal.read_text() == "milk\nbread\n"
+    assert journal.read_text() == text
+    with pytest.raises(ConfigurationError, match="cannot be used: No such file or directory"):
+        simulator(tmp_path / "nowhere" / "pems.jsonl")
 
 
 async def test_what_is_asked_of_nobody_is_unusable() -> None:

@@ -10,11 +10,10 @@ import msgspec
 from app.upstream.simulator.filters import FLAGS
 from app.upstream.simulator.grid import enveloped
 from app.upstream.simulator.lines import BY_SCREEN, COLUMNS, Column, Value
-from app.upstream.simulator.store import Store, Unusable
+from app.upstream.simulator.store import NotFound, Store, Unusable
 
 SCREEN = "CUPFA2"
 ACTIONS = ("GET", "ADD", "UPDATE", "DELETE")
-NOT_FOUND = "Record not found"
 MODIFIED = "This record has been modified by another user"
 LONGEST_TEXT = 4000
 MOST = Decimal(10) ** 15
@@ -91,7 +90,7 @@ def answer(store: Store, request: ScreenRequest) -> bytes:
         return _add(store, organization, key, values)
     found = store.find(organization, key)
     if found is None:
-        raise Unusable(NOT_FOUND)
+        raise NotFound
     if request.action != "GET" and request.recordid != found[1]:
         raise Unusable(MODIFIED)
     if request.action == "DELETE":

@@ -21,7 +21,7 @@ from app.upstream.simulator.grid import GridRequest, Pages, Writing
 from app.upstream.simulator.http import Answer, Dropped, HttpServer, Request
 from app.upstream.simulator.lines import document_of, document_text
 from app.upstream.simulator.screen import ScreenRequest
-from app.upstream.simulator.store import Applied, Store, Unusable
+from app.upstream.simulator.store import Applied, NotFound, Store, Unusable
 
 T = TypeVar("T")
 
@@ -42,6 +42,7 @@ class Credentials:
         self._known = {"authorization": f"Basic {basic}".encode(), "x-api-key": api_key.encode()}
 
     def fit(self, headers: Mapping[str, str]) -> bool:
+        """Whether these headers show them."""
         return any(hmac.compare_digest(headers.get(name, "").encode(), known) for name, known in self._known.items())
 
 
@@ -90,7 +91,7 @@ class Simulator:
         latency: float = 0,
         rate: int | None = None,
     ):
-        """`latency`: milliseconds; `rate`: requests a second. Raises ConfigurationError for a journal that is none."""
+        """`latency`: milliseconds; `rate`: requests a second. Raises ConfigurationError for a journal of no use."""
         self._clock = clock
         self._at: datetime | None = None
         self._store = Store(lines, self.now, journal)
@@ -168,7 +169,7 @@ class Simulator:
     def edit(self, organization: str, key: str, fields: Mapping[str, Any]) -> int:
         """Somebody edits the record; its new record id. Raises Unusable."""
         if self._store.find(organization, key) is None:
-            raise Unusable(screen.NOT_FOUND)
+            raise NotFound
         return self._store.put(organization, key, fields, "somebody")
 
     def delete(self, organization: str, key: str) -> None:

@@ -10,7 +10,7 @@ import msgspec
 from app import json
 from app.upstream.simulator.faults import Fault, Step, rewritten
 from app.upstream.simulator.http import Answer, Request
-from app.upstream.simulator.store import Unusable
+from app.upstream.simulator.store import NotFound, Unusable
 
 if TYPE_CHECKING:
     from app.upstream.simulator.simulator import Simulator
@@ -35,8 +35,10 @@ def answer(simulator: "Simulator", request: Request) -> Answer:
         return _problem(404, f"There is no {request.method} {request.path[:80]}")
     try:
         return handle(simulator, request)
+    except NotFound as error:
+        return _problem(404, str(error))
     except Unusable as error:
-        return _problem(404 if str(error) == "Record not found" else 400, str(error))
+        return _problem(400, str(error))
     except (msgspec.DecodeError, UnicodeDecodeError, ValueError, OverflowError, RecursionError) as error:
         return _problem(400, str(error)[:400])
 
@@ -152,7 +154,7 @@ def _several(request: Request, shape: type[T]) -> list[T]:
 def _record(simulator: "Simulator", organization: str, key: str) -> Answer:
     document = simulator.record(organization, key)
     if document is None:
-        raise Unusable("Record not found")
+        raise NotFound
     return _json({"recordid": simulator.recordid(organization, key), "document": document})
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import msgspec
 
@@ -21,6 +21,7 @@ Op = Literal["ADD", "UPDATE", "DELETE"]
 FIRST_RECORDID = 1  # of a line that nobody has edited
 MOST_LISTS = 8  # of ordered lines that are kept
 PLACE = attrgetter("pfa_id", "organization")
+BEGINNING = b'{"organization":'  # of every line of the journal
 ASSIGNED = re.compile(r"PFA-(\d{7,})")
 
 
@@ -50,6 +51,13 @@ class Unusable(Exception):
     """What is asked for cannot be done; the message says why."""
 
 
+class NotFound(Unusable):
+    """There is no such record."""
+
+    def __init__(self) -> None:
+        super().__init__("Record not found")
+
+
 class Table:
     """An organization's lines."""
 
@@ -74,17 +82,14 @@ class Store:
     """What PEMS holds. `version` moves with every edit."""
 
     def __init__(self, lines: Mapping[str, Iterable[str]], clock: Clock, journal: Path | None = None):
-        """`lines`: JSON texts of each organization's lines. Raises ConfigurationError for a journal that is none."""
+        """`lines`: JSON texts of each organization's lines. Raises ConfigurationError for a journal of no use."""
         self.tables = {code: Table(read_lines(code, texts)) for code, texts in lines.items()}
         self.clock = clock
         self.version = 0
         self.applied: list[Applied] = []
         self._recordid = FIRST_RECORDID
         self._ordered: dict[tuple[str, ...], list[Line]] = {}
-        self._journal = None
-        if journal is not None:
-            self._replay(journal)
-            self._journal = journal.open("ab")
+        self._journal = self._open(journal) if journal is not None else None
 
     def close(self) -> None:
         """Close the journal."""
@@ -158,7 +163,7 @@ class Store:
         """Delete the line; raises Unusable where it is not there."""
         found = self.find(organization, key)
         if found is None:
-            raise Unusable("Record not found")
+            raise NotFound
         self.tables[organization].remove(key)
         self._reorder(organization, key, None)
         self._note(Kept(organization=organization, id=key, recordid=self._next()))
@@ -194,14 +199,21 @@ class Store:
             self._journal.write(json.encode(kept) + b"\n")
             self._journal.flush()
 
+    def _open(self, journal: Path) -> BinaryIO:
+        try:
+            if journal.exists():
+                self._replay(journal)
+            return journal.open("ab")
+        except OSError as error:
+            raise ConfigurationError(f"{journal} cannot be used: {error.strerror}.") from error
+
     def _replay(self, journal: Path) -> None:
         """Do again what the journal says, and cut off a last line that was not written to its end."""
-        if not journal.exists():
-            return
         whole = 0
         with journal.open("rb") as file:
             for number, text in enumerate(file, start=1):
-                if not text.endswith(b"\n"):
+                # A beginning of one of our lines, that is: nobody's shopping list is cut off.
+                if not text.endswith(b"\n") and text[: len(BEGINNING)] == BEGINNING[: len(text)]:
                     break
                 try:
                     kept = msgspec.json.decode(text, type=Kept)
