@@ -142,7 +142,7 @@ class _DataField(msgspec.Struct, gc=False):
     FIELDVALUE: Any = None
 
 
-class _Line(msgspec.Struct):
+class _Line(msgspec.Struct, gc=False):
     D: list[_Cell] | None = None
     CELL: list[_NamedCell] | None = None
     DATAFIELD: list[_DataField] | None = None
