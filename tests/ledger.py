@@ -14,7 +14,6 @@ from app.upstream.protocol import (
     Refused,
     Row,
     Stale,
-    UpstreamError,
     Write,
 )
 
@@ -24,8 +23,10 @@ Hook = Callable[[], Awaitable[None]]
 class Ledger:
     """Rows by key, each with its token and the time of its last change; a page is what follows a key.
 
-    `failures`: what the next calls raise, by the name of the method; `before`: what happens just before a call is
-    carried out; `lost`: so many writes are done, and their answers lost. `writes` are those that were done.
+    `failures`: what the next calls raise, by the name of the method; `before` and `after`: what happens just before a
+    call is carried out, and between that and its answer; `lost`: so many writes are done, and their answers lost.
+    `broken`: the field of a row that cannot be read; `strays`: what the first page brings beside the rows; `normalize`:
+    what becomes of a row that is written. `writes` are those that were done.
     """
 
     def __init__(
@@ -37,8 +38,11 @@ class Ledger:
         self.marks: dict[str, datetime] = {}
         self.broken: dict[str, str] = {}
         self.at = datetime(2026, 3, 1, 10, tzinfo=UTC)
-        self.failures: dict[str, list[UpstreamError]] = {}
+        self.failures: dict[str, list[Exception]] = {}
         self.before: dict[str, list[Hook]] = {}
+        self.after: dict[str, list[Hook]] = {}
+        self.strays: list[Row | Broken] = []
+        self.normalize: Callable[[dict[str, Any]], dict[str, Any]] = dict
         self.lost = 0
         self.calls: list[str] = []
         self.writes: list[tuple[str, str, dict[str, Any]]] = []
@@ -67,26 +71,39 @@ class Ledger:
         keys = sorted(key for key in self.rows if since is None or self.marks[key] >= since)
         keys = [key for key in keys if cursor is None or key > cursor]
         shown, more = keys[: self.page_size], len(keys) > self.page_size
-        return Page(
-            rows=tuple(self._row(key) for key in shown if key not in self.broken),
-            broken=tuple(self._broken(key) for key in shown if key in self.broken),
+        strays = self.strays if cursor is None else []
+        page = Page(
+            rows=(
+                *(self._row(key) for key in shown if key not in self.broken),
+                *(stray for stray in strays if isinstance(stray, Row)),
+            ),
+            broken=(
+                *(self._broken(key) for key in shown if key in self.broken),
+                *(stray for stray in strays if isinstance(stray, Broken)),
+            ),
             dropped=0,
             cursor=shown[-1] if more else None,
             mark=max((self.marks[key] for key in shown), default=None),
             total=None,
         )
+        await self._done("page")
+        return page
 
     async def read(self, key: str) -> Row | Broken | None:
         await self._called("read")
         if key not in self.rows:
             return None
-        return self._broken(key) if key in self.broken else self._row(key)
+        found = self._broken(key) if key in self.broken else self._row(key)
+        await self._done("read")
+        return found
 
     async def hold(self, key: str) -> Held | None:
         await self._called("hold")
         if key not in self.rows:
             return None
-        return Held(document=dict(self.rows[key]), token=str(self.tokens[key]))
+        held = Held(document=dict(self.rows[key]), token=str(self.tokens[key]))
+        await self._done("hold")
+        return held
 
     async def write(self, write: Write, held: Held | None) -> str:
         await self._called("write")
@@ -102,8 +119,9 @@ class Ledger:
         if write.op == "delete":
             self.remove(key)
         else:
-            self.put(key, **write.fields)
+            self.put(key, **self.normalize(dict(write.fields)))
         self.writes.append((write.op, key, dict(write.fields)))
+        await self._done("write")
         if self.lost:
             self.lost -= 1
             raise OutcomeUnknown("No answer came")
@@ -111,7 +129,9 @@ class Ledger:
 
     async def find_created(self, fields: Mapping[str, Any]) -> list[str]:
         await self._called("find_created")
-        return [key for key, row in self.rows.items() if all(row.get(name) == value for name, value in fields.items())]
+        found = [key for key, row in self.rows.items() if all(row.get(name) == value for name, value in fields.items())]
+        await self._done("find_created")
+        return found
 
     async def close(self) -> None:
         """There is nothing to close."""
@@ -122,6 +142,10 @@ class Ledger:
             await hooks.pop(0)()
         if failures := self.failures.get(method):
             raise failures.pop(0)
+
+    async def _done(self, method: str) -> None:
+        if hooks := self.after.get(method):
+            await hooks.pop(0)()
 
     def _row(self, key: str) -> Row:
         return Row(key=key, document=dict(self.rows[key]))

@@ -21,6 +21,7 @@ HEAL_UPSTREAM = statement("sync/heal_upstream")
 
 LONGEST_ERROR = 2000
 DEFECT = "Something went wrong on our side; the worker's log says where. It is tried again."
+LONGEST_PAUSE = 3600.0  # seconds that upstream can ask to be left alone
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,14 +92,25 @@ async def finish(
     connection: Connection, target: Target, run: Run, at: datetime, code: str | None = None, error: str | None = None
 ) -> None:
     """The run is over: well, or with an error."""
-    text = None if error is None else error.replace("\0", "")[:LONGEST_ERROR]
+    text = None if error is None else for_people(error)
     await connection.value(FINISH_RUN, target.organization, run.id, at, code, text)
+
+
+def pause(error: UpstreamError) -> float | None:
+    """Seconds that upstream asked to be left alone, up to an hour; None where it did not ask."""
+    if not isinstance(error, Unavailable) or error.retry_after is None:
+        return None
+    return min(max(error.retry_after, 0.0), LONGEST_PAUSE)
+
+
+def for_people(error: str) -> str:
+    """Upstream's words as they are kept: text that the database can hold, and not pages of it."""
+    return error.replace("\0", "")[:LONGEST_ERROR]
 
 
 async def note_failure(connection: Connection, target: Target, at: datetime, error: UpstreamError) -> None:
     """Upstream failed: enough of it, and the circuit opens."""
-    asked = error.retry_after if isinstance(error, Unavailable) else None
-    await connection.value(FAIL_UPSTREAM, target.organization, target.dataset, at, asked)
+    await connection.value(FAIL_UPSTREAM, target.organization, target.dataset, at, pause(error))
 
 
 async def note_success(connection: Connection, target: Target) -> None:

@@ -1,4 +1,4 @@
--- Rows were deleted upstream under changes that wait: the whole row goes into the base of those that edit it, so that a
+-- Rows were deleted upstream under unfinished changes: the whole row goes into the base of those that edit it, so that a
 -- conflict shows it and it can be inserted again. $1 organization, $2 bigint the revision of the deletions.
 UPDATE pfa.change AS c
    SET base = h.before || c.base
@@ -9,4 +9,4 @@ UPDATE pfa.change AS c
    AND c.organization_id = $1
    AND c.row_key = h.row_key
    AND c.op = 'update'
-   AND c.state IN ('in_review', 'conflict', 'sync_error');
+   AND c.state IN ('in_review', 'committed', 'syncing', 'conflict', 'sync_error');

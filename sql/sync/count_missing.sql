@@ -18,5 +18,6 @@ SELECT (SELECT count(*)
          WHERE m.revision <= $2
            AND NOT EXISTS (SELECT FROM pfa.change AS c
                             WHERE c.organization_id = $1 AND c.row_key = u.row_key
-                              AND c.state IN ('committed', 'syncing'))) AS missing,
+                              AND c.state IN ('committed', 'syncing')
+                              AND NOT pfa.waits(c.organization_id, c.row_key, c.user_id, c.id))) AS missing,
        (SELECT count(*) FROM pfa.mirror AS m WHERE m.organization_id = $1) AS present;

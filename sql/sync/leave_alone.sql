@@ -1,5 +1,6 @@
 -- Drop the staged rows that this pull has to leave alone: a change of theirs is on its way, or was settled after the pull
--- had asked for them, so that what it brings may be older. The caller holds locks 1, 3 and 4.
+-- had asked for them, so that what it brings may be older. A change that waits behind another is not on its way: it may wait
+-- for days for a person. The caller holds locks 1, 3 and 4.
 -- $1 organization, $2 bigint the dataset's revision before upstream was asked. Returns left_alone, their number.
 -- Plan: change_unfinished and history_row for each staged row; subqueries of one row, as in sift_staged.
 WITH alone AS (
@@ -10,10 +11,11 @@ WITH alone AS (
                AND c.row_key = s.row_key
                AND c.state IN ('in_review', 'committed', 'syncing', 'conflict', 'sync_error')
                AND c.state IN ('committed', 'syncing')
+               AND NOT pfa.waits(c.organization_id, c.row_key, c.user_id, c.id)
              LIMIT 1) IS NOT NULL
         OR (SELECT h.revision
               FROM pfa.history AS h
-             WHERE h.organization_id = $1 AND h.row_key = s.row_key AND h.revision > $2
+             WHERE h.organization_id = $1 AND h.row_key = s.row_key AND h.revision > $2 AND h.source <> 'pull'
              LIMIT 1) IS NOT NULL
     RETURNING s.row_key
 )

@@ -9,7 +9,8 @@ WITH unseen AS MATERIALIZED (
        AND m.revision <= $2
        AND NOT EXISTS (SELECT FROM pfa.pulled AS p WHERE p.organization_id = $1 AND p.row_key = m.row_key)
        AND NOT EXISTS (SELECT FROM pfa.change AS c
-                        WHERE c.organization_id = $1 AND c.row_key = m.row_key AND c.state IN ('committed', 'syncing'))
+                        WHERE c.organization_id = $1 AND c.row_key = m.row_key AND c.state IN ('committed', 'syncing')
+                          AND NOT pfa.waits(c.organization_id, c.row_key, c.user_id, c.id))
      ORDER BY m.row_key
      LIMIT $4
 )
