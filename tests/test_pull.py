@@ -688,7 +688,7 @@ async def test_a_pull_that_is_cancelled_while_it_waits_for_upstream_is_resumed(y
 
 
 async def test_a_pull_that_is_cancelled_in_the_middle_of_a_page_leaves_nothing_half_done(yard: Yard) -> None:
-    async with blocked(yard.world, "fleet.history", "SHARE"):
+    async with blocked(yard.world, "fleet.mirror", "SHARE"):
         await yard.worker.step()
         (task,) = (task for name, task in yard.worker._running.items() if name[0] == "pull")
         await waiting(yard.world, task)
@@ -707,7 +707,7 @@ async def cancelled(task: "asyncio.Task[None]") -> None:
 
 
 async def test_a_pull_whose_connection_is_cut_is_resumed(yard: Yard) -> None:
-    async with blocked(yard.world, "fleet.history", "SHARE"):
+    async with blocked(yard.world, "fleet.mirror", "SHARE"):
         await yard.worker.step()
         (task,) = (task for name, task in yard.worker._running.items() if name[0] == "pull")
         await waiting(yard.world, task)
