@@ -1,7 +1,7 @@
-"""`vanguard dev`: the whole product on one machine, with a database and a demonstration of its own.
+"""`vanguard dev`: the whole product on one machine, with a database, a PEMS and a demonstration of its own.
 
 What it makes stays in the data directory: the next start takes seconds, finds everything as it was, and makes nothing
-twice. It ends with Ctrl-C or SIGTERM, the API first, then the database.
+twice. It ends with Ctrl-C or SIGTERM: the API first, then the worker, the simulated PEMS, the database.
 """
 
 import asyncio
@@ -11,32 +11,34 @@ import secrets
 import shlex
 import signal
 import socket
-import subprocess
-import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
 
 import asyncpg
-import httpx
 from rich.console import Console
 from rich.table import Table
 
-from app import accounts, seed
+from app import accounts, devsim
 from app.auth import Role
+from app.contracts import PFA
 from app.db import Database
+from app.devchildren import PAUSE, Children, Stopped
 from app.devdb import DevDatabaseError, Server
 from app.errors import AlreadyExists, ConfigurationError, MemberNotFound
 from app.migrate import ROOT, migrate
+from app.queries import statement
 from app.settings import Settings, read_settings
+from app.sync.worker import READ_CLOCK
+
+COUNT_LINES = statement("demonstration/count_lines").within(PFA.schema)
+READ_PULLS = statement("demonstration/read_pulls")
 
 DATA_DIR = ROOT / ".vanguard"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-PATIENCE = 10.0  # seconds that requests under way get to finish
-OTHER_ROWS = 200
 
 # Said unless the environment says otherwise: a quiet start, and a login that works over plain HTTP.
 DEFAULTS = {
@@ -46,6 +48,11 @@ DEFAULTS = {
     "VANGUARD_LOG_FORMAT": "console",
     "VANGUARD_HOST": "127.0.0.1",
 }
+
+# A page of a pull takes as long as it takes.
+PATIENT = {"VANGUARD_SLOW_STATEMENT_MS": "10000"}
+
+Watch = Callable[[str], None]
 
 PASSWORD = "vanguard-demo"  # noqa: S105 - everybody may know it
 ORGANIZATIONS = {"demo": "Demonstration", "other": "Another demonstration"}
@@ -88,18 +95,34 @@ def run(options: Options, environment: Mapping[str, str] = os.environ) -> int:
     served = False
     try:
         with _interruptible(), ExitStack() as stack:
-            settings, passed_on = _install(options, environment, console, stack)
+            settings, given = _install(options, environment, console, stack)
+            pems, children = _prepare_pems(options, settings), Children(stack)
+            if pems is not None:
+                # What it says of itself we say in the end.
+                children.start("PEMS simulator", pems.arguments, given | pems.environment, quiet=True)
+                given["VANGUARD_UPSTREAMS"] = str(pems.upstreams)
+            with _step(console, "Accounts"):
+                asyncio.run(_demonstrate(settings))
+            if pems is not None:
+                with _step(console, "PEMS simulator"):
+                    children.wait_for(f"{pems.address}/sim/faults")
+            children.start("worker", ["worker"], PATIENT | given)
+            if pems is not None:
+                with _step(console, "First pull") as tell:
+                    asyncio.run(_until_pulled(settings, children, tell))
             address = _address(settings)
             with _step(console, "API"):
-                server = stack.enter_context(_api(passed_on))
-                served = _answers(server, address)
-            if served:
-                _greet(console, address)
-            console.print(f"The API stopped by itself (status {server.wait()}).", style="red")
-            return 1
+                children.start("API", ["serve"], given)
+                children.wait_for(f"{address}/health/ready")
+            served = True
+            _greet(console, address, pems)
+            children.wait()
     except KeyboardInterrupt:
         console.print("Stopped. Everything is kept.")
         return 0 if served else 128 + signal.SIGINT
+    except Stopped as why:
+        console.print(str(why), style="red", markup=False, soft_wrap=True)
+        return 1
     except DevDatabaseError as error:
         raise ConfigurationError(str(error)) from error
 
@@ -107,7 +130,7 @@ def run(options: Options, environment: Mapping[str, str] = os.environ) -> int:
 def _install(
     options: Options, environment: Mapping[str, str], console: Console, stack: ExitStack
 ) -> tuple[Settings, dict[str, str]]:
-    """Database, schema and demonstration, ready to be served: settings, and the environment that says the same."""
+    """Database and schema: settings, and the environment that says the same."""
     given = {**DEFAULTS, **{name: value for name, value in environment.items() if value}}
     _refuse_taken(given["VANGUARD_HOST"], options.port)
     foreign = given.get("VANGUARD_DATABASE_URL", given.get("DATABASE_URL"))
@@ -117,6 +140,8 @@ def _install(
         url = _start_database(options.data_dir, stack) if foreign is None else foreign
         given |= {"VANGUARD_DATABASE_URL": url, "VANGUARD_PORT": str(options.port)}
         given.setdefault("VANGUARD_SECRET", secret)
+        if "VANGUARD_UPSTREAMS" in given:  # children have another working directory
+            given["VANGUARD_UPSTREAMS"] = str(Path(given["VANGUARD_UPSTREAMS"]).absolute())
         settings = read_settings(given)
         if foreign is not None and not options.demo and not asyncio.run(_is_complete(settings)):
             raise ConfigurationError(
@@ -125,9 +150,16 @@ def _install(
             )
     with _step(console, "Migrations"):
         migrate(url)
-    with _step(console, "Demonstration") as tell:
-        asyncio.run(_demonstrate(settings, options.rows, tell))
     return settings, given
+
+
+def _prepare_pems(options: Options, settings: Settings) -> devsim.Pems | None:
+    """None where the environment names a file of upstreams: whoever wrote it has another one."""
+
+    def count_rows() -> int:
+        return asyncio.run(_count_lines(settings)) or options.rows
+
+    return None if settings.upstreams else devsim.prepare(options.data_dir, options.port, count_rows)
 
 
 @contextmanager
@@ -148,11 +180,11 @@ def _interruptible() -> Iterator[None]:
 
 
 @contextmanager
-def _step(console: Console, name: str) -> Iterator[seed.Watch]:
+def _step(console: Console, name: str) -> Iterator[Watch]:
     """A spinner while it lasts, then a line. Yields what shows how far it is."""
     started = time.perf_counter()
     with console.status(name) as status:
-        yield lambda phase, done: status.update(f"{name}: {phase}, {done:,} rows")
+        yield lambda done: status.update(f"{name}: {done}")
     console.print(f"{name:<50} {time.perf_counter() - started:5.1f} s", soft_wrap=True)
 
 
@@ -167,29 +199,18 @@ def _refuse_taken(host: str, port: int) -> None:
 
 
 def _open_directory(directory: Path, stack: ExitStack) -> str:
-    """Take the directory for this process alone; returns the secret that is kept there."""
-    try:
+    """Take the directory for this process alone; returns the secret that is kept there.
+
+    Tokens are signed with it: they stay valid over a restart.
+    """
+    with devsim.usable():
         directory.mkdir(parents=True, exist_ok=True)
         lock = stack.enter_context((directory / "lock").open("w"))
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return _secret(directory / "secret")
-    except BlockingIOError as error:
-        raise ConfigurationError(f"Another `vanguard dev` runs in {directory}. Name another directory.") from error
-    except OSError as error:
-        raise ConfigurationError(f"{error.filename} cannot be used: {error.strerror}.") from error
-
-
-def _secret(file: Path) -> str:
-    """What tokens are signed with, made once: they stay valid over a restart."""
-    with suppress(FileNotFoundError):
-        return file.read_text(encoding="ascii")
-    unfinished = file.with_suffix(".unfinished")
-    unfinished.unlink(missing_ok=True)
-    secret = secrets.token_urlsafe(48)
-    with os.fdopen(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="ascii") as new:
-        new.write(secret)
-    unfinished.replace(file)
-    return secret
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigurationError(f"Another `vanguard dev` runs in {directory}. Name another directory.") from error
+        return devsim.keep(directory / "secret", lambda: secrets.token_urlsafe(48))
 
 
 def _start_database(directory: Path, stack: ExitStack) -> str:
@@ -214,17 +235,14 @@ async def _is_complete(settings: Settings) -> bool:
     return found.roles.get(LAST.organization) is LAST.role
 
 
-async def _demonstrate(settings: Settings, rows: int, watch: seed.Watch) -> None:
-    """Make what is missing of the demonstration: after an interruption the rest, once it is complete nothing."""
+async def _demonstrate(settings: Settings) -> None:
+    """Make the organizations and accounts that are missing: after an interruption the rest, once all were made none."""
     if await _is_complete(settings):
         return
     database = Database(settings)
     await database.open()
     try:
         await _add_organizations(database)
-        for number, (organization, lines) in enumerate({"demo": rows, "other": OTHER_ROWS}.items(), start=1):
-            with suppress(seed.NotEmpty):
-                await seed.seed(settings.database_url, organization, lines, number=number, watch=watch)
         for person in PEOPLE:
             with suppress(AlreadyExists):
                 await accounts.add_account(
@@ -252,19 +270,36 @@ async def _add_organizations(database: Database) -> None:
             await accounts.add_organization(database, organization, name)
 
 
-@contextmanager
-def _api(environment: Mapping[str, str]) -> Iterator["subprocess.Popen[bytes]"]:
-    """`vanguard serve`, in a session of its own: Ctrl-C is ours to pass on, once and in order."""
-    command = [sys.executable, "-c", "from app.cli import main; main()", "serve"]
-    with subprocess.Popen(command, env=environment, cwd=ROOT, start_new_session=True) as server:
-        try:
-            yield server
-        finally:
-            server.terminate()
-            try:
-                server.wait(PATIENCE)
-            except subprocess.TimeoutExpired:
-                os.killpg(server.pid, signal.SIGKILL)
+async def _count_lines(settings: Settings) -> int:
+    """How many lines demo has: some where an earlier version, or another data directory, made them."""
+    database = Database(settings)
+    await database.open()
+    try:
+        async with database.connection() as connection:
+            return int(await connection.value(COUNT_LINES, "demo"))
+    finally:
+        await database.close()
+
+
+async def _until_pulled(settings: Settings, children: Children, tell: Watch) -> None:
+    """Wait until both organizations have been pulled once. Raises Stopped where that fails, or a child ends."""
+    database = Database(settings)
+    await database.open()
+    try:
+        async with database.connection() as connection:
+            began = await connection.value(READ_CLOCK)
+            while True:
+                pulls = await connection.rows(READ_PULLS, list(ORGANIZATIONS), PFA.name, began)
+                if all(row["pulled"] for row in pulls):
+                    return
+                for row in pulls:
+                    if row["error"] is not None:
+                        raise Stopped(f"The first pull of {row['organization_id']} failed: {row['error']}")
+                children.check()
+                tell(f"{sum(row['rows_read'] for row in pulls):,} rows")
+                await asyncio.sleep(PAUSE)
+    finally:
+        await database.close()
 
 
 def _address(settings: Settings) -> str:
@@ -273,30 +308,32 @@ def _address(settings: Settings) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
 
 
-def _answers(server: "subprocess.Popen[bytes]", address: str) -> bool:
-    """Wait until the API is ready; False where it ended before."""
-    with httpx.Client(base_url=address, trust_env=False, timeout=5) as client:
-        while server.poll() is None:
-            with suppress(httpx.TransportError):
-                if client.get("/health/ready").status_code == 200:
-                    return True
-            time.sleep(0.05)
-    return False
+def _greet(console: Console, address: str, pems: devsim.Pems | None) -> None:
+    def say(text: str) -> None:
+        console.print(text, soft_wrap=True, markup=False)
 
-
-def _greet(console: Console, address: str) -> None:
     table = Table("ACCOUNT", "ROLE", "ORGANIZATION", "", box=None, header_style="bold", pad_edge=False)
     for person in PEOPLE:
         table.add_row(person.email, person.role.value, person.organization, "operator" if person.operator else "")
-    login = shlex.quote(f'{{"email": "analyst@demo.example", "password": "{PASSWORD}"}}')
-    console.print(f"\nVanguard is at {address}, its documentation at {address}/schema.\n", soft_wrap=True)
+    say(f"\nVanguard is at {address}, its documentation at {address}/schema.")
+    if pems is not None:
+        say(f"The PEMS behind it is simulated: {pems.address}/sim/records has its lines.")
+    console.print()
     console.print(table)
-    console.print(f"\nThe password of all of them is {PASSWORD}. To try it, paste this:\n", soft_wrap=True)
-    console.print(
+    login = shlex.quote(f'{{"email": "analyst@demo.example", "password": "{PASSWORD}"}}')
+    say(f"\nThe password of all of them is {PASSWORD}. To try it, paste this:\n")
+    say(
         f"TOKEN=$(curl -s {address}/api/auth/login -H 'Content-Type: application/json' -d {login}"
         ' | sed \'s/.*"accessToken":"\\([^"]*\\).*/\\1/\');'
-        f" curl -s '{address}/api/v1/orgs/demo/datasets/pfa/rows?pageSize=2' -H \"Authorization: Bearer $TOKEN\"",
-        soft_wrap=True,
-        markup=False,
+        f' D={address}/api/v1/orgs/demo/datasets/pfa; A="Authorization: Bearer $TOKEN";'
+        ' curl -s "$D/rows?pageSize=2" -H "$A"'
     )
+    if pems is not None:
+        say("\nThen edit a line, commit it, and see it arrive in PEMS:\n")
+        say(
+            'curl -s -o /dev/null -X PATCH "$D/rows/PFA-0000001" -H "$A" -H \'Content-Type: application/json\''
+            ' -d \'{"model": "Mine"}\';'
+            ' curl -s "$D/commit" -H "$A" -H \'Content-Type: application/json\' -d \'{"ids": ["PFA-0000001"]}\'; echo;'
+            f" sleep 2; curl -s '{pems.address}/sim/records?org=DEMO&id=PFA-0000001'"
+        )
     console.print("\nCtrl-C stops it; the data is kept.")

@@ -1,35 +1,30 @@
 """The documents: nothing undocumented, nothing documented that is not there, no dead link, and README's walk works."""
 
 import ast
-import asyncio
 import json
 import os
 import re
 import shutil
 import subprocess
-import sys
-import time
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
-import httpx
 import pytest
 
-from app import accounts, dev, problems, seed
+from app import dev, problems, seed
 from app.auth import ALLOWED
 from app.cli import main
 from app.contracts import PFA
 from app.contracts.filters import OPERATORS, SYNC_STATES
 from app.contracts.model import Rule
-from app.db import Database
 from app.errors import VanguardError
 from app.settings import PREFIX, Settings
-from tests.test_dev import free_port
+from tests.test_dev import free_port, simulated, started
 from tests.test_tenancy import ORGANIZATION_ROUTES
-from tests.world import SECRET, World
+from tests.world import World
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("**/*.md")])
@@ -336,51 +331,15 @@ def test_every_module_stands_in_the_layers() -> None:
 # --- README's walk
 
 
-async def demonstrate(url: str) -> None:
-    """The organizations, some lines and one account of the demonstration: a password takes its time to hash."""
-    database = Database(Settings(database_url=url, secret=SECRET))
-    await database.open()
-    try:
-        await dev._add_organizations(database)
-        await seed.seed(url, "demo", LINES)
-        person = next(person for person in dev.PEOPLE if person.email == "analyst@demo.example")
-        await accounts.add_account(
-            database, email=person.email, name=person.name, password=dev.PASSWORD, roles={"demo": person.role}
-        )
-    finally:
-        await database.close()
-
-
 @pytest.fixture
-def served(database_url: str) -> Iterator[str]:
-    """The address of `vanguard serve` over the demonstration."""
-    asyncio.run(demonstrate(database_url))
-    port = free_port()
-    environment = os.environ | {
-        "VANGUARD_DATABASE_URL": database_url,
-        "VANGUARD_SECRET": SECRET,
-        "VANGUARD_PORT": str(port),
-        "VANGUARD_LOG_LEVEL": "ERROR",
-    }
-    command = [sys.executable, "-c", "from app.cli import main; main()", "serve"]
-    with subprocess.Popen(command, env=environment, cwd=ROOT) as process:
-        try:
-            address = f"http://127.0.0.1:{port}"
-            wait_for(process, address)
-            yield address
-        finally:
-            process.terminate()
-
-
-def wait_for(process: "subprocess.Popen[bytes]", address: str) -> None:
-    deadline = time.monotonic() + 30
-    while process.poll() is None and time.monotonic() < deadline:
-        try:
-            if httpx.get(f"{address}/health/ready", trust_env=False).status_code == 200:
-                return
-        except httpx.TransportError:
-            time.sleep(0.05)
-    raise AssertionError("the server does not answer")
+def served(short_dir: Path, create_database: Callable[..., str]) -> Iterator[dict[str, str]]:
+    """Where `vanguard dev` serves the demonstration, and its PEMS."""
+    with started(free_port(), short_dir, "--rows", str(LINES), "--demo", DATABASE_URL=create_database()) as (
+        _,
+        client,
+        _,
+    ):
+        yield {"VANGUARD": str(client.base_url), "PEMS": simulated(short_dir)}
 
 
 def answers_of(output: str) -> list[dict[str, Any]]:
@@ -394,11 +353,11 @@ def answers_of(output: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="needs curl")
-def test_readmes_walk_works(served: str) -> None:
+def test_readmes_walk_works(served: dict[str, str]) -> None:
     """Given the demonstration, when README's commands are pasted in turn, then each does what README says of it."""
     blocks = re.findall(r"^```sh\n(.*?)^```", section_of("README.md", "## A walk with curl"), re.M | re.S)
-    assert len(blocks) == 7
-    environment = os.environ | {"VANGUARD": served, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+    assert len(blocks) == 8
+    environment = os.environ | served | {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
 
     def walk() -> list[dict[str, Any]]:
         done = subprocess.run(
@@ -407,7 +366,7 @@ def test_readmes_walk_works(served: str) -> None:
         assert done.returncode == 0, done.stderr
         return answers_of(done.stdout)
 
-    listed, saved, merged, measured, rehearsed, committed, drafted, discarded = walk()
+    listed, saved, merged, measured, rehearsed, committed, pushed, drafted, discarded = walk()
     rates = [row["data"]["monthlyRate"] for row in listed["data"]]
     assert rates == sorted(rates, reverse=True)
     assert len(rates) == 3
@@ -423,6 +382,7 @@ def test_readmes_walk_works(served: str) -> None:
     assert [measured["totals"][side]["rows"] for side in ("baseline", "mine", "difference")] == [0, 1, 1]
     assert (rehearsed["commitId"], rehearsed["committed"]) == (None, 1)
     assert (committed["commitId"] is None, committed["committed"]) == (False, 1)
+    assert (pushed["document"]["category"], pushed["document"]["monthlyRate"]) == ("Tower cranes", 19000.75)
     assert drafted["saved"][0]["syncState"] == "draft"
     assert discarded == {"discarded": 1}
     again = walk()
