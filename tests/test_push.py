@@ -65,7 +65,7 @@ async def test_a_new_row_gets_its_key_from_upstream_and_what_is_drafted_over_it_
     yard.ledger.lost = 1
     await yard.work()
     assert await yard.changes() == [("temporary", "insert", "committed"), ("temporary", "update", "committed")]
-    await yard.later(minutes=1)
+    await yard.later(minutes=3)
     assert await yard.changes() == [("L-0004", "insert", "synced"), ("L-0004", "update", "synced")]
     assert [(op, key) for op, key, _ in yard.ledger.writes] == [("insert", "L-0004"), ("update", "L-0004")]
     row = await ann.row("L-0004")

@@ -26,6 +26,7 @@ from app.upstream.protocol import (
     Broken,
     Failed,
     Held,
+    OutcomeUnknown,
     Refused,
     Row,
     Stale,
@@ -189,9 +190,9 @@ class _Push:
     async def _carry_out(self, change: Change, claim: uuid.UUID) -> Outcome:
         """Never raises what upstream does wrong: it is an outcome."""
         try:
-            if change.op == "insert" and self.contract.key not in change.delta:
+            if self._gets_key(change):
                 return await self._add(change, claim)
-            return await self._change(change)
+            return await self._change(change, claim)
         except _LostClaim:
             return Outcome(state="committed", counted=False)
         except Refused as error:
@@ -200,15 +201,26 @@ class _Push:
             retry_at = await self._later(change, error.retry_after)
             return Outcome(state="committed", error=str(error), retry_at=retry_at, counted=False, unavailable=error)
         except UpstreamError as error:
-            if change.attempts >= ATTEMPTS:
+            unknown = isinstance(error, OutcomeUnknown)
+            # A new row that may be there is looked for until the answer is no: nobody else will find it.
+            may_be_there = self._gets_key(change) and (unknown or change.sent_at is not None)
+            if change.attempts >= ATTEMPTS and not may_be_there:
                 return Outcome(state="sync_error", error=f"{error} (after {change.attempts} attempts)")
-            return Outcome(state="committed", error=str(error), retry_at=await self._later(change, None))
+            retry_at = await self._later(change, None)
+            if unknown and may_be_there:
+                # As long as upstream may still be at it, looking for the row proves nothing.
+                retry_at = max(retry_at, await self._lease())
+            return Outcome(state="committed", error=str(error), retry_at=retry_at)
 
-    async def _change(self, change: Change) -> Outcome:
+    def _gets_key(self, change: Change) -> bool:
+        """Whether it is a new row whose key upstream gives."""
+        return change.op == "insert" and self.contract.key not in change.delta
+
+    async def _change(self, change: Change, claim: uuid.UUID) -> Outcome:
         """A change of a row whose key is known: read, compare, write, read back."""
         for _ in range(RETREADS):
             held = await self.target.upstream.hold(change.row_key)
-            verdict, fields = await self._judge(change, held)
+            verdict, fields = await self._judge(change, claim, held)
             if verdict == "conflict":
                 return await self._outcome("conflict", change.row_key, error=CONFLICT)
             if verdict == "write":
@@ -223,11 +235,16 @@ class _Push:
     async def _add(self, change: Change, claim: uuid.UUID) -> Outcome:
         """A new row whose key upstream gives: looked for first, where it may have been sent before."""
         key = await self._find_created(change) if change.sent_at is not None else None
+        if key is None and change.sent_at is not None and change.attempts > ATTEMPTS:
+            raise Refused(
+                f"Upstream does not say that it adds the row, and does not have it (after {ATTEMPTS} attempts)."
+            )
         if key is None:
             async with self.database.connection() as connection:
                 at = await self.read_clock(connection)
                 sent = MARK_SENT.within(self.contract.schema)
-                if await connection.value(sent, self.organization, change.id, claim, at) is None:
+                until = at + self.target.lease
+                if await connection.value(sent, self.organization, change.id, claim, at, until) is None:
                     raise _LostClaim
             key = await self.target.upstream.write(Write(op="insert", key=None, fields=change.delta), None)
             self.given.add(key)
@@ -245,13 +262,19 @@ class _Push:
         self.given.add(free[0])
         return free[0]
 
-    async def _judge(self, change: Change, held: Held | None) -> tuple[str, dict[str, Any]]:
+    async def _judge(self, change: Change, claim: uuid.UUID, held: Held | None) -> tuple[str, dict[str, Any]]:
+        """What there is to write over what is held. Raises _LostClaim where another has the change by now."""
         document = None if held is None else held.document
+        by_name = self.contract.by_name
+        # What is derived is not upstream's to hold, and would always differ.
+        delta = {name: value for name, value in change.delta.items() if not by_name[name].derived_from}
         async with self.database.connection() as connection:
             row = await connection.row(
-                JUDGE_CHANGE, change.op, change.base, change.delta, document, self.contract.cell_map
-            )
-        assert row is not None, "a statement without a table returns its row"
+                JUDGE_CHANGE.within(self.contract.schema),
+                change.op, change.base, delta, document, self.contract.cell_map, self.organization, change.id, claim,
+            )  # fmt: skip
+        if row is None:
+            raise _LostClaim
         return row["verdict"], row["fields"]
 
     async def _outcome(self, state: Literal["synced", "conflict"], key: str, error: str | None = None) -> Outcome:
@@ -278,6 +301,11 @@ class _Push:
             at = await self.read_clock(connection)
         wait = asked if asked is not None else min(LONGEST_WAIT, 2.0 ** min(change.attempts - 1, 20))
         return at + timedelta(seconds=wait * (1 + self.chance()) / 2 if asked is None else wait)
+
+    async def _lease(self) -> datetime:
+        """Until when upstream may still work on what is sent now."""
+        async with self.database.connection() as connection:
+            return await self.read_clock(connection) + self.target.lease
 
     async def _now(self) -> datetime:
         return await self.read_clock(self.connection)

@@ -1,6 +1,7 @@
 -- What a change has to write, upstream being as it is: nothing (done), some fields (write), or it cannot (conflict).
 -- $1 op, $2 jsonb base, $3 jsonb delta, $4 jsonb upstream's row, its editable fields at least, NULL where there is none,
--- $5 jsonb atomic groups. Returns verdict, fields.
+-- $5 jsonb atomic groups, $6 organization, $7 bigint the change, $8 uuid the caller's claim.
+-- Returns verdict, fields; no row where the change is not the caller's any more.
 --
 -- | op | upstream | verdict |
 -- | update | the cells as in base, or as wanted | write those that differ, or done |
@@ -23,4 +24,6 @@ SELECT CASE
  CROSS JOIN (
            SELECT CASE WHEN $4::jsonb IS NOT NULL AND $1::text <> 'delete'
                        THEN vanguard.three_way(CASE $1 WHEN 'insert' THEN '{}' ELSE $2::jsonb END, $4, $3, $5::jsonb) END AS cells
-       ) AS w;
+       ) AS w
+ WHERE EXISTS (SELECT FROM pfa.change AS c
+                WHERE c.organization_id = $6 AND c.id = $7 AND c.claim_id = $8 AND c.state = 'syncing');
