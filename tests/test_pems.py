@@ -506,7 +506,7 @@ async def test_a_row_that_is_gone_cannot_be_written(sim: Simulator, pems: Pems) 
     held = await pems.hold(FIRST)
     sim.delete("RIO", FIRST)
 
-    with pytest.raises(Refused, match="Record not found"):
+    with pytest.raises(Stale, match="Record not found"):
         await pems.write(Write(op="update", key=FIRST, fields={"model": "M"}), held)
 
 
@@ -525,7 +525,7 @@ async def test_a_new_row_may_bring_its_id_and_say_its_organization(sim: Simulato
         fields = {**NEW, "pfaId": "MY-1", "organization": "LIMA"}
         assert await pems.write(Write(op="insert", key="MY-1", fields=fields), None) == "MY-1"
         assert await pems.find_created(fields) == ["MY-1"]
-        with pytest.raises(Refused, match="already exists"):
+        with pytest.raises(Stale, match="already exists"):
             await pems.write(Write(op="insert", key="MY-1", fields=fields), None)
         with pytest.raises(Refused, match="ROME is none of those"):
             await pems.write(Write(op="insert", key=None, fields={**NEW, "organization": "ROME"}), None)

@@ -25,6 +25,7 @@ LONGEST_MESSAGE = 500
 NOT_FOUND = "record not found"
 UNAUTHORIZED = "authorization failed"
 MODIFIED = "modified by another user"
+ADDED = "already exists"
 
 
 class _KeyAuth(httpx.Auth):
@@ -147,8 +148,8 @@ def read_refused(words: str) -> UpstreamError:
 
 
 def write_refused(words: str) -> UpstreamError:
-    """What an alert says about a write: nothing was written."""
-    return Stale(words) if MODIFIED in words.lower() else Refused(words)
+    """What an alert says about a write: nothing was written. A row that came or went has changed, too."""
+    return Stale(words) if any(sign in words.lower() for sign in (MODIFIED, NOT_FOUND, ADDED)) else Refused(words)
 
 
 def _alerts(body: bytes) -> Any:
