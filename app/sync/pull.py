@@ -119,7 +119,9 @@ class _Pull:
         following = asyncio.create_task(self._ask(run, run.cursor, await self._revision()))
         try:
             while True:
-                asked, page = await following
+                if not await self._comes(following):
+                    return False
+                asked, page = following.result()
                 if page.cursor is not None:
                     following = asyncio.create_task(self._ask(run, page.cursor, await self._revision()))
                 await self._take(run, page, asked)
@@ -130,6 +132,15 @@ class _Pull:
         finally:
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)
+
+    async def _comes(self, page: "asyncio.Task[tuple[int, Page]]") -> bool:
+        """Wait for a page; False where it was stopped meanwhile: upstream may take longer than a worker has to end."""
+        stopped = asyncio.create_task(self.stopping.wait())
+        try:
+            await asyncio.wait((page, stopped), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+        return page.done()
 
     async def _ask(self, run: Run, cursor: str | None, revision: int) -> tuple[int, Page]:
         """A page, and the dataset's revision before it was asked for."""
