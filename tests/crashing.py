@@ -94,8 +94,8 @@ class Site:
         """Wait until a worker has been there and the first pull is over."""
         await self.until("SELECT EXISTS (SELECT FROM synchronization WHERE pulled_whole_at IS NOT NULL)")
 
-    async def until_quiet(self) -> None:
-        """Have pushed what waits, then pulled everything; a worker has to be there, and nobody may edit any more."""
+    async def until_quiet(self, *, full: bool = True) -> None:
+        """Have pushed what waits, then pulled; a worker has to be there, and nobody may edit any more."""
         boss = await self.boss()
         empty = f"NOT EXISTS (SELECT FROM pfa.change AS c WHERE {UNDER_WAY})"
         idle = "NOT EXISTS (SELECT FROM sync_run WHERE state IN ('requested', 'running'))"
@@ -103,7 +103,7 @@ class Site:
             while not await self.world.db.fetchval(f"SELECT {empty} AND {idle}"):
                 await boss.post("sync/push", {})
                 await self.until(f"SELECT {idle}")
-        assert (await boss.post("sync/pull", {"full": True})).status_code == 202
+        assert (await boss.post("sync/pull", {"full": full})).status_code == 202
         await self.until(f"SELECT {idle}")
 
     async def boss(self) -> User:
@@ -264,7 +264,7 @@ class Planner:
     async def see_to_failed(self) -> None:
         """Overwrite, let go or try again what upstream refused."""
         await self._post("sync/push", {})
-        for key, op in (await self._failed())[:3]:
+        for key, op in (await self._failed())[:10]:
             choice = self.random.randrange(4)
             if choice == 0:
                 await self._post("discard", {"ids": [key]})

@@ -8,19 +8,37 @@ For a long run:
 import asyncio
 import os
 import random
+import signal
+import subprocess
+import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 
 from app.auth import Role
 from app.upstream.protocol import OutcomeUnknown
-from tests.crash_checks import check_all, defects
-from tests.crashing import WEATHER, WorkerProcess, busy, let_all_go, open_site, working
+from app.upstream.simulator import Fault
+from tests.crash_checks import check_all, check_lines, check_mirror, defects
+from tests.crashing import (
+    CODE,
+    WEATHER,
+    Document,
+    Planner,
+    Site,
+    WorkerProcess,
+    busy,
+    let_all_go,
+    open_site,
+    working,
+)
 from tests.ledger import Ledger
 from tests.syncing import Yard, open_yard, van
+from tests.world import SECRET, User
 
 KILLS = int(os.environ.get("VANGUARD_CRASH_KILLS", "40"))
 SEED = int(os.environ.get("VANGUARD_CRASH_SEED") or time.time_ns() % 10**6)
@@ -52,7 +70,10 @@ async def test_workers_killed_at_random_moments(database_url: str, tmp_path: Pat
         seconds = time.monotonic() - began
         hit = site.pems.counts().faults
         site.pems.clear_faults()
+        site.connect(fullEvery=900)
         async with working(site):
+            await site.until_quiet(full=False)
+            await check_lines(site)
             await site.until_quiet()
         answers = sum((planner.answers for planner in planners), Counter())
         writes = Counter(each.action for each in site.written())
@@ -69,6 +90,198 @@ async def test_workers_killed_at_random_moments(database_url: str, tmp_path: Pat
         assert not defects(site)
         assert interrupted["pull"]
         assert interrupted["push"]
+
+
+# -- side by side, stopped, stalled ------------------------------------------------------------------------------------
+
+
+async def edited(site: Site, user: User, number: int) -> dict[str, Document]:
+    """Commit an edit of each of the first lines at once; what they say then."""
+    edits = {key: {"model": f"of planner {user.id} {key}"} for key in site.keys()[:number]}
+    await user.post("drafts", {"modifications": [{"id": key, "delta": delta} for key, delta in edits.items()]})
+    assert (await user.commit()).json()["committed"] == number
+    return edits
+
+
+def models(site: Site) -> dict[str, list[str]]:
+    """Which models clients have written, by line."""
+    found: dict[str, list[str]] = {}
+    for each in site.written():
+        found.setdefault(each.id, []).append(each.fields["model"])
+    return found
+
+
+async def test_two_workers_push_no_change_twice(database_url: str, tmp_path: Path) -> None:
+    async with open_site(database_url, tmp_path) as site, working(site, 2):
+        await site.connected()
+        ann = await site.user("ann")
+        for _ in range(3):
+            edits = await edited(site, ann, 60)
+            await site.until("SELECT NOT EXISTS (SELECT FROM pfa.change WHERE state <> 'synced')")
+            assert models(site) == {key: [delta["model"]] for key, delta in edits.items()}
+            site.pems.clear_counts()
+            for key in edits:
+                site.pems.edit(CODE, key, {"model": "theirs"})
+            await site.until_quiet()
+            site.pems.clear_counts()
+        assert await site.world.db.fetchval("SELECT count(*) FROM pfa.history WHERE source = 'push'") == 180
+        assert site.log.read_text().count('"worker begins"') == 2
+        assert not defects(site)
+
+
+async def test_a_commit_is_in_pems_within_two_seconds_and_the_row_is_pristine_again(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with open_site(database_url, tmp_path, pullEvery=900) as site, working(site):
+        await site.connected()
+        ann = await site.user("ann")
+        key = site.keys()[7]
+        before = await ann.row(key)
+        await ann.draft(key, {"monthlyRate": 4321})
+        began = time.monotonic()
+        assert (await ann.commit(key)).status_code == 200
+        async with httpx.AsyncClient(base_url=site.pems.url) as pems, asyncio.timeout(20):
+            shown = None
+            while shown != 4321:
+                answer = await pems.get("/sim/records", params={"org": CODE, "id": key})
+                shown = answer.json()["document"]["monthlyRate"]
+        assert time.monotonic() - began < 2
+        await site.until("SELECT NOT EXISTS (SELECT FROM pfa.change WHERE state <> 'synced')")
+        row = await ann.row(key)
+        assert (row["syncState"], row["data"]["monthlyRate"]) == ("pristine", 4321)
+        assert row["mirrorVersion"] == before["mirrorVersion"] + 1
+
+
+@contextmanager
+def command(site: Site) -> Iterator["subprocess.Popen[bytes]"]:
+    """`vanguard worker`, as people start it; it is gone afterwards, however it ends."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("VANGUARD_")}
+    environment |= {"DATABASE_URL": site.url, "VANGUARD_SECRET": SECRET, "VANGUARD_UPSTREAMS": str(site.upstreams)}
+    arguments = [sys.executable, "-c", "from app.cli import main; main()", "worker"]
+    with site.log.open("ab") as log, subprocess.Popen(arguments, env=environment, stdout=log, stderr=log) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+async def until_asked(site: Site, what: str, times: int) -> None:
+    """Wait until so many requests have come in."""
+    async with asyncio.timeout(60):
+        while site.pems.counts().requests.get(what, 0) < times:  # noqa: ASYNC110 - as in Site.until
+            await asyncio.sleep(0.02)
+
+
+async def until_fault(site: Site, kind: str) -> None:
+    """Wait until something has gone wrong."""
+    async with asyncio.timeout(60):
+        while not site.pems.counts().faults.get(kind):  # noqa: ASYNC110 - as in Site.until
+            await asyncio.sleep(0.02)
+
+
+async def stopped(process: "subprocess.Popen[bytes]") -> float:
+    """Say SIGTERM; how long it takes."""
+    began = time.monotonic()
+    process.terminate()
+    assert await asyncio.to_thread(process.wait, 30) == 0
+    return time.monotonic() - began
+
+
+SLOW = Fault(kind="latency", ms=2000)
+
+
+async def test_sigterm_in_the_middle_of_a_pull(database_url: str, tmp_path: Path) -> None:
+    """Given upstream that takes two seconds for a page, then the worker ends in time, and the next one goes on."""
+    async with open_site(database_url, tmp_path, timeout=5, lease=20, pullEvery=900) as site:
+        site.pems.fault(SLOW)
+        with command(site) as process:
+            await until_asked(site, "grid", 2)
+            assert await stopped(process) < 10
+        (left,) = await site.world.db.fetch("SELECT id, state, rows_read FROM sync_run")
+        assert left["state"] == "running"
+        assert 0 < left["rows_read"] < 200
+        site.pems.clear_faults()
+        async with working(site):
+            await site.connected()
+        (run,) = await site.world.db.fetch("SELECT id, state, inserted FROM sync_run WHERE kind = 'pull'")
+        assert (run["id"], run["state"], run["inserted"]) == (left["id"], "succeeded", 200)
+        await check_mirror(site)
+
+
+async def test_sigterm_while_pems_wants_to_be_left_alone(database_url: str, tmp_path: Path) -> None:
+    """A pull that waits for its turn is not waited for."""
+    async with open_site(database_url, tmp_path) as site:
+        site.pems.fault(Fault(kind="status", status=429, retry_after=50))
+        with command(site) as process:
+            await until_fault(site, "status")
+            assert await stopped(process) < 5
+        assert [row["state"] for row in await site.world.db.fetch("SELECT state FROM sync_run")] == ["running"]
+
+
+async def test_sigterm_while_pems_does_not_answer_a_write(database_url: str, tmp_path: Path) -> None:
+    """What takes longer than a worker has to end is left as it is, and settled by the next one, which reads first."""
+    async with open_site(database_url, tmp_path, timeout=40, lease=3, pullEvery=900) as site:
+        async with working(site):
+            await site.connected()
+        edits = await edited(site, await site.user("ann"), 2)
+        site.pems.fault(Fault(kind="late", action="UPDATE", ms=30_000))
+        with command(site) as process:
+            await until_fault(site, "late")
+            assert await stopped(process) < 10
+        assert {change["state"] for change in await site.changes()} == {"syncing"}
+        site.pems.clear_faults()
+        async with working(site):
+            await site.until("SELECT NOT EXISTS (SELECT FROM pfa.change WHERE state <> 'synced')")
+        assert models(site) == {key: [delta["model"]] for key, delta in edits.items()}
+
+
+async def test_sigterm_in_the_middle_of_a_push(database_url: str, tmp_path: Path) -> None:
+    """What is under way is brought to its end, the rest is as it was, and the next one goes on."""
+    async with open_site(database_url, tmp_path, timeout=5, lease=20, pullEvery=900) as site:
+        async with working(site):
+            await site.connected()
+        edits = await edited(site, await site.user("ann"), 12)
+        site.pems.fault(SLOW)
+        with command(site) as process:
+            await until_asked(site, "GET", 1)
+            assert await stopped(process) < 10
+        states = Counter(change["state"] for change in await site.changes())
+        assert states == {"synced": 4, "committed": 8}
+        site.pems.clear_faults()
+        async with working(site):
+            await site.until("SELECT NOT EXISTS (SELECT FROM pfa.change WHERE state <> 'synced')")
+        assert models(site) == {key: [delta["model"]] for key, delta in edits.items()}
+
+
+async def test_a_worker_that_stands_still_for_longer_than_its_lease(database_url: str, tmp_path: Path) -> None:
+    """Given a worker that is stopped in the middle of pushes and loses its connection, as behind a broken network, when
+    another has gone on and it wakes up, then nothing is done twice and nothing is settled that is not its own.
+    """
+    async with open_site(database_url, tmp_path, seed=3, lease=1.5, pullEvery=900) as site:
+        async with working(site):
+            await site.connected()
+        planner = Planner(site, await site.user("planner"), SEED)
+        site.pems.fault(Fault(kind="latency", ms=20, up_to_ms=120, at="screen"))
+        for _ in range(3):
+            for act in (planner.edit, planner.edit, planner.add_with_key, planner.delete) * 3:
+                await act()
+            before = site.pems.counts().requests.get("GET", 0)
+            async with working(site) as (stalled,):
+                await until_asked(site, "GET", before + planner.random.randrange(2, 10))
+                stalled.signal(signal.SIGSTOP)
+                await site.world.db.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND classid = 4"
+                )
+                async with working(site):
+                    await site.until_quiet()
+                    stalled.signal(signal.SIGCONT)
+                    await site.until_quiet()
+                stalled.signal(signal.SIGTERM)
+                assert await stalled.ended() == 0
+        states = await check_all(site)
+        assert not states.keys() - {"synced"}, states
+        assert not defects(site)
 
 
 # -- what is sent and not heard of, step by step -----------------------------------------------------------------------

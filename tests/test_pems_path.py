@@ -1,0 +1,282 @@
+"""The real path: a simulated PEMS, the adapter and a worker, with everything that a feed can bring."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app import json
+from app.clock import now
+from app.contracts import PFA
+from app.db import Database
+from app.sync.service import read_targets
+from app.sync.worker import Worker
+from app.upstream.simulator import Edit, Fault, Step
+from tests.crash_checks import check_all
+from tests.crashing import CODE, NEIGHBOUR, Site, open_site
+from tests.syncing import KEPT, defects
+from tests.world import User
+
+ROWS = 200
+PAGES = 6  # of 40 lines each, the neighbour's 30 among them
+TWICE = PAGES - 1  # each page begins with the last line of the page before; the last page's is the neighbour's
+
+
+class RealPath:
+    """A site with a worker in this process, which goes when it is told to."""
+
+    def __init__(self, site: Site, worker: Worker, ann: User):
+        self.site, self.pems, self.worker, self.ann = site, site.pems, worker, ann
+
+    async def work(self) -> None:
+        """Do what is due, to the end."""
+        before = defects()
+        await self.worker.step()
+        await self.worker.idle()
+        assert defects() == before, "a job ended with a defect; the log tells which"
+
+    async def first_pull(self) -> dict[str, Any]:
+        """Have the first one done, for which nobody asks; its record."""
+        await self.work()
+        (run,) = (await self.ann.get("sync/runs")).json()["data"]
+        return dict(run)
+
+    async def pull(self, *, full: bool = False) -> dict[str, Any]:
+        """Ask for a pull and have it done; its record, as people see it."""
+        self.site.world.clock.at = now()
+        asked = await self.ann.post("sync/pull", {"full": full})
+        assert asked.status_code == 202, asked.text
+        await self.work()
+        run: dict[str, Any] = (await self.ann.get(f"sync/runs/{asked.json()['runId']}")).json()
+        return run
+
+    async def quarantine(self) -> dict[str, list[tuple[str | None, str]]]:
+        """Field and code of what is wrong with each line in quarantine, as people see them."""
+        answer = await self.ann.get("sync/quarantine")
+        assert answer.status_code == 200, answer.text
+        return {
+            row["id"]: [(reason["field"], reason["code"]) for reason in row["reasons"]] for row in answer.json()["data"]
+        }
+
+
+@asynccontextmanager
+async def open_path(url: str, folder: Path, **entry: Any) -> AsyncIterator[RealPath]:
+    """Nothing is pulled yet, and nothing is due but what is asked for, once it is."""
+    async with open_site(url, folder, ROWS, pullEvery=900, fullEvery=9000, **entry) as site:
+        database = Database(site.settings())
+        await database.open()
+        worker = Worker(database, read_targets(site.settings()), [PFA], KEPT)
+        try:
+            yield RealPath(site, worker, await site.user("ann"))
+        finally:
+            await worker.idle()
+            await worker.close()
+            await database.close()
+
+
+@pytest.fixture
+async def path(database_url: str, tmp_path: Path) -> AsyncIterator[RealPath]:
+    """The real path."""
+    async with open_path(database_url, tmp_path) as path:
+        yield path
+
+
+async def test_broken_lines_wait_in_quarantine_until_they_are_mended(path: RealPath) -> None:
+    """Given a feed with broken lines, then the good ones arrive and the broken ones are shown with field and reason;
+    once PEMS says what it should, they come in by themselves.
+    """
+    keys = path.site.keys()
+    broken: dict[str, dict[str, Any]] = {
+        keys[3]: {"pfs_f_startdate": "31-FEB-2026"},
+        keys[50]: {"pfs_f_rental": "a lot"},
+        keys[60]: {"pfs_f_rental": "-5", "pfs_f_source": "Stolen"},
+        keys[120]: {"pfs_f_enddate": "soon", "pfs_f_discontinued": "perhaps"},
+        keys[199]: {"pfs_f_model": "\u0000" + "x" * 3000},
+    }
+    faults = {key: Fault(kind="rows", organization=CODE, ids=(key,), values=values) for key, values in broken.items()}
+    for fault in faults.values():
+        path.pems.fault(fault)
+    await path.work()
+    mirror = await path.site.mirror()
+    assert path.site.keys() == sorted({*mirror, *broken})
+    assert {key: sorted(field or "" for field, _ in reasons) for key, reasons in (await path.quarantine()).items()} == {
+        keys[3]: ["forecastStart"],
+        keys[50]: ["monthlyRate"],
+        keys[60]: ["monthlyRate", "source"],
+        keys[120]: ["forecastEnd", "isDiscontinued"],
+        keys[199]: ["model"],
+    }
+    assert (await path.ann.get(f"rows/{keys[3]}")).status_code == 404
+
+    # Somebody mends one line: the next pull, of what was modified, brings it.
+    path.pems.clear_faults()
+    for key in list(broken)[1:]:
+        path.pems.fault(faults[key])
+    path.pems.edit(CODE, keys[3], {"forecastStart": "2026-02-27"})
+    run = await path.pull()
+    assert (run["full"], run["counts"]["inserted"], run["counts"]["quarantined"]) == (False, 1, 0)
+    assert keys[3] in await path.site.mirror()
+    assert sorted(await path.quarantine()) == sorted(list(broken)[1:])
+
+    # PEMS is mended: whatever is read next comes in.
+    path.pems.clear_faults()
+    run = await path.pull(full=True)
+    assert (run["counts"]["inserted"], run["counts"]["unchanged"]) == (4, ROWS - 4 + TWICE - 1)
+    assert await path.quarantine() == {}
+    await check_all(path.site)
+
+
+async def test_a_line_that_breaks_later_stays_in_the_mirror_as_it_was(path: RealPath) -> None:
+    await path.work()
+    key = path.site.keys()[10]
+    before = (await path.site.mirror())[key]
+    path.pems.fault(Fault(kind="rows", organization=CODE, ids=(key,), values={"pfs_f_enddate": "soon"}))
+    path.pems.edit(CODE, key, {"model": "new"})
+    run = await path.pull(full=True)
+    assert (run["counts"]["quarantined"], run["counts"]["deleted"]) == (1, 0)
+    assert (await path.site.mirror())[key] == before
+    path.pems.clear_faults()
+    assert (await path.pull(full=True))["counts"]["updated"] == 1
+    await check_all(path.site)
+
+
+async def test_lines_of_a_neighbour_are_dropped_and_counted(path: RealPath) -> None:
+    run = await path.first_pull()
+    counts = run["counts"]
+    assert (counts["read"], counts["inserted"], counts["dropped"]) == (ROWS + TWICE - 1, ROWS, 30 + 1)
+    await check_all(path.site)
+
+
+async def test_pages_that_take_their_time_and_requests_that_fail(path: RealPath) -> None:
+    """Given slow pages, errors, broken answers and 429 with Retry-After, then one pull brings all of it."""
+    path.pems.fault(Fault(kind="latency", at="grid", ms=50))
+    path.pems.fault(Fault(kind="status", at="grid", status=429, retry_after=1, count=1))
+    path.pems.fault(Fault(kind="half", at="grid", share=0.3, count=1))
+    path.pems.fault(Fault(kind="drop_after", at="grid", share=0.3, count=1))
+    began = now()
+    run = await path.first_pull()
+    assert (run["state"], run["counts"]["inserted"]) == ("succeeded", ROWS)
+    assert now() - began > timedelta(seconds=1 + PAGES * 0.05)
+    await check_all(path.site)
+
+
+async def test_429_with_retry_after_holds_pushes_back_as_long_as_it_says(path: RealPath) -> None:
+    await path.work()
+    key = path.site.keys()[0]
+    await path.ann.draft(key, {"model": "mplanner"})
+    await path.ann.commit(key)
+    path.pems.fault(Fault(kind="status", at="screen", status=429, retry_after=40, count=1))
+    await path.work()
+    await path.work()
+    health = (await path.ann.get("sync/health")).json()
+    assert health["circuit"]["state"] == "open"
+    assert path.pems.counts().requests == {"grid": PAGES, "GET": 1}
+    waits = "SELECT next_attempt_at - clock_timestamp() FROM pfa.change"
+    assert timedelta(seconds=30) < await path.site.world.db.fetchval(waits) <= timedelta(seconds=40)
+    # Somebody who asks for a push is not made to wait.
+    path.site.world.clock.at = now()
+    assert (await path.ann.post("sync/push", {})).status_code == 202
+    await path.work()
+    assert [change["state"] for change in await path.site.changes()] == ["synced"]
+    await check_all(path.site)
+
+
+BETWEEN = {
+    "an edit before": [Edit(op="edit", organization=CODE, id="PFA-0000005", fields={"model": "new"})],
+    "an edit behind": [Edit(op="edit", organization=CODE, id="PFA-0000150", fields={"model": "new"})],
+    "deletions before": [Edit(op="delete", organization=CODE, id=f"PFA-{n:07d}") for n in (1, 2, 3, 38, 39, 40)],
+    "a whole page deleted": [Edit(op="delete", organization=CODE, id=f"PFA-{n:07d}") for n in range(1, 61)],
+    "deletions behind": [Edit(op="delete", organization=CODE, id=f"PFA-{n:07d}") for n in (41, 42, 120, 200)],
+    "additions before": [Edit(op="put", organization=CODE, id=f"PFA-0000001{n}x") for n in range(50)],
+    "additions behind": [Edit(op="put", organization=CODE, id=f"PFA-0000190{n}x") for n in range(5)],
+    "a neighbour's": [Edit(op="delete", organization=NEIGHBOUR, id=f"PFA-{n:07d}") for n in range(1, 20)],
+}
+
+
+@pytest.mark.parametrize("after", [1, 3])
+@pytest.mark.parametrize("name", BETWEEN)
+async def test_lines_that_change_between_two_pages_of_one_pull(path: RealPath, name: str, after: int) -> None:
+    """None is passed over that was there all the while; what came or went meanwhile, the pulls after it bring."""
+    all_the_while = set(path.site.keys()) - {edit.id for edit in BETWEEN[name] if edit.op == "delete"}
+    path.pems.script(Step(after=after, edits=tuple(BETWEEN[name])))
+    run = await path.first_pull()
+    assert run["state"] == "succeeded"
+    assert all_the_while <= (await path.site.mirror()).keys()
+    await path.pull()
+    records, mirror = path.site.records(), await path.site.mirror()
+    assert {key: mirror[key]["model"] for key in records} == {key: records[key]["model"] for key in records}
+    run = await path.pull(full=True)
+    await check_all(path.site)
+
+
+async def test_the_second_pull_writes_nothing(path: RealPath) -> None:
+    await path.work()
+    before = await path.site.world.db.fetch("SELECT row_key, xmin::text FROM pfa.mirror ORDER BY row_key")
+    run = await path.pull(full=True)
+    assert run["counts"] == {
+        "read": ROWS + TWICE - 1, "inserted": 0, "updated": 0, "unchanged": ROWS + TWICE - 1, "deleted": 0,
+        "quarantined": 0, "conflicts": 0, "leftAlone": 0, "dropped": 30 + 1,
+    }  # fmt: skip
+    assert await path.site.world.db.fetch("SELECT row_key, xmin::text FROM pfa.mirror ORDER BY row_key") == before
+
+
+async def test_too_many_deletions_stop_the_pull_and_say_so(path: RealPath) -> None:
+    await path.work()
+    for key in path.site.keys()[:150]:
+        path.pems.delete(CODE, key)
+    run = await path.pull(full=True)
+    assert (run["state"], run["error"]["code"]) == ("failed", "TOO_MANY_DELETIONS")
+    assert len(await path.site.mirror()) == ROWS
+
+
+async def test_a_row_changed_on_both_sides(path: RealPath) -> None:
+    """The untouched fields merge; the touched cell becomes a conflict with base, theirs and mine."""
+    await path.work()
+    key = path.site.keys()[0]
+    base = path.site.records()[key]["model"]
+    await path.ann.draft(key, {"model": "planner"})
+    await path.ann.commit(key)
+    path.pems.edit(CODE, key, {"model": "theirs", "equipment": "theirs"})
+    await path.work()
+    row = await path.ann.row(key)
+    assert (row["syncState"], row["data"]["equipment"]) == ("conflict", "theirs")
+    assert row["conflicts"] == [{"id": key, "field": "model", "base": base, "theirs": "theirs", "mine": "planner"}]
+    answer = await path.ann.commit(key, resolutions=[{"id": key, "field": "model", "use": "mine"}])
+    assert answer.status_code == 200, answer.text
+    await path.work()
+    assert (await path.ann.row(key))["syncState"] == "pristine"
+    assert path.site.records()[key]["model"] == "planner"
+    assert json.decode((await path.ann.get("sync/failed")).content)["total"] == 0
+
+
+NEW = {
+    "category": "Cranes", "source": "Rental", "dor": "BEO", "model": "planner", "monthlyRate": 7,
+    "forecastStart": "2026-02-01", "forecastEnd": "2026-07-31",
+}  # fmt: skip
+LOST = ("late", "drop_after", "half", "html", "broken_json")
+
+
+@pytest.mark.parametrize("kind", LOST)
+async def test_the_answer_of_a_write_that_was_lost(database_url: str, tmp_path: Path, kind: Any) -> None:
+    """However it was lost, the change is in PEMS once, and so is each new line, with a key of its own or without."""
+    async with open_path(database_url, tmp_path, lease=1) as path:
+        await path.work()
+        edited, gone = path.site.keys()[:2]
+        await path.ann.draft(edited, {"model": "planner edited"})
+        await path.ann.draft(gone, op="delete")
+        await path.ann.draft("NEW-1", NEW | {"pfaId": "NEW-1", "model": "planner named"}, op="insert")
+        await path.ann.draft("temporary", NEW | {"model": "planner temporary"}, op="insert")
+        await path.ann.commit()
+        for action in ("ADD", "UPDATE", "DELETE"):
+            path.pems.fault(Fault(kind=kind, action=action, count=2 if action == "ADD" else 1, ms=700))
+        await path.work()
+        assert {change["state"] for change in await path.site.changes()} == {"committed"}
+        await path.site.until("SELECT bool_and(next_attempt_at <= clock_timestamp()) FROM pfa.change")
+        await path.work()
+        assert {change["state"] for change in await path.site.changes()} == {"synced"}
+        assert sorted(each.action for each in path.site.written()) == ["ADD", "ADD", "DELETE", "UPDATE"]
+        await path.pull(full=True)
+        await check_all(path.site)
