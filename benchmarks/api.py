@@ -36,6 +36,11 @@ class Api:
         answer = await self._ask({"turns": turns, "rounds": rounds, "forwards": forwards}, 200)
         return [median(taken) for taken in answer["seconds"]]
 
+    async def times(self, request: str, *, rounds: int) -> list[float]:
+        """The seconds of each of so many requests, one after another on one connection."""
+        answer = await self._ask({"turns": [[request]], "rounds": rounds, "forwards": True}, 200)
+        return list(answer["seconds"][0])
+
     async def flood(self, request: str, *, connections: int, seconds: float, expect: int = 200) -> tuple[int, float]:
         """Requests that went through, and the seconds that they took."""
         answer = await self._ask({"request": request, "connections": connections, "for": seconds}, expect)

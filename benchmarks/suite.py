@@ -23,7 +23,16 @@ from rich.table import Table
 
 from app import __version__
 from app.errors import ConfigurationError
-from benchmarks import bench_drafts, bench_founding, bench_http, bench_kpis, bench_merges, bench_rows, report
+from benchmarks import (
+    bench_drafts,
+    bench_founding,
+    bench_http,
+    bench_kpis,
+    bench_merges,
+    bench_rows,
+    bench_sync,
+    report,
+)
 from benchmarks.api import ROOT
 from benchmarks.data import Bench, prepared
 from benchmarks.figures import Figure
@@ -46,6 +55,7 @@ class Group(NamedTuple):
 
 
 # In the order in which they run: what writes comes after what reads, and memory is looked at in the end.
+# A worker carries out what earlier figures have committed: it comes last.
 GROUPS: Mapping[str, Group] = {
     "pages": Group("A page over drafts", bench_rows.pages, 7),
     "scale": Group("A page over lines", bench_rows.scale, 3),
@@ -60,7 +70,11 @@ GROUPS: Mapping[str, Group] = {
     "drafts": Group("Saving and discarding one draft", bench_drafts.one_draft, 2),
     "batches": Group("Saving many drafts", bench_drafts.many_drafts, 3),
     "merges": Group("Committing", bench_merges.merges, 1),
+    "sync": Group("Pull", bench_sync.pulls, 7),
+    "sync-push": Group("Push", bench_sync.pushes, 5),
+    "sync-pages": Group("Pages during a pull", bench_sync.pages, 5),
     "memory": Group("Memory", bench_http.memory, 2),
+    "sync-memory": Group("Memory of a worker", bench_sync.memory, 4),
 }
 
 
