@@ -1,23 +1,27 @@
 -- How many rows a full pull did not see, of how many. Rows that came during it, and rows with a change on its way, are not
 -- missing. $1 organization, $2 bigint the dataset's revision when the pull began. Returns missing, present.
--- Plan: two primary keys side by side; the mirror's rows are fetched for the missing keys only.
-WITH unseen AS MATERIALIZED (
-    SELECT m.row_key
-      FROM pfa.mirror AS m
-     WHERE m.organization_id = $1
-       AND NOT EXISTS (SELECT FROM pfa.pulled AS p WHERE p.organization_id = $1 AND p.row_key = m.row_key)
-)
-SELECT (SELECT count(*)
-          FROM unseen AS u
-         CROSS JOIN LATERAL (
-                   SELECT m.revision
-                     FROM pfa.mirror AS m
-                    WHERE m.organization_id = $1 AND m.row_key = u.row_key
-                    LIMIT 1
-               ) AS m
-         WHERE m.revision <= $2
-           AND NOT EXISTS (SELECT FROM pfa.change AS c
-                            WHERE c.organization_id = $1 AND c.row_key = u.row_key
-                              AND c.state IN ('committed', 'syncing')
-                              AND NOT pfa.waits(c.organization_id, c.row_key, c.user_id, c.id))) AS missing,
-       (SELECT count(*) FROM pfa.mirror AS m WHERE m.organization_id = $1) AS present;
+-- Plan: the mirror's keys from an index, each looked up in pulled_pkey; of the unseen ones the row by mirror_pkey and its
+-- changes by change_unfinished. Subqueries of one row, as in sift_staged and leave_alone: a join that was planned while there
+-- was little compares all with all. The row itself is the first from its key on: only mirror_pkey has that order, where for
+-- an equal key other indexes that hold it seem as good.
+SELECT count(*) FILTER (WHERE CASE
+           WHEN (SELECT p.row_key FROM pfa.pulled AS p WHERE p.organization_id = $1 AND p.row_key = m.row_key LIMIT 1) IS NULL
+               THEN (SELECT r.revision
+                       FROM pfa.mirror AS r
+                      WHERE r.organization_id = $1 AND r.row_key >= m.row_key
+                      ORDER BY r.row_key
+                      LIMIT 1) <= $2
+                AND (SELECT c.id
+                       FROM (SELECT u.id, u.user_id, u.state
+                               FROM pfa.change AS u
+                              WHERE u.organization_id = $1
+                                AND u.row_key = m.row_key
+                                AND u.state IN ('in_review', 'committed', 'syncing', 'conflict', 'sync_error')
+                             OFFSET 0) AS c
+                      WHERE c.state IN ('committed', 'syncing')
+                        AND NOT pfa.waits($1, m.row_key, c.user_id, c.id)
+                      LIMIT 1) IS NULL
+       END) AS missing,
+       count(*) AS present
+  FROM pfa.mirror AS m
+ WHERE m.organization_id = $1;

@@ -1,15 +1,19 @@
 -- What there is to do for these organizations' dataset. A pull: one was asked for, was left unfinished, or is due. A push: one
 -- was asked for, or the outbox holds a change that can go. While the circuit is open, only what somebody asked for.
 -- $1 text[] organizations, $2 dataset, $3 timestamptz now. Returns organization_id, pull, push.
--- Plan: an entry of an index for each question; changes that wait behind others of their row are passed over.
+-- Plan: an entry of an index for each question, of change_outbox in order; changes that wait behind others of their row are
+-- passed over.
 SELECT o.id AS organization_id, w.asked_pull OR a.awake AND (s.next_pull_at <= $3 OR w.left_pull) AS pull,
-       w.asked_push OR a.awake AND (w.left_push OR EXISTS (
-           SELECT FROM pfa.change AS c
+       w.asked_push OR a.awake AND (w.left_push OR (
+           SELECT c.id
+             FROM pfa.change AS c
             WHERE c.organization_id = o.id
               AND c.state IN ('committed', 'syncing')
               AND CASE c.state WHEN 'syncing' THEN c.lease_until <= $3
                                ELSE coalesce(c.next_attempt_at, '-infinity') <= $3 END
-              AND NOT pfa.waits(c.organization_id, c.row_key, c.user_id, c.id))) AS push
+              AND NOT pfa.waits(c.organization_id, c.row_key, c.user_id, c.id)
+            ORDER BY c.id
+            LIMIT 1) IS NOT NULL) AS push
   FROM unnest($1::text[]) AS o (id)
  CROSS JOIN LATERAL (
            SELECT s.next_pull_at, s.open_until
