@@ -49,9 +49,25 @@ TOGETHER = 3  # pages of changed lines at the end of what a worker streams
 PAGE = 1_000
 ASKED = 50  # calls for each that is asked at the same time
 
+MISSED_CHANGED = """\
+Without changes a page of 1,000 lines takes no lock and no revision. With ten changed ones it takes both, writes ten
+rows into every index of the mirror and into history, and looks for modifications of them. The rest of a page's time is
+reading the answer, copying it and comparing it, the same in both."""
+MISSED_PUSH = """\
+Calls are waited for side by side, but the worker is one process, and so is the simulator: what a change takes of the
+processor, for three calls, the comparison and the settlement, is not spent in waiting. Settlements are made one after
+another, over the connection that holds the lock. On a machine that is busy with other things all of it takes longer."""
+
+# LIKE leaves out what the table is set to.
 COPIED = """
 CREATE SCHEMA bench;
-CREATE TABLE bench.copied (LIKE pfa.mirror INCLUDING ALL);
+DO $$
+BEGIN
+    EXECUTE (SELECT format('CREATE TABLE bench.copied (LIKE pfa.mirror INCLUDING ALL) WITH (%s)',
+                           array_to_string(c.reloptions, ', '))
+               FROM pg_class AS c WHERE c.oid = 'pfa.mirror'::regclass);
+END
+$$;
 """
 SAME = """
 SELECT count(*) FROM pfa.mirror AS m JOIN bench.copied AS c ON c.organization_id = m.organization_id
@@ -130,7 +146,8 @@ async def _again(
     yield plain(f"rows a second of a pull of {lines:,} unchanged lines", lines / median(unchanged), "1/s")
     yield at_least("pull with nothing changed against the first, times as fast", first / median(unchanged), 1.5)
     yield at_most("row versions of mirror and history that it writes", versions, 0, "rows")
-    yield at_most("pull with 1 % changed against the unchanged pull", median(changed) / median(unchanged), 1.3)
+    ratio = median(changed) / median(unchanged)
+    yield at_most("pull with 1 % changed against the unchanged pull", ratio, 1.3, missed=MISSED_CHANGED)
 
 
 async def _versions(mirror: Mirror) -> dict[str, int]:
@@ -173,7 +190,7 @@ async def pushes(bench: Bench) -> AsyncIterator[Figure]:
     yield plain(f"changes a second of a push of {changes:,}, {LATENCY} ms latency, concurrency 4", rate, "1/s")
     yield plain(f"latency of the simulator, asked by {CONCURRENCY} at the same time", latency * 1000, "ms")
     yield plain("changes a second that this latency allows, three calls a change", _ideal(latency), "1/s")
-    yield at_least("push against what the simulator's latency allows", rate / _ideal(latency), 0.8)
+    yield at_least("push against what the simulator's latency allows", rate / _ideal(latency), 0.8, missed=MISSED_PUSH)
     yield plain(f"push against what {LATENCY} ms would allow", rate / _ideal(LATENCY / 1000), "x")
 
 
