@@ -262,6 +262,20 @@ def test_a_run_leaves_a_server_as_it_was(
     assert all(each["value"] > 0 for each in found)
 
 
+def test_pulls_and_pushes_leave_a_server_as_it_was(
+    server_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Given a server of one's own, when both are measured on it, then unchanged lines have written nothing."""
+    monkeypatch.setattr(suite, "RESULTS", tmp_path / "latest.json")
+    before = databases(server_url)
+    assert suite.run(Options(only=("sync", "sync-push"), quick=True, rows=400, url=server_url)) == 0
+    assert databases(server_url) == before
+    found = json.loads((tmp_path / "latest.json").read_text())
+    assert len(found) == GROUPS["sync"].figures + GROUPS["sync-push"].figures
+    assert [each["value"] for each in found if each["unit"] == "rows"] == [0]
+    assert all(each["value"] > 0 for each in found if each["unit"] != "rows")
+
+
 @pytest.mark.parametrize("words", [[], ["--load"]], ids=["figures", "load"])
 def test_a_run_that_is_told_to_stop_leaves_nothing(server_url: str, words: list[str]) -> None:
     """Given a run that has made a database, when SIGTERM comes, then the database goes, too."""
