@@ -23,10 +23,11 @@ Hook = Callable[[], Awaitable[None]]
 class Ledger:
     """Rows by key, each with its token and the time of its last change; a page is what follows a key.
 
-    `failures`: what the next calls raise, by the name of the method; `before` and `after`: what happens just before a
-    call is carried out, and between that and its answer; `lost`: so many writes are done, and their answers lost.
-    `broken`: the field of a row that cannot be read; `strays`: what the first page brings beside the rows; `normalize`:
-    what becomes of a row that is written. `writes` are those that were done.
+    `failures`: what the next calls raise, by the name of the method; `poison`: what each call about a key raises.
+    `before` and `after`: what happens just before a call is carried out, and between that and its answer.
+    `lost`: so many writes are done, and their answers lost. `broken`: the field of a row that cannot be read;
+    `strays`: what the first page brings beside the rows; `normalize`: what becomes of the fields that are written;
+    `new_key`: what a new row is called. `writes` are those that were done, `surprises` what tests found in between.
     """
 
     def __init__(
@@ -39,10 +40,13 @@ class Ledger:
         self.broken: dict[str, str] = {}
         self.at = datetime(2026, 3, 1, 10, tzinfo=UTC)
         self.failures: dict[str, list[Exception]] = {}
+        self.poison: dict[tuple[str, str | None], Exception] = {}
         self.before: dict[str, list[Hook]] = {}
         self.after: dict[str, list[Hook]] = {}
+        self.surprises: list[AssertionError] = []
         self.strays: list[Row | Broken] = []
         self.normalize: Callable[[dict[str, Any]], dict[str, Any]] = dict
+        self.new_key: str | None = None
         self.lost = 0
         self.calls: list[str] = []
         self.writes: list[tuple[str, str, dict[str, Any]]] = []
@@ -90,7 +94,7 @@ class Ledger:
         return page
 
     async def read(self, key: str) -> Row | Broken | None:
-        await self._called("read")
+        await self._called("read", key)
         if key not in self.rows:
             return None
         found = self._broken(key) if key in self.broken else self._row(key)
@@ -98,7 +102,7 @@ class Ledger:
         return found
 
     async def hold(self, key: str) -> Held | None:
-        await self._called("hold")
+        await self._called("hold", key)
         if key not in self.rows:
             return None
         held = Held(document=dict(self.rows[key]), token=str(self.tokens[key]))
@@ -106,8 +110,8 @@ class Ledger:
         return held
 
     async def write(self, write: Write, held: Held | None) -> str:
-        await self._called("write")
-        key = write.key or f"L-{len(self.tokens) + 1:04d}"
+        await self._called("write", write.key)
+        key = write.key or self.new_key or f"L-{len(self.tokens) + 1:04d}"
         if write.op == "insert" and key in self.rows:
             raise Refused("The row is there already")
         if write.op != "insert":
@@ -136,16 +140,23 @@ class Ledger:
     async def close(self) -> None:
         """There is nothing to close."""
 
-    async def _called(self, method: str) -> None:
+    async def _called(self, method: str, key: str | None = None) -> None:
         self.calls.append(method)
-        if hooks := self.before.get(method):
-            await hooks.pop(0)()
+        if poison := self.poison.get((method, key)):
+            raise poison
+        await self._look(self.before.get(method))
         if failures := self.failures.get(method):
             raise failures.pop(0)
 
     async def _done(self, method: str) -> None:
-        if hooks := self.after.get(method):
-            await hooks.pop(0)()
+        await self._look(self.after.get(method))
+
+    async def _look(self, hooks: list[Hook] | None) -> None:
+        if hooks:
+            try:
+                await hooks.pop(0)()
+            except AssertionError as surprise:
+                self.surprises.append(surprise)
 
     def _row(self, key: str) -> Row:
         return Row(key=key, document=dict(self.rows[key]))

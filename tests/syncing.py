@@ -55,6 +55,8 @@ class Yard:
         await self.worker.step()
         await self.worker.idle()
         assert defects() == before, "a job ended with a defect; the log tells which"
+        for surprise in self.ledger.surprises:
+            raise surprise
 
     async def later(self, **by: float) -> None:
         """The same after a while."""
@@ -113,6 +115,25 @@ class Yard:
         mirror = await self.mirror()
         assert await self._told() == mirror
         await self._check_modifications()
+        await self._check_views(mirror)
+
+    async def look(self) -> None:
+        """What people see while a worker works, as of one moment: the same again where it moved in between."""
+        while True:
+            before = await self._stamp()
+            try:
+                await self._check_views(await self.mirror())
+                return
+            except AssertionError:
+                if await self._stamp() == before:
+                    raise
+
+    async def _stamp(self) -> Any:
+        return await self.world.db.fetch(
+            "SELECT revision FROM dataset UNION ALL SELECT revision FROM workspace ORDER BY 1"
+        )
+
+    async def _check_views(self, mirror: dict[str, dict[str, Any]]) -> None:
         layers = await self.world.db.fetch(
             "SELECT user_id, row_key, pending_op, pending, draft_op, delta FROM fleet.modification"
         )

@@ -6,14 +6,17 @@ the change, the mirror, its history and everybody's modifications in one transac
 
 import asyncio
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
 import msgspec
+import structlog
 from prometheus_client import Counter
 
+from app.contracts.validation import check_key
 from app.db import Connection, Database
+from app.errors import DatabaseUnavailable
 from app.locks import raise_workspaces
 from app.modifications import fold
 from app.queries import statement
@@ -35,6 +38,8 @@ from app.upstream.protocol import (
     Write,
 )
 
+log = structlog.get_logger(__name__)
+
 SETTLED = Counter(
     "vanguard_push_changes_total", "Changes by what became of them", ["organization", "dataset", "outcome"]
 )
@@ -48,8 +53,10 @@ HASTEN_CHANGES = statement("sync/hasten_changes")
 
 ATTEMPTS = 10  # that count; then a change waits for a person
 LONGEST_WAIT = 300.0  # seconds between two attempts
+LOOK_AGAIN = 0.5  # seconds until the outbox is looked at again, while nothing ends
 LOT = 4  # changes claimed at once, for each that can be on its way
 CONFLICT = "Somebody has changed the same cells upstream, or the row is gone there."
+LONGEST_WORDS = 1900  # characters of upstream's own
 RETREADS = 3  # times that a row is held again because somebody changed it in between
 
 
@@ -120,7 +127,8 @@ class _Push:
                 self._begin(waiting, working, claim)
             if not working:
                 break
-            done, _ = await asyncio.wait(working, return_when=asyncio.FIRST_COMPLETED)
+            # Not for ever: what is committed meanwhile does not wait for a slow answer.
+            done, _ = await asyncio.wait(working, timeout=LOOK_AGAIN, return_when=asyncio.FIRST_COMPLETED)
             ended = [(working.pop(task), task.result()) for task in done]
             gone = gone or next((o.unavailable for _, o in ended if o.unavailable is not None), None)
             # The next ones are on their way while these are settled.
@@ -132,9 +140,17 @@ class _Push:
         return gone
 
     def _begin(self, waiting: list[Change], working: "dict[asyncio.Task[Outcome], Change]", claim: uuid.UUID) -> None:
-        while waiting and len(working) < self.target.concurrency and not self.stopping.is_set():
-            change = waiting.pop(0)
-            working[asyncio.create_task(self._carry_out(change, claim))] = change
+        for change in list(waiting):
+            if len(working) >= self.target.concurrency or self.stopping.is_set():
+                return
+            if self._may_begin(change, working.values()):
+                waiting.remove(change)
+                working[asyncio.create_task(self._carry_out(change, claim))] = change
+
+    def _may_begin(self, change: Change, working: Collection[Change]) -> bool:
+        """Not a new row that has to be looked for beside one that is being written: it could be taken for that."""
+        new = [each for each in (change, *working) if self._gets_key(each)]
+        return not self._gets_key(change) or len(new) == 1 or all(each.sent_at is None for each in new)
 
     # --- claims and settlements, over the connection that holds the lock
 
@@ -188,7 +204,7 @@ class _Push:
     # --- one change; these run side by side
 
     async def _carry_out(self, change: Change, claim: uuid.UUID) -> Outcome:
-        """Never raises what upstream does wrong: it is an outcome."""
+        """Never raises what upstream or its adapter does wrong: it is an outcome."""
         try:
             if self._gets_key(change):
                 return await self._add(change, claim)
@@ -198,19 +214,28 @@ class _Push:
         except Refused as error:
             return Outcome(state="sync_error", error=str(error))
         except Unavailable as error:
-            retry_at = await self._later(change, error.retry_after)
+            retry_at = await self._later(change, runs.pause(error))
             return Outcome(state="committed", error=str(error), retry_at=retry_at, counted=False, unavailable=error)
         except UpstreamError as error:
-            unknown = isinstance(error, OutcomeUnknown)
-            # A new row that may be there is looked for until the answer is no: nobody else will find it.
-            may_be_there = self._gets_key(change) and (unknown or change.sent_at is not None)
-            if change.attempts >= ATTEMPTS and not may_be_there:
-                return Outcome(state="sync_error", error=f"{error} (after {change.attempts} attempts)")
-            retry_at = await self._later(change, None)
-            if unknown and may_be_there:
-                # As long as upstream may still be at it, looking for the row proves nothing.
-                retry_at = max(retry_at, await self._lease())
-            return Outcome(state="committed", error=str(error), retry_at=retry_at)
+            return await self._failed(change, str(error), unknown=isinstance(error, OutcomeUnknown))
+        except DatabaseUnavailable:
+            raise
+        except Exception as error:
+            # A defect of the adapter, or a row that the database cannot hold: it must not stop the whole outbox.
+            log.error("change failed", organization=self.organization, change=change.id, error=type(error).__name__)
+            return await self._failed(change, runs.DEFECT, unknown=True)
+
+    async def _failed(self, change: Change, error: str, *, unknown: bool) -> Outcome:
+        """Another attempt, until there were enough of them."""
+        # A new row that may be there is looked for until the answer is no: nobody else will find it.
+        may_be_there = self._gets_key(change) and (unknown or change.sent_at is not None)
+        if change.attempts >= ATTEMPTS and not may_be_there:
+            return Outcome(state="sync_error", error=f"{error[:LONGEST_WORDS]} (after {change.attempts} attempts)")
+        retry_at = await self._later(change, None)
+        if unknown and may_be_there:
+            # As long as upstream may still be at it, looking for the row proves nothing.
+            retry_at = max(retry_at, await self._lease())
+        return Outcome(state="committed", error=error, retry_at=retry_at)
 
     def _gets_key(self, change: Change) -> bool:
         """Whether it is a new row whose key upstream gives."""
@@ -248,6 +273,8 @@ class _Push:
                     raise _LostClaim
             key = await self.target.upstream.write(Write(op="insert", key=None, fields=change.delta), None)
             self.given.add(key)
+        if (reason := check_key(key)) is not None:
+            return Outcome(state="sync_error", error=f"Upstream gave the new row a key that cannot be used. {reason}")
         return await self._outcome("synced", key)
 
     async def _find_created(self, change: Change) -> str | None:

@@ -13,10 +13,12 @@ from app.locks import lock_dataset, lock_rows, raise_workspaces
 from app.modifications import fold, image
 from app.queries import statement
 from app.sync.mirror import Incoming, stage, write
+from app.sync.runs import for_people
 from app.upstream.protocol import Unavailable
 
 SETTLE_CHANGES = statement("sync/settle_changes")
 FOLLOW_KEY = statement("sync/follow_key")
+MOVE_BASES = statement("sync/move_bases")
 READ_DOCUMENTS = statement("sync/read_documents")
 
 
@@ -67,26 +69,41 @@ async def settle(
     keys = {change.row_key for change, _ in ended} | {o.key for _, o in ended if o.key is not None}
     await lock_rows(connection, contract, organization, sorted(keys), absent=_may_insert(ended), inserting=True)
     mine = await _mark(connection, contract, organization, claim, ended, at)
+    # The temporary key of a new row, too: somebody else may have one of the same name.
+    settled = {change.row_key for change, _ in mine}
     for change, outcome in mine:
         if outcome.key is not None and outcome.key != change.row_key:
             await connection.value(
                 FOLLOW_KEY.within(contract.schema), organization, change.row_key, outcome.key, change.user_id,
                 contract.key, change.id,
             )  # fmt: skip
-    settled = [outcome.key or change.row_key for change, outcome in mine]
+            settled.add(outcome.key)
+        if _kept_otherwise(change, outcome):
+            await connection.value(
+                MOVE_BASES.within(contract.schema), organization, outcome.key or change.row_key, change.id,
+                change.delta, outcome.document, change.op == "insert",
+            )  # fmt: skip
     await stage(connection, contract, organization, await _incoming(connection, contract, organization, mine))
-    await fold(connection, contract, organization, None, settled)
+    await fold(connection, contract, organization, None, sorted(settled))
     if any(outcome.state != "committed" for _, outcome in mine):
         # A new revision, also where the mirror has it all already: what others see as theirs has moved.
-        await write(connection, contract, organization, "push", at, settled)
+        await write(connection, contract, organization, "push", at, sorted(settled))
     else:
-        await image(connection, contract, organization, None, settled)
+        await image(connection, contract, organization, None, sorted(settled))
     return mine
 
 
 def _may_insert(ended: Collection[Ended]) -> bool:
     """Whether a row may come into the mirror that it does not have."""
     return any(change.op == "insert" for change, _ in ended)
+
+
+def _kept_otherwise(change: Change, outcome: Outcome) -> bool:
+    """Whether upstream made something else of what was written: of a new row always, it has more fields."""
+    if outcome.state != "synced" or not isinstance(outcome.document, dict) or change.op == "delete":
+        return False
+    document = outcome.document
+    return change.op == "insert" or any(document.get(name) != value for name, value in change.delta.items())
 
 
 async def _mark(
@@ -97,7 +114,7 @@ async def _mark(
         {
             "id": change.id,
             "state": outcome.state,
-            "error": outcome.error,
+            "error": None if outcome.error is None else for_people(outcome.error),
             "next_attempt_at": outcome.retry_at,
             "counted": outcome.counted,
         }
@@ -115,14 +132,14 @@ async def _incoming(
 
     What was written and could not be read back is taken as it was wanted; the next pull corrects it.
     """
-    unread = [c.row_key for c, o in mine if o.state == "synced" and o.document is msgspec.UNSET]
+    unread = [o.key or c.row_key for c, o in mine if o.state == "synced" and o.document is msgspec.UNSET]
     records = await connection.rows(READ_DOCUMENTS.within(contract.schema), organization, unread) if unread else []
     mirror = {record["row_key"]: record["data"] for record in records}
     found = {}
     for change, outcome in mine:
         key, document = outcome.key or change.row_key, outcome.document
         if document is msgspec.UNSET and outcome.state == "synced":
-            wanted = mirror.get(change.row_key, {contract.key: key}) | change.delta
+            wanted = mirror.get(key, {contract.key: key}) | change.delta
             document = None if change.op == "delete" else wanted
         if document is not msgspec.UNSET:
             done = outcome.state == "synced" and (document is None) == (change.op == "delete")
