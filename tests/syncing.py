@@ -148,7 +148,8 @@ class Yard:
     async def _told(self) -> dict[str, dict[str, Any]]:
         told: dict[str, dict[str, Any]] = {}
         for entry in await self.world.db.fetch(
-            "SELECT row_key, op, before, after FROM fleet.history ORDER BY revision, row_key"
+            "SELECT row_key, op, before, after FROM fleet.history WHERE organization_id = 'acme'"
+            " ORDER BY revision, row_key"
         ):
             key, before, after = entry["row_key"], *(json.decode(entry[side] or "{}") for side in ("before", "after"))
             was = told.pop(key, {})

@@ -90,6 +90,9 @@ class Worker:
                 await self.step()
             except DatabaseUnavailable:
                 log.warning("worker waits for the database")
+            except Exception as error:
+                # Such as a statement that took too long: a worker that ends would help nobody.
+                _tell("step", error)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.stopping.wait(), TICK)
         if self._running:
@@ -131,7 +134,7 @@ class Worker:
 
     async def _connect(self, connection: Connection, at: datetime) -> None:
         """Say which datasets are connected, once; those that the database does not know are passed over until then."""
-        if self._connected:
+        if self._connected or not self._is_time(("connect",), at, PAUSE):
             return
         self._connected = True
         for target in self.targets.values():
@@ -179,13 +182,7 @@ class Worker:
         except DatabaseUnavailable:
             log.warning("job waits for the database", job="/".join(name))
         except Exception as error:
-            place = error.__traceback__
-            while place is not None and place.tb_next is not None:
-                place = place.tb_next
-            where = f"{place.tb_frame.f_code.co_name}:{place.tb_lineno}" if place is not None else ""
-            # The message of a foreign error can hold row data.
-            log.error("job failed", job="/".join(name), error=type(error).__name__, place=where)
-            DEFECTS.labels(name[0]).inc()
+            _tell("/".join(name), error)
             self._not_before["pause", *name] = at + PAUSE
 
     async def _measure(self, connection: Connection, contract: Contract, at: datetime) -> None:
@@ -196,3 +193,13 @@ class Worker:
             OUTBOX.labels(*labels).set(row["outbox"])
             FAILED.labels(*labels).set(row["failed"])
             CIRCUIT.labels(*labels).set(row["open"])
+
+
+def _tell(job: str, error: Exception) -> None:
+    """A defect, in the log and in the metrics; without its message, which can hold row data."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    where = f"{place.tb_frame.f_code.co_name}:{place.tb_lineno}" if place is not None else ""
+    log.error("job failed", job=job, error=type(error).__name__, place=where)
+    DEFECTS.labels(job.partition("/")[0]).inc()
