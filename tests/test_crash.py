@@ -244,7 +244,7 @@ async def test_sigterm_in_the_middle_of_a_push(database_url: str, tmp_path: Path
         edits = await edited(site, await site.user("ann"), 12)
         site.pems.fault(SLOW)
         with command(site) as process:
-            await until_asked(site, "GET", 1)
+            await until_asked(site, "UPDATE", 1)
             assert await stopped(process) < 10
         states = Counter(change["state"] for change in await site.changes())
         assert states == {"synced": 4, "committed": 8}

@@ -36,7 +36,7 @@ KPIS_EVERY = timedelta(seconds=30)
 FORGET_EVERY = timedelta(hours=1)
 MEASURE_EVERY = timedelta(seconds=15)
 PAUSE = timedelta(seconds=30)  # after a defect, before the same is begun again
-GRACE = 8.0  # seconds that what is under way gets to finish
+GRACE = 7.0  # seconds that what is under way gets to finish; the process is gone within ten
 
 LABELS = ["organization", "dataset"]
 LAG = Gauge("vanguard_sync_lag_seconds", "Seconds since the last pull that succeeded began", LABELS)
