@@ -77,6 +77,7 @@ SELECT 'P' || lpad(i::text, 7, '0'), {LINE} || CASE WHEN i % 10 = 1 THEN '{{"mod
 READ = """
 SELECT relname, seq_scan, seq_tup_read + idx_tup_fetch AS rows FROM pg_stat_xact_user_tables WHERE schemaname = 'pfa'
 """
+WAITS = "SELECT calls FROM pg_stat_user_functions WHERE schemaname = 'pfa' AND funcname = 'waits'"
 
 
 class Planned:
@@ -198,6 +199,25 @@ async def test_the_outbox_is_read_from_its_beginning(planned: Planned, name: str
     assert reading.indexes("change") == {"change_outbox"}
     assert 0 < reading.entries("change") <= (DUE if name == "due" else 1)
     assert reading.fetched["change"] <= 2 * DUE
+
+
+@pytest.mark.parametrize("name", ["due", "any due"])
+async def test_a_young_outbox_is_asked_only_as_far_as_it_is_claimed(server_url: str, template: str, name: str) -> None:
+    """Given 400 changes that nobody has analysed yet, whatever index they come from, then few are asked what they wait
+    for: each of them by its row.
+    """
+    with new_database(server_url, template) as url:
+        worker = Planned(await asyncpg.connect(url))
+        await worker.connection.execute(ORGANIZATIONS + "ALTER TABLE pfa.change SET (autovacuum_enabled = off)")
+        await worker.connection.execute(OUTBOX.replace(str(CHANGES), "400"))
+        await worker.prepare()
+        await worker.connection.execute("SET track_functions = 'all'")
+        reading = await worker.explain(name)
+        await worker.connection.execute("SELECT pg_stat_force_next_flush()")
+        asked = await worker.connection.fetchval(WAITS)
+        await worker.connection.close()
+    assert reading.entries("change") > 0
+    assert 0 < asked <= 2 * DUE
 
 
 async def test_missing_rows_are_counted_in_one_pass(planned: Planned) -> None:

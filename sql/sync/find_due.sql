@@ -2,13 +2,17 @@
 -- whose lease has run out; each the first unfinished one of its row. Without any lock.
 -- $1 organization, $2 timestamptz now, $3 bigint how many, $4 uuid the caller's claim, whose changes are
 -- under way however old their lease. Returns id, user_id.
--- Plan: change_outbox in order; the earlier changes of a row by change_unfinished.
+-- Plan: change_outbox in order; the earlier changes of a row by change_unfinished, asked for in order and only until there are
+-- enough: the subquery keeps that question out of a plan that sorts, as one that knows no statistics yet may do.
 SELECT c.id, c.user_id
-  FROM pfa.change AS c
- WHERE c.organization_id = $1
-   AND c.state IN ('committed', 'syncing')
-   AND CASE c.state WHEN 'syncing' THEN c.lease_until <= $2 ELSE coalesce(c.next_attempt_at, '-infinity') <= $2 END
-   AND c.claim_id IS DISTINCT FROM $4::uuid
-   AND NOT pfa.waits(c.organization_id, c.row_key, c.user_id, c.id)
+  FROM (SELECT d.id, d.row_key, d.user_id
+          FROM pfa.change AS d
+         WHERE d.organization_id = $1
+           AND d.state IN ('committed', 'syncing')
+           AND CASE d.state WHEN 'syncing' THEN d.lease_until <= $2 ELSE coalesce(d.next_attempt_at, '-infinity') <= $2 END
+           AND d.claim_id IS DISTINCT FROM $4::uuid
+         ORDER BY d.id
+        OFFSET 0) AS c
+ WHERE NOT pfa.waits($1, c.row_key, c.user_id, c.id)
  ORDER BY c.id
  LIMIT $3;

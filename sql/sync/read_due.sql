@@ -2,16 +2,19 @@
 -- was asked for, or the outbox holds a change that can go. While the circuit is open, only what somebody asked for.
 -- $1 text[] organizations, $2 dataset, $3 timestamptz now. Returns organization_id, pull, push.
 -- Plan: an entry of an index for each question, of change_outbox in order; changes that wait behind others of their row are
--- passed over.
+-- passed over, as in find_due.
 SELECT o.id AS organization_id, w.asked_pull OR a.awake AND (s.next_pull_at <= $3 OR w.left_pull) AS pull,
        w.asked_push OR a.awake AND (w.left_push OR (
            SELECT c.id
-             FROM pfa.change AS c
-            WHERE c.organization_id = o.id
-              AND c.state IN ('committed', 'syncing')
-              AND CASE c.state WHEN 'syncing' THEN c.lease_until <= $3
-                               ELSE coalesce(c.next_attempt_at, '-infinity') <= $3 END
-              AND NOT pfa.waits(c.organization_id, c.row_key, c.user_id, c.id)
+             FROM (SELECT d.id, d.row_key, d.user_id
+                     FROM pfa.change AS d
+                    WHERE d.organization_id = o.id
+                      AND d.state IN ('committed', 'syncing')
+                      AND CASE d.state WHEN 'syncing' THEN d.lease_until <= $3
+                                       ELSE coalesce(d.next_attempt_at, '-infinity') <= $3 END
+                    ORDER BY d.id
+                   OFFSET 0) AS c
+            WHERE NOT pfa.waits(o.id, c.row_key, c.user_id, c.id)
             ORDER BY c.id
             LIMIT 1) IS NOT NULL) AS push
   FROM unnest($1::text[]) AS o (id)
