@@ -64,7 +64,7 @@ async def test_two_workers_pull_once(yard: Yard) -> None:
 
 
 async def test_hours_of_schedule(yard: Yard) -> None:
-    """Pulls every quarter of an hour, now and then a full one, pushes at once, figures in the view, old changes gone."""
+    """Pulls each quarter of an hour, now and then a full one, pushes at once, figures in the view, old changes gone."""
     yard.worker = yard.new_worker(full_every=timedelta(hours=4))
     await yard.work()
     start = yard.world.clock()

@@ -53,6 +53,7 @@ HASTEN_CHANGES = statement("sync/hasten_changes")
 
 ATTEMPTS = 10  # that count; then a change waits for a person
 LONGEST_WAIT = 300.0  # seconds between two attempts
+SETTLE_EVERY = 0.1  # seconds: a settlement costs as much for ten changes as for two
 LOOK_AGAIN = 0.5  # seconds until the outbox is looked at again, while nothing ends
 LOT = 4  # changes claimed at once, for each that can be on its way
 CONFLICT = "Somebody has changed the same cells upstream, or the row is gone there."
@@ -119,22 +120,26 @@ class _Push:
 
     async def _work(self, run: Run, working: "dict[asyncio.Task[Outcome], Change]") -> Unavailable | None:
         """Claim, carry out and settle until nothing is due, or upstream is gone: then that error."""
-        claim, waiting, gone = uuid.uuid4(), list[Change](), None
+        claim, waiting, ended, gone = uuid.uuid4(), list[Change](), list[Ended](), None
+        clock = asyncio.get_running_loop().time
+        settled_at = clock()
         while True:
             if gone is None and not self.stopping.is_set() and len(waiting) < self.target.concurrency:
                 waiting += await self._claim(claim)
             if gone is None:
                 self._begin(waiting, working, claim)
+            # The next ones are on their way while these are settled, several in one transaction.
+            if ended and (not working or clock() >= settled_at + SETTLE_EVERY):
+                await self._settle(run, claim, ended)
+                ended, settled_at = [], clock()
+                continue
             if not working:
                 break
             # Not for ever: what is committed meanwhile does not wait for a slow answer.
-            done, _ = await asyncio.wait(working, timeout=LOOK_AGAIN, return_when=asyncio.FIRST_COMPLETED)
-            ended = [(working.pop(task), task.result()) for task in done]
+            patience = SETTLE_EVERY if ended else LOOK_AGAIN
+            done, _ = await asyncio.wait(working, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+            ended += [(working.pop(task), task.result()) for task in done]
             gone = gone or next((o.unavailable for _, o in ended if o.unavailable is not None), None)
-            # The next ones are on their way while these are settled.
-            if gone is None:
-                self._begin(waiting, working, claim)
-            await self._settle(run, claim, ended)
         # What was claimed and not begun goes back as it was.
         await self._settle(run, claim, [(change, Outcome(state="committed", counted=False)) for change in waiting])
         return gone
