@@ -195,7 +195,7 @@ async def test_rows_whose_key_cannot_be_one_are_put_aside(yard: Yard) -> None:
         await yard.later(days=1)
         found = await yard.quarantine()
         assert len(found) == len(KEYS)
-        assert all(key.startswith("(no id) ") and ("plate", "INVALID_ID") in found[key] for key in found)
+        assert all(key.startswith("(unusable id) ") and ("plate", "INVALID_ID") in found[key] for key in found)
     assert await yard.mirror() == yard.ledger.rows
     yard.ledger.strays = []
     await yard.later(days=1)
@@ -256,6 +256,25 @@ async def test_as_many_as_may_go_at_once_go(yard: Yard) -> None:
         yard.ledger.remove(key)
     await yard.later(days=1)
     assert len(await yard.mirror()) == 18
+
+
+async def test_a_row_whose_key_cannot_be_read_is_not_taken_for_gone(yard: Yard) -> None:
+    """Given two rows that do not come and one without a key, then nobody knows which it is, and both stay until that
+    is mended upstream.
+    """
+    await filled(yard)
+    kept = yard.ledger.rows["W-03"]
+    yard.ledger.remove("W-03")
+    yard.ledger.remove("W-04")
+    reason = Culprit(id=None, field="plate", code="MISSING", message="It has no plate.")
+    yard.ledger.strays = [Broken(key=None, reasons=(reason,), received={"mileage": "300"})]
+    await yard.later(days=1)
+    assert {"W-03", "W-04"} <= (await yard.mirror()).keys()
+    assert ((await last_run(yard))["state"], (await last_run(yard))["deleted"]) == ("succeeded", 0)
+    yard.ledger.strays = []
+    yard.ledger.put("W-03", **kept)
+    await yard.later(days=1)
+    assert await yard.mirror() == yard.ledger.rows
 
 
 async def test_more_deletions_than_may_be_at_once_stop_the_run(yard: Yard) -> None:
@@ -730,6 +749,24 @@ async def test_rows_that_vanish_between_two_pages_are_gone_after_the_next_full_p
     assert sorted(await yard.mirror()) == ["V-1", "V-2", "V-3", "V-4", "V-6", "V-7"]
     await yard.later(days=1)
     assert await yard.mirror() == yard.ledger.rows
+
+
+async def test_a_full_pull_that_is_asked_for_while_the_run_begins_is_full(yard: Yard) -> None:
+    """Given a run that waits, when it is made a full one just as a worker begins it, then that is not lost."""
+    await yard.work()
+    await yard.world.db.execute(
+        "INSERT INTO sync_run (organization_id, id, dataset, kind, state, requested_by, requested_at)"
+        " VALUES ('acme', gen_random_uuid(), 'fleet', 'pull', 'requested', 'ann', $1)",
+        yard.world.clock(),
+    )
+    async with yard.world.db.acquire() as other, other.transaction():
+        await other.execute("UPDATE sync_run SET whole = TRUE WHERE state = 'requested'")
+        await yard.worker.step()
+        (task,) = (task for name, task in yard.worker._running.items() if name[0] == "pull")
+        await waiting(yard.world, task)
+    await yard.worker.idle()
+    assert (await last_run(yard))["whole"]
+    assert (await last_run(yard))["since"] is None
 
 
 async def test_a_pull_that_was_asked_for_is_done_at_once(yard: Yard) -> None:

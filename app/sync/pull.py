@@ -39,6 +39,7 @@ QUARANTINE_ROWS = statement("sync/quarantine_rows")
 RELEASE_ROWS = statement("sync/release_rows")
 RELEASE_UNSEEN = statement("sync/release_unseen")
 COUNT_MISSING = statement("sync/count_missing")
+COUNT_NAMELESS = statement("sync/count_nameless")
 STAGE_MISSING = statement("sync/stage_missing")
 SCHEDULE_PULL = statement("sync/schedule_pull")
 POSTPONE_PULL = statement("sync/postpone_pull")
@@ -222,12 +223,19 @@ class _Pull:
                 "once. Nothing was deleted. See whether upstream shows all rows to this account; if they are really "
                 "gone, raise deletionShare for one pull."
             )
+        if missing and await self._count_nameless(run):
+            log.warning("pull deletes nothing", organization=self.organization, dataset=self.target.dataset)
+            return True
         last: str | None = ""
         while missing and last is not None:
             last = await self._delete_some(run, last)
             if self.stopping.is_set() and last is not None:
                 return False
         return True
+
+    async def _count_nameless(self, run: Run) -> int:
+        """Rows that came without an id that can be read: what seems to be missing may be among them."""
+        return int(await self.connection.value(COUNT_NAMELESS, self.organization, self.target.dataset, run.id))
 
     async def _delete_some(self, run: Run, after: str) -> str | None:
         """Delete some of the missing rows beyond a key; the last one's key, None where there was none."""
@@ -290,7 +298,7 @@ def _wait(error: Exception) -> bool | float:
 def sort_out(contract: Contract, page: Page) -> tuple[dict[str, dict[str, Any]], dict[str, Broken]]:
     """The rows that fit the contract, complete with what is derived, and those that do not; by key, the last counts.
 
-    A row without a usable key gets a name made of what was received.
+    A row without a usable key gets a name made of what was received; count_nameless tells one without any by it.
     """
     good: dict[str, dict[str, Any]] = {}
     broken = {_name(row): row for row in page.broken}
@@ -315,7 +323,7 @@ def _name(row: Broken) -> str:
     if row.key is not None and check_key(row.key) is None:
         return row.key
     digest = hashlib.sha256(json.encode([row.received, [reason.code for reason in row.reasons]])).hexdigest()
-    return f"(no id) {digest[:16]}"
+    return f"({'no' if row.key is None else 'unusable'} id) {digest[:16]}"
 
 
 def _storable(value: Any) -> Any:

@@ -4,7 +4,7 @@
 -- $7 timestamptz since when else.
 -- Returns id, asked (somebody did), resumed, whole, since, cursor, mark, start_revision.
 WITH found AS (
-    SELECT r.id, r.started_at IS NOT NULL AS resumed, r.whole OR r.started_at IS NULL AND $6 AS whole
+    SELECT r.id, r.started_at IS NOT NULL AS resumed
       FROM public.sync_run AS r
      WHERE r.organization_id = $1
        AND r.dataset = $2
@@ -18,8 +18,10 @@ standing AS (
 ),
 opened AS (
     UPDATE public.sync_run AS r
-       SET state = 'running', started_at = coalesce(r.started_at, $4), progressed_at = $4, whole = f.whole,
-           since = CASE WHEN f.resumed THEN r.since WHEN NOT f.whole THEN $7::timestamptz END,
+       SET state = 'running', started_at = coalesce(r.started_at, $4), progressed_at = $4,
+           -- r.whole and not what was found: somebody may have asked for everything meanwhile.
+           whole = r.whole OR NOT f.resumed AND $6,
+           since = CASE WHEN f.resumed THEN r.since WHEN NOT (r.whole OR $6) THEN $7::timestamptz END,
            start_revision = CASE WHEN f.resumed THEN r.start_revision ELSE (SELECT s.revision FROM standing AS s) END
       FROM found AS f
      WHERE r.organization_id = $1
