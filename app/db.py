@@ -1,8 +1,9 @@
 """The pool, the codecs and the transactions. Statements come from queries.py; nothing here writes SQL of its own."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import date
 from typing import Any, TypeVar
 
@@ -22,6 +23,7 @@ DURATION = Histogram("vanguard_statement_seconds", "Time of each statement, by i
 SLOW = Counter("vanguard_slow_statements_total", "Statements over the configured bound", ["statement"])
 
 EPOCH = date(2000, 1, 1).toordinal()  # PostgreSQL counts days from here
+CLOSING = 1.0  # seconds that connections get to say goodbye
 
 # How statements are planned, wherever they are: here, in tests of plans, in benchmarks.
 PLANNING: Mapping[str, str] = {
@@ -127,9 +129,10 @@ class Database:
         )
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close every connection; those that do not answer are cut off."""
         if self._pool is not None:
-            await self._pool.close()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._pool.close(), CLOSING)
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:

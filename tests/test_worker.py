@@ -8,14 +8,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from app.db import Database
+from app.db import Connection, Database
+from app.errors import DatabaseUnavailable
 from app.settings import Settings
 from app.sync.target import Target
 from app.sync.worker import Worker
 from app.upstream.protocol import Unavailable
 from tests.ledger import Ledger
 from tests.syncing import KEPT, LEDGERED, Yard, defects, open_yard, van
-from tests.test_outage import blocked, cut
+from tests.test_outage import blocked, cut, waiting
 from tests.world import SECRET
 
 
@@ -148,6 +149,35 @@ async def test_a_dataset_that_the_database_does_not_know_is_passed_over(yard: Ya
     await yard.world.organization("nobody")
     await yard.later(minutes=1)
     assert await yard.world.db.fetchval("SELECT count(*) FROM fleet.mirror WHERE organization_id = 'nobody'") == 1
+
+
+async def test_a_connection_that_breaks_while_datasets_are_connected_loses_none(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: Any) -> None:
+        raise DatabaseUnavailable("The connection broke.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Connection, "value", broken)
+        with pytest.raises(DatabaseUnavailable):
+            await yard.worker.step()
+    await yard.later(minutes=1)
+    assert await yard.mirror() == yard.ledger.rows
+
+
+async def test_a_worker_whose_database_says_nothing_stops_all_the_same(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a statement that waits for a lock for ever, when the worker is told to stop, then it gives that up."""
+    monkeypatch.setattr("app.sync.worker.GRACE", 0.05)
+    async with blocked(yard.world, "public.synchronization", "ACCESS EXCLUSIVE"):
+        running = asyncio.create_task(yard.worker.run())
+        await waiting(yard.world, running)
+        yard.worker.stopping.set()
+        async with asyncio.timeout(5):
+            await running
+    yard.worker = yard.new_worker()
+    await yard.work()
 
 
 async def test_more_organizations_than_connections(yard: Yard) -> None:

@@ -37,6 +37,8 @@ FORGET_EVERY = timedelta(hours=1)
 MEASURE_EVERY = timedelta(seconds=15)
 PAUSE = timedelta(seconds=30)  # after a defect, before the same is begun again
 GRACE = 7.0  # seconds that what is under way gets to finish; the process is gone within ten
+CLOSING = 0.5  # seconds to break off what did not
+LONGEST_STEP = 30.0  # seconds: a connection that went silent is given up, and another one made
 
 LABELS = ["organization", "dataset"]
 LAG = Gauge("vanguard_sync_lag_seconds", "Seconds since the last pull that succeeded began", LABELS)
@@ -84,22 +86,29 @@ class Worker:
         self._not_before: dict[tuple[str, ...], datetime] = {}
 
     async def run(self) -> None:
-        """Work until `stopping` is set; then what is under way gets a few seconds."""
+        """Work until `stopping` is set; then what is under way gets a few seconds, whatever it waits for."""
+        steps = asyncio.create_task(self._steps())
+        try:
+            await self.stopping.wait()
+            await asyncio.wait({steps, *self._running.values()}, timeout=GRACE)
+        finally:
+            late = {steps, *self._running.values()}
+            for task in late:
+                task.cancel()
+            await asyncio.wait(late, timeout=CLOSING)
+
+    async def _steps(self) -> None:
         while not self.stopping.is_set():
             try:
-                await self.step()
-            except DatabaseUnavailable:
+                async with asyncio.timeout(LONGEST_STEP):
+                    await self.step()
+            except (DatabaseUnavailable, TimeoutError):
                 log.warning("worker waits for the database")
             except Exception as error:
                 # Such as a statement that took too long: a worker that ends would help nobody.
                 _tell("step", error)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.stopping.wait(), TICK)
-        if self._running:
-            await asyncio.wait(self._running.values(), timeout=GRACE)
-        for task in self._running.values():
-            task.cancel()
-        await self.idle()
 
     async def step(self) -> None:
         """Begin what is due."""
@@ -136,12 +145,13 @@ class Worker:
         """Say which datasets are connected, once; those that the database does not know are passed over until then."""
         if self._connected or not self._is_time(("connect",), at, PAUSE):
             return
-        self._connected = True
+        known = True
         for target in self.targets.values():
             every, full = int(target.pull_every.total_seconds()), int(target.full_every.total_seconds())
             if await connection.value(CONNECT, target.organization, target.dataset, every, full, at) is None:
                 log.warning("no such dataset", organization=target.organization, dataset=target.dataset)
-                self._connected = False
+                known = False
+        self._connected = known
 
     async def _begin_due(self, connection: Connection, contract: Contract, at: datetime) -> None:
         organizations = [organization for organization, dataset in self.targets if dataset == contract.name]
