@@ -55,7 +55,7 @@ COUNTS = {
     },
     "push": {"synced": "synced", "conflicts": "conflicts", "syncErrors": "sync_errors", "retried": "retried"},
 }
-DONE = {"pull": ("read",), "push": ("synced", "conflicts", "syncErrors")}
+DONE = {"pull": ("read", "dropped"), "push": ("synced", "conflicts", "syncErrors")}
 LATELY = timedelta(hours=24)
 HEALTHY, DEGRADED = 95, 80  # per cent that went well
 

@@ -171,8 +171,8 @@ async def test_a_pull_shows_what_it_has_done_and_how_fast(world: World, erin: Us
     )  # fmt: skip
     world.clock.move(hours=1)
     (run,) = await runs(erin)
-    assert (run["state"], run["rate"]) == ("running", 125.0)
-    assert run["progress"] == {"done": 1000, "total": 4000, "share": 0.25}
+    assert (run["state"], run["rate"]) == ("running", 125.75)
+    assert run["progress"] == {"done": 1006, "total": 4000, "share": 0.2515}
     assert run["counts"] == {
         "read": 1000, "inserted": 1, "updated": 2, "unchanged": 994, "deleted": 7, "quarantined": 3, "conflicts": 4,
         "leftAlone": 5, "dropped": 6,
@@ -181,7 +181,7 @@ async def test_a_pull_shows_what_it_has_done_and_how_fast(world: World, erin: Us
 
     # Rows that came twice make more of them than there are.
     await world.db.execute("UPDATE sync_run SET rows_read = 4010, total = 4000")
-    assert (await runs(erin))[0]["progress"] == {"done": 4010, "total": 4000, "share": 1.0}
+    assert (await runs(erin))[0]["progress"] == {"done": 4016, "total": 4000, "share": 1.0}
 
 
 async def test_a_push_counts_changes_and_a_failure_says_why(world: World, erin: User) -> None:
