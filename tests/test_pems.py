@@ -392,6 +392,19 @@ async def test_an_answer_that_does_not_name_its_columns_fails(sim: Simulator, pe
         await pems.page(since=None, cursor=None)
 
 
+async def test_a_line_that_does_not_say_whose_it_is_shows_nothing_but_its_id(sim: Simulator, pems: Pems) -> None:
+    """It may be another organization's: PEMS sends RIO2's lines, too, to whom asks for RIO."""
+    sim.fault(Fault(kind="rows", values={"pfs_a_org": ""}, ids=(FIRST,)))
+
+    broken = [broken for page in await pull(pems) for broken in page.broken]
+
+    assert broken
+    for each in broken:
+        assert (each.key, [reason.field for reason in each.reasons]) == (FIRST, ["organization"])
+        assert each.received.keys() == {"pfs_id", "line"}
+        assert each.received["pfs_id"] == FIRST
+
+
 # --- one row
 
 
@@ -667,6 +680,17 @@ async def test_how_long_to_wait_is_handed_on(sim: Simulator, pems: Pems) -> None
         await pems.hold(FIRST)
 
     assert refusal.value.retry_after == 7
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_refused_credentials_are_not_tried_again_at_once(sim: Simulator, pems: Pems, status: int) -> None:
+    """Or the account would be locked."""
+    sim.fault(Fault(kind="status", status=status, count=1))
+
+    with pytest.raises(Unavailable) as refusal:
+        await pems.page(since=None, cursor=None)
+
+    assert refusal.value.retry_after == 300
 
 
 # --- credentials

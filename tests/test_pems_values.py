@@ -385,7 +385,7 @@ def test_lines_that_are_none_spoil_no_others() -> None:
 
     assert [row.key for row in page.rows] == ["PFA-1"]
     assert [broken.reasons[0].code for broken in page.broken] == ["MALFORMED_ROW"] * 4
-    assert page.broken[1].received == {"D": "x"}
+    assert [broken.received.keys() for broken in page.broken] == [{"line"}] * 4
     assert len(set(page.identities)) == 5
 
 

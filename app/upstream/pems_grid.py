@@ -1,6 +1,7 @@
 """Answers to a grid request: three shapes of rows become rows of the contract, column by column.
 
-A row is told by id and organization: ids of two organizations may be the same.
+A row is told by id and organization: ids of two organizations may be the same. Of a row that does not say whose it is
+nothing is shown but its id, since it may be another organization's.
 """
 
 import json as lenient_json
@@ -278,16 +279,23 @@ class GridReader:
                 answer.append((identity, None))
             elif told and not missing and place not in wrong:
                 answer.append((identity, Row(key=key, document=documents[place])))
+            elif not isinstance(organization, str):
+                answer.append((identity, self._nobodys(key, identity, missing)))
             else:
                 readable = key if isinstance(key, str) else None
-                reasons = missing + tuple(wrong.get(place, ())) or self._absent(readable)
+                reasons = missing + tuple(wrong.get(place, ())) or self._without_key()
                 answer.append((identity, _broken(readable, reasons, aliases, lines[place])))
         return answer
 
-    def _absent(self, key: str | None) -> tuple[Culprit, ...]:
-        """A row whose columns are all there, but that says not which row it is, or whose."""
-        field, alias = (self._key, self._key_alias) if key is None else (ORGANIZATION, self._organization_alias)
-        return (Culprit(code="MISSING_REQUIRED_FIELD", field=field, message=f"{alias} is empty."),)
+    def _without_key(self) -> tuple[Culprit, ...]:
+        message = f"{self._key_alias} is empty."
+        return (Culprit(code="MISSING_REQUIRED_FIELD", field=self._key, message=message),)
+
+    def _nobodys(self, key: Any, identity: str, missing: tuple[Culprit, ...]) -> Broken:
+        """A row that does not say whose it is."""
+        readable, message = key if isinstance(key, str) else None, f"{self._organization_alias} cannot be read."
+        reasons = missing or (Culprit(code="MISSING_REQUIRED_FIELD", field=ORGANIZATION, message=message),)
+        return _broken(readable, reasons, [self._key_alias, "line"], [readable, identity])
 
 
 def _open(body: bytes) -> tuple[_Grid, Sequence[Any]]:
@@ -374,8 +382,7 @@ def _broken(key: str | None, reasons: Sequence[Culprit], aliases: Sequence[str],
 
 def _malformed(received: Any) -> Broken:
     reason = Culprit(code="MALFORMED_ROW", message="The line has none of the three shapes.")
-    members = received if isinstance(received, dict) else {"row": received}
-    return Broken(key=None, reasons=(reason,), received=_storable(members))
+    return Broken(key=None, reasons=(reason,), received={"line": _digest(received)})
 
 
 def _storable(value: Any) -> Any:

@@ -22,6 +22,7 @@ from app.upstream.protocol import Failed, OutcomeUnknown, Refused, Stale, Unavai
 CONNECTIONS = 20
 IDLE_SECONDS = 15
 LONGEST_MESSAGE = 500
+REFUSED_SECONDS = 300.0  # between logins that are refused: an account is locked after a few of them
 NOT_FOUND = "record not found"
 UNAUTHORIZED = "authorization failed"
 MODIFIED = "modified by another user"
@@ -104,7 +105,9 @@ class PemsClient:
     def _refusal(self, response: httpx.Response, writing: bool) -> UpstreamError:
         status = response.status_code
         message = f"PEMS answered {status}."
-        if status in (401, 403, 408, 429, 503) or (status in (502, 504) and not writing):
+        if status in (401, 403):
+            return Unavailable(message, retry_after=self._retry_after(response) or REFUSED_SECONDS)
+        if status in (408, 429, 503) or (status in (502, 504) and not writing):
             return Unavailable(message, retry_after=self._retry_after(response))
         if status >= 500:
             return OutcomeUnknown(message) if writing else Failed(message)
