@@ -180,6 +180,19 @@ async def test_a_worker_whose_database_says_nothing_stops_all_the_same(
     await yard.work()
 
 
+async def test_an_organization_that_is_always_due_lets_others_have_their_turn(yard: Yard) -> None:
+    """Given room for one job, and two of which the first in the file is due again at once, then both come to it."""
+    await yard.world.organization("second")
+    second = Ledger("plate", {"A": van()})
+    targets = [yard.target, msgspec.structs.replace(yard.target, organization="second", upstream=second)]
+    worker = Worker(yard.database, targets, [LEDGERED], KEPT, read_clock=yard.read_clock, jobs=1)
+    for _ in range(2):
+        await worker.step()
+        await worker.idle()
+        await yard.world.db.execute("UPDATE synchronization SET next_pull_at = $1", yard.world.clock())
+    assert second.calls == ["page"]
+
+
 async def test_more_organizations_than_connections(yard: Yard) -> None:
     """Given a pool of two, then everybody's pulls and pushes come to their turn."""
     ledgers = {f"o{number}": Ledger("plate", {"A": van(mileage=number)}) for number in range(5)}

@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import count
 from typing import Any
 
 import structlog
@@ -84,6 +85,8 @@ class Worker:
         self._connected = False
         self._running: dict[tuple[str, ...], asyncio.Task[None]] = {}
         self._not_before: dict[tuple[str, ...], datetime] = {}
+        self._turns = count(1)
+        self._begun: dict[tuple[str, ...], int] = {}
 
     async def run(self) -> None:
         """Work until `stopping` is set; then what is under way gets a few seconds, whatever it waits for."""
@@ -158,7 +161,8 @@ class Worker:
         if not organizations:
             return
         due = await connection.rows(READ_DUE.within(contract.schema), organizations, contract.name, at)
-        for row in due:
+        # Who had a turn longest ago comes first, or those that fail again and again would keep the others waiting.
+        for row in sorted(due, key=lambda row: self._begun.get((row["organization_id"], contract.name), 0)):
             target = self.targets[row["organization_id"], contract.name]
             name = (target.organization, target.dataset)
             if row["pull"]:
@@ -182,7 +186,7 @@ class Worker:
         if len(self._running) >= self.jobs or (name[0] == "pull" and pulls >= max(1, self.jobs // 2)):
             return
         task = asyncio.create_task(self._guarded(name, at, work))
-        self._running[name] = task
+        self._running[name], self._begun[name[1:]] = task, next(self._turns)
         task.add_done_callback(lambda _: self._running.pop(name, None))
 
     async def _guarded(self, name: tuple[str, ...], at: datetime, work: Work) -> None:
