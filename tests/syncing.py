@@ -20,7 +20,7 @@ from tests.world import FLEET, SECRET, User, World, open_world
 
 # The same tables as the fleet of the other tests, now behind an upstream.
 LEDGERED = msgspec.structs.replace(FLEET, upstream="ledger")
-A_YEAR = 365 * 86400  # seconds: tokens outlive what the clock is moved by
+A_CENTURY = 36_500 * 86_400  # seconds: tokens outlive what the clock is moved by
 KEPT = Retention(changes=timedelta(days=30), history=timedelta(days=365), runs=timedelta(days=30))
 
 
@@ -192,7 +192,7 @@ async def open_yard(url: str, ledger: Ledger, **target: Any) -> AsyncIterator[Ya
     database = Database(Settings(database_url=url, secret=SECRET, environment="test"))
     await database.open()
     try:
-        async with open_world(url, contracts=(PFA, LEDGERED), token_ttl=A_YEAR) as world:
+        async with open_world(url, contracts=(PFA, LEDGERED), token_ttl=A_CENTURY) as world:
             await world.organization("acme")
             yard = Yard(world, database, ledger, **target)
             yield yard
