@@ -687,7 +687,7 @@ async def test_refused_credentials_are_not_tried_again_at_once(sim: Simulator, p
     """Or the account would be locked."""
     sim.fault(Fault(kind="status", status=status, count=1))
 
-    with pytest.raises(Unavailable) as refusal:
+    with pytest.raises(Unavailable, match=f"answered {status}: it refuses this account") as refusal:
         await pems.page(since=None, cursor=None)
 
     assert refusal.value.retry_after == 300

@@ -106,6 +106,7 @@ class PemsClient:
         status = response.status_code
         message = f"PEMS answered {status}."
         if status in (401, 403):
+            message = f"PEMS answered {status}: it refuses this account."
             return Unavailable(message, retry_after=self._retry_after(response) or REFUSED_SECONDS)
         if status in (408, 429, 503) or (status in (502, 504) and not writing):
             return Unavailable(message, retry_after=self._retry_after(response))
