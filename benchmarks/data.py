@@ -233,16 +233,21 @@ def _role_as_found(origin: str) -> Iterator[None]:
             connection.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(ROLE)))
 
 
-@contextmanager
-def scratch_database(origin: str) -> Iterator[str]:
-    """The address of a new database on the same server; dropped afterwards."""
-    name = f"vanguard_bench_{uuid.uuid4().hex[:12]}"
+def _create_database(origin: str, name: str) -> None:
     with _connected(origin) as connection:
         try:
             connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))
         except psycopg.errors.InsufficientPrivilege as error:
             raise Unavailable("The benchmarks make databases of their own there: the role needs CREATEDB.") from error
+
+
+@contextmanager
+def scratch_database(origin: str) -> Iterator[str]:
+    """The address of a new database on the same server; dropped afterwards."""
+    name = f"vanguard_bench_{uuid.uuid4().hex[:12]}"
+    # Already while it is made: a signal may come between its being there and our knowing.
     try:
+        _create_database(origin, name)
         yield address_of(origin, name)
     finally:
         with _connected(origin) as connection:

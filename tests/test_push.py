@@ -909,3 +909,24 @@ async def test_a_dataset_without_an_upstream_is_nobodys_to_push(yard: Yard) -> N
     await yard.later(days=2)
     assert (await eve.row("V-1"))["syncState"] == "committed"
     assert yard.ledger.writes == []
+
+
+async def test_a_success_does_not_cut_short_the_time_that_upstream_asked_for(yard: Yard) -> None:
+    """Given a push under way while a pull is told to come back later, then the push's success opens nothing."""
+    later = yard.world.clock() + timedelta(minutes=10)
+
+    async def told_to_wait() -> None:
+        await yard.world.db.execute("UPDATE synchronization SET failures = 1, open_until = $1", later)
+
+    ann = await yard.user("ann")
+    await ann.draft("V-1", {"mileage": 150})
+    await ann.commit("V-1")
+    yard.ledger.before["write"] = [told_to_wait]
+    await yard.work()
+    assert await yard.changes() == [("V-1", "update", "synced")]
+    assert await yard.world.db.fetchval("SELECT open_until FROM synchronization") == later
+    await yard.later(minutes=11)
+    await ann.draft("V-1", {"mileage": 160})
+    await ann.commit("V-1")
+    await yard.work()
+    assert await yard.world.db.fetchval("SELECT open_until FROM synchronization") is None

@@ -260,7 +260,7 @@ class _Pull:
         at, dataset = await self._now(), self.target.dataset
         async with self.connection.raw.transaction():
             await self.connection.value(SCHEDULE_PULL, self.organization, dataset, run.id, at)
-            await runs.note_success(self.connection, self.target)
+            await runs.note_success(self.connection, self.target, run, at)
             if run.whole:
                 await self.connection.value(RELEASE_UNSEEN, self.organization, dataset, run.id)
                 await self.connection.value(FORGET_KEYS.within(self.contract.schema), self.organization)

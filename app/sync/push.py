@@ -200,7 +200,7 @@ class _Push:
             if gone := next((o.unavailable for _, o in ended if o.unavailable is not None), None):
                 await runs.note_failure(self.connection, self.target, at, gone)
             elif any(state != "committed" for state in states):
-                await runs.note_success(self.connection, self.target)
+                await runs.note_success(self.connection, self.target, run, at)
             return [str(state) for state in states]
 
         for state in await self.connection.run(work):

@@ -113,6 +113,6 @@ async def note_failure(connection: Connection, target: Target, at: datetime, err
     await connection.value(FAIL_UPSTREAM, target.organization, target.dataset, at, pause(error))
 
 
-async def note_success(connection: Connection, target: Target) -> None:
+async def note_success(connection: Connection, target: Target, run: Run, at: datetime) -> None:
     """Upstream answered."""
-    await connection.value(HEAL_UPSTREAM, target.organization, target.dataset)
+    await connection.value(HEAL_UPSTREAM, target.organization, target.dataset, at, run.asked)

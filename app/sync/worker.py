@@ -33,6 +33,7 @@ READ_DUE = statement("sync/read_due")
 MEASURE = statement("sync/measure")
 
 TICK = 0.5  # seconds
+LONG_TICK = 10.0  # after a step that failed
 KPIS_EVERY = timedelta(seconds=30)
 FORGET_EVERY = timedelta(hours=1)
 MEASURE_EVERY = timedelta(seconds=15)
@@ -102,16 +103,19 @@ class Worker:
 
     async def _steps(self) -> None:
         while not self.stopping.is_set():
+            rest = TICK
             try:
                 async with asyncio.timeout(LONGEST_STEP):
                     await self.step()
             except (DatabaseUnavailable, TimeoutError):
                 log.warning("worker waits for the database")
             except Exception as error:
-                # Such as a statement that took too long: a worker that ends would help nobody.
+                # Such as a statement that took too long, or tables that are still to be migrated: a worker that ends
+                # would help nobody.
                 _tell("step", error)
+                rest = LONG_TICK
             with suppress(TimeoutError):
-                await asyncio.wait_for(self.stopping.wait(), TICK)
+                await asyncio.wait_for(self.stopping.wait(), rest)
 
     async def step(self) -> None:
         """Begin what is due."""
@@ -150,7 +154,7 @@ class Worker:
             return
         known = True
         for target in self.targets.values():
-            every, full = int(target.pull_every.total_seconds()), int(target.full_every.total_seconds())
+            every, full = (max(1, int(each.total_seconds())) for each in (target.pull_every, target.full_every))
             if await connection.value(CONNECT, target.organization, target.dataset, every, full, at) is None:
                 log.warning("no such dataset", organization=target.organization, dataset=target.dataset)
                 known = False
