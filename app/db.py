@@ -140,7 +140,13 @@ class Database:
         assert self._pool is not None, "the database was not opened"
         try:
             async with self._pool.acquire(timeout=15) as raw:
-                yield Connection(raw, self._settings.slow_statement_ms)
+                try:
+                    yield Connection(raw, self._settings.slow_statement_ms)
+                except asyncpg.InternalClientError as error:
+                    # The server's farewell has been read, and the end of the connection has not.
+                    if not raw.is_closed():
+                        raise
+                    raise _unavailable(error) from error
         except LOST as error:
             raise _unavailable(error) from error
         except asyncpg.InterfaceError as error:

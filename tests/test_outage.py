@@ -13,12 +13,14 @@ from typing import Any
 
 import asyncpg
 import httpx
+import psycopg
 import pytest
 
 from app import json
 from app.auth import Role
 from app.clock import now
 from app.devdb import Server
+from app.errors import DatabaseUnavailable
 from app.migrate import migrate
 from tests.conftest import FAST
 from tests.world import CONTRACTS, FLEET, SECRET, User, World, line, open_world, refused, vehicle
@@ -170,6 +172,26 @@ async def test_a_connection_cut_in_the_middle_of_a_commit_leaves_nothing_half_do
     mirror = await world.db.fetch("SELECT row_key, data ->> 'remark' FROM fleet.mirror ORDER BY row_key")
     assert [tuple(row) for row in mirror] == [("A", "drafted"), ("C", "drafted"), ("N", None)]
     assert await world.db.fetchval("SELECT count(*) FROM fleet.history") == 4
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_connection_cut_while_its_owner_stood_still(database_url: str, world: World, turns: int) -> None:
+    """Given a process that stood still for a while, then it says that the database is away, however much of the
+    server's farewell it has read by the time of its next statement.
+    """
+
+    async def work() -> None:
+        async with world.runtime.database.connection() as connection:
+            pid = await connection.raw.fetchval("SELECT pg_backend_pid()")
+            # Nothing else of this process runs meanwhile.
+            with psycopg.connect(database_url) as other:
+                other.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await connection.raw.fetchval("SELECT 1")
+
+    with pytest.raises(DatabaseUnavailable):
+        await work()
 
 
 async def test_those_behind_a_cut_connection_go_on(world: World, dora: User) -> None:
