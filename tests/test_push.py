@@ -552,16 +552,45 @@ async def test_a_new_row_that_upstream_may_still_be_working_on_is_not_sent_again
     assert (await yard.changes(), yard.ledger.writes) == ([("L-0004", "insert", "synced")], [])
 
 
-async def test_a_pull_that_brings_a_new_row_before_the_push_has_looked_makes_no_second_one(yard: Yard) -> None:
+async def test_a_pull_leaves_a_new_row_alone_until_its_push_has_found_it(yard: Yard) -> None:
+    """Given a new row whose answer was lost: if somebody could edit it first, it could not be found by its values,
+    and would be sent a second time.
+    """
+    ann = await inserted(yard, "temporary")
+    await committed(yard, "temporary", mileage=5)
+    await ann.draft("temporary", {"seats": 4, "remark": "one"})
+    yard.ledger.lost = 1
+    await yard.work()
+    yard.ledger.put("V-9", depot="South", kind="Bus")
+    yard.world.clock.move(seconds=1)
+    await hook(yard, "pull")()
+    assert yard.ledger.rows.keys() - (await yard.mirror()).keys() == {"L-0004"}
+    assert (await yard.runs())[-1]["left_alone"] == 1
+    await yard.later(minutes=2)
+    assert [op for op, _, _ in yard.ledger.writes] == ["insert", "update"]
+    assert await yard.changes() == [("L-0004", "insert", "synced"), ("L-0004", "update", "synced")]
+    row = await ann.row("L-0004")
+    assert (row["data"]["mileage"], row["data"]["seats"], row["data"]["remark"]) == (5, 4, "one")
+
+
+async def pulled_after_giving_up(yard: Yard) -> None:
+    """A pull while the search for a new row has been given up, and a retry of it afterwards."""
+    sent = "UPDATE fleet.change SET state = $1 WHERE sent_at IS NOT NULL"
+    yard.world.clock.move(seconds=1)
+    await yard.world.db.execute(sent, "sync_error")
+    await hook(yard, "pull")()
+    await yard.world.db.execute(sent, "committed")
+    assert "L-0004" in await yard.mirror()
+
+
+async def test_a_new_row_that_a_pull_brought_is_not_sent_again(yard: Yard) -> None:
     """And what its author drafts on the real key stays, over what was committed on the temporary one."""
     ann = await inserted(yard, "temporary")
     await committed(yard, "temporary", mileage=5)
     await ann.draft("temporary", {"seats": 4, "remark": "one"})
     yard.ledger.lost = 1
     await yard.work()
-    yard.world.clock.move(seconds=1)
-    await hook(yard, "pull")()
-    assert "L-0004" in await yard.mirror()
+    await pulled_after_giving_up(yard)
     await ann.draft("L-0004", {"remark": "two"})
     await yard.later(minutes=2)
     assert [op for op, _, _ in yard.ledger.writes] == ["insert", "update"]
@@ -577,8 +606,7 @@ async def test_a_change_that_follows_a_new_key_is_seen_by_its_author(yard: Yard)
     await committed(yard, "temporary", mileage=5)
     yard.ledger.lost = 1
     await yard.work()
-    yard.world.clock.move(seconds=1)
-    await hook(yard, "pull")()
+    await pulled_after_giving_up(yard)
     await ann.draft("L-0004", {"remark": "two"})
     yard.ledger.failures["write"] = [Refused("No")]
     await yard.later(minutes=2)
@@ -747,8 +775,7 @@ async def test_a_new_row_that_a_pull_brought_and_nobody_can_read_back_stays_whol
     yard.ledger.lost = 1
     await yard.work()
     yard.ledger.put("L-0004", remark="by upstream")
-    yard.world.clock.move(seconds=1)
-    await hook(yard, "pull")()
+    await pulled_after_giving_up(yard)
     yard.ledger.failures["read"] = [Failed("500")]
     await yard.later(minutes=2)
     assert await yard.states() == ["synced"]

@@ -184,7 +184,7 @@ async def test_a_page_is_looked_up_row_by_row(planned: Planned, name: str) -> No
 async def test_what_is_left_alone_is_found_by_its_rows(planned: Planned) -> None:
     """Given 20,000 changes in the outbox, then a page reads those of its own rows, and their latest history."""
     reading = await planned.explain("leave")
-    assert reading.indexes("change") == {"change_unfinished"}
+    assert reading.indexes("change") == {"change_unfinished", "change_sent"}
     assert reading.indexes("history") == {"history_row"}
     assert 0 < reading.fetched["change"] <= STAGED
     assert 0 < reading.lookups("history") <= STAGED

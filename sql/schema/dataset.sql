@@ -107,6 +107,9 @@ ALTER TABLE pfa.change
     ADD COLUMN IF NOT EXISTS temporary_key text COLLATE "C";
 -- The outbox, in order.
 CREATE INDEX IF NOT EXISTS change_outbox ON pfa.change (organization_id, id) WHERE state IN ('committed', 'syncing');
+-- New rows without a key that were sent and may be there.
+CREATE INDEX IF NOT EXISTS change_sent ON pfa.change (organization_id)
+    WHERE sent_at IS NOT NULL AND state IN ('committed', 'syncing');
 -- What waits for a person.
 CREATE INDEX IF NOT EXISTS change_failed ON pfa.change (organization_id, id) WHERE state IN ('conflict', 'sync_error');
 -- What is over, by age.
