@@ -14,10 +14,10 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from app.auth import Account, Role
+from app.base.database import Connection, Database
+from app.base.errors import AlreadyExists, Culprit, LastAdmin, MemberNotFound, NotFound, ValidationFailed
+from app.base.statements import statement
 from app.contracts import BUILT_IN, Contract
-from app.db import Connection, Database
-from app.errors import AlreadyExists, Culprit, LastAdmin, MemberNotFound, NotFound, ValidationFailed
-from app.queries import statement
 
 ADD_ORGANIZATION = statement("organizations/add_organization")
 LIST_ORGANIZATIONS = statement("organizations/list_organizations")

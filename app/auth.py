@@ -21,12 +21,12 @@ from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 from litestar.types import Guard
 
-from app.clock import Clock
-from app.db import Database
-from app.errors import Forbidden, Unauthenticated
+from app.base.clock import Clock
+from app.base.database import Database
+from app.base.errors import Forbidden, Unauthenticated
+from app.base.settings import Settings
+from app.base.statements import statement
 from app.keys import KeySet
-from app.queries import statement
-from app.settings import Settings
 
 log = structlog.get_logger(__name__)
 

@@ -5,8 +5,9 @@ create_app sets `dto=JsonBody` once. A handler says only what it takes, and both
     @post("/drafts")
     async def save(request: VanguardRequest, data: JSONBody[Batch]) -> Saved: ...
 
-The decoder is `app.json.read`, so a fraction under `Any` is a Decimal, an unknown field of a struct that forbids them
-is refused, and the error has our form. Examples belong to the struct: `Annotated[str, Meta(examples=[...])]`.
+The decoder is `app.base.exact_json.read`, so a fraction under `Any` is a Decimal, an unknown field of a struct that
+forbids them is refused, and the error has our form. Examples belong to the struct: `Annotated[str,
+Meta(examples=[...])]`.
 """
 
 from collections.abc import Generator
@@ -16,7 +17,7 @@ from litestar.dto import AbstractDTO, DTOFieldDefinition
 from litestar.openapi.spec import Reference, Schema
 from litestar.typing import FieldDefinition
 
-from app import json
+from app.base import exact_json
 
 if TYPE_CHECKING:
     from litestar._openapi.schema_generation import SchemaCreator
@@ -28,7 +29,7 @@ class JsonBody(AbstractDTO[Any]):
     def decode_bytes(self, value: bytes) -> Any:
         """The body in the shape that the handler asks for."""
         field = self.asgi_connection.route_handler.parsed_data_field
-        return json.read(value, field.annotation)
+        return exact_json.read(value, field.annotation)
 
     @classmethod
     def create_for_field_definition(cls, *_: Any, **__: Any) -> None:

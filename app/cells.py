@@ -10,10 +10,10 @@ from typing import Any
 
 import msgspec
 
+from app.base.statements import statement
 from app.contracts import Contract
 from app.contracts.cubes import REVISION_GRAIN, Aggregate, aggregates, coarsest
 from app.contracts.filters import Arguments, Listing, Predicate
-from app.queries import statement
 from app.views import Composed, View, conjunction
 
 READ_KPIS = statement("kpis/read_kpis")

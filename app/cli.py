@@ -26,14 +26,14 @@ from rich.table import Table
 from app import __version__, accounts, kpis, seed
 from app import dev as development
 from app.auth import Auth, Role
-from app.clock import now
+from app.base.clock import now
+from app.base.database import Database
+from app.base.errors import ConfigurationError, DatabaseUnavailable, VanguardError
+from app.base.logs import configure_logs
+from app.base.settings import Settings, read_settings
 from app.contracts import BUILT_IN
-from app.db import Database
-from app.errors import ConfigurationError, DatabaseUnavailable, VanguardError
-from app.logs import configure_logs
 from app.migrate import ROOT
 from app.migrate import migrate as migrate_database
-from app.settings import Settings, read_settings
 from app.sync.service import read_targets, work
 from app.upstream.simulator import Simulator, read_credentials
 

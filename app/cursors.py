@@ -5,8 +5,8 @@ from typing import Any
 
 import jwt
 
-from app.clock import Clock
-from app.errors import InvalidCursor
+from app.base.clock import Clock
+from app.base.errors import InvalidCursor
 from app.pages import Cursor
 
 LIFETIME = timedelta(hours=24)

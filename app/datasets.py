@@ -1,7 +1,7 @@
 """Which dataset a request is about."""
 
+from app.base.errors import DatasetNotFound
 from app.contracts import Contract
-from app.errors import DatasetNotFound
 from app.runtime import Runtime
 
 

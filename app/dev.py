@@ -24,14 +24,14 @@ from rich.table import Table
 
 from app import accounts, devsim
 from app.auth import Role
+from app.base.database import Database
+from app.base.errors import AlreadyExists, ConfigurationError, MemberNotFound
+from app.base.settings import Settings, read_settings
+from app.base.statements import statement
 from app.contracts import PFA
-from app.db import Database
 from app.devchildren import PAUSE, Children, Stopped
 from app.devdb import DevDatabaseError, Server
-from app.errors import AlreadyExists, ConfigurationError, MemberNotFound
 from app.migrate import ROOT, migrate
-from app.queries import statement
-from app.settings import Settings, read_settings
 from app.sync.worker import READ_CLOCK
 
 COUNT_LINES = statement("demonstration/count_lines").within(PFA.schema)

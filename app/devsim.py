@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from app import json
-from app.errors import ConfigurationError
+from app.base import exact_json
+from app.base.errors import ConfigurationError
 
 HOST = "127.0.0.1"
 USER = "vanguard"
@@ -110,4 +110,4 @@ def _upstreams(address: str) -> str:
         }
         for organization, code in {"demo": "DEMO", "other": "OTHER"}.items()
     ]
-    return msgspec.json.format(json.encode({"upstreams": entries})).decode() + "\n"
+    return msgspec.json.format(exact_json.encode({"upstreams": entries})).decode() + "\n"

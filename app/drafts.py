@@ -10,21 +10,21 @@ import msgspec
 from litestar import Response, get, patch, post
 from litestar.openapi.spec import Operation
 
-from app import json
 from app.auth import Action, VanguardRequest, require
+from app.base import exact_json
+from app.base.database import Connection
+from app.base.errors import Culprit, DatasetNotFound, PreconditionFailed, ValidationFailed
+from app.base.statements import statement
 from app.contracts import Contract
 from app.contracts.filters import INTEGER, read_parameters, refuse
 from app.contracts.images import imaged
 from app.contracts.validation import check_delta, check_key
 from app.cursors import read_cursor, write_cursor
 from app.datasets import contract_of
-from app.db import Connection
-from app.errors import Culprit, DatasetNotFound, PreconditionFailed, ValidationFailed
 from app.idempotency import answer_once
 from app.locks import lock_rows, raise_workspace
 from app.modifications import image, take_back
 from app.pages import Cursor, read_row
-from app.queries import statement
 from app.rows import parameter
 from app.wire import DatasetName, Here, Organization, RowId, answers, body
 
@@ -253,7 +253,7 @@ async def save_drafts(
     contract = contract_of(runtime, dataset)
 
     async def work(connection: Connection) -> bytes:
-        return json.encode(
+        return exact_json.encode(
             await save(
                 connection, contract, org, request.user.user_id, data.modifications, runtime.clock(),
                 session_id=data.session_id, atomic=data.atomic,
@@ -301,8 +301,8 @@ async def get_drafts(
     pagination = {"pageSize": size, "totalRecords": page["total"], "nextCursor": following}
     body = b'{"data":%b,"pagination":%b,"metadata":%b}' % (
         page["body"],
-        json.encode(pagination),
-        json.encode({"revision": page["revision"]}),
+        exact_json.encode(pagination),
+        exact_json.encode({"revision": page["revision"]}),
     )
     return Response(body, media_type="application/json", headers={"Cache-Control": "private, no-cache"})
 

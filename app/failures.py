@@ -5,18 +5,18 @@ from typing import Annotated, Any, Literal
 import msgspec
 from litestar import Response, get, post
 
-from app import json
 from app.auth import Action, VanguardRequest, require
+from app.base import exact_json
+from app.base.database import Connection
+from app.base.errors import DatasetNotFound, NothingFailed, NothingSelected
+from app.base.statements import Statement, statement
 from app.contracts import Contract
 from app.cursors import read_cursor, write_cursor
 from app.datasets import contract_of
-from app.db import Connection
-from app.errors import DatasetNotFound, NothingFailed, NothingSelected
 from app.idempotency import answer_once
 from app.locks import lock_rows, raise_workspaces
 from app.modifications import fold, image
 from app.pages import Cursor
-from app.queries import Statement, statement
 from app.runtime import Runtime
 from app.synchronization import PATH, PageOperation, read_page
 from app.wire import DatasetName, Here, Organization, answers, body
@@ -149,7 +149,7 @@ async def _page(
     if page is None:
         raise DatasetNotFound("The dataset is not set up for this organization.")
     following = page["last_key"] and write_cursor(secret, clock, purpose, Cursor((), page["last_key"]))
-    content = b'{"data":%b,"total":%d,"nextCursor":%b}' % (page["body"], page["total"], json.encode(following))
+    content = b'{"data":%b,"total":%d,"nextCursor":%b}' % (page["body"], page["total"], exact_json.encode(following))
     return Response(content, media_type="application/json", headers={"Cache-Control": "private, no-cache"})
 
 
@@ -212,7 +212,7 @@ async def retry_failed(
     contract = contract_of(runtime, dataset)
 
     async def work(connection: Connection) -> bytes:
-        return json.encode(await retry(connection, contract, org, data))
+        return exact_json.encode(await retry(connection, contract, org, data))
 
     return await answer_once(request, runtime, org, work)
 

@@ -9,9 +9,9 @@ from litestar.openapi import ResponseSpec
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from app import __version__
-from app.errors import DatabaseUnavailable
+from app.base.errors import DatabaseUnavailable
+from app.base.statements import statement
 from app.migrate import head
-from app.queries import statement
 from app.wire import Here
 
 log = structlog.get_logger(__name__)

@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 from litestar import Response
 
 from app.auth import VanguardRequest
-from app.db import Connection
-from app.errors import Culprit, IdempotencyKeyReused, MalformedRequest, VanguardError
+from app.base.database import Connection
+from app.base.errors import Culprit, IdempotencyKeyReused, MalformedRequest, VanguardError
+from app.base.statements import statement
 from app.problems import MEDIA_TYPE, problem, request_id
-from app.queries import statement
 from app.runtime import Runtime
 
 CLAIM_KEY = statement("idempotency/claim_key")

@@ -9,8 +9,8 @@ import jwt
 import msgspec
 import structlog
 
-from app.clock import Clock
-from app.errors import IdentityProviderUnavailable
+from app.base.clock import Clock
+from app.base.errors import IdentityProviderUnavailable
 
 log = structlog.get_logger(__name__)
 

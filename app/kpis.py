@@ -17,8 +17,11 @@ from asyncpg import Record
 from litestar import Response, get
 from litestar.openapi.spec import Operation
 
-from app import json
 from app.auth import Action, VanguardRequest, require
+from app.base import exact_json
+from app.base.database import Connection, Database
+from app.base.errors import DatasetNotFound
+from app.base.statements import statement
 from app.cells import SIDES, Composer, Wanted
 from app.contracts import Contract
 from app.contracts.cubes import kinds
@@ -31,9 +34,6 @@ from app.contracts.filters import (
 )
 from app.contracts.model import Difference, Measure
 from app.datasets import contract_of
-from app.db import Connection, Database
-from app.errors import DatasetNotFound
-from app.queries import statement
 from app.rows import etag_of, filter_parameters, not_modified, parameter, unchanged
 from app.runtime import Runtime
 from app.views import Composed
@@ -296,7 +296,7 @@ async def get_kpis(request: VanguardRequest, runtime: Here, org: Organization, d
         },
     }
     return Response(
-        json.encode(body), media_type="application/json", headers=validators(request, runtime, contract, found)
+        exact_json.encode(body), media_type="application/json", headers=validators(request, runtime, contract, found)
     )
 
 

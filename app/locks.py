@@ -9,10 +9,10 @@ from typing import NamedTuple
 import msgspec
 from asyncpg import ForeignKeyViolationError, Record
 
+from app.base.database import Connection
+from app.base.errors import DatasetNotFound
+from app.base.statements import statement
 from app.contracts import Contract
-from app.db import Connection
-from app.errors import DatasetNotFound
-from app.queries import statement
 
 LOCK_DATASET = statement("locks/lock_dataset")
 READ_DATASET = statement("locks/read_dataset")

@@ -15,11 +15,11 @@ from litestar.params import JSONBody
 
 from app import accounts
 from app.auth import COOKIE, Account, Role, VanguardRequest
-from app.db import Connection
-from app.errors import Forbidden, InvalidCredentials, MemberNotFound, TooManyAttempts
-from app.queries import statement
+from app.base.database import Connection
+from app.base.errors import Forbidden, InvalidCredentials, MemberNotFound, TooManyAttempts
+from app.base.settings import Settings
+from app.base.statements import statement
 from app.runtime import Runtime
-from app.settings import Settings
 from app.wire import Here, answers
 
 READ_FAILURES = statement("login/read_failures")

@@ -11,16 +11,16 @@ from litestar.exceptions import HTTPException
 
 from app import drafts, failures, health, kpis, login, members, merges, pfa, problems, rows, synchronization
 from app.auth import Auth
+from app.base.clock import Clock, now
+from app.base.database import Database
+from app.base.errors import VanguardError
+from app.base.logs import configure_logs
+from app.base.settings import Settings, read_settings
 from app.bodies import JsonBody
-from app.clock import Clock, now
 from app.contracts import BUILT_IN, Contract
-from app.db import Database
 from app.edge import Edge
-from app.errors import VanguardError
-from app.logs import configure_logs
 from app.runtime import Runtime
 from app.schema_page import openapi_config
-from app.settings import Settings, read_settings
 
 
 def create_app(settings: Settings, *, contracts: Sequence[Contract] = BUILT_IN, clock: Clock = now) -> Edge:

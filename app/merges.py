@@ -13,15 +13,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 from litestar import Response, post
 
-from app import json
 from app.auth import Action, VanguardRequest, require
-from app.contracts import Contract
-from app.contracts.images import imaged
-from app.contracts.rules import check_rules, ruled_fields
-from app.contracts.validation import check_value
-from app.datasets import contract_of
-from app.db import Connection
-from app.errors import (
+from app.base import exact_json
+from app.base.database import Connection
+from app.base.errors import (
     ApprovalRequired,
     Culprit,
     MalformedRequest,
@@ -31,10 +26,15 @@ from app.errors import (
     ValidationFailed,
     VersionConflict,
 )
+from app.base.statements import statement
+from app.contracts import Contract
+from app.contracts.images import imaged
+from app.contracts.rules import check_rules, ruled_fields
+from app.contracts.validation import check_value
+from app.datasets import contract_of
 from app.idempotency import answer_once
 from app.locks import lock_dataset, lock_rows, raise_revision, raise_workspace, read_dataset
 from app.modifications import fold, image, take_back
-from app.queries import statement
 from app.runtime import Runtime
 from app.wire import DatasetName, Here, Organization, answers, body
 
@@ -397,7 +397,7 @@ async def answer_commit(
         except MergeConflict as conflict:
             conflicting.update(conflict.rows)
             raise
-        return json.encode(more | msgspec.to_builtins(answer))
+        return exact_json.encode(more | msgspec.to_builtins(answer))
 
     async def mark(connection: Connection) -> None:
         keys = sorted(conflicting)
@@ -408,7 +408,7 @@ async def answer_commit(
     try:
         return await answer_once(request, runtime, organization, work)
     except _DryRun as dry_run:
-        return Response(json.encode(dry_run.answer), media_type="application/json")
+        return Response(exact_json.encode(dry_run.answer), media_type="application/json")
     finally:
         if conflicting and not wanted.dry_run:
             await runtime.database.run(mark)
@@ -453,7 +453,7 @@ async def discard_drafts(
 
     async def work(connection: Connection) -> bytes:
         answer = await discard(connection, contract, org, request.user.user_id, data, runtime.clock())
-        return json.encode(answer)
+        return exact_json.encode(answer)
 
     return await answer_once(request, runtime, org, work)
 

@@ -15,6 +15,7 @@ from alembic.script import ScriptDirectory
 from psycopg.types.json import Jsonb
 from sqlalchemy import Connection, create_engine, pool
 
+from app.base.statements import statement
 from app.contracts import BUILT_IN, Contract
 from app.contracts.ddl import (
     dataset_ddl,
@@ -26,7 +27,6 @@ from app.contracts.ddl import (
     shared_ddl,
 )
 from app.contracts.images import imaged
-from app.queries import statement
 
 IMAGE_MODIFICATIONS = statement("drafts/image_modifications")
 READ_KEYS = statement("drafts/read_keys")

@@ -6,10 +6,10 @@ Each is a statement of its own, after the one that moved them: it has to see wha
 from collections.abc import Sequence
 from datetime import datetime
 
+from app.base.database import Connection
+from app.base.statements import statement
 from app.contracts import Contract
 from app.contracts.images import imaged
-from app.db import Connection
-from app.queries import statement
 
 TAKE_BACK = statement("merges/take_back")
 FOLD_PENDING = statement("merges/fold_pending")

@@ -10,13 +10,13 @@ from typing import Any
 import msgspec
 from asyncpg import Record
 
+from app.base.database import Connection
+from app.base.errors import InvalidCursor, RowNotFound
+from app.base.statements import statement
 from app.contracts.filters import Arguments, Listing, Predicate, Sort, parse
 from app.contracts.filters import field_type as type_of
 from app.contracts.model import SQL_TYPES, Contract, snake
 from app.contracts.validation import check_key
-from app.db import Connection
-from app.errors import InvalidCursor, RowNotFound
-from app.queries import statement
 from app.views import Composed, View, conjunction
 
 READ_ROW = statement("rows/read_row")

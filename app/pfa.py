@@ -9,14 +9,14 @@ import msgspec
 from litestar import Response, get, post
 from litestar.openapi.spec import Operation
 
-from app import json
 from app.auth import Action, VanguardRequest, require
+from app.base import exact_json
+from app.base.database import Connection
+from app.base.errors import InvalidFilter, NothingSelected
 from app.cells import Wanted
 from app.contracts import PFA
 from app.contracts.filters import Listing, read_listing, read_parameters, refuse
-from app.db import Connection
 from app.drafts import MAX_DRAFTS, Draft, Reason, SaveAnswer, Version, save
-from app.errors import InvalidFilter, NothingSelected
 from app.idempotency import answer_once
 from app.kpis import EXACT, figures_of, percent, read_kpis, total_of, validators
 from app.merges import CommitRequest, DiscardAnswer, DiscardRequest, answer_commit, discard
@@ -186,7 +186,7 @@ async def get_lines(request: VanguardRequest, runtime: Here, org: Organization) 
         "metadata": {key: value for key, value in answer.metadata.items() if key != "revision"},
     }
     headers = {"ETag": answer.etag, "Cache-Control": "private, no-cache"}
-    return Response(json.encode(body), media_type="application/json", headers=headers)
+    return Response(exact_json.encode(body), media_type="application/json", headers=headers)
 
 
 class PfaStats(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -257,11 +257,13 @@ async def get_stats(request: VanguardRequest, runtime: Here, org: Organization) 
             for name, each in categories
         ],
     }
-    return Response(json.encode(body), media_type="application/json", headers=validators(request, runtime, PFA, found))
+    return Response(
+        exact_json.encode(body), media_type="application/json", headers=validators(request, runtime, PFA, found)
+    )
 
 
 def _save_body(answer: SaveAnswer, session_id: str | None) -> bytes:
-    return json.encode(
+    return exact_json.encode(
         {
             "success": not answer.errors,
             "sessionId": session_id,
@@ -344,7 +346,7 @@ async def discard_lines(
 
     async def work(connection: Connection) -> bytes:
         answer = await discard(connection, PFA, org, request.user.user_id, wanted, runtime.clock())
-        return json.encode({"success": True, "discarded": answer.discarded})
+        return exact_json.encode({"success": True, "discarded": answer.discarded})
 
     return await answer_once(request, runtime, org, work)
 

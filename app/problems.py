@@ -9,8 +9,8 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException, ValidationException
 from litestar.exceptions.http_exceptions import ClientException, RequestEntityTooLarge
 
-from app import errors, json
-from app.errors import Culprit, VanguardError
+from app.base import errors, exact_json
+from app.base.errors import Culprit, VanguardError
 
 log = structlog.get_logger(__name__)
 MEDIA_TYPE = "application/problem+json"
@@ -65,7 +65,7 @@ def problem(error: VanguardError, instance: str, request_id: str) -> tuple[int, 
         headers["Retry-After"] = str(error.retry_after)
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    return status, json.encode(body), headers
+    return status, exact_json.encode(body), headers
 
 
 def request_id(request: Request[Any, Any, Any]) -> str:

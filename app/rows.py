@@ -11,16 +11,16 @@ from litestar import Response, get
 from litestar.openapi.spec import OpenAPIType, Operation, Parameter, Schema
 from litestar.params import FromQuery
 
-from app import json
 from app.auth import Action, VanguardRequest, require
+from app.base import exact_json
+from app.base.database import Connection
+from app.base.errors import DatasetNotFound
+from app.base.statements import statement
 from app.contracts import Contract
 from app.contracts.filters import OPERATORS, SYNC_STATES, Listing, read_listing, read_parameters, refuse
 from app.cursors import read_cursor, write_cursor
 from app.datasets import contract_of
-from app.db import Connection
-from app.errors import DatasetNotFound
 from app.pages import Composer, Cursor, read_row
-from app.queries import statement
 from app.runtime import Runtime
 from app.views import Composed
 from app.wire import DatasetName, Here, Organization, RowId, answers
@@ -201,7 +201,7 @@ async def _read(
     if listing.count == "exact":
         return await _count(runtime, composer, read)
     plan = await connection.value(*_spread(composer.estimate()))
-    estimate = int(json.decode(plan)[0]["Plan"]["Plan Rows"]) if composer.reads_mirror else 0
+    estimate = int(exact_json.decode(plan)[0]["Plan"]["Plan Rows"]) if composer.reads_mirror else 0
     page = await read(counted=True)
     return page | {"total": max(0, estimate - page["left_count"] + page["landed_count"])}
 
@@ -297,8 +297,8 @@ async def get_rows(request: VanguardRequest, runtime: Here, org: Organization, d
         return not_modified(answer)
     body = b'{"data":%b,"pagination":%b,"metadata":%b}' % (
         answer.body,
-        json.encode(answer.pagination),
-        json.encode(answer.metadata),
+        exact_json.encode(answer.pagination),
+        exact_json.encode(answer.metadata),
     )
     headers = {"Cache-Control": "private, no-cache"} | ({} if listing.overlap else {"ETag": answer.etag})
     return Response(body, media_type="application/json", headers=headers)

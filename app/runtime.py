@@ -5,10 +5,10 @@ from cachetools import LRUCache
 
 from app import __version__
 from app.auth import Auth
-from app.clock import Clock
+from app.base.clock import Clock
+from app.base.database import Database
+from app.base.settings import Settings
 from app.contracts import Contract
-from app.db import Database
-from app.settings import Settings
 
 
 class Runtime(msgspec.Struct, frozen=True, kw_only=True):

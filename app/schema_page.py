@@ -15,7 +15,7 @@ from litestar.openapi.spec import Components, SecurityScheme
 from litestar.params import FromPath
 
 from app import __version__
-from app.errors import ConfigurationError
+from app.base.errors import ConfigurationError
 
 PATH = "/schema"
 ASSETS = {

@@ -19,11 +19,11 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from app import json
+from app.base import exact_json
+from app.base.errors import ConfigurationError
+from app.base.statements import statement
 from app.contracts import BUILT_IN, PFA, Contract
 from app.contracts.ddl import drop_indexes_ddl, indexes_ddl
-from app.errors import ConfigurationError
-from app.queries import statement
 
 LOCK_DATASET = statement("locks/lock_dataset")
 HOLD_ABSENT_KEYS = statement("locks/hold_absent_keys")
@@ -106,7 +106,7 @@ def pfa_lines(organization: str, seed: int) -> Iterator[tuple[str, str]]:
     areas, projects, shares = world.areas, world.projects, _shares(world)
     days = [f'"{FIRST_DAY + timedelta(day)}"' for day in range(SPAN + 2000)]
     minutes = [f"{minute // 60:02d}:{minute % 60:02d}" for minute in range(24 * 60)]
-    pems_organization = json.encode(organization.upper()).decode()
+    pems_organization = exact_json.encode(organization.upper()).decode()
     number = 0
     while True:
         number += 1
@@ -312,7 +312,7 @@ def _model(category: Category, kind: Class, maker: str, name: str, size: float) 
         "manufacturer": maker,
         "model": name,
     }
-    text = json.encode(fields).decode()[1:-1]
+    text = exact_json.encode(fields).decode()[1:-1]
     return Model(text, category.tag, category.rented, kind.rate * size, kind.price * size, *category.days)
 
 

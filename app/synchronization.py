@@ -14,18 +14,18 @@ from litestar import Response, get, post
 from litestar.openapi.spec import Example, Operation
 from litestar.params import PathParameter
 
-from app import json
 from app.auth import Action, VanguardRequest, require
+from app.base import exact_json
+from app.base.database import Connection
+from app.base.errors import DatasetNotFound, NoUpstream, RunNotFound
+from app.base.statements import statement
 from app.contracts import Contract
 from app.contracts.filters import INTEGER, read_parameters, refuse
 from app.cursors import read_cursor, write_cursor
 from app.datasets import contract_of
-from app.db import Connection
-from app.errors import DatasetNotFound, NoUpstream, RunNotFound
 from app.idempotency import answer_once
 from app.locks import read_dataset
 from app.pages import Cursor
-from app.queries import statement
 from app.rows import parameter
 from app.runtime import Runtime
 from app.wire import DatasetName, Here, Organization, answers, body
@@ -201,7 +201,7 @@ async def _answer_request(
 
     async def work(connection: Connection) -> bytes:
         run = await request_run(connection, contract, organization, kind, user, runtime.clock(), whole=whole)
-        return json.encode(Requested(run_id=str(run)))
+        return exact_json.encode(Requested(run_id=str(run)))
 
     return await answer_once(request, runtime, organization, work, status=202)
 

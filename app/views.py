@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
+from app.base.statements import Statement
 from app.contracts.filters import Arguments, Listing, Predicate, place
 from app.contracts.model import Contract
-from app.queries import Statement
 
 JOIN_MIRROR = """
       LEFT JOIN LATERAL (

@@ -9,7 +9,7 @@ from litestar.openapi import ResponseSpec
 from litestar.openapi.spec import Example
 from litestar.params import Body, PathParameter
 
-from app.errors import Culprit
+from app.base.errors import Culprit
 from app.problems import MEDIA_TYPE
 from app.runtime import Runtime
 

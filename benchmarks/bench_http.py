@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from app.db import PLANNING, Connection
+from app.base.database import PLANNING, Connection
 from app.devdb import DevDatabaseError, embedded_bin_dir
 from app.views import Composed
 from benchmarks.api import get, request

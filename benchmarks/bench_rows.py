@@ -3,9 +3,9 @@
 from collections.abc import AsyncIterator
 from functools import partial
 
-from app.db import Connection
+from app.base.database import Connection
+from app.base.statements import Statement
 from app.pages import Cursor
-from app.queries import Statement
 from app.views import Composed
 from benchmarks.data import LISTING, NEIGHBOURS, ORGANIZATION, SORTED, Bench, Place
 from benchmarks.figures import Figure, at_most, plain

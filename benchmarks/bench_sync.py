@@ -10,8 +10,9 @@ from typing import Any
 import asyncpg
 import httpx
 
-from app import accounts, json
+from app import accounts
 from app.auth import Role
+from app.base import exact_json
 from app.contracts import PFA
 from app.drafts import Draft, save
 from app.merges import CommitRequest, commit
@@ -207,7 +208,7 @@ async def _latency(simulator: Simulator, keys: Sequence[str]) -> float:
     async def ask(client: httpx.AsyncClient, own: Sequence[str]) -> None:
         for key in own:
             pairs = {"PFS_ID": {"TEXTDATA": key}, "PFS_A_ORG": {"TEXTDATA": CODE}}
-            body = json.encode(screen_request(Grid().screen, "GET", pairs, None))
+            body = exact_json.encode(screen_request(Grid().screen, "GET", pairs, None))
             started = time.perf_counter()
             answer = await client.post(Grid().screen_path, content=body, headers=headers)
             taken.append(time.perf_counter() - started)

@@ -31,7 +31,7 @@ from typing import Any
 import httpx
 import psycopg
 
-from app import json
+from app.base import exact_json
 from app.contracts import Contract
 from app.devdb import Server
 from app.migrate import migrate
@@ -108,7 +108,7 @@ class Client:
         answer = await self._commit(ids, [])
         if answer.status_code != 409:
             return
-        conflicts = json.decode(answer.content)["conflicts"]
+        conflicts = exact_json.decode(answer.content)["conflicts"]
         self._check_conflicts(conflicts)
         if self.random.random() < 0.3:
             await self._discard({conflict["id"] for conflict in conflicts})
@@ -282,7 +282,7 @@ async def verify(world: World, contract: Contract, clients: list[Client]) -> lis
 
 
 async def _documents(world: World, query: str) -> dict[str, Document]:
-    return {key: json.decode(data) for key, data in await world.db.fetch(query)}
+    return {key: exact_json.decode(data) for key, data in await world.db.fetch(query)}
 
 
 async def _changes(world: World, contract: Contract) -> list[Document]:
@@ -299,7 +299,7 @@ async def _changes(world: World, contract: Contract) -> list[Document]:
     records = await world.db.fetch(f"{query} ORDER BY 1, 2")
     return [
         dict(record)
-        | {name: json.decode(record[name]) if record[name] is not None else None for name in ("before", "after")}
+        | {name: exact_json.decode(record[name]) if record[name] is not None else None for name in ("before", "after")}
         | {"commit_id": str(record["commit_id"])}
         for record in records
     ]
@@ -352,7 +352,7 @@ async def _check_drafts(world: World, contract: Contract, clients: list[Client],
                 if draft.op != "delete" or key not in deleted:
                     findings.append(f"lost: {client.user.id} drafted {draft.op} {key} {draft.values}")
                 continue
-            values = {name: value for name, value in json.decode(record["delta"]).items() if name in unique}
+            values = {name: value for name, value in exact_json.decode(record["delta"]).items() if name in unique}
             whole = draft.op == "insert"
             if record["draft_op"] != draft.op or not (
                 draft.values.items() <= values.items() if whole else draft.values == values
@@ -446,7 +446,7 @@ async def _check_view(world: World, contract: Contract, client: Client, mirror: 
         if "delete" in ops or (key not in mirror and "insert" not in ops):
             view.pop(key, None)
         else:
-            view[key] = mirror.get(key, {}) | json.decode(record["pending"]) | json.decode(record["delta"])
+            view[key] = mirror.get(key, {}) | exact_json.decode(record["pending"]) | exact_json.decode(record["delta"])
     findings = []
     page = await client.user.page(pageSize=1000, sort="id")
     if {row["id"]: row["data"] for row in page["data"]} != view or len(page["data"]) != len(view):
@@ -535,7 +535,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    from app.logs import configure_logs
+    from app.base.logs import configure_logs
 
     configure_logs("ERROR", "console")
     main()

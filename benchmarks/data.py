@@ -22,16 +22,16 @@ from psycopg import sql
 
 from app import accounts, seed
 from app.auth import Auth, Role
-from app.clock import now
+from app.base.clock import now
+from app.base.database import Database
+from app.base.errors import ConfigurationError
+from app.base.settings import Settings
 from app.contracts import PFA
 from app.contracts.filters import read_listing
-from app.db import Database
 from app.devdb import DevDatabaseError, Server, embedded_bin_dir
 from app.drafts import MAX_DRAFTS, Draft, save
-from app.errors import ConfigurationError
 from app.migrate import migrate
 from app.pages import Composer, Cursor
-from app.settings import Settings
 from app.views import Composed
 from benchmarks.api import ROOT, Api, serving
 

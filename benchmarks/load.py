@@ -28,15 +28,15 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from app import json
 from app.accounts import add_account, add_organization
 from app.auth import Auth, Role
-from app.clock import now
-from app.db import Database
-from app.logs import configure_logs
+from app.base import exact_json
+from app.base.clock import now
+from app.base.database import Database
+from app.base.logs import configure_logs
+from app.base.settings import Settings
 from app.migrate import migrate
 from app.seed import seed
-from app.settings import Settings
 from benchmarks.api import ROOT, serving
 from benchmarks.data import SECRET, scratch_database, server_at
 
@@ -142,7 +142,7 @@ class Client(ABC):
     ) -> httpx.Response | None:
         """Send a request and note what came; None where it is of no use."""
         book, started = self.books[name], time.perf_counter()
-        content = None if body is None else json.encode(body)
+        content = None if body is None else exact_json.encode(body)
         headers = self.headers | options.pop("headers", {})
         try:
             answer = await self.http.request(
@@ -162,9 +162,9 @@ def outcome_of(answer: httpx.Response) -> str:
     """The status, with the code of the problem where there is one; also that of a row which a batch could not save."""
     with suppress(msgspec.DecodeError, AttributeError, IndexError, KeyError):
         if answer.status_code >= 400:
-            return f"{answer.status_code} {json.decode(answer.content)['code']}"
+            return f"{answer.status_code} {exact_json.decode(answer.content)['code']}"
         if answer.request.method == "POST":
-            return f"{answer.status_code} {json.decode(answer.content)['errors'][0]['code']}"
+            return f"{answer.status_code} {exact_json.decode(answer.content)['errors'][0]['code']}"
     return str(answer.status_code)
 
 
@@ -210,7 +210,7 @@ class Reader(Client):
     def _keep(self, answer: httpx.Response | None) -> None:
         if answer is not None and answer.status_code == 200:
             self.etag = answer.headers["ETag"]
-            self.following = json.decode(answer.content)["pagination"]["nextCursor"]
+            self.following = exact_json.decode(answer.content)["pagination"]["nextCursor"]
 
     def _category(self) -> str:
         return self.random.choice(self.categories)
@@ -338,13 +338,13 @@ async def _look(http: httpx.AsyncClient, path: str, token: str, wanted: int) -> 
     params = {"pageSize": "1000", "fields": "category", "count": "none"}
     while len(keys) < wanted:
         answer = (await http.get(f"{path}/rows", params=params, headers=headers)).raise_for_status()
-        page = json.decode(answer.content)
+        page = exact_json.decode(answer.content)
         keys += [row["id"] for row in page["data"]]
         categories |= {row["data"]["category"] for row in page["data"] if row["data"].get("category")}
         if page["pagination"]["nextCursor"] is None:
             break
         params["after"] = page["pagination"]["nextCursor"]
-    routes = json.decode((await http.get("/schema/openapi.json")).raise_for_status().content)["paths"]
+    routes = exact_json.decode((await http.get("/schema/openapi.json")).raise_for_status().content)["paths"]
     return keys[:wanted], sorted(categories), "/api/v1/orgs/{org}/datasets/{dataset}/kpis" in routes
 
 
@@ -404,7 +404,7 @@ def tell(load: Load, file: Path | None) -> int:
     report(load, Console())
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(msgspec.json.format(json.encode(load)) + b"\n")
+        file.write_bytes(msgspec.json.format(exact_json.encode(load)) + b"\n")
     return 1 if load.errors else 0
 
 

@@ -22,7 +22,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 
 from app import __version__
-from app.errors import ConfigurationError
+from app.base.errors import ConfigurationError
 from benchmarks import (
     bench_drafts,
     bench_founding,

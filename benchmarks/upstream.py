@@ -19,10 +19,10 @@ import httpx
 import msgspec
 
 from app import accounts, seed
+from app.base.database import Database
+from app.base.settings import Settings
 from app.contracts import PFA
-from app.db import Database
 from app.migrate import migrate
-from app.settings import Settings
 from app.sync.pull import pull
 from app.sync.service import read_targets
 from app.sync.target import Target

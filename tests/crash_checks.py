@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import Any
 
-from app import json
+from app.base import exact_json
 from app.upstream.simulator import Applied
 from tests.crashing import CODE, UNDER_WAY, Document, Site
 
@@ -60,7 +60,7 @@ async def check_history(site: Site) -> None:
     )
     for entry in entries:
         key = entry["row_key"]
-        before, after = (json.decode(entry[side] or b"{}") for side in ("before", "after"))
+        before, after = (exact_json.decode(entry[side] or b"{}") for side in ("before", "after"))
         if entry["op"] == "insert":
             assert key not in rows, key
             rows[key] = after
@@ -165,7 +165,7 @@ async def check_kpis(site: Site) -> None:
     """KPIs are what one counts in the rows."""
     answer = await (await site.boss()).get("kpis", {"groupBy": "source"})
     assert answer.status_code == 200, answer.text
-    kpis = json.decode(answer.content)["totals"]["baseline"]
+    kpis = exact_json.decode(answer.content)["totals"]["baseline"]
     counted = await site.world.db.fetchrow(
         "SELECT count(*) AS rows, coalesce(sum(round(f_plan_cost, 2)), 0) AS plan,"
         " coalesce(sum(round(f_forecast_cost, 2)), 0) AS forecast, coalesce(sum(round(f_actual_cost, 2)), 0) AS actual,"

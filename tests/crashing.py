@@ -16,12 +16,12 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
-from app import json
 from app.auth import Role
-from app.clock import now
-from app.logs import configure_logs
+from app.base import exact_json
+from app.base.clock import now
+from app.base.logs import configure_logs
+from app.base.settings import Settings
 from app.seed import pfa_lines
-from app.settings import Settings
 from app.sync.service import read_targets, work
 from app.upstream.simulator import Applied, Fault, Simulator
 from tests.world import SECRET, User, World, open_world
@@ -72,7 +72,7 @@ class Site:
             "overlap": 2,
             "deletionShare": 0.5,
         }
-        self.upstreams.write_bytes(json.encode({"upstreams": [entry | changed]}))
+        self.upstreams.write_bytes(exact_json.encode({"upstreams": [entry | changed]}))
 
     def settings(self) -> Settings:
         """Those of a worker."""
@@ -116,7 +116,7 @@ class Site:
     async def mirror(self) -> dict[str, Document]:
         """The mirror's documents by key."""
         rows = await self.world.db.fetch("SELECT row_key, data FROM pfa.mirror WHERE organization_id = 'acme'")
-        return {row["row_key"]: json.decode(row["data"]) for row in rows}
+        return {row["row_key"]: exact_json.decode(row["data"]) for row in rows}
 
     def records(self, code: str = CODE) -> dict[str, Document]:
         """What PEMS holds, as the mirror should have it."""
@@ -129,7 +129,10 @@ class Site:
     async def changes(self) -> list[Document]:
         """Every change, in order."""
         rows = await self.world.db.fetch("SELECT * FROM pfa.change WHERE organization_id = 'acme' ORDER BY id")
-        return [dict(row) | {"delta": json.decode(row["delta"]), "base": json.decode(row["base"])} for row in rows]
+        return [
+            dict(row) | {"delta": exact_json.decode(row["delta"]), "base": exact_json.decode(row["base"])}
+            for row in rows
+        ]
 
     def written(self) -> list[Applied]:
         """Each edit that a client has done in PEMS, in turn."""

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from app.errors import Culprit
+from app.base.errors import Culprit
 from app.upstream.protocol import (
     Broken,
     Capabilities,

@@ -4,10 +4,10 @@ import uuid
 from datetime import datetime
 from typing import Any
 
-from app import json
 from app.auth import Role
+from app.base import exact_json
+from app.base.database import Connection
 from app.contracts import PFA
-from app.db import Connection
 from app.modifications import fold, image
 from tests.world import User, World
 
@@ -35,7 +35,7 @@ async def quarantine(world: World, key: str, received: Any, *reasons: dict[str, 
     await _insert(
         world,
         "public.quarantine",
-        row_key=key, received=json.encode(received).decode(), reasons=json.encode(reasons).decode(),
+        row_key=key, received=exact_json.encode(received).decode(), reasons=exact_json.encode(reasons).decode(),
         **{"first_seen_at": world.clock(), "last_seen_at": world.clock()} | given,
     )  # fmt: skip
 

@@ -1,8 +1,8 @@
 """Write the text for `pfa` between the image markers of sql/: `python -m tests.samples` after a contract changed."""
 
+from app.base.statements import MARKER, ROOT, STATEMENTS, Statement
 from app.contracts import PFA
 from app.contracts.images import parts
-from app.queries import MARKER, ROOT, STATEMENTS, Statement
 
 
 def with_samples(statement: Statement) -> str:

@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 
-from app import json
+from app.base import exact_json
+from app.base.database import Connection, Database
+from app.base.settings import Settings
 from app.contracts import PFA
-from app.db import Connection, Database
 from app.modifications import fold, image
-from app.settings import Settings
 from app.sync.target import Target
 from app.sync.upkeep import Retention
 from app.sync.worker import DEFECTS, Worker
@@ -71,7 +71,7 @@ class Yard:
     async def mirror(self) -> dict[str, dict[str, Any]]:
         """The mirror's documents by key."""
         rows = await self.world.db.fetch("SELECT row_key, data FROM fleet.mirror WHERE organization_id = 'acme'")
-        return {row["row_key"]: json.decode(row["data"]) for row in rows}
+        return {row["row_key"]: exact_json.decode(row["data"]) for row in rows}
 
     async def runs(self, kind: str = "pull") -> list[dict[str, Any]]:
         """The records of runs, oldest first."""
@@ -94,7 +94,7 @@ class Yard:
         """Field and code of what is wrong with each row in quarantine."""
         rows = await self.world.db.fetch("SELECT row_key, reasons FROM quarantine ORDER BY row_key")
         return {
-            row["row_key"]: [(reason.get("field"), reason["code"]) for reason in json.decode(row["reasons"])]
+            row["row_key"]: [(reason.get("field"), reason["code"]) for reason in exact_json.decode(row["reasons"])]
             for row in rows
         }
 
@@ -151,7 +151,10 @@ class Yard:
             "SELECT row_key, op, before, after FROM fleet.history WHERE organization_id = 'acme'"
             " ORDER BY revision, row_key"
         ):
-            key, before, after = entry["row_key"], *(json.decode(entry[side] or "{}") for side in ("before", "after"))
+            key, before, after = (
+                entry["row_key"],
+                *(exact_json.decode(entry[side] or "{}") for side in ("before", "after")),
+            )
             was = told.pop(key, {})
             assert {name: was.get(name) for name in before} == before, key
             if entry["op"] != "delete":
@@ -207,13 +210,13 @@ def _laid_over(rows: dict[str, dict[str, Any]], layer: Mapping[str, Any]) -> dic
     others = {name: row for name, row in rows.items() if name != key}
     if layer["draft_op"] == "delete" or layer["pending_op"] == "delete" or (key not in rows and "insert" not in ops):
         return others
-    return others | {key: rows.get(key, {}) | json.decode(layer["pending"]) | json.decode(layer["delta"])}
+    return others | {key: rows.get(key, {}) | exact_json.decode(layer["pending"]) | exact_json.decode(layer["delta"])}
 
 
 async def _check_figures(user: User, mirror: dict[str, dict[str, Any]], mine: dict[str, dict[str, Any]]) -> None:
     response = await user.get("kpis")
     assert response.status_code == 200, response.text
-    totals = json.decode(response.content)["totals"]
+    totals = exact_json.decode(response.content)["totals"]
     for side, rows in (("baseline", mirror), ("mine", mine)):
         counted = [row for row in rows.values() if row.get("scrapped") is not True]
         mileages = [row["mileage"] for row in counted if row.get("mileage") is not None]

@@ -9,8 +9,8 @@ import httpx
 import jwt
 import pytest
 
-from app import json
 from app.auth import Account, Role
+from app.base import exact_json
 from tests.conftest import new_database
 from tests.world import SECRET, User, World, line, open_world
 
@@ -246,7 +246,7 @@ VALUES = [
     malformed("POST drafts", value("model", DEEP)),
     malformed("POST drafts", value("model", DEEP_OBJECT)),
     *(
-        invalid("POST drafts", b'{"modifications":[{"id":%b,"delta":{"model":"x"}}]}' % json.encode(key), key)
+        invalid("POST drafts", b'{"modifications":[{"id":%b,"delta":{"model":"x"}}]}' % exact_json.encode(key), key)
         for key in ("", "A\0", "a\nb", "\u202e", "nobody's", "A' OR TRUE --", "..", "../A", "*", "%")
     ),
     invalid("POST drafts", b'{"modifications":[{"id":"%b"}]}' % (b"x" * 201), "x" * 200),
@@ -665,9 +665,9 @@ async def test_a_query_string_of_a_megabyte_is_answered(quiet: World, attacker: 
     query = f"{quote(name)}={'x' * 1_000_000}".encode()
     status, headers, body = await ask(attacker, "GET", ROWS, query)
     if name in ("after", "sort"):
-        check_refusal(httpx.Response(status, headers=headers, content=body), 400, json.decode(body)["code"], None)
+        check_refusal(httpx.Response(status, headers=headers, content=body), 400, exact_json.decode(body)["code"], None)
     else:
-        assert (status, json.decode(body)["data"]) == (200, [])
+        assert (status, exact_json.decode(body)["data"]) == (200, [])
 
 
 async def test_the_longest_lists_that_are_taken(quiet: World, attacker: User) -> None:
@@ -675,7 +675,7 @@ async def test_the_longest_lists_that_are_taken(quiet: World, attacker: User) ->
     values = ",".join(["A", *map(str, range(999))])
     query = "&".join([f"id[in]={values}", *(f"model[ne]={number}" for number in range(100))])
     status, _, body = await ask(attacker, "GET", ROWS, query.encode())
-    assert (status, [row["id"] for row in json.decode(body)["data"]]) == (200, ["A"])
+    assert (status, [row["id"] for row in exact_json.decode(body)["data"]]) == (200, ["A"])
 
 
 async def ask(user: User, method: str, path: str, query: bytes) -> tuple[int, list[tuple[bytes, bytes]], bytes]:

@@ -17,10 +17,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from litestar import Litestar, get
 
-from app import json
 from app.auth import ALLOWED, COOKIE, Account, Action, Principal, Role, VanguardRequest, require_operator
-from app.clock import now
-from app.errors import Unauthenticated, VanguardError
+from app.base import exact_json
+from app.base.clock import now
+from app.base.errors import Unauthenticated, VanguardError
 from app.problems import answer
 from tests.conftest import new_database
 from tests.world import SECRET, User, World, asgi, open_world
@@ -55,7 +55,7 @@ async def whoami(world: World, token: str) -> httpx.Response:
 
 
 def part(value: Any) -> str:
-    text = value if isinstance(value, bytes) else json.encode(value)
+    text = value if isinstance(value, bytes) else exact_json.encode(value)
     return base64.urlsafe_b64encode(text).rstrip(b"=").decode()
 
 
@@ -192,7 +192,7 @@ def provider() -> Iterator[Provider]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             served.asked += 1
-            body = json.encode({"keys": served.keys}) if served.body is None else served.body
+            body = exact_json.encode({"keys": served.keys}) if served.body is None else served.body
             self.send_response(served.status)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()

@@ -20,10 +20,10 @@ from rich.console import Console
 from rich.progress import Progress
 
 from app import cli
+from app.base.errors import ConfigurationError
 from app.contracts import PFA
 from app.contracts.filters import read_listing
 from app.devdb import DevDatabaseError
-from app.errors import ConfigurationError
 from app.pages import Composer
 from benchmarks import bench_http, client, data, report, suite
 from benchmarks.bench_http import without_password

@@ -10,8 +10,8 @@ from litestar import Litestar, patch, post
 from litestar.params import JSONBody
 from litestar.testing import TestClient
 
+from app.base.errors import VanguardError
 from app.bodies import JsonBody
-from app.errors import VanguardError
 from app.problems import answer
 
 

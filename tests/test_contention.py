@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app import json
+from app.base import exact_json
 from app.contracts import PFA, Contract
 from app.contracts.images import imaged
 from app.drafts import SAVE_DRAFTS, Draft, save
@@ -123,7 +123,7 @@ async def test_different_fields_of_a_row_merge(world: World, ann: User, bob: Use
         row = (await reader.rows())[0]["data"]
     else:
         changes = await world.db.fetch(f"SELECT delta FROM {contract.schema}.change WHERE state = 'committed'")
-        row = {name: value for (delta,) in changes for name, value in json.decode(delta).items()}
+        row = {name: value for (delta,) in changes for name, value in exact_json.decode(delta).items()}
     assert (row[text], row[number]) == ("ann's", 9)
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from app.base.errors import ConfigurationError
 from app.contracts import BUILT_IN, PFA, read_contract
 from app.contracts.ddl import dataset_ddl, drop_indexes_ddl, indexes_ddl
 from app.contracts.model import snake
-from app.errors import ConfigurationError
 from tests.world import FLEET, User, World, ids, refused, vehicle
 
 Change = Callable[[dict[str, Any]], Any]

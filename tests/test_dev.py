@@ -23,9 +23,9 @@ from click.testing import CliRunner, Result
 from rich.console import Console
 
 from app import dev, devsim, seed
+from app.base.errors import ConfigurationError
 from app.cli import main
 from app.devdb import DevDatabaseError, Server, embedded_bin_dir
-from app.errors import ConfigurationError
 from app.migrate import migrate
 
 NOTHING_SAID = dict.fromkeys(("DATABASE_URL", "VANGUARD_DATABASE_URL", "VANGUARD_SECRET", "VANGUARD_UPSTREAMS"))

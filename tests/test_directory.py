@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from app.base.errors import ConfigurationError
+from app.base.settings import read_settings
 from app.contracts import PFA, Contract
-from app.errors import ConfigurationError
-from app.settings import read_settings
 from app.upstream import directory
 from app.upstream.directory import Kind, Target, open_upstream, read_directory
 from app.upstream.pems import Pems

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app import json
+from app.base import exact_json
 from app.drafts import MAX_DRAFTS
 from tests.world import FLEET, User, World, ids, line, refused, vehicle
 
@@ -17,7 +17,7 @@ async def save(user: User, *modifications: dict[str, Any], **more: Any) -> dict[
     """The answer to a batch of which something was saved."""
     response = await user.post("drafts", {"modifications": list(modifications), **more})
     assert response.status_code == 200, response.text
-    answer: dict[str, Any] = json.decode(response.content)
+    answer: dict[str, Any] = exact_json.decode(response.content)
     return answer
 
 
@@ -35,7 +35,7 @@ async def drafts(user: User) -> dict[str, dict[str, Any]]:
     """The caller's modifications by id."""
     response = await user.get("drafts")
     assert response.status_code == 200, response.text
-    return {row["id"]: row for row in json.decode(response.content)["data"]}
+    return {row["id"]: row for row in exact_json.decode(response.content)["data"]}
 
 
 # --- deltas
@@ -382,7 +382,7 @@ async def test_the_list_of_drafts_has_everything_that_is_not_settled(world: Worl
     await ann.draft("new", NEW, op="insert")
 
     response = await ann.get("drafts")
-    body = json.decode(response.content)
+    body = exact_json.decode(response.content)
     assert body["pagination"] == {"pageSize": 100, "totalRecords": 5, "nextCursor": None}
     assert body["metadata"] == {"revision": 0}
     shown = {row["id"]: (row["op"], row["syncState"], row["delta"], row["pending"]) for row in body["data"]}
@@ -422,7 +422,7 @@ async def test_the_list_of_drafts_pages_and_refuses_other_parameters(world: Worl
 
 async def patch(user: User, key: str, body: Any, **headers: str) -> httpx.Response:
     content = {"Content-Type": "application/merge-patch+json"}
-    return await user.request("PATCH", f"rows/{key}", content=json.encode(body), headers=content | headers)
+    return await user.request("PATCH", f"rows/{key}", content=exact_json.encode(body), headers=content | headers)
 
 
 async def test_a_patch_drafts_the_fields_that_it_changes(world: World, ann: User) -> None:
@@ -430,7 +430,7 @@ async def test_a_patch_drafts_the_fields_that_it_changes(world: World, ann: User
     whole = (await ann.row("A"))["data"]
     response = await patch(ann, "A", {**whole, "model": "M2", "category": None, "manufacturer": None})
     assert response.status_code == 200
-    row = json.decode(response.content)
+    row = exact_json.decode(response.content)
     assert row["delta"] == {"model": "M2", "category": None}
     assert row["data"]["category"] is None
     assert response.headers["ETag"] == f'"{row["version"]}"'
@@ -439,9 +439,9 @@ async def test_a_patch_drafts_the_fields_that_it_changes(world: World, ann: User
     # What stands in the draft already is no change either, and neither is the same number in other digits.
     again = await patch(ann, "A", {"model": "M2", "category": None, "monthlyRate": 10})
     assert again.status_code == 200
-    assert json.decode(again.content) == row
+    assert exact_json.decode(again.content) == row
     back = await patch(ann, "A", {"model": "M1"})
-    assert json.decode(back.content)["delta"] == {"model": "M1", "category": None}
+    assert exact_json.decode(back.content)["delta"] == {"model": "M1", "category": None}
 
 
 async def test_a_patch_that_changes_nothing_makes_no_version(world: World, ann: User) -> None:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from app import json
 from app.auth import Role
+from app.base import exact_json
 from app.upstream.protocol import Refused
 from tests.ledger import Ledger
 from tests.records import connect, engineer, quarantine, settle, settled_changes
@@ -34,7 +34,7 @@ async def commit(user: User, key: str, delta: dict[str, Any], **more: Any) -> No
 async def failed(user: User, **params: Any) -> dict[str, Any]:
     response = await user.get("sync/failed", params)
     assert response.status_code == 200, response.text
-    page: dict[str, Any] = json.decode(response.content)
+    page: dict[str, Any] = exact_json.decode(response.content)
     return page
 
 
@@ -64,7 +64,7 @@ async def test_quarantine_shows_what_was_received_and_why_not(world: World, erin
     )  # fmt: skip
     response = await erin.get("sync/quarantine")
     assert b"19000.50" in response.content
-    assert json.decode(response.content) == {
+    assert exact_json.decode(response.content) == {
         "data": [
             {
                 "id": "A",

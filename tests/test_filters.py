@@ -8,9 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
+from app.base.errors import InvalidFilter
 from app.contracts import PFA, Contract
 from app.contracts.filters import read_listing
-from app.errors import InvalidFilter
 from tests.world import FLEET, User, World, ids, line, refused, vehicle
 
 ABSENT = object()

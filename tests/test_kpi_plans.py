@@ -6,13 +6,13 @@ from typing import Any
 import asyncpg
 import pytest
 
+from app.base.database import Database
+from app.base.settings import Settings
 from app.cells import Composer
 from app.contracts import PFA
 from app.contracts.ddl import drop_indexes_ddl, indexes_ddl
-from app.db import Database
 from app.drafts import Draft, save
 from app.kpis import Kpis, read_kpis, read_wanted
-from app.settings import Settings
 from tests.conftest import new_database
 from tests.test_plans import AT, PLANNED, on, plan_of, touched
 from tests.world import SECRET

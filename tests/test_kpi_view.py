@@ -14,11 +14,11 @@ import psycopg
 import pytest
 from click.testing import CliRunner, Result
 
+from app.base.database import PLANNING
 from app.cli import main
 from app.contracts import Contract
 from app.contracts.ddl import kpi_shape
 from app.contracts.model import Exclusion, Measure
-from app.db import PLANNING
 from app.kpis import read_kpis, read_wanted
 from app.migrate import migrate
 from tests.conftest import new_database

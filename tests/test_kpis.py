@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from app import cells, json
+from app import cells
 from app.auth import Role
+from app.base import exact_json
 from tests.world import FLEET, User, World, line, refused, vehicle
 
 RATE = Decimal("913.20")  # 30 a day
@@ -23,7 +24,7 @@ async def asked(user: User, **params: Any) -> dict[str, Any]:
     """The whole answer, numbers with their digits."""
     response = await user.get("kpis", params)
     assert response.status_code == 200, response.text
-    answer: dict[str, Any] = json.decode(response.content)
+    answer: dict[str, Any] = exact_json.decode(response.content)
     return answer
 
 
@@ -483,7 +484,7 @@ async def test_numbers_of_many_digits_keep_them(world: World, ann: User) -> None
 async def test_costs_of_many_digits_keep_them_in_the_statistics_too(world: World, ann: User) -> None:
     price = Decimal("99999999999999999999999999999.55")
     await world.mirror({key: rental(source="Purchase", purchasePrice=price) for key in "ABC"})
-    stats = json.decode((await ann.get("/api/pfa/acme/stats")).content)
+    stats = exact_json.decode((await ann.get("/api/pfa/acme/stats")).content)
     assert stats["totalPurchaseCost"] == Decimal("299999999999999999999999999998.65")
     assert (await totals(ann))["plan"] == Decimal("299999999999999999999999999998.65")
 
@@ -586,7 +587,7 @@ async def stats_of(user: User) -> dict[str, Any]:
     """The whole answer."""
     response = await user.get(f"/api/pfa/{user.organization}/stats")
     assert response.status_code == 200, response.text
-    found: dict[str, Any] = json.decode(response.content)
+    found: dict[str, Any] = exact_json.decode(response.content)
     return found
 
 

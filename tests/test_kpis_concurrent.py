@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
-from app import json
+from app.base import exact_json
 from tests.kpi_model import Kpis, plain
 from tests.model import Document, Draft, Model, Query
 from tests.world import FLEET, User, World, vehicle
@@ -76,7 +76,7 @@ async def reads(user: User, answers: list[Answer], told: dict[int, dict[str, Doc
         query, keys = QUESTIONS[question]
         response = await user.get("kpis", [*query, ("groupBy", ",".join(keys))])
         assert response.status_code == 200, response.text
-        answers.append(Answer(user.id, question, json.decode(response.content)))
+        answers.append(Answer(user.id, question, exact_json.decode(response.content)))
 
 
 async def refreshes(world: World, told: dict[int, dict[str, Document]]) -> None:

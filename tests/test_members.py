@@ -7,7 +7,7 @@ import pytest
 
 from app import accounts
 from app.auth import Role
-from app.errors import LastAdmin
+from app.base.errors import LastAdmin
 from tests.world import User, World, open_world
 
 MEMBERS = "/api/v1/orgs/acme/members"

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app import json
+from app.base import exact_json
 from app.contracts import PFA, Contract
 from app.contracts.filters import SYNC_STATES
 from tests.world import FLEET, User, World, ids, line, refused, vehicle
@@ -35,13 +35,13 @@ async def conflicts(user: User, *keys: str, **more: Any) -> list[dict[str, Any]]
 async def drafts(user: User) -> dict[str, dict[str, Any]]:
     """The caller's modifications by id."""
     response = await user.get("drafts")
-    return {row["id"]: row for row in json.decode(response.content)["data"]}
+    return {row["id"]: row for row in exact_json.decode(response.content)["data"]}
 
 
 async def mirrored(world: World, key: str, contract: Contract = FLEET) -> dict[str, Any] | None:
     """A row of the mirror as it stands."""
     text = await world.db.fetchval(f"SELECT data::text FROM {contract.schema}.mirror WHERE row_key = $1", key)
-    row: dict[str, Any] | None = text and json.decode(text)
+    row: dict[str, Any] | None = text and exact_json.decode(text)
     return row
 
 
@@ -51,7 +51,8 @@ async def changes(world: World) -> list[tuple[Any, ...]]:
         "SELECT row_key, user_id, op, base::text, delta::text, state FROM pfa.change ORDER BY id"
     )
     return [
-        (r["row_key"], r["user_id"], r["op"], json.decode(r["base"]), json.decode(r["delta"]), r["state"]) for r in rows
+        (r["row_key"], r["user_id"], r["op"], exact_json.decode(r["base"]), exact_json.decode(r["delta"]), r["state"])
+        for r in rows
     ]
 
 

@@ -24,7 +24,7 @@ import structlog
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from app import json
+from app.base import exact_json
 from app.contracts import PFA, Contract
 from app.contracts.filters import field_type
 from app.contracts.model import Required
@@ -596,13 +596,13 @@ class Comparison:
 def answered(response: httpx.Response) -> Document:
     """The body of an answer that is none of a problem."""
     assert response.status_code == 200, response.text
-    answer: Document = json.decode(response.content)
+    answer: Document = exact_json.decode(response.content)
     return answer
 
 
 def refuses(response: httpx.Response, refused: Refused) -> None:
     """The answer is the problem that the model has."""
-    problem = json.decode(response.content)
+    problem = exact_json.decode(response.content)
     assert (response.status_code, problem.get("code")) == (refused.status, refused.code), response.text
     if refused.faults:
         assert {(one.get("id"), one["code"]) for one in problem["errors"]} == refused.faults

@@ -16,11 +16,11 @@ import httpx
 import psycopg
 import pytest
 
-from app import json
 from app.auth import Role
-from app.clock import now
+from app.base import exact_json
+from app.base.clock import now
+from app.base.errors import DatabaseUnavailable
 from app.devdb import Server
-from app.errors import DatabaseUnavailable
 from app.migrate import migrate
 from tests.conftest import FAST
 from tests.world import CONTRACTS, FLEET, SECRET, User, World, line, open_world, refused, vehicle
@@ -323,7 +323,7 @@ async def test_a_process_killed_in_the_middle_of_a_big_save_saves_nothing(databa
         "INSERT INTO pfa.mirror (organization_id, row_key, data, revision)"
         " SELECT 'acme', key, jsonb_build_object('pfaId', key) || $2::jsonb, 1 FROM unnest($1::text[]) AS key",
         keys,
-        json.encode(line()).decode(),
+        exact_json.encode(line()).decode(),
     )
     world.clock.at = now()  # the other process has a real clock
     ann = await world.user("ann")

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from app import json
-from app.clock import now
+from app.base import exact_json
+from app.base.clock import now
+from app.base.database import Database
 from app.contracts import PFA
-from app.db import Database
 from app.sync.service import read_targets
 from app.sync.worker import Worker
 from app.upstream.simulator import Edit, Fault, Step
@@ -249,7 +249,7 @@ async def test_a_row_changed_on_both_sides(path: RealPath) -> None:
     await path.work()
     assert (await path.ann.row(key))["syncState"] == "pristine"
     assert path.site.records()[key]["model"] == "planner"
-    assert json.decode((await path.ann.get("sync/failed")).content)["total"] == 0
+    assert exact_json.decode((await path.ann.get("sync/failed")).content)["total"] == 0
 
 
 NEW = {

@@ -16,9 +16,9 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
-from app import json
+from app.base import exact_json
+from app.base.errors import ConfigurationError
 from app.cli import main
-from app.errors import ConfigurationError
 from app.seed import pfa_lines
 from app.upstream.simulator import Edit, Fault, Simulator, Step, Unusable, Writing
 
@@ -63,9 +63,9 @@ class Pems:
             "MULTIADDON_FILTERS": {"MADDON_FILTER": filters},
             **more,
         }
-        answer = await self.http.post(GRID, content=json.encode(body))
+        answer = await self.http.post(GRID, content=exact_json.encode(body))
         assert answer.status_code == 200, answer.text
-        return json.decode(answer.content)
+        return exact_json.decode(answer.content)
 
     async def keys(self, *filters: dict[str, Any], **more: Any) -> list[str]:
         """Organization and number of each row of the page."""
@@ -85,9 +85,9 @@ class Pems:
             "USERDEFINEDSCREENFIELDVALUELIST": {"USERDEFINEDSCREENFIELDVALUEPAIR": pairs},
             **more,
         }
-        answer = await self.http.post(SCREEN, content=json.encode(body))
+        answer = await self.http.post(SCREEN, content=exact_json.encode(body))
         assert answer.status_code == 200, answer.text
-        return json.decode(answer.content)
+        return exact_json.decode(answer.content)
 
     async def recordid(self, key: str = FIRST) -> int:
         recordid: int = service_of(await self.screen("GET", key, {}))["recordid"]
@@ -143,7 +143,7 @@ def where(alias: str, operator: str, value: Any, joiner: str = "AND", **more: An
 
 
 def test_the_lines_are_those_that_a_dataset_is_seeded_with() -> None:
-    given = [json.decode(text) for text in texts("RIO", 30)]
+    given = [exact_json.decode(text) for text in texts("RIO", 30)]
     assert [document for document, _ in simulator().records("RIO")] == given
 
 
@@ -689,11 +689,11 @@ async def test_rows_shift_between_two_pages(pems: Pems) -> None:
 
 async def test_everything_can_be_steered_over_http(pems: Pems) -> None:
     http, here = pems.http, {"org": "RIO", "id": FIRST}
-    found = json.decode((await http.get("/sim/records", params=here)).content)
-    assert found == {"recordid": 1, "document": json.decode(texts("RIO", 1)[0])}
+    found = exact_json.decode((await http.get("/sim/records", params=here)).content)
+    assert found == {"recordid": 1, "document": exact_json.decode(texts("RIO", 1)[0])}
     answer = await http.get("/sim/records", params={"org": "RIO2"})
-    dumped = [json.decode(line) for line in answer.content.splitlines()]
-    assert [each["document"] for each in dumped] == [json.decode(text) for text in texts("RIO2", 5)]
+    dumped = [exact_json.decode(line) for line in answer.content.splitlines()]
+    assert [each["document"] for each in dumped] == [exact_json.decode(text) for text in texts("RIO2", 5)]
     assert len((await http.get("/sim/records")).content.splitlines()) == 38
 
     assert (await http.post("/sim/clock", json={"now": "2026-04-01T00:00:00Z"})).json() == {
@@ -762,7 +762,7 @@ async def test_the_log_tells_what_was_done_how_often(pems: Pems) -> None:
     await pems.screen("ADD", None, {})
     await pems.screen("DELETE", "PFA-0000002", {}, recordid=1)
     pems.sim.edit("RIO", "PFA-0000003", {"model": "Theirs"})
-    log = json.decode((await pems.http.get("/sim/log")).content)
+    log = exact_json.decode((await pems.http.get("/sim/log")).content)
     assert log["requests"] == {"grid": 1, "UPDATE": 3, "ADD": 1, "DELETE": 1}
     assert log["writes"] == {
         "RIO/PFA-0000001": {"ADD": 0, "UPDATE": 2, "DELETE": 0},
@@ -864,13 +864,13 @@ def test_the_command_serves_until_it_is_told_to_stop(how: signal.Signals, tmp_pa
                 http.post(GRID, content=b'{"GRID": {}}').json()["Result"]["ResultData"]["GRID"]["METADATA"]["RECORDS"]
                 == "15"
             )
-            oslo = json.decode(http.get("/sim/records", params={"org": "OSLO", "id": FIRST}).content)["document"]
+            oslo = exact_json.decode(http.get("/sim/records", params={"org": "OSLO", "id": FIRST}).content)["document"]
             http.post("/sim/faults", json={"kind": "late", "ms": 600_000})
             with pytest.raises(httpx.ReadTimeout):
                 http.post(GRID, content=b'{"GRID": {}}', timeout=0.2)
             process.send_signal(how)
             assert process.wait(5) == 0
-    assert oslo == json.decode(next(pfa_lines("oslo", 7))[1])
+    assert oslo == exact_json.decode(next(pfa_lines("oslo", 7))[1])
 
 
 @pytest.mark.parametrize("given", ["rio=5", "RIO", "RIO=", "RIO=5:x", "RIO=12345678"])

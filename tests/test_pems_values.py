@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app import json as exact
+from app.base import exact_json as exact
 from app.contracts import PFA
 from app.contracts.model import FieldType
 from app.upstream.pems_config import MAPPING

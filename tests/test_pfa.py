@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from app import json
+from app.base import exact_json
 from tests.world import User, World, ids, line, refused
 
 DOOR = "/api/pfa/acme"
@@ -109,7 +109,7 @@ async def test_a_page_has_the_shape_of_the_first_clients(world: World, ann: User
     response = await ann.get(f"{DOOR}?category=Cranes,Pumps&page=2&pageSize=2&isDiscontinued=true&category=Cranes")
     assert response.json()["data"] == []
     response = await ann.get(f"{DOOR}?category=Cranes,Pumps&page=1&pageSize=3&sortBy=model&sortOrder=desc")
-    body = json.decode(response.content)
+    body = exact_json.decode(response.content)
     assert set(body) == {"success", "data", "pagination", "metadata"}
     assert body["pagination"] == {"page": 1, "pageSize": 3, "totalRecords": 4, "totalPages": 2}
     assert set(body["metadata"]) == {"queryTime", "filters"}

@@ -8,17 +8,17 @@ from typing import Any
 import asyncpg
 import pytest
 
+from app.base.database import PLANNING, Database
+from app.base.settings import Settings
+from app.base.statements import statement
 from app.contracts import PFA
 from app.contracts.ddl import drop_indexes_ddl, indexes_ddl
 from app.contracts.filters import read_listing
 from app.contracts.images import imaged
-from app.db import PLANNING, Database
 from app.drafts import Draft, save
 from app.merges import FREEZE_DRAFTS, SELECT_DRAFTS, SELECTIONS
 from app.modifications import IMAGE_MODIFICATIONS
 from app.pages import Composer, Cursor
-from app.queries import statement
-from app.settings import Settings
 from app.views import Composed
 from tests.conftest import new_database
 from tests.world import SECRET

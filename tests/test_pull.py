@@ -10,7 +10,7 @@ import msgspec
 import pytest
 import stamina
 
-from app.errors import Culprit
+from app.base.errors import Culprit
 from app.sync.pull import pull
 from app.sync.push import push
 from app.upstream.protocol import Broken, Capabilities, Failed, Refused, Row, Unavailable

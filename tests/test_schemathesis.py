@@ -22,8 +22,8 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from app.auth import Role
+from app.base.settings import Settings
 from app.main import create_app
-from app.settings import Settings
 from tests.conftest import new_database
 from tests.records import add_run, connect, quarantine, settled_changes
 from tests.world import CONTRACTS, FLEET, SECRET, User, World, line, open_world, vehicle

@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from app import json, seed
+from app import seed
+from app.base import exact_json
+from app.base.errors import ConfigurationError
 from app.cli import main
 from app.contracts import PFA
 from app.contracts.model import Ordered
 from app.contracts.rules import check_rules
 from app.contracts.validation import check_key, check_value
-from app.errors import ConfigurationError
 from tests.world import SECRET, World
 
 SAMPLE = 20_000
@@ -24,7 +25,7 @@ SAMPLE = 20_000
 
 @pytest.fixture(scope="module")
 def documents() -> list[dict[str, Any]]:
-    return [json.decode(text) for _, text in islice(seed.pfa_lines("demo", 1), SAMPLE)]
+    return [exact_json.decode(text) for _, text in islice(seed.pfa_lines("demo", 1), SAMPLE)]
 
 
 def first(rows: int, number: int = 1) -> list[tuple[str, str]]:
@@ -84,8 +85,8 @@ async def test_load(world: World, database_url: str) -> None:
     done = await seed.seed(database_url, "acme", 300)
     assert (done.rows, done.revision, list(done.seconds)) == (300, 1, ["copy", "vacuum", "kpis"])
     rows = await world.db.fetch("SELECT row_key, data::text, version, revision FROM pfa.mirror ORDER BY row_key")
-    assert [(row["row_key"], json.decode(row["data"])) for row in rows] == [
-        (key, json.decode(text.replace("DEMO", "ACME"))) for key, text in first(300)
+    assert [(row["row_key"], exact_json.decode(row["data"])) for row in rows] == [
+        (key, exact_json.decode(text.replace("DEMO", "ACME"))) for key, text in first(300)
     ]
     assert {(row["version"], row["revision"]) for row in rows} == {(1, 1)}
     assert await world.db.fetchval("SELECT revision FROM dataset WHERE organization_id = 'acme' AND name = 'pfa'") == 1

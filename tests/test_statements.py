@@ -7,11 +7,11 @@ from typing import Any
 import asyncpg
 import pytest
 
+from app.base.statements import ROOT, STATEMENTS, Statement, statement
 from app.contracts import Contract
 from app.contracts.filters import read_listing
 from app.contracts.images import imaged, parts
 from app.pages import Composer
-from app.queries import ROOT, STATEMENTS, Statement, statement
 from tests.conftest import new_database
 from tests.samples import with_samples
 from tests.world import CONTRACTS

@@ -17,7 +17,7 @@ import pytest
 import stamina
 import structlog
 
-from app import json
+from app.base import exact_json
 from app.sync.pull import pull
 from app.sync.push import push
 from app.upstream.protocol import Failed, OutcomeUnknown, Refused, Unavailable
@@ -198,7 +198,7 @@ class Telling:
                 assert user is not None
                 response = await user.commit()
                 if response.status_code == 409 and step.use:
-                    conflicts = json.decode(response.content)["conflicts"]
+                    conflicts = exact_json.decode(response.content)["conflicts"]
                     wanted = [{"id": each["id"], "field": each["field"], "use": step.use} for each in conflicts]
                     response = await user.commit(resolutions=wanted)
                 assert response.status_code in (200, 404, 409, 422), response.text
@@ -271,7 +271,7 @@ class Telling:
         assert await self.yard.mirror() == self.ledger.rows
         changes = [dict(row) for row in await self.yard.world.db.fetch("SELECT * FROM fleet.change ORDER BY id")]
         for change in changes:
-            change["delta"] = json.decode(change["delta"])
+            change["delta"] = exact_json.decode(change["delta"])
             self.check_change(change, changes)
         for op, key, fields in self.ledger.writes:
             assert any(
@@ -292,7 +292,7 @@ class Telling:
         seen = set()
         for entry in entries:
             if entry["row_key"] not in gone:
-                after = json.decode(entry["after"])
+                after = exact_json.decode(entry["after"])
                 for cell in after.keys() & {"mileage", "remark"}:
                     assert (entry["row_key"], cell, after[cell]) not in seen, (entry["row_key"], cell, after[cell])
                     seen.add((entry["row_key"], cell, after[cell]))

@@ -11,10 +11,10 @@ from typing import Any
 import asyncpg
 import pytest
 
+from app.base.statements import Statement, statement
 from app.contracts import PFA
 from app.contracts.ddl import drop_indexes_ddl, indexes_ddl
 from app.contracts.images import imaged
-from app.queries import Statement, statement
 from tests.conftest import new_database
 from tests.test_plans import AT, PLANNED, _nodes, literal, on, touched
 

@@ -7,10 +7,10 @@ from typing import Any
 import httpx
 import pytest
 
-from app import json
 from app.auth import Role
+from app.base import exact_json
+from app.base.database import PLANNING
 from app.contracts import PFA
-from app.db import PLANNING
 from app.synchronization import READ_HEALTH
 from tests.records import add_run, connect, engineer, quarantine, settled_changes
 from tests.test_contention import at_once, paused, until_waiting
@@ -27,7 +27,7 @@ async def erin(world: World) -> User:
 
 async def asked(user: User, kind: str, body: Any = None, **options: Any) -> str:
     """The run that a request leads to."""
-    content = None if body is None else json.encode(body)
+    content = None if body is None else exact_json.encode(body)
     response = await user.request("POST", f"sync/{kind}", content=content, **options)
     assert response.status_code == 202, response.text
     (run,) = response.json().values()
@@ -412,7 +412,7 @@ async def test_health_is_read_from_indexes(world: World, erin: User) -> None:
         plan = await connection.fetchval(
             f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE explained ('acme', 'pfa', '{now}', '{now - timedelta(hours=24)}')"
         )
-    scans = [node for node in _nodes(json.decode(plan)[0]["Plan"]) if node.get("Relation Name") == "change"]
+    scans = [node for node in _nodes(exact_json.decode(plan)[0]["Plan"]) if node.get("Relation Name") == "change"]
     assert {node["Index Name"] for node in scans if "Index Name" in node} <= {
         "change_settled", "change_outbox", "change_failed",
     }  # fmt: skip

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 
-from app import json
 from app.auth import ALLOWED, Account, Action, Role
+from app.base import exact_json
 from tests.conftest import new_database
 from tests.records import add_run, connect, quarantine, settle
 from tests.world import CONTRACTS, FLEET, User, World, line, open_world, vehicle
@@ -119,7 +119,7 @@ async def call(user: User, route: str, organization: str, **names: str) -> httpx
     return await user.request(
         method,
         path.format(org=organization, **names),
-        content=None if body is None else json.encode(body),
+        content=None if body is None else exact_json.encode(body),
         headers={"Content-Type": "application/json"},
     )
 

@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from app.db import Connection, Database
-from app.errors import DatabaseUnavailable
-from app.settings import Settings
+from app.base.database import Connection, Database
+from app.base.errors import DatabaseUnavailable
+from app.base.settings import Settings
 from app.sync.target import Target
 from app.sync.worker import Worker
 from app.upstream.protocol import Unavailable

@@ -9,13 +9,13 @@ from typing import Any
 import asyncpg
 import httpx
 
-from app import json
 from app.auth import Account, Role
+from app.base import exact_json
+from app.base.settings import Settings
 from app.contracts import PFA, Contract, read_contract
 from app.edge import Edge
 from app.main import create_app
 from app.runtime import Runtime
-from app.settings import Settings
 
 FLEET = read_contract(Path(__file__).parent / "fleet.json")
 CONTRACTS = (PFA, FLEET)
@@ -60,7 +60,7 @@ class User:
     async def post(self, path: str, body: Any, **options: Any) -> httpx.Response:
         """POST of a JSON body, Decimals with their digits."""
         headers = {"Content-Type": "application/json"} | dict(options.pop("headers", {}))
-        return await self.request("POST", path, content=json.encode(body), headers=headers, **options)
+        return await self.request("POST", path, content=exact_json.encode(body), headers=headers, **options)
 
     # What tests do most, down to the answer's body; each asserts the status that it stands for.
 
@@ -72,14 +72,14 @@ class User:
         """A list's whole answer, numbers as Decimals."""
         response = await self.get("rows", params=[(key, v) for key, value in params.items() for v in _each(value)])
         assert response.status_code == 200, response.text
-        answer: dict[str, Any] = json.decode(response.content)
+        answer: dict[str, Any] = exact_json.decode(response.content)
         return answer
 
     async def row(self, key: str, **params: Any) -> dict[str, Any]:
         """One row with its layers."""
         response = await self.get(f"rows/{key}", params=params)
         assert response.status_code == 200, response.text
-        row: dict[str, Any] = json.decode(response.content)
+        row: dict[str, Any] = exact_json.decode(response.content)
         return row
 
     async def draft(self, key: str, delta: Mapping[str, Any] | None = None, **more: Any) -> dict[str, Any]:
@@ -107,7 +107,7 @@ def refused(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
     """The problem that a refusal tells, after a look at its status and code."""
     assert response.status_code == status, response.text
     assert response.headers["Content-Type"].startswith("application/problem+json")
-    body: dict[str, Any] = json.decode(response.content)
+    body: dict[str, Any] = exact_json.decode(response.content)
     assert (body["status"], body["code"]) == (status, code), response.text
     return body
 
@@ -157,7 +157,10 @@ class World:
         """Put lines into the mirror, as a pull would."""
         await self.db.executemany(
             f"INSERT INTO {contract.schema}.mirror (organization_id, row_key, data, revision) VALUES ($1, $2, $3, 1)",
-            [(organization, key, json.encode({contract.key: key, **data}).decode()) for key, data in documents.items()],
+            [
+                (organization, key, exact_json.encode({contract.key: key, **data}).decode())
+                for key, data in documents.items()
+            ],
         )
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import msgspec
 
+from app.base.errors import ConfigurationError
 from app.contracts.model import Contract
-from app.errors import ConfigurationError
 
 
 def read_contract(path: Path) -> Contract:

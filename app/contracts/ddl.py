@@ -3,9 +3,9 @@
 import hashlib
 from itertools import combinations
 
+from app.base.statements import BUILT_IN_SCHEMA, Statement, statement
 from app.contracts.cubes import REVISION_GRAIN, Aggregate, aggregates, grain_of
 from app.contracts.model import Column, Contract, HotSort
-from app.queries import BUILT_IN_SCHEMA, Statement, statement
 
 DATASET = statement("schema/dataset")
 SHARED = statement("schema/vanguard")

@@ -5,8 +5,8 @@ The files of sql/ hold the text for `pfa` between their markers; here is the sam
 
 from functools import lru_cache
 
+from app.base.statements import Statement
 from app.contracts.model import Contract, snake
-from app.queries import Statement
 
 
 def imaged(statement: Statement, contract: Contract) -> Statement:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from app.errors import ConfigurationError
+from app.base.errors import ConfigurationError
 
 FieldType = Literal["text", "enum", "number", "integer", "boolean", "date"]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z][A-Za-z0-9]{0,39}$")]

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
+from app.base.errors import Culprit
 from app.contracts.model import Contract, Exclusive, Frozen, Ordered, Required, Rule, rule_fields
-from app.errors import Culprit
 
 Document = dict[str, Any]
 

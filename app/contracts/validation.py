@@ -5,8 +5,8 @@ import re
 from decimal import Decimal
 from typing import Any
 
+from app.base.errors import Culprit
 from app.contracts.model import Contract, Field
-from app.errors import Culprit
 
 ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 MAX_KEY_BYTES = 200

@@ -7,12 +7,12 @@ from uuid import UUID
 
 import msgspec
 
+from app.base.database import Connection
+from app.base.statements import statement
 from app.contracts import Contract
 from app.contracts.images import imaged
-from app.db import Connection
 from app.locks import raise_revision
 from app.modifications import image
-from app.queries import statement
 
 SIFT_STAGED = statement("sync/sift_staged")
 APPLY_STAGED = statement("sync/apply_staged")

@@ -15,13 +15,13 @@ import msgspec
 import stamina
 import structlog
 
-from app import json
+from app.base import exact_json
+from app.base.database import Connection, Database
+from app.base.errors import Culprit
+from app.base.statements import statement
 from app.contracts import Contract
 from app.contracts.validation import check_key, check_value
-from app.db import Connection, Database
-from app.errors import Culprit
 from app.locks import lock_dataset, lock_rows
-from app.queries import statement
 from app.sync import runs
 from app.sync.mirror import Incoming, Written, stage, write
 from app.sync.runs import Run
@@ -322,7 +322,7 @@ def fit(contract: Contract, row: Row) -> dict[str, Any] | None:
 def _name(row: Broken) -> str:
     if row.key is not None and check_key(row.key) is None:
         return row.key
-    digest = hashlib.sha256(json.encode([row.received, [reason.code for reason in row.reasons]])).hexdigest()
+    digest = hashlib.sha256(exact_json.encode([row.received, [reason.code for reason in row.reasons]])).hexdigest()
     return f"({'no' if row.key is None else 'unusable'} id) {digest[:16]}"
 
 

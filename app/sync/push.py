@@ -14,12 +14,12 @@ import msgspec
 import structlog
 from prometheus_client import Counter
 
+from app.base.database import Connection, Database
+from app.base.errors import DatabaseUnavailable
+from app.base.statements import statement
 from app.contracts.validation import check_key
-from app.db import Connection, Database
-from app.errors import DatabaseUnavailable
 from app.locks import raise_workspaces
 from app.modifications import fold
-from app.queries import statement
 from app.sync import runs
 from app.sync.pull import fit
 from app.sync.runs import Run

@@ -7,8 +7,8 @@ from typing import Literal
 
 import msgspec
 
-from app.db import Connection
-from app.queries import statement
+from app.base.database import Connection
+from app.base.statements import statement
 from app.sync.target import Target
 from app.upstream.protocol import Unavailable, UpstreamError
 

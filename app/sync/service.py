@@ -10,10 +10,10 @@ import msgspec
 import structlog
 from prometheus_client import start_http_server
 
+from app.base.database import Database
+from app.base.errors import ConfigurationError
+from app.base.settings import Settings
 from app.contracts import BUILT_IN, Contract
-from app.db import Database
-from app.errors import ConfigurationError
-from app.settings import Settings
 from app.sync.target import Target
 from app.sync.upkeep import Retention
 from app.sync.worker import Worker

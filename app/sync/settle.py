@@ -7,11 +7,11 @@ from uuid import UUID
 
 import msgspec
 
+from app.base.database import Connection
+from app.base.statements import statement
 from app.contracts import Contract
-from app.db import Connection
 from app.locks import lock_dataset, lock_rows, raise_workspaces
 from app.modifications import fold, image
-from app.queries import statement
 from app.sync.mirror import Incoming, stage, write
 from app.sync.runs import for_people
 from app.upstream.protocol import Unavailable

@@ -7,9 +7,9 @@ from enum import Enum
 
 import msgspec
 
+from app.base.database import Connection, Database
+from app.base.statements import statement
 from app.contracts import Contract
-from app.db import Connection, Database
-from app.queries import statement
 from app.upstream.protocol import Upstream
 
 TAKE = statement("sync/take")

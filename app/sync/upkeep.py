@@ -5,9 +5,9 @@ from datetime import datetime, timedelta
 import msgspec
 import structlog
 
+from app.base.database import Connection, Database
+from app.base.statements import statement
 from app.contracts import Contract
-from app.db import Connection, Database
-from app.queries import statement
 from app.sync.target import Job, ReadClock, alone
 
 log = structlog.get_logger(__name__)

@@ -16,10 +16,10 @@ from typing import Any
 import structlog
 from prometheus_client import Counter, Gauge
 
+from app.base.database import Connection, Database
+from app.base.errors import DatabaseUnavailable
+from app.base.statements import statement
 from app.contracts import Contract
-from app.db import Connection, Database
-from app.errors import DatabaseUnavailable
-from app.queries import statement
 from app.sync.pull import pull
 from app.sync.push import push
 from app.sync.target import ReadClock, Target

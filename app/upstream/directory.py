@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import msgspec
 
+from app.base.errors import ConfigurationError
 from app.contracts import Contract
-from app.errors import ConfigurationError
 from app.upstream.pems import Pems
 from app.upstream.pems_config import PemsConfig
 from app.upstream.protocol import Upstream

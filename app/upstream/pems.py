@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from app.clock import Clock, now
+from app.base.clock import Clock, now
 from app.contracts import Contract
 from app.upstream.pems_config import ORGANIZATION, VERSION, PemsConfig, aliases_of
 from app.upstream.pems_grid import Condition, GridPage, GridReader, HeadersNeeded, grid_request

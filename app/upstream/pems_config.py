@@ -6,8 +6,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from app.base.errors import ConfigurationError
 from app.contracts import Contract
-from app.errors import ConfigurationError
 
 LOCAL = {"localhost", "127.0.0.1", "::1"}
 # Fields of the contract that the adapter itself needs: whose a line is, and when it was last modified.

@@ -14,8 +14,8 @@ from typing import Any
 
 import msgspec
 
+from app.base.errors import Culprit
 from app.contracts import Contract
-from app.errors import Culprit
 from app.upstream.pems_config import ORGANIZATION, VERSION, Grid
 from app.upstream.pems_http import read_refused, words_of
 from app.upstream.pems_values import READERS, Reader, Unreadable, instant, read_column, read_text, read_version

@@ -13,9 +13,9 @@ import httpx
 import msgspec
 from aiolimiter import AsyncLimiter
 
-from app import json
-from app.clock import Clock, now
-from app.errors import ConfigurationError
+from app.base import exact_json
+from app.base.clock import Clock, now
+from app.base.errors import ConfigurationError
 from app.upstream.pems_config import Auth, PemsConfig
 from app.upstream.protocol import Failed, OutcomeUnknown, Refused, Stale, Unavailable, UpstreamError
 
@@ -79,7 +79,7 @@ class PemsClient:
         """The answer's body; raises Unavailable, Failed, and of a write OutcomeUnknown, Refused, Stale."""
         if self._limiter is not None:
             await self._limiter.acquire()
-        response = await self._send(path, json.encode(body), organization, writing)
+        response = await self._send(path, exact_json.encode(body), organization, writing)
         # Raised here and not where it was caught: httpx's errors carry the request, and with it the credentials.
         if isinstance(response, UpstreamError):
             raise response
@@ -158,7 +158,7 @@ def write_refused(words: str) -> UpstreamError:
 
 def _alerts(body: bytes) -> Any:
     try:
-        answer = json.decode(body)
+        answer = exact_json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, ArithmeticError, RecursionError):
         return None
     return answer.get("ErrorAlert") if isinstance(answer, dict) else None

@@ -1,6 +1,6 @@
 """What a system of record has to offer, in words of the contract: no adapter's names, formats or transport beyond it.
 
-Values are those of JSON as app.json decodes it: str, bool, int, Decimal, None; dates as `YYYY-MM-DD`.
+Values are those of JSON as app.base.exact_json decodes it: str, bool, int, Decimal, None; dates as `YYYY-MM-DD`.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
-from app.errors import Culprit
+from app.base.errors import Culprit
 
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):

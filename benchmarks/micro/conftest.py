@@ -7,10 +7,10 @@ from typing import Any, TypeVar
 import pytest
 
 from app.accounts import add_organization
+from app.base.database import Database
+from app.base.settings import Settings
 from app.contracts import BUILT_IN
-from app.db import Database
 from app.seed import seed
-from app.settings import Settings
 from tests.conftest import bin_dir, new_database, server_url, template
 from tests.world import SECRET
 

@@ -7,8 +7,8 @@ from typing import Any
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from app.auth import Account, Auth, Role
-from app.db import Database
-from app.settings import Settings
+from app.base.database import Database
+from app.base.settings import Settings
 
 ANN = Account(id="ann", email="ann@example.com", name="Ann", operator=False, roles={"acme": Role.ANALYST})
 

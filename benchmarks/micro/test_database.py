@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from app.base.database import Connection, Database
 from app.contracts import PFA
 from app.contracts.filters import read_listing
-from app.db import Connection, Database
 from app.drafts import Draft, save
 from app.merges import CommitRequest, commit
 from app.pages import Composer, Cursor, read_row

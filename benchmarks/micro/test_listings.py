@@ -6,14 +6,14 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from app.auth import Auth
+from app.base.database import Database
+from app.base.settings import Settings
 from app.contracts import PFA
 from app.contracts.filters import read_listing, read_parameters
 from app.cursors import read_cursor, write_cursor
-from app.db import Database
 from app.pages import READ_PAGE, Composer, Cursor
 from app.rows import etag_of
 from app.runtime import Runtime
-from app.settings import Settings
 from tests.world import SECRET
 
 PLAIN = b"sort=forecastStart"

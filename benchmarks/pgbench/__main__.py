@@ -17,7 +17,7 @@ import psycopg
 from rich.console import Console
 from rich.table import Table
 
-from app.logs import configure_logs
+from app.base.logs import configure_logs
 from benchmarks.data import scratch_database, server_at
 from benchmarks.pgbench.scripts import Figure, Script, compare, read
 from benchmarks.pgbench.statements import HOME, WRITTEN, write

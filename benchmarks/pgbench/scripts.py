@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from app.db import PLANNING
+from app.base.database import PLANNING
 from app.devdb import embedded_bin_dir
 from benchmarks.bench_http import without_password
 

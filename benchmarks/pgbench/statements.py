@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from pathlib import Path
 
-from app import json
+from app.base import exact_json
 from app.contracts import PFA
 from app.contracts.filters import read_listing, read_parameters
 from app.contracts.images import imaged
@@ -142,7 +142,7 @@ def _literal(value: object) -> str:
         case str() | datetime.date():
             return "'" + str(value).replace("'", "''") + "'"
         case dict():
-            return _literal(json.encode(value).decode())
+            return _literal(exact_json.encode(value).decode())
     raise TypeError(f"{value!r} cannot be written")
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec.structs import astuple
 
-from app import json
+from app.base import exact_json
 from app.upstream.simulator.filters import MONTHS, Filter
 from app.upstream.simulator.lines import COLUMNS, Column, Line, Value
 from app.upstream.simulator.selection import Selector, Sort
@@ -80,7 +80,7 @@ class Writer:
         texts = [text(values[index]) for index, text in self._texts]
         for place, (_, column) in enumerate(self._columns):
             if damage and column.alias in damage:
-                texts[place] = json.encode(damage[column.alias]).decode()
+                texts[place] = exact_json.encode(damage[column.alias]).decode()
         return (self._template % tuple(texts)).encode()
 
     def fields(self) -> list[dict[str, str]]:
@@ -156,7 +156,7 @@ class Pages:
 def enveloped(data: Mapping[str, Any]) -> bytes:
     """An answer without errors."""
     result = {"ResultData": data, "InfoAlert": [], "WarningAlert": []}
-    return json.encode({"Result": result, "ErrorAlert": [], "ConfirmationAlert": []})
+    return exact_json.encode({"Result": result, "ErrorAlert": [], "ConfirmationAlert": []})
 
 
 def _check(request: GridRequest) -> None:
@@ -221,7 +221,7 @@ def _text(column: Column, writing: Writing) -> Callable[[Any], str]:
 
 
 def _quoted(value: str | None) -> str:
-    return json.encode(value).decode() if value is not None else '""'
+    return exact_json.encode(value).decode() if value is not None else '""'
 
 
 def _number(value: Decimal | None, writing: Writing) -> str:

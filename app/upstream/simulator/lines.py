@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec.structs import force_setattr
 
-from app import json
+from app.base import exact_json
 
 Kind = Literal["key", "text", "number", "date", "flag", "time"]
 Value = str | Decimal | date | bool | None
@@ -141,10 +141,10 @@ def document_text(line: Line) -> bytes:
     """The line by the contract's names, with what is derived, as JSON."""
     plan = line.original_start is not None and line.original_end is not None
     actuals = line.actual_start is not None and line.actual_end is not None
-    return json.encode(line)[:-1] + b"," + json.encode({"hasPlan": plan, "hasActuals": actuals})[1:]
+    return exact_json.encode(line)[:-1] + b"," + exact_json.encode({"hasPlan": plan, "hasActuals": actuals})[1:]
 
 
 def document_of(line: Line) -> dict[str, Any]:
     """The same, decoded."""
-    document: dict[str, Any] = json.decode(document_text(line))
+    document: dict[str, Any] = exact_json.decode(document_text(line))
     return document

@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from app import json
-from app.clock import Clock, now
+from app.base import exact_json
+from app.base.clock import Clock, now
 from app.upstream.simulator import screen, steering
 from app.upstream.simulator.faults import Edit, Endpoint, Fault, Faults, Hits, Step, rewritten
 from app.upstream.simulator.grid import GridRequest, Pages, Writing
@@ -330,7 +330,9 @@ class Simulator:
 
 def alert(name: str, message: str) -> bytes:
     """An answer that is an error."""
-    return json.encode({"Result": None, "ErrorAlert": [{"Name": name, "Message": message}], "ConfirmationAlert": []})
+    return exact_json.encode(
+        {"Result": None, "ErrorAlert": [{"Name": name, "Message": message}], "ConfirmationAlert": []}
+    )
 
 
 def _read(request: Request, shape: type[T]) -> T:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from app import json
+from app.base import exact_json
 from app.upstream.simulator.faults import Fault, Step, rewritten
 from app.upstream.simulator.http import Answer, Request
 from app.upstream.simulator.store import NotFound, Unusable
@@ -159,7 +159,7 @@ def _record(simulator: "Simulator", organization: str, key: str) -> Answer:
 
 
 def _json(value: Any) -> Answer:
-    return Answer(200, json.encode(value))
+    return Answer(200, exact_json.encode(value))
 
 
 def _nothing() -> Answer:
@@ -167,4 +167,4 @@ def _nothing() -> Answer:
 
 
 def _problem(status: int, message: str) -> Answer:
-    return Answer(status, json.encode({"error": message}))
+    return Answer(status, exact_json.encode({"error": message}))

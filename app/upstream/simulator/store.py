@@ -10,9 +10,9 @@ from typing import Any, BinaryIO, Literal
 
 import msgspec
 
-from app import json
-from app.clock import Clock
-from app.errors import ConfigurationError
+from app.base import exact_json
+from app.base.clock import Clock
+from app.base.errors import ConfigurationError
 from app.upstream.simulator.lines import FIELDS, Line, document_of, read_line, read_lines
 
 Who = Literal["client", "somebody"]
@@ -138,7 +138,7 @@ class Store:
         now = self.clock().replace(microsecond=0)
         document |= {"pemsVersion": now, **fields, "pfaId": key, "organization": organization}
         try:
-            line = read_line(json.encode(document))
+            line = read_line(exact_json.encode(document))
         except msgspec.ValidationError as error:
             raise Unusable(f"{key} is not a valid record: {error}") from error
         recordid = self._next()
@@ -196,7 +196,7 @@ class Store:
 
     def _note(self, kept: Kept) -> None:
         if self._journal is not None:
-            self._journal.write(json.encode(kept) + b"\n")
+            self._journal.write(exact_json.encode(kept) + b"\n")
             self._journal.flush()
 
     def _open(self, journal: Path) -> BinaryIO:

@@ -1,4 +1,4 @@
-"""The pool, the codecs and the transactions. Statements come from queries.py; nothing here writes SQL of its own."""
+"""The pool, the codecs and the transactions. Statements come from statements.py; nothing here writes SQL of its own."""
 
 import asyncio
 import time
@@ -12,10 +12,10 @@ import stamina
 import structlog
 from prometheus_client import Counter, Histogram
 
-from app import json
-from app.errors import DatabaseUnavailable
-from app.queries import Statement
-from app.settings import Settings
+from app.base import exact_json
+from app.base.errors import DatabaseUnavailable
+from app.base.settings import Settings
+from app.base.statements import Statement
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -190,8 +190,8 @@ async def _prepare(raw: "asyncpg.Connection[Any]") -> None:
         "jsonb",
         schema="pg_catalog",
         format="binary",
-        encoder=lambda value: b"\x01" + json.encode(value),
-        decoder=lambda stored: json.decode(stored[1:]),
+        encoder=lambda value: b"\x01" + exact_json.encode(value),
+        decoder=lambda stored: exact_json.decode(stored[1:]),
     )
     # asyncpg's own codec takes 9999-12-31, which systems of record write for "no end", for infinity.
     await raw.set_type_codec(

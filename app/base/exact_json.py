@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from app.errors import Culprit, MalformedRequest
+from app.base.errors import Culprit, MalformedRequest
 
 T = TypeVar("T")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-ROOT = Path(__file__).parent.parent / "sql"
+ROOT = Path(__file__).parents[2] / "sql"
 BUILT_IN_SCHEMA = "pfa"
 MARKER = re.compile(r"/\*\{(\w+)\}\*/.*?/\*\{\}\*/", re.DOTALL)
 QUALIFIER = re.compile(rf"\b{BUILT_IN_SCHEMA}\.")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 
-from app.errors import ConfigurationError
+from app.base.errors import ConfigurationError
 
 PREFIX = "VANGUARD_"
 

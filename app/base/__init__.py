@@ -1,0 +1,1 @@
+"""What everything stands on: the database, statements, exact JSON, errors, settings, logs, the clock."""
