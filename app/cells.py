@@ -12,7 +12,7 @@ import msgspec
 
 from app.base.statements import statement
 from app.contracts import Contract
-from app.contracts.cubes import REVISION_GRAIN, Aggregate, aggregates, coarsest
+from app.contracts.aggregates import REVISION_GRAIN, Aggregate, aggregates, coarsest
 from app.contracts.filters import Arguments, Listing, Predicate
 from app.views import Composed, View, conjunction
 

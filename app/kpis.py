@@ -24,7 +24,7 @@ from app.base.errors import DatasetNotFound
 from app.base.statements import statement
 from app.cells import SIDES, Composer, Wanted
 from app.contracts import Contract
-from app.contracts.cubes import kinds
+from app.contracts.aggregates import kinds
 from app.contracts.filters import (
     PAGING,
     Condition,

@@ -4,7 +4,7 @@ import hashlib
 from itertools import combinations
 
 from app.base.statements import BUILT_IN_SCHEMA, Statement, statement
-from app.contracts.cubes import REVISION_GRAIN, Aggregate, aggregates, grain_of
+from app.contracts.aggregates import REVISION_GRAIN, Aggregate, aggregates, grain_of
 from app.contracts.model import Column, Contract, HotSort
 
 DATASET = statement("schema/dataset")
