@@ -19,12 +19,12 @@ from app.contracts import Contract
 from app.contracts.filters import INTEGER, read_parameters, refuse
 from app.contracts.images import imaged
 from app.contracts.validation import check_delta, check_key
-from app.cursors import read_cursor, write_cursor
 from app.datasets import contract_of
+from app.engine.cursors import read_cursor, write_cursor
+from app.engine.locks import lock_rows, raise_workspace
+from app.engine.modifications import image, take_back
+from app.engine.page import Cursor, read_row
 from app.idempotency import answer_once
-from app.locks import lock_rows, raise_workspace
-from app.modifications import image, take_back
-from app.pages import Cursor, read_row
 from app.rows import parameter
 from app.wire import DatasetName, Here, Organization, RowId, answers, body
 

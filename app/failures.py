@@ -11,12 +11,12 @@ from app.base.database import Connection
 from app.base.errors import DatasetNotFound, NothingFailed, NothingSelected
 from app.base.statements import Statement, statement
 from app.contracts import Contract
-from app.cursors import read_cursor, write_cursor
 from app.datasets import contract_of
+from app.engine.cursors import read_cursor, write_cursor
+from app.engine.locks import lock_rows, raise_workspaces
+from app.engine.modifications import fold, image
+from app.engine.page import Cursor
 from app.idempotency import answer_once
-from app.locks import lock_rows, raise_workspaces
-from app.modifications import fold, image
-from app.pages import Cursor
 from app.runtime import Runtime
 from app.synchronization import PATH, PageOperation, read_page
 from app.wire import DatasetName, Here, Organization, answers, body

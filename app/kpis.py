@@ -22,7 +22,6 @@ from app.base import exact_json
 from app.base.database import Connection, Database
 from app.base.errors import DatasetNotFound
 from app.base.statements import statement
-from app.cells import SIDES, Composer, Wanted
 from app.contracts import Contract
 from app.contracts.aggregates import kinds
 from app.contracts.filters import (
@@ -34,9 +33,10 @@ from app.contracts.filters import (
 )
 from app.contracts.model import Difference, Measure
 from app.datasets import contract_of
+from app.engine.figures import SIDES, FigureComposer, Wanted
+from app.engine.view import Composed
 from app.rows import etag_of, filter_parameters, not_modified, parameter, unchanged
 from app.runtime import Runtime
-from app.views import Composed
 from app.wire import DatasetName, Here, Organization, answers
 
 READ_VIEWS = statement("kpis/read_views")
@@ -64,7 +64,7 @@ async def read_kpis(connection: Connection, contract: Contract, organization: st
 
     Raises DatasetNotFound, and InvalidFilter where there are more groups than wanted.
     """
-    composer = Composer(contract, wanted, organization, contract.name, user)
+    composer = FigureComposer(contract, wanted, organization, contract.name, user)
     from_view = composer.knows_view
     records = await _run(connection, composer.kpis(from_view=from_view))
     if from_view and (records[0]["view_revision"] is None or any(record["doubtful"] for record in records)):

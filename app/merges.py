@@ -32,9 +32,9 @@ from app.contracts.images import imaged
 from app.contracts.rules import check_rules, ruled_fields
 from app.contracts.validation import check_value
 from app.datasets import contract_of
+from app.engine.locks import lock_dataset, lock_rows, raise_revision, raise_workspace, read_dataset
+from app.engine.modifications import fold, image, take_back
 from app.idempotency import answer_once
-from app.locks import lock_dataset, lock_rows, raise_revision, raise_workspace, read_dataset
-from app.modifications import fold, image, take_back
 from app.runtime import Runtime
 from app.wire import DatasetName, Here, Organization, answers, body
 

@@ -13,10 +13,10 @@ from app.auth import Action, VanguardRequest, require
 from app.base import exact_json
 from app.base.database import Connection
 from app.base.errors import InvalidFilter, NothingSelected
-from app.cells import Wanted
 from app.contracts import PFA
 from app.contracts.filters import Listing, read_listing, read_parameters, refuse
 from app.drafts import MAX_DRAFTS, Draft, Reason, SaveAnswer, Version, save
+from app.engine.figures import Wanted
 from app.idempotency import answer_once
 from app.kpis import EXACT, figures_of, percent, read_kpis, total_of, validators
 from app.merges import CommitRequest, DiscardAnswer, DiscardRequest, answer_commit, discard

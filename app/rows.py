@@ -18,11 +18,11 @@ from app.base.errors import DatasetNotFound
 from app.base.statements import statement
 from app.contracts import Contract
 from app.contracts.filters import OPERATORS, SYNC_STATES, Listing, read_listing, read_parameters, refuse
-from app.cursors import read_cursor, write_cursor
 from app.datasets import contract_of
-from app.pages import Composer, Cursor, read_row
+from app.engine.cursors import read_cursor, write_cursor
+from app.engine.page import Cursor, PageComposer, read_row
+from app.engine.view import Composed
 from app.runtime import Runtime
-from app.views import Composed
 from app.wire import DatasetName, Here, Organization, RowId, answers
 
 READ_STANDING = statement("rows/read_standing")
@@ -155,7 +155,7 @@ async def list_rows(
     """
     started = time.perf_counter()
     user = request.user.user_id
-    composer = Composer(contract, listing, organization, contract.name, user)
+    composer = PageComposer(contract, listing, organization, contract.name, user)
     purpose = f"{organization}/{contract.name}?" + ",".join(f"{'-' * s.descending}{s.field}" for s in composer.order)
     cursor = read_cursor(runtime.settings.secret, runtime.clock, purpose, listing.after) if listing.after else None
     async with runtime.database.connection() as connection:
@@ -189,7 +189,7 @@ async def list_rows(
 
 
 async def _read(
-    connection: Connection, runtime: Runtime, composer: Composer, listing: Listing, cursor: Cursor | None
+    connection: Connection, runtime: Runtime, composer: PageComposer, listing: Listing, cursor: Cursor | None
 ) -> dict[str, Any]:
     """The page's record with its `total`."""
 
@@ -207,7 +207,7 @@ async def _read(
 
 
 async def _count(
-    runtime: Runtime, composer: Composer, read: Callable[..., Awaitable[dict[str, Any]]]
+    runtime: Runtime, composer: PageComposer, read: Callable[..., Awaitable[dict[str, Any]]]
 ) -> dict[str, Any]:
     """The page with its exact total. The mirror's count is a function of revision and filter, the total one of the
     workspace's revision, too: what was counted at those very revisions is used again, else the statement counts in its

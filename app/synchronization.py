@@ -21,11 +21,11 @@ from app.base.errors import DatasetNotFound, NoUpstream, RunNotFound
 from app.base.statements import statement
 from app.contracts import Contract
 from app.contracts.filters import INTEGER, read_parameters, refuse
-from app.cursors import read_cursor, write_cursor
 from app.datasets import contract_of
+from app.engine.cursors import read_cursor, write_cursor
+from app.engine.locks import read_dataset
+from app.engine.page import Cursor
 from app.idempotency import answer_once
-from app.locks import read_dataset
-from app.pages import Cursor
 from app.rows import parameter
 from app.runtime import Runtime
 from app.wire import DatasetName, Here, Organization, answers, body

@@ -14,7 +14,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from app.base.database import PLANNING, Connection
 from app.devdb import DevDatabaseError, embedded_bin_dir
-from app.views import Composed
+from app.engine.view import Composed
 from benchmarks.api import get, request
 from benchmarks.data import LISTING, PATH, Bench, Place, Unavailable
 from benchmarks.figures import Figure, at_least, at_most, plain

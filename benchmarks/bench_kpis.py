@@ -8,9 +8,9 @@ from typing import Any
 import asyncpg
 
 from app.base.database import Connection
-from app.cells import Wanted
 from app.contracts import PFA, Contract
 from app.contracts.aggregates import aggregates
+from app.engine.figures import Wanted
 from app.kpis import Kpis, read_kpis, read_wanted
 from benchmarks.api import get
 from benchmarks.data import ORGANIZATION, PATH, Bench, Person

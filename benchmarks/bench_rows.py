@@ -5,8 +5,8 @@ from functools import partial
 
 from app.base.database import Connection
 from app.base.statements import Statement
-from app.pages import Cursor
-from app.views import Composed
+from app.engine.page import Cursor
+from app.engine.view import Composed
 from benchmarks.data import LISTING, NEIGHBOURS, ORGANIZATION, SORTED, Bench, Place
 from benchmarks.figures import Figure, at_most, plain
 from benchmarks.timing import Clocked, clocked, interleaved

@@ -30,9 +30,9 @@ from app.contracts import PFA
 from app.contracts.filters import read_listing
 from app.devdb import DevDatabaseError, Server, embedded_bin_dir
 from app.drafts import MAX_DRAFTS, Draft, save
+from app.engine.page import Cursor, PageComposer
+from app.engine.view import Composed
 from app.migrate import migrate
-from app.pages import Composer, Cursor
-from app.views import Composed
 from benchmarks.api import ROOT, Api, serving
 
 SECRET = uuid.uuid4().hex * 2  # of this run
@@ -96,7 +96,7 @@ class Place:
         counted: bool = False,
     ) -> Composed:
         """The application's statement of a page whose total is known, or that counts what the user's drafts change."""
-        composer = Composer(PFA, read_listing(PFA, params), organization, PFA.name, self.people[who].id)
+        composer = PageComposer(PFA, read_listing(PFA, params), organization, PFA.name, self.people[who].id)
         return composer.page(cursor, counted=counted, base_count=False)
 
 

@@ -8,7 +8,7 @@ from app.auth import Role
 from app.base import exact_json
 from app.base.database import Connection
 from app.contracts import PFA
-from app.modifications import fold, image
+from app.engine.modifications import fold, image
 from tests.world import User, World
 
 

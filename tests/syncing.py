@@ -11,7 +11,7 @@ from app.base import exact_json
 from app.base.database import Connection, Database
 from app.base.settings import Settings
 from app.contracts import PFA
-from app.modifications import fold, image
+from app.engine.modifications import fold, image
 from app.sync.target import Target
 from app.sync.upkeep import Retention
 from app.sync.worker import DEFECTS, Worker

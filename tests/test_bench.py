@@ -24,7 +24,7 @@ from app.base.errors import ConfigurationError
 from app.contracts import PFA
 from app.contracts.filters import read_listing
 from app.devdb import DevDatabaseError
-from app.pages import Composer
+from app.engine.page import PageComposer
 from benchmarks import bench_http, client, data, report, suite
 from benchmarks.bench_http import without_password
 from benchmarks.data import Bench
@@ -195,7 +195,7 @@ def test_the_projects_document_is_of_this_template() -> None:
 
 
 def test_pgbench_gets_the_same_statement() -> None:
-    page = Composer(PFA, read_listing(PFA, data.LISTING), "acme", "pfa", "ann").page(
+    page = PageComposer(PFA, read_listing(PFA, data.LISTING), "acme", "pfa", "ann").page(
         None, counted=False, base_count=False
     )
     text = bench_http.pgbench_script(page)

@@ -12,7 +12,7 @@ from app.base import exact_json
 from app.contracts import PFA, Contract
 from app.contracts.images import imaged
 from app.drafts import SAVE_DRAFTS, Draft, save
-from app.locks import lock_rows, raise_workspace
+from app.engine.locks import lock_rows, raise_workspace
 from benchmarks.contention import check_images, contend, report, verify
 from tests.world import CONTRACTS, FLEET, User, World, ids, line, refused, vehicle
 

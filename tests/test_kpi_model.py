@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from app.base.statements import statement
 from app.contracts import PFA, Contract
 from app.contracts.images import imaged
+from app.engine.modifications import image
 from app.merges import APPLY_CHANGES
-from app.modifications import image
 from tests.kpi_model import Kpis, plain
 from tests.model import Change, Document, Query, Refused
 from tests.test_model import (

@@ -8,10 +8,10 @@ import pytest
 
 from app.base.database import Database
 from app.base.settings import Settings
-from app.cells import Composer
 from app.contracts import PFA
 from app.contracts.ddl import drop_indexes_ddl, indexes_ddl
 from app.drafts import Draft, save
+from app.engine.figures import FigureComposer
 from app.kpis import Kpis, read_kpis, read_wanted
 from tests.conftest import new_database
 from tests.test_plans import AT, PLANNED, on, plan_of, touched
@@ -113,7 +113,7 @@ async def nodes_of(
     planner: "asyncpg.Connection[Any]", user: str, parameters: list[tuple[str, str]], *, from_view: bool
 ) -> list[dict[str, Any]]:
     """All nodes of the plan, with what each has read."""
-    composer = Composer(PFA, read_wanted(PFA, parameters), "acme", "pfa", user)
+    composer = FigureComposer(PFA, read_wanted(PFA, parameters), "acme", "pfa", user)
     assert composer.knows_view == from_view
     return await plan_of(planner, composer.kpis(from_view=from_view))
 
@@ -156,7 +156,7 @@ async def test_a_bound_that_was_taken_away_is_found_by_an_index(
     assert found.view_revision == 3
     assert str(found.total["mine_min_forecast_start"]) == "2024-01-13"
     assert str(found.total["base_min_forecast_start"]) == "2024-01-12"
-    nodes = await plan_of(planner, Composer(PFA, wanted, "acme", "pfa", "cy").kpis(from_view=True))
+    nodes = await plan_of(planner, FigureComposer(PFA, wanted, "acme", "pfa", "cy").kpis(from_view=True))
     assert read(nodes, "mirror") <= 10
 
 

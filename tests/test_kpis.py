@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from app import cells
 from app.auth import Role
 from app.base import exact_json
+from app.engine import figures
 from tests.world import FLEET, User, World, line, refused, vehicle
 
 RATE = Decimal("913.20")  # 30 a day
@@ -287,7 +287,7 @@ async def test_groups_are_named_once_and_in_the_order_of_their_names(world: Worl
 
 async def test_too_many_groups_are_refused(world: World, ann: User, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether they are in the mirror or in one's own drafts."""
-    monkeypatch.setattr(cells, "MAX_GROUPS", 3)
+    monkeypatch.setattr(figures, "MAX_GROUPS", 3)
     await world.mirror({f"R{n}": rental(category=f"C{n}") for n in range(3)})
     await refresh(world)
     assert len((await asked(ann, groupBy="category"))["groups"]) == 3
@@ -625,7 +625,7 @@ async def test_statistics_have_more_categories_than_kpis_have_groups(
     world: World, ann: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Their caller has no groups to choose fewer of."""
-    monkeypatch.setattr(cells, "MAX_GROUPS", 3)
+    monkeypatch.setattr(figures, "MAX_GROUPS", 3)
     await world.mirror({f"R{n}": rental(category=f"C{n}") for n in range(5)})
     refused(await ann.get("kpis", {"groupBy": "category"}), 400, "INVALID_FILTER")
     assert len((await stats_of(ann))["categoryBreakdown"]) == 5

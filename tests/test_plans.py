@@ -16,10 +16,10 @@ from app.contracts.ddl import drop_indexes_ddl, indexes_ddl
 from app.contracts.filters import read_listing
 from app.contracts.images import imaged
 from app.drafts import Draft, save
+from app.engine.modifications import IMAGE_MODIFICATIONS
+from app.engine.page import Cursor, PageComposer
+from app.engine.view import Composed
 from app.merges import FREEZE_DRAFTS, SELECT_DRAFTS, SELECTIONS
-from app.modifications import IMAGE_MODIFICATIONS
-from app.pages import Composer, Cursor
-from app.views import Composed
 from tests.conftest import new_database
 from tests.world import SECRET
 
@@ -154,7 +154,7 @@ def touched(node: dict[str, Any]) -> float:
 
 
 def composed(user: str, listing: str, cursor: Cursor | None = None, *, counted: bool = True) -> Composed:
-    composer = Composer(PFA, read_listing(PFA, LISTINGS[listing]), "acme", "pfa", user)
+    composer = PageComposer(PFA, read_listing(PFA, LISTINGS[listing]), "acme", "pfa", user)
     return composer.page(cursor, counted=counted, base_count=False)
 
 
@@ -228,7 +228,7 @@ async def test_a_cursor_goes_on_where_it_stands(planner: "asyncpg.Connection[Any
 @pytest.mark.parametrize("user", USERS)
 async def test_an_exact_count_reads_an_index(planner: "asyncpg.Connection[Any]", user: str) -> None:
     listing = read_listing(PFA, LISTINGS["category, source, forecastStart"])
-    page = Composer(PFA, listing, "acme", "pfa", user).page(None, counted=True, base_count=True)
+    page = PageComposer(PFA, listing, "acme", "pfa", user).page(None, counted=True, base_count=True)
     nodes = await plan_of(planner, page)
     assert not [node for node in nodes if node["Node Type"] == "Seq Scan" and node["Relation Name"] == "mirror"]
 
@@ -239,7 +239,7 @@ async def test_a_search_reads_the_trigram_index(planner: "asyncpg.Connection[Any
     await planner.execute("SET plan_cache_mode = force_custom_plan")
     listing = read_listing(PFA, [("search", "eq-4711"), ("sort", "forecastStart")])
     nodes = await plan_of(
-        planner, Composer(PFA, listing, "acme", "pfa", "nobody").page(None, counted=True, base_count=True)
+        planner, PageComposer(PFA, listing, "acme", "pfa", "nobody").page(None, counted=True, base_count=True)
     )
     assert "mirror_search" in {node.get("Index Name") for node in nodes}
     assert not [node for node in nodes if node["Node Type"] == "Seq Scan" and node["Relation Name"] == "mirror"]

@@ -11,7 +11,7 @@ from app.base.statements import ROOT, STATEMENTS, Statement, statement
 from app.contracts import Contract
 from app.contracts.filters import read_listing
 from app.contracts.images import imaged, parts
-from app.pages import Composer
+from app.engine.page import PageComposer
 from tests.conftest import new_database
 from tests.samples import with_samples
 from tests.world import CONTRACTS
@@ -139,7 +139,7 @@ async def test_composed_pages_prepare_on_another_contract(
     connection: "Connection[Any]", parameters: list[tuple[str, str]]
 ) -> None:
     listing = read_listing(CONTRACTS[1], parameters)
-    composer = Composer(CONTRACTS[1], listing, "acme", "fleet", "ann")
+    composer = PageComposer(CONTRACTS[1], listing, "acme", "fleet", "ann")
     for counted in (False, True):
         page = composer.page(None, counted=counted, base_count=counted)
         prepared = await connection.prepare(page.statement.text)

@@ -11,8 +11,8 @@ from app.base.database import Connection
 from app.base.statements import statement
 from app.contracts import Contract
 from app.contracts.images import imaged
-from app.locks import raise_revision
-from app.modifications import image
+from app.engine.locks import raise_revision
+from app.engine.modifications import image
 
 SIFT_STAGED = statement("sync/sift_staged")
 APPLY_STAGED = statement("sync/apply_staged")

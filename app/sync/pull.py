@@ -21,7 +21,7 @@ from app.base.errors import Culprit
 from app.base.statements import statement
 from app.contracts import Contract
 from app.contracts.validation import check_key, check_value
-from app.locks import lock_dataset, lock_rows
+from app.engine.locks import lock_dataset, lock_rows
 from app.sync import runs
 from app.sync.mirror import Incoming, Written, stage, write
 from app.sync.runs import Run

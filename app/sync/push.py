@@ -18,8 +18,8 @@ from app.base.database import Connection, Database
 from app.base.errors import DatabaseUnavailable
 from app.base.statements import statement
 from app.contracts.validation import check_key
-from app.locks import raise_workspaces
-from app.modifications import fold
+from app.engine.locks import raise_workspaces
+from app.engine.modifications import fold
 from app.sync import runs
 from app.sync.pull import fit
 from app.sync.runs import Run

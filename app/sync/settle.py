@@ -10,8 +10,8 @@ import msgspec
 from app.base.database import Connection
 from app.base.statements import statement
 from app.contracts import Contract
-from app.locks import lock_dataset, lock_rows, raise_workspaces
-from app.modifications import fold, image
+from app.engine.locks import lock_dataset, lock_rows, raise_workspaces
+from app.engine.modifications import fold, image
 from app.sync.mirror import Incoming, stage, write
 from app.sync.runs import for_people
 from app.upstream.protocol import Unavailable

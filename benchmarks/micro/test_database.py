@@ -12,8 +12,8 @@ from app.base.database import Connection, Database
 from app.contracts import PFA
 from app.contracts.filters import read_listing
 from app.drafts import Draft, save
+from app.engine.page import Cursor, PageComposer, read_row
 from app.merges import CommitRequest, commit
-from app.pages import Composer, Cursor, read_row
 from benchmarks.micro.conftest import Transaction
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
@@ -55,7 +55,7 @@ def reading(loop: asyncio.AbstractEventLoop, database: Database, read: Callable[
 def test_a_page_of_100_is_read(
     benchmark: BenchmarkFixture, loop: asyncio.AbstractEventLoop, database: Database, cursor: Cursor | None, user: str
 ) -> None:
-    composer = Composer(PFA, read_listing(PFA, [("sort", "forecastStart")]), "acme", "pfa", user)
+    composer = PageComposer(PFA, read_listing(PFA, [("sort", "forecastStart")]), "acme", "pfa", user)
     page = composer.page(cursor, counted=True, base_count=False)
     found = benchmark(
         lambda: reading(loop, database, lambda connection: connection.row(page.statement, *page.arguments))

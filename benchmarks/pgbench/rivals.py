@@ -3,13 +3,13 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from app.pages import Composer, Step
+from app.engine.page import PageComposer, Step
 
 OWN = "x.organization_id = $1 AND x.user_id = $3"
 LIMIT = "ORDER BY s_forecast_start, row_key LIMIT 101"
 
 
-class Rival(Composer, ABC):
+class Rival(PageComposer, ABC):
     """A page in the order of forecastStart, from other arms than the application's."""
 
     @abstractmethod
@@ -88,7 +88,7 @@ class AllShapes(Rival):
       {LIMIT})"""
 
 
-class Capped(Composer):
+class Capped(PageComposer):
     """Counts no further than 10,001."""
 
     def _base_count(self) -> str:

@@ -15,8 +15,8 @@ from app.contracts import PFA
 from app.contracts.filters import read_listing, read_parameters
 from app.contracts.images import imaged
 from app.drafts import SAVE_DRAFTS
-from app.pages import Composer, Cursor
-from app.views import Composed
+from app.engine.page import Cursor, PageComposer
+from app.engine.view import Composed
 from benchmarks.pgbench.rivals import AllShapes, Capped, Coalesce, Hashed, LeftJoin
 from benchmarks.pgbench.world import ORGANIZATION
 
@@ -46,7 +46,11 @@ LISTED = {"all lines": "", "one category, 11 % of the lines": "category=Aerial L
 
 
 def _page(
-    users: Mapping[str, str], query: str = HOT, *, cursor: Cursor | None = None, composer: type[Composer] = Composer
+    users: Mapping[str, str],
+    query: str = HOT,
+    *,
+    cursor: Cursor | None = None,
+    composer: type[PageComposer] = PageComposer,
 ) -> str:
     """The page of a list request, for each of the users."""
     return _script(
@@ -58,7 +62,7 @@ def _page(
     )
 
 
-def _shaped(composer: type[Composer]) -> str:
+def _shaped(composer: type[PageComposer]) -> str:
     """A page of a category and a source, of which there are many lines, or few."""
     return _script(
         f"GET D/rows?category=...&source=...&{HOT}",
@@ -69,7 +73,7 @@ def _shaped(composer: type[Composer]) -> str:
     )
 
 
-def _counted(*, base_count: bool = True, composer: type[Composer] = Composer) -> dict[str, Composed]:
+def _counted(*, base_count: bool = True, composer: type[PageComposer] = PageComposer) -> dict[str, Composed]:
     """A page as it is counted for the first time."""
     return {
         label: _composer("nobody", f"{query}sort=forecastStart", composer).page(
@@ -88,7 +92,7 @@ def _estimate(label: str) -> str:
     return f"{text} "
 
 
-def _composer(user: str, query: str, composer: type[Composer] = Composer) -> Composer:
+def _composer(user: str, query: str, composer: type[PageComposer] = PageComposer) -> PageComposer:
     return composer(PFA, read_listing(PFA, read_parameters(query.encode())), ORGANIZATION, PFA.name, user)
 
 
@@ -160,7 +164,7 @@ WRITTEN: Mapping[str, Callable[[], str]] = {
     "rendered-as-text/chosen.sql": lambda: _page(NOBODY | MANY),
     "cursor/chosen.sql": lambda: _page(NOBODY, cursor=DEEP),
     "cursor/rival_offset.sql": lambda: _page(NOBODY, f"{HOT}&page={DEEP_PAGE}"),
-    "filter-shape/chosen.sql": lambda: _shaped(Composer),
+    "filter-shape/chosen.sql": lambda: _shaped(PageComposer),
     "filter-shape/rival_all_shapes.sql": lambda: _shaped(AllShapes),
     "total/chosen.sql": lambda: _script(COUNTED, _counted()),
     "total/rival_capped.sql": lambda: _script(COUNTED, _counted(composer=Capped)),

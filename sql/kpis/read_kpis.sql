@@ -1,6 +1,6 @@
 -- KPIs of a dataset: the mirror's figures, and the same with the caller's modifications, for the total and every group.
 --
--- $1 organization, $2 dataset, $3 user, $4 how many records at most, then what the markers need (app/cells.py composes them).
+-- $1 organization, $2 dataset, $3 user, $4 how many records at most, then what the markers need (app/engine/figures.py composes them).
 -- Returns the total first (grouped 0), then the groups by their keys: revision, workspace_revision, view_revision (NULL where
 -- the view is not there or older than history; then the figures are not to be used), grouped, the keys g1 and on,
 -- base_row_count and mine_row_count, mine_drafts, base_ and mine_ of each aggregate (here base_sum_plan_cost,

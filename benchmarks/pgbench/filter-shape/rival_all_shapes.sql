@@ -2,7 +2,7 @@
 PREPARE statement_1 AS
 -- A page of the caller's view: mirror || pending || delta, filtered, sorted and counted on merged values.
 --
--- $1 organization, $2 dataset, $3 user, $4 offset, $5 page size, then what the markers need (app/pages.py composes them).
+-- $1 organization, $2 dataset, $3 user, $4 offset, $5 page size, then what the markers need (app/engine/page.py composes them).
 -- Returns one row: revision, workspace_revision, body (bytea, the page's rows as a JSON array), reached (how many of
 -- offset + page size + 1 rows there are), last_key and last_values (text[], for the next cursor; NULL where the page is not
 -- full), base_count (mirror rows that pass the filter, NULL when not asked), left_count and landed_count (the caller's covering

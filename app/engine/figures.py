@@ -14,7 +14,7 @@ from app.base.statements import statement
 from app.contracts import Contract
 from app.contracts.aggregates import REVISION_GRAIN, Aggregate, aggregates, coarsest
 from app.contracts.filters import Arguments, Listing, Predicate
-from app.views import Composed, View, conjunction
+from app.engine.view import Composed, View, conjunction
 
 READ_KPIS = statement("kpis/read_kpis")
 MAX_GROUPS = 5000
@@ -33,7 +33,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     most: int = msgspec.field(default_factory=lambda: MAX_GROUPS)
 
 
-class Composer(View):
+class FigureComposer(View):
     """Composes the statement of one request: its sources are selects of cells, their columns in the same order."""
 
     def __init__(self, contract: Contract, wanted: Wanted, organization: str, dataset: str, user: str):

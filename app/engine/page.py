@@ -17,7 +17,7 @@ from app.contracts.filters import Arguments, Listing, Predicate, Sort, parse
 from app.contracts.filters import field_type as type_of
 from app.contracts.model import SQL_TYPES, Contract, snake
 from app.contracts.validation import check_key
-from app.views import Composed, View, conjunction
+from app.engine.view import Composed, View, conjunction
 
 READ_ROW = statement("rows/read_row")
 READ_PAGE = statement("rows/read_page")
@@ -75,7 +75,7 @@ class Behind(msgspec.Struct, frozen=True):
 Step = list[Predicate | Behind]
 
 
-class Composer(View):
+class PageComposer(View):
     """Composes the statements of one listing; made anew for each request."""
 
     def __init__(self, contract: Contract, listing: Listing, organization: str, dataset: str, user: str):

@@ -7,7 +7,7 @@ import jwt
 
 from app.base.clock import Clock
 from app.base.errors import InvalidCursor
-from app.pages import Cursor
+from app.engine.page import Cursor
 
 LIFETIME = timedelta(hours=24)
 AUDIENCE = "cursor"  # keeps a cursor from ever passing as an access token, and the other way round

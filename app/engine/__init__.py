@@ -1,0 +1,1 @@
+"""How the merged view is read and written: views, pages, figures, locks, modifications, cursors."""
