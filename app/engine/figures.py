@@ -13,7 +13,8 @@ import msgspec
 from app.base.statements import statement
 from app.contracts import Contract
 from app.contracts.aggregates import REVISION_GRAIN, Aggregate, aggregates, coarsest
-from app.contracts.filters import Arguments, Listing, Predicate
+from app.contracts.filters import Listing
+from app.engine.predicates import Arguments, Predicate
 from app.engine.view import Composed, View, conjunction
 
 READ_KPIS = statement("kpis/read_kpis")

@@ -13,10 +13,11 @@ from asyncpg import Record
 from app.base.database import Connection
 from app.base.errors import InvalidCursor, RowNotFound
 from app.base.statements import statement
-from app.contracts.filters import Arguments, Listing, Predicate, Sort, parse
+from app.contracts.filters import Listing, Sort, parse
 from app.contracts.filters import field_type as type_of
 from app.contracts.model import SQL_TYPES, Contract, snake
 from app.contracts.validation import check_key
+from app.engine.predicates import Arguments, Predicate
 from app.engine.view import Composed, View, conjunction
 
 READ_ROW = statement("rows/read_row")

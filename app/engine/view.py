@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from app.base.statements import Statement
-from app.contracts.filters import Arguments, Listing, Predicate, place
+from app.contracts.filters import Listing
 from app.contracts.model import Contract
+from app.engine.predicates import Arguments, Predicate, place
 
 JOIN_MIRROR = """
       LEFT JOIN LATERAL (
