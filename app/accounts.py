@@ -13,11 +13,11 @@ import msgspec
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from app.auth import Account, Role
 from app.base.database import Connection, Database
 from app.base.errors import AlreadyExists, Culprit, LastAdmin, MemberNotFound, NotFound, ValidationFailed
 from app.base.statements import statement
 from app.contracts import BUILT_IN, Contract
+from app.web.auth import Account, Role
 
 ADD_ORGANIZATION = statement("organizations/add_organization")
 LIST_ORGANIZATIONS = statement("organizations/list_organizations")

@@ -25,7 +25,6 @@ from rich.table import Table
 
 from app import __version__, accounts, kpis, seed
 from app import dev as development
-from app.auth import Auth, Role
 from app.base.clock import now
 from app.base.database import Database
 from app.base.errors import ConfigurationError, DatabaseUnavailable, VanguardError
@@ -36,6 +35,7 @@ from app.migrate import ROOT
 from app.migrate import migrate as migrate_database
 from app.sync.service import read_targets, work
 from app.upstream.simulator import Simulator, read_credentials
+from app.web.auth import Auth, Role
 
 T = TypeVar("T")
 

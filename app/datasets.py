@@ -2,7 +2,7 @@
 
 from app.base.errors import DatasetNotFound
 from app.contracts import Contract
-from app.runtime import Runtime
+from app.web.runtime import Runtime
 
 
 def contract_of(runtime: Runtime, dataset: str) -> Contract:

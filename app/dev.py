@@ -23,7 +23,6 @@ from rich.console import Console
 from rich.table import Table
 
 from app import accounts, devsim
-from app.auth import Role
 from app.base.database import Database
 from app.base.errors import AlreadyExists, ConfigurationError, MemberNotFound
 from app.base.settings import Settings, read_settings
@@ -33,6 +32,7 @@ from app.devchildren import PAUSE, Children, Stopped
 from app.devdb import DevDatabaseError, Server
 from app.migrate import ROOT, migrate
 from app.sync.worker import READ_CLOCK
+from app.web.auth import Role
 
 COUNT_LINES = statement("demonstration/count_lines").within(PFA.schema)
 READ_PULLS = statement("demonstration/read_pulls")

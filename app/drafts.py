@@ -10,7 +10,6 @@ import msgspec
 from litestar import Response, get, patch, post
 from litestar.openapi.spec import Operation
 
-from app.auth import Action, VanguardRequest, require
 from app.base import exact_json
 from app.base.database import Connection
 from app.base.errors import Culprit, DatasetNotFound, PreconditionFailed, ValidationFailed
@@ -23,10 +22,11 @@ from app.datasets import contract_of
 from app.engine.cursors import read_cursor, write_cursor
 from app.engine.locks import lock_rows, raise_workspace
 from app.engine.modifications import image, take_back
-from app.engine.page import Cursor, read_row
-from app.idempotency import answer_once
-from app.rows import parameter
-from app.wire import DatasetName, Here, Organization, RowId, answers, body
+from app.engine.page import Cursor
+from app.rows import parameter, read_row
+from app.web.auth import Action, VanguardRequest, require
+from app.web.idempotency import answer_once
+from app.web.openapi import DatasetName, Here, Organization, RowId, answers, body
 
 SAVE_DRAFTS = statement("drafts/save_drafts")
 SWEEP_EMPTY = statement("drafts/sweep_empty")

@@ -5,7 +5,6 @@ from typing import Annotated, Any, Literal
 import msgspec
 from litestar import Response, get, post
 
-from app.auth import Action, VanguardRequest, require
 from app.base import exact_json
 from app.base.database import Connection
 from app.base.errors import DatasetNotFound, NothingFailed, NothingSelected
@@ -16,10 +15,11 @@ from app.engine.cursors import read_cursor, write_cursor
 from app.engine.locks import lock_rows, raise_workspaces
 from app.engine.modifications import fold, image
 from app.engine.page import Cursor
-from app.idempotency import answer_once
-from app.runtime import Runtime
 from app.synchronization import PATH, PageOperation, read_page
-from app.wire import DatasetName, Here, Organization, answers, body
+from app.web.auth import Action, VanguardRequest, require
+from app.web.idempotency import answer_once
+from app.web.openapi import DatasetName, Here, Organization, answers, body
+from app.web.runtime import Runtime
 
 LIST_QUARANTINE = statement("failures/list_quarantine")
 LIST_FAILED = statement("failures/list_failed")

@@ -12,7 +12,7 @@ from app import __version__
 from app.base.errors import DatabaseUnavailable
 from app.base.statements import statement
 from app.migrate import head
-from app.wire import Here
+from app.web.openapi import Here
 
 log = structlog.get_logger(__name__)
 READ_REVISION = statement("health/read_revision")

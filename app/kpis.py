@@ -17,7 +17,6 @@ from asyncpg import Record
 from litestar import Response, get
 from litestar.openapi.spec import Operation
 
-from app.auth import Action, VanguardRequest, require
 from app.base import exact_json
 from app.base.database import Connection, Database
 from app.base.errors import DatasetNotFound
@@ -36,8 +35,9 @@ from app.datasets import contract_of
 from app.engine.figures import SIDES, FigureComposer, Wanted
 from app.engine.view import Composed
 from app.rows import etag_of, filter_parameters, not_modified, parameter, unchanged
-from app.runtime import Runtime
-from app.wire import DatasetName, Here, Organization, answers
+from app.web.auth import Action, VanguardRequest, require
+from app.web.openapi import DatasetName, Here, Organization, answers
+from app.web.runtime import Runtime
 
 READ_VIEWS = statement("kpis/read_views")
 REFRESH_KPIS = statement("kpis/refresh_kpis")

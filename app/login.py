@@ -14,13 +14,13 @@ from litestar.datastructures import Cookie
 from litestar.params import JSONBody
 
 from app import accounts
-from app.auth import COOKIE, Account, Role, VanguardRequest
 from app.base.database import Connection
 from app.base.errors import Forbidden, InvalidCredentials, MemberNotFound, TooManyAttempts
 from app.base.settings import Settings
 from app.base.statements import statement
-from app.runtime import Runtime
-from app.wire import Here, answers
+from app.web.auth import COOKIE, Account, Role, VanguardRequest
+from app.web.openapi import Here, answers
+from app.web.runtime import Runtime
 
 READ_FAILURES = statement("login/read_failures")
 COUNT_FAILURE = statement("login/count_failure")

@@ -9,18 +9,19 @@ from litestar.config.cors import CORSConfig
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
 
-from app import drafts, failures, health, kpis, login, members, merges, pfa, problems, rows, synchronization
-from app.auth import Auth
+from app import drafts, failures, health, kpis, login, members, merges, pfa, rows, synchronization
 from app.base.clock import Clock, now
 from app.base.database import Database
 from app.base.errors import VanguardError
 from app.base.logs import configure_logs
 from app.base.settings import Settings, read_settings
-from app.bodies import JsonBody
 from app.contracts import BUILT_IN, Contract
-from app.edge import Edge
-from app.runtime import Runtime
-from app.schema_page import openapi_config
+from app.web import problems
+from app.web.auth import Auth
+from app.web.bodies import JsonBody
+from app.web.middleware import Edge
+from app.web.runtime import Runtime
+from app.web.schema_page import openapi_config
 
 
 def create_app(settings: Settings, *, contracts: Sequence[Contract] = BUILT_IN, clock: Clock = now) -> Edge:

@@ -9,8 +9,8 @@ from litestar.params import JSONBody, PathParameter
 
 from app import accounts
 from app.accounts import Member
-from app.auth import Action, Role, require
-from app.wire import Here, Organization, answers
+from app.web.auth import Action, Role, require
+from app.web.openapi import Here, Organization, answers
 
 PATH = "/api/v1/orgs/{org:str}/members"
 AccountKey = Annotated[

@@ -13,7 +13,6 @@ from typing import Annotated, Any, Literal
 import msgspec
 from litestar import Response, post
 
-from app.auth import Action, VanguardRequest, require
 from app.base import exact_json
 from app.base.database import Connection
 from app.base.errors import (
@@ -34,9 +33,10 @@ from app.contracts.validation import check_value
 from app.datasets import contract_of
 from app.engine.locks import lock_dataset, lock_rows, raise_revision, raise_workspace, read_dataset
 from app.engine.modifications import fold, image, take_back
-from app.idempotency import answer_once
-from app.runtime import Runtime
-from app.wire import DatasetName, Here, Organization, answers, body
+from app.web.auth import Action, VanguardRequest, require
+from app.web.idempotency import answer_once
+from app.web.openapi import DatasetName, Here, Organization, answers, body
+from app.web.runtime import Runtime
 
 SELECT_DRAFTS = statement("merges/select_drafts")
 RESOLVE_DRAFTS = statement("merges/resolve_drafts")

@@ -9,7 +9,6 @@ import msgspec
 from litestar import Response, get, post
 from litestar.openapi.spec import Operation
 
-from app.auth import Action, VanguardRequest, require
 from app.base import exact_json
 from app.base.database import Connection
 from app.base.errors import InvalidFilter, NothingSelected
@@ -17,11 +16,12 @@ from app.contracts import PFA
 from app.contracts.filters import Listing, read_listing, read_parameters, refuse
 from app.drafts import MAX_DRAFTS, Draft, Reason, SaveAnswer, Version, save
 from app.engine.figures import Wanted
-from app.idempotency import answer_once
 from app.kpis import EXACT, figures_of, percent, read_kpis, total_of, validators
 from app.merges import CommitRequest, DiscardAnswer, DiscardRequest, answer_commit, discard
 from app.rows import list_rows, not_modified, parameter, unchanged
-from app.wire import Here, Organization, answers, body
+from app.web.auth import Action, VanguardRequest, require
+from app.web.idempotency import answer_once
+from app.web.openapi import Here, Organization, answers, body
 
 # Its filter names -> the parameter of D/rows. Those that name lists may be comma-separated.
 LISTS = ("category", "class", "dor", "source", "areaSilo", "manufacturer", "model", "syncState")

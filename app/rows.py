@@ -7,24 +7,27 @@ from hashlib import sha256
 from typing import Any
 
 import msgspec
+from asyncpg import Record
 from litestar import Response, get
 from litestar.openapi.spec import OpenAPIType, Operation, Parameter, Schema
 from litestar.params import FromQuery
 
-from app.auth import Action, VanguardRequest, require
 from app.base import exact_json
 from app.base.database import Connection
-from app.base.errors import DatasetNotFound
+from app.base.errors import DatasetNotFound, RowNotFound
 from app.base.statements import statement
 from app.contracts import Contract
 from app.contracts.filters import OPERATORS, SYNC_STATES, Listing, read_listing, read_parameters, refuse
+from app.contracts.validation import check_key
 from app.datasets import contract_of
 from app.engine.cursors import read_cursor, write_cursor
-from app.engine.page import Cursor, PageComposer, read_row
+from app.engine.page import Cursor, PageComposer
 from app.engine.view import Composed
-from app.runtime import Runtime
-from app.wire import DatasetName, Here, Organization, RowId, answers
+from app.web.auth import Action, VanguardRequest, require
+from app.web.openapi import DatasetName, Here, Organization, RowId, answers
+from app.web.runtime import Runtime
 
+READ_ROW = statement("rows/read_row")
 READ_STANDING = statement("rows/read_standing")
 READ_OVERLAP = statement("rows/read_overlap")
 PLAN_FOR_WORDS = statement("rows/plan_for_words")
@@ -144,6 +147,16 @@ class PageAnswer(msgspec.Struct, frozen=True, kw_only=True):
     etag: str
     pagination: dict[str, Any]
     metadata: dict[str, Any]
+
+
+async def read_row(connection: Connection, contract: Contract, organization: str, user: str, key: str) -> Record:
+    """One row of the caller's view (body, doc, version, op); raises RowNotFound."""
+    record = None
+    if check_key(key) is None:
+        record = await connection.row(READ_ROW.within(contract.schema), organization, user, key)
+    if record is None:
+        raise RowNotFound(f"There is no row {key[:80]!r} in your view.")
+    return record
 
 
 async def list_rows(

@@ -14,7 +14,6 @@ from litestar import Response, get, post
 from litestar.openapi.spec import Example, Operation
 from litestar.params import PathParameter
 
-from app.auth import Action, VanguardRequest, require
 from app.base import exact_json
 from app.base.database import Connection
 from app.base.errors import DatasetNotFound, NoUpstream, RunNotFound
@@ -25,10 +24,11 @@ from app.datasets import contract_of
 from app.engine.cursors import read_cursor, write_cursor
 from app.engine.locks import read_dataset
 from app.engine.page import Cursor
-from app.idempotency import answer_once
 from app.rows import parameter
-from app.runtime import Runtime
-from app.wire import DatasetName, Here, Organization, answers, body
+from app.web.auth import Action, VanguardRequest, require
+from app.web.idempotency import answer_once
+from app.web.openapi import DatasetName, Here, Organization, answers, body
+from app.web.runtime import Runtime
 
 LOCK_SYNCHRONIZATION = statement("locks/lock_synchronization")
 REQUEST_RUN = statement("synchronization/request_run")

@@ -11,7 +11,6 @@ import asyncpg
 import httpx
 
 from app import accounts
-from app.auth import Role
 from app.base import exact_json
 from app.contracts import PFA
 from app.drafts import Draft, save
@@ -22,6 +21,7 @@ from app.sync.target import Target
 from app.sync.worker import database_clock
 from app.upstream.pems_config import Grid
 from app.upstream.pems_screen import screen_request
+from app.web.auth import Role
 from benchmarks.api import get
 from benchmarks.bench_http import MEGABYTE, UNCOUNTED
 from benchmarks.data import AT, ORGANIZATION, PATH, SECRET, Bench, Unavailable

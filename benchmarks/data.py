@@ -21,7 +21,6 @@ import psycopg
 from psycopg import sql
 
 from app import accounts, seed
-from app.auth import Auth, Role
 from app.base.clock import now
 from app.base.database import Database
 from app.base.errors import ConfigurationError
@@ -33,6 +32,7 @@ from app.drafts import MAX_DRAFTS, Draft, save
 from app.engine.page import Cursor, PageComposer
 from app.engine.view import Composed
 from app.migrate import migrate
+from app.web.auth import Auth, Role
 from benchmarks.api import ROOT, Api, serving
 
 SECRET = uuid.uuid4().hex * 2  # of this run

@@ -29,7 +29,6 @@ from rich.console import Console
 from rich.table import Table
 
 from app.accounts import add_account, add_organization
-from app.auth import Auth, Role
 from app.base import exact_json
 from app.base.clock import now
 from app.base.database import Database
@@ -37,6 +36,7 @@ from app.base.logs import configure_logs
 from app.base.settings import Settings
 from app.migrate import migrate
 from app.seed import seed
+from app.web.auth import Auth, Role
 from benchmarks.api import ROOT, serving
 from benchmarks.data import SECRET, scratch_database, server_at
 

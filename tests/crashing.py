@@ -16,7 +16,6 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
-from app.auth import Role
 from app.base import exact_json
 from app.base.clock import now
 from app.base.logs import configure_logs
@@ -24,6 +23,7 @@ from app.base.settings import Settings
 from app.seed import pfa_lines
 from app.sync.service import read_targets, work
 from app.upstream.simulator import Applied, Fault, Simulator
+from app.web.auth import Role
 from tests.world import SECRET, User, World, open_world
 
 CODE, NEIGHBOUR = "RIO", "RIO2"  # codes that begin alike: only the first is connected

@@ -4,11 +4,11 @@ import uuid
 from datetime import datetime
 from typing import Any
 
-from app.auth import Role
 from app.base import exact_json
 from app.base.database import Connection
 from app.contracts import PFA
 from app.engine.modifications import fold, image
+from app.web.auth import Role
 from tests.world import User, World
 
 

@@ -9,8 +9,8 @@ import httpx
 import jwt
 import pytest
 
-from app.auth import Account, Role
 from app.base import exact_json
+from app.web.auth import Account, Role
 from tests.conftest import new_database
 from tests.world import SECRET, User, World, line, open_world
 

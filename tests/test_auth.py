@@ -17,11 +17,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from litestar import Litestar, get
 
-from app.auth import ALLOWED, COOKIE, Account, Action, Principal, Role, VanguardRequest, require_operator
 from app.base import exact_json
 from app.base.clock import now
 from app.base.errors import Unauthenticated, VanguardError
-from app.problems import answer
+from app.web.auth import ALLOWED, COOKIE, Account, Action, Principal, Role, VanguardRequest, require_operator
+from app.web.problems import answer
 from tests.conftest import new_database
 from tests.world import SECRET, User, World, asgi, open_world
 

@@ -11,8 +11,8 @@ from litestar.params import JSONBody
 from litestar.testing import TestClient
 
 from app.base.errors import VanguardError
-from app.bodies import JsonBody
-from app.problems import answer
+from app.web.bodies import JsonBody
+from app.web.problems import answer
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):

@@ -14,14 +14,15 @@ from typing import Any
 import click
 import pytest
 
-from app import dev, problems, seed
-from app.auth import ALLOWED
+from app import dev, seed
 from app.base.errors import VanguardError
 from app.base.settings import PREFIX, Settings
 from app.cli import main
 from app.contracts import PFA
 from app.contracts.filters import OPERATORS, SYNC_STATES
 from app.contracts.model import Rule
+from app.web import problems
+from app.web.auth import ALLOWED
 from tests.test_dev import free_port, simulated, started
 from tests.test_tenancy import ORGANIZATION_ROUTES
 from tests.world import World

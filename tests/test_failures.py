@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from app.auth import Role
 from app.base import exact_json
 from app.upstream.protocol import Refused
+from app.web.auth import Role
 from tests.ledger import Ledger
 from tests.records import connect, engineer, quarantine, settle, settled_changes
 from tests.syncing import open_yard, van

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.auth import Account, Role
+from app.web.auth import Account, Role
 from tests.world import FLEET, User, World, line, refused, vehicle
 
 

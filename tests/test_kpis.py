@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from app.auth import Role
 from app.base import exact_json
 from app.engine import figures
+from app.web.auth import Role
 from tests.world import FLEET, User, World, line, refused, vehicle
 
 RATE = Decimal("913.20")  # 30 a day

@@ -11,8 +11,8 @@ from argon2 import PasswordHasher
 
 from app import accounts, login
 from app.accounts import HASHER, add_account
-from app.auth import COOKIE, Account, Role
 from app.base.exact_json import encode
+from app.web.auth import COOKIE, Account, Role
 from tests.test_auth import Provider, provider, quiet, whoami
 from tests.world import World, asgi, open_world
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from app import accounts
-from app.auth import Role
 from app.base.errors import LastAdmin
+from app.web.auth import Role
 from tests.world import User, World, open_world
 
 MEMBERS = "/api/v1/orgs/acme/members"

@@ -16,12 +16,12 @@ import httpx
 import psycopg
 import pytest
 
-from app.auth import Role
 from app.base import exact_json
 from app.base.clock import now
 from app.base.errors import DatabaseUnavailable
 from app.devdb import Server
 from app.migrate import migrate
+from app.web.auth import Role
 from tests.conftest import FAST
 from tests.world import CONTRACTS, FLEET, SECRET, User, World, line, open_world, refused, vehicle
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from app.schema_page import ASSETS
+from app.web.schema_page import ASSETS
 from tests.world import World
 
 

@@ -21,9 +21,9 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from app.auth import Role
 from app.base.settings import Settings
 from app.main import create_app
+from app.web.auth import Role
 from tests.conftest import new_database
 from tests.records import add_run, connect, quarantine, settled_changes
 from tests.world import CONTRACTS, FLEET, SECRET, User, World, line, open_world, vehicle

@@ -7,11 +7,11 @@ from typing import Any
 import httpx
 import pytest
 
-from app.auth import Role
 from app.base import exact_json
 from app.base.database import PLANNING
 from app.contracts import PFA
 from app.synchronization import READ_HEALTH
+from app.web.auth import Role
 from tests.records import add_run, connect, engineer, quarantine, settled_changes
 from tests.test_contention import at_once, paused, until_waiting
 from tests.world import User, World, ids, refused

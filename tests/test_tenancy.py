@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 
-from app.auth import ALLOWED, Account, Action, Role
 from app.base import exact_json
+from app.web.auth import ALLOWED, Account, Action, Role
 from tests.conftest import new_database
 from tests.records import add_run, connect, quarantine, settle
 from tests.world import CONTRACTS, FLEET, User, World, line, open_world, vehicle

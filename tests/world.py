@@ -9,13 +9,13 @@ from typing import Any
 import asyncpg
 import httpx
 
-from app.auth import Account, Role
 from app.base import exact_json
 from app.base.settings import Settings
 from app.contracts import PFA, Contract, read_contract
-from app.edge import Edge
 from app.main import create_app
-from app.runtime import Runtime
+from app.web.auth import Account, Role
+from app.web.middleware import Edge
+from app.web.runtime import Runtime
 
 FLEET = read_contract(Path(__file__).parent / "fleet.json")
 CONTRACTS = (PFA, FLEET)

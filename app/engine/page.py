@@ -8,19 +8,15 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from asyncpg import Record
 
-from app.base.database import Connection
-from app.base.errors import InvalidCursor, RowNotFound
+from app.base.errors import InvalidCursor
 from app.base.statements import statement
 from app.contracts.filters import Listing, Sort, parse
 from app.contracts.filters import field_type as type_of
 from app.contracts.model import SQL_TYPES, Contract, snake
-from app.contracts.validation import check_key
 from app.engine.predicates import Arguments, Predicate
 from app.engine.view import Composed, View, conjunction
 
-READ_ROW = statement("rows/read_row")
 READ_PAGE = statement("rows/read_page")
 ESTIMATE_COUNT = statement("rows/estimate_count")
 
@@ -42,16 +38,6 @@ OVERLAP = """concat(',"overlap":', (
                  FROM pfa.change AS c
                 WHERE c.organization_id = $1 AND c.row_key = p.row_key AND c.user_id <> $3
                   AND c.state IN ('in_review', 'committed', 'syncing', 'conflict', 'sync_error')))"""
-
-
-async def read_row(connection: Connection, contract: Contract, organization: str, user: str, key: str) -> Record:
-    """One row of the caller's view (body, doc, version, op); raises RowNotFound."""
-    record = None
-    if check_key(key) is None:
-        record = await connection.row(READ_ROW.within(contract.schema), organization, user, key)
-    if record is None:
-        raise RowNotFound(f"There is no row {key[:80]!r} in your view.")
-    return record
 
 
 class Cursor(msgspec.Struct, frozen=True):

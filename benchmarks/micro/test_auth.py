@@ -6,9 +6,9 @@ from typing import Any
 
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from app.auth import Account, Auth, Role
 from app.base.database import Database
 from app.base.settings import Settings
+from app.web.auth import Account, Auth, Role
 
 ANN = Account(id="ann", email="ann@example.com", name="Ann", operator=False, roles={"acme": Role.ANALYST})
 

@@ -12,8 +12,9 @@ from app.base.database import Connection, Database
 from app.contracts import PFA
 from app.contracts.filters import read_listing
 from app.drafts import Draft, save
-from app.engine.page import Cursor, PageComposer, read_row
+from app.engine.page import Cursor, PageComposer
 from app.merges import CommitRequest, commit
+from app.rows import read_row
 from benchmarks.micro.conftest import Transaction
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)

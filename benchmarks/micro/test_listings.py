@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from app.auth import Auth
 from app.base.database import Database
 from app.base.settings import Settings
 from app.contracts import PFA
@@ -13,7 +12,8 @@ from app.contracts.filters import read_listing, read_parameters
 from app.engine.cursors import read_cursor, write_cursor
 from app.engine.page import READ_PAGE, Cursor, PageComposer
 from app.rows import etag_of
-from app.runtime import Runtime
+from app.web.auth import Auth
+from app.web.runtime import Runtime
 from tests.world import SECRET
 
 PLAIN = b"sort=forecastStart"

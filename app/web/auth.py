@@ -26,7 +26,7 @@ from app.base.database import Database
 from app.base.errors import Forbidden, Unauthenticated
 from app.base.settings import Settings
 from app.base.statements import statement
-from app.keys import KeySet
+from app.web.keys import KeySet
 
 log = structlog.get_logger(__name__)
 

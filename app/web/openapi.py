@@ -10,8 +10,8 @@ from litestar.openapi.spec import Example
 from litestar.params import Body, PathParameter
 
 from app.base.errors import Culprit
-from app.problems import MEDIA_TYPE
-from app.runtime import Runtime
+from app.web.problems import MEDIA_TYPE
+from app.web.runtime import Runtime
 
 Here = NamedDependency[Runtime]
 Organization = Annotated[

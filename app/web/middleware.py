@@ -11,7 +11,7 @@ from litestar.enums import ScopeType
 from litestar.types import Message, Receive, Scope, Send
 from prometheus_client import Histogram
 
-from app.runtime import Runtime
+from app.web.runtime import Runtime
 
 log = structlog.get_logger(__name__)
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")

@@ -4,11 +4,11 @@ import msgspec
 from cachetools import LRUCache
 
 from app import __version__
-from app.auth import Auth
 from app.base.clock import Clock
 from app.base.database import Database
 from app.base.settings import Settings
 from app.contracts import Contract
+from app.web.auth import Auth
 
 
 class Runtime(msgspec.Struct, frozen=True, kw_only=True):

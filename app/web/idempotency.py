@@ -7,12 +7,12 @@ from datetime import datetime, timedelta
 
 from litestar import Response
 
-from app.auth import VanguardRequest
 from app.base.database import Connection
 from app.base.errors import Culprit, IdempotencyKeyReused, MalformedRequest, VanguardError
 from app.base.statements import statement
-from app.problems import MEDIA_TYPE, problem, request_id
-from app.runtime import Runtime
+from app.web.auth import VanguardRequest
+from app.web.problems import MEDIA_TYPE, problem, request_id
+from app.web.runtime import Runtime
 
 CLAIM_KEY = statement("idempotency/claim_key")
 READ_ANSWER = statement("idempotency/read_answer")

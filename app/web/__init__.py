@@ -1,0 +1,1 @@
+"""Every route's edge: authentication, problems, bodies, idempotency, ETags, paging, OpenAPI, middleware, runtime."""
