@@ -18,15 +18,15 @@ from app.contracts import Contract
 from app.contracts.filters import INTEGER, read_parameters, refuse
 from app.contracts.images import imaged
 from app.contracts.validation import check_delta, check_key
-from app.datasets import contract_of
 from app.engine.cursors import read_cursor, write_cursor
 from app.engine.locks import lock_rows, raise_workspace
 from app.engine.modifications import image, take_back
 from app.engine.page import Cursor
-from app.rows import parameter, read_row
+from app.rows import read_row
 from app.web.auth import Action, VanguardRequest, require
 from app.web.idempotency import answer_once
-from app.web.openapi import DatasetName, Here, Organization, RowId, answers, body
+from app.web.openapi import DATASET_PATH, DatasetName, Here, Organization, RowId, answers, body, parameter
+from app.web.runtime import contract_of
 
 SAVE_DRAFTS = statement("drafts/save_drafts")
 SWEEP_EMPTY = statement("drafts/sweep_empty")
@@ -235,7 +235,7 @@ def _saved(record: Any) -> Saved:
 
 
 @post(
-    "/api/v1/orgs/{org:str}/datasets/{dataset:str}/drafts",
+    f"{DATASET_PATH}/drafts",
     guards=[require(Action.EDIT)],
     status_code=200,
     tags=["drafts"],
@@ -276,7 +276,7 @@ class DraftsOperation(Operation):
 
 
 @get(
-    "/api/v1/orgs/{org:str}/datasets/{dataset:str}/drafts",
+    f"{DATASET_PATH}/drafts",
     guards=[require(Action.QUERY)],
     tags=["drafts"],
     summary="What you have drafted",
@@ -321,7 +321,7 @@ def _paging(parameters: list[tuple[str, str]]) -> tuple[int, str | None]:
 
 
 @patch(
-    "/api/v1/orgs/{org:str}/datasets/{dataset:str}/rows/{row_id:str}",
+    f"{DATASET_PATH}/rows/{{row_id:str}}",
     guards=[require(Action.EDIT)],
     tags=["rows"],
     summary="Patch one row",

@@ -10,16 +10,15 @@ from app.base.database import Connection
 from app.base.errors import DatasetNotFound, NothingFailed, NothingSelected
 from app.base.statements import Statement, statement
 from app.contracts import Contract
-from app.datasets import contract_of
 from app.engine.cursors import read_cursor, write_cursor
 from app.engine.locks import lock_rows, raise_workspaces
 from app.engine.modifications import fold, image
 from app.engine.page import Cursor
-from app.synchronization import PATH, PageOperation, read_page
 from app.web.auth import Action, VanguardRequest, require
 from app.web.idempotency import answer_once
-from app.web.openapi import DatasetName, Here, Organization, answers, body
-from app.web.runtime import Runtime
+from app.web.openapi import DATASET_PATH, DatasetName, Here, Organization, answers, body
+from app.web.paging import PageOperation, read_page
+from app.web.runtime import Runtime, contract_of
 
 LIST_QUARANTINE = statement("failures/list_quarantine")
 LIST_FAILED = statement("failures/list_failed")
@@ -101,7 +100,7 @@ class RetryAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 @get(
-    f"{PATH}/quarantine",
+    f"{DATASET_PATH}/sync/quarantine",
     guards=[require(Action.SYNCHRONIZE)],
     tags=["synchronization"],
     summary="Rows that could not be taken",
@@ -116,7 +115,7 @@ async def list_quarantine(
 
 
 @get(
-    f"{PATH}/failed",
+    f"{DATASET_PATH}/sync/failed",
     guards=[require(Action.SYNCHRONIZE)],
     tags=["synchronization"],
     summary="Changes that wait for a person",
@@ -194,7 +193,7 @@ def _selected(wanted: RetryRequest) -> tuple[str, Any]:
 
 
 @post(
-    f"{PATH}/retry",
+    f"{DATASET_PATH}/sync/retry",
     guards=[require(Action.SYNCHRONIZE)],
     status_code=200,
     tags=["synchronization"],

@@ -31,13 +31,12 @@ from app.contracts.filters import (
     refuse,
 )
 from app.contracts.model import Difference, Measure
-from app.datasets import contract_of
 from app.engine.figures import SIDES, FigureComposer, Wanted
 from app.engine.view import Composed
-from app.rows import etag_of, filter_parameters, not_modified, parameter, unchanged
 from app.web.auth import Action, VanguardRequest, require
-from app.web.openapi import DatasetName, Here, Organization, answers
-from app.web.runtime import Runtime
+from app.web.etags import etag_of, not_modified, unchanged
+from app.web.openapi import DATASET_PATH, DatasetName, Here, Organization, answers, filter_parameters, parameter
+from app.web.runtime import Runtime, contract_of
 
 READ_VIEWS = statement("kpis/read_views")
 REFRESH_KPIS = statement("kpis/refresh_kpis")
@@ -268,7 +267,7 @@ def _excluded(contract: Contract, conditions: tuple[Condition, ...], include: tu
 
 
 @get(
-    "/api/v1/orgs/{org:str}/datasets/{dataset:str}/kpis",
+    f"{DATASET_PATH}/kpis",
     guards=[require(Action.QUERY)],
     tags=["kpis"],
     summary="Figures of the mirror and of your view",

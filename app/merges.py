@@ -30,13 +30,12 @@ from app.contracts import Contract
 from app.contracts.images import imaged
 from app.contracts.rules import check_rules, ruled_fields
 from app.contracts.validation import check_value
-from app.datasets import contract_of
 from app.engine.locks import lock_dataset, lock_rows, raise_revision, raise_workspace, read_dataset
 from app.engine.modifications import fold, image, take_back
 from app.web.auth import Action, VanguardRequest, require
 from app.web.idempotency import answer_once
-from app.web.openapi import DatasetName, Here, Organization, answers, body
-from app.web.runtime import Runtime
+from app.web.openapi import DATASET_PATH, DatasetName, Here, Organization, answers, body
+from app.web.runtime import Runtime, contract_of
 
 SELECT_DRAFTS = statement("merges/select_drafts")
 RESOLVE_DRAFTS = statement("merges/resolve_drafts")
@@ -415,7 +414,7 @@ async def answer_commit(
 
 
 @post(
-    "/api/v1/orgs/{org:str}/datasets/{dataset:str}/commit",
+    f"{DATASET_PATH}/commit",
     guards=[require(Action.EDIT)],
     status_code=200,
     tags=["drafts"],
@@ -434,7 +433,7 @@ async def commit_drafts(
 
 
 @post(
-    "/api/v1/orgs/{org:str}/datasets/{dataset:str}/discard",
+    f"{DATASET_PATH}/discard",
     guards=[require(Action.EDIT)],
     status_code=200,
     tags=["drafts"],

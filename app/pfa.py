@@ -18,10 +18,11 @@ from app.drafts import MAX_DRAFTS, Draft, Reason, SaveAnswer, Version, save
 from app.engine.figures import Wanted
 from app.kpis import EXACT, figures_of, percent, read_kpis, total_of, validators
 from app.merges import CommitRequest, DiscardAnswer, DiscardRequest, answer_commit, discard
-from app.rows import list_rows, not_modified, parameter, unchanged
+from app.rows import list_rows
 from app.web.auth import Action, VanguardRequest, require
+from app.web.etags import not_modified, unchanged
 from app.web.idempotency import answer_once
-from app.web.openapi import Here, Organization, answers, body
+from app.web.openapi import Here, Organization, answers, body, parameter
 
 # Its filter names -> the parameter of D/rows. Those that name lists may be comma-separated.
 LISTS = ("category", "class", "dor", "source", "areaSilo", "manufacturer", "model", "syncState")

@@ -3,13 +3,12 @@
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Any
 
 import msgspec
 from asyncpg import Record
 from litestar import Response, get
-from litestar.openapi.spec import OpenAPIType, Operation, Parameter, Schema
+from litestar.openapi.spec import Operation
 from litestar.params import FromQuery
 
 from app.base import exact_json
@@ -17,18 +16,17 @@ from app.base.database import Connection
 from app.base.errors import DatasetNotFound, RowNotFound
 from app.base.statements import statement
 from app.contracts import Contract
-from app.contracts.filters import OPERATORS, SYNC_STATES, Listing, read_listing, read_parameters, refuse
+from app.contracts.filters import Listing, read_listing, read_parameters, refuse
 from app.contracts.validation import check_key
-from app.datasets import contract_of
 from app.engine.cursors import read_cursor, write_cursor
 from app.engine.page import Cursor, PageComposer
 from app.engine.view import Composed
 from app.web.auth import Action, VanguardRequest, require
-from app.web.openapi import DatasetName, Here, Organization, RowId, answers
-from app.web.runtime import Runtime
+from app.web.etags import etag_of, not_modified, unchanged
+from app.web.openapi import DATASET_PATH, DatasetName, Here, Organization, RowId, answers, filter_parameters, parameter
+from app.web.runtime import Runtime, contract_of
 
 READ_ROW = statement("rows/read_row")
-READ_STANDING = statement("rows/read_standing")
 READ_OVERLAP = statement("rows/read_overlap")
 PLAN_FOR_WORDS = statement("rows/plan_for_words")
 
@@ -91,32 +89,6 @@ class RowsAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     data: list[Row]
     pagination: Pagination
     metadata: Metadata
-
-
-def parameter(name: str, kind: str, description: str, **schema: Any) -> Parameter:
-    """A query parameter for /schema."""
-    return Parameter(
-        name=name, param_in="query", description=description, schema=Schema(type=OpenAPIType(kind), **schema)
-    )
-
-
-def filter_parameters() -> list[Parameter]:
-    """The filters of a list for /schema."""
-    return [
-        parameter("search", "string", "Any text field contains this, ignoring case"),
-        parameter("syncState", "string", f"Any of {', '.join(SYNC_STATES)}; comma-separated"),
-        Parameter(
-            name="filters",
-            param_in="query",
-            style="form",
-            explode=True,
-            description="field=value (repeated: any of them), field[op]=value; op is one of "
-            + ", ".join(op for op in OPERATORS if op != "eq"),
-            schema=Schema(
-                type=OpenAPIType.OBJECT, additional_properties=Schema(type=OpenAPIType.STRING), examples=[{}]
-            ),
-        ),
-    ]
 
 
 @dataclass
@@ -261,40 +233,8 @@ def _spread(page: Composed) -> tuple[Any, ...]:
     return page.statement, *page.arguments
 
 
-async def unchanged(
-    connection: Connection, request: VanguardRequest, runtime: Runtime, contract: Contract, organization: str
-) -> str | None:
-    """The ETag of the caller's view where If-None-Match still holds: neither dataset nor workspace has moved."""
-    if "If-None-Match" not in request.headers:
-        return None
-    standing = await connection.row(READ_STANDING, organization, contract.name, request.user.user_id)
-    if standing is None:
-        return None
-    etag = etag_of(runtime, organization, request.user.user_id, contract, standing)
-    return etag if _matches(request.headers["If-None-Match"], etag) else None
-
-
-def etag_of(runtime: Runtime, organization: str, user: str, contract: Contract, standing: Any) -> str:
-    """Weak, since queryTime varies. It holds the user: two of them may stand at the same revisions."""
-    whose = f"{organization} {user} {contract.name} {contract.version} {runtime.version}"
-    digest = sha256(whose.encode()).hexdigest()[:16]
-    return f'W/"{standing["revision"]}.{standing["workspace_revision"]}.{digest}"'
-
-
-def _matches(header: str, etag: str) -> bool:
-    """Weak comparison of If-None-Match (RFC 9110, 13.1.2)."""
-    return header.strip() == "*" or etag.removeprefix("W/") in (
-        tag.strip().removeprefix("W/") for tag in header.split(",")
-    )
-
-
-def not_modified(etag: str) -> Response[bytes]:
-    """304, with the tag that still holds."""
-    return Response(b"", status_code=304, headers={"ETag": etag, "Cache-Control": "private, no-cache"})
-
-
 @get(
-    "/api/v1/orgs/{org:str}/datasets/{dataset:str}/rows",
+    f"{DATASET_PATH}/rows",
     guards=[require(Action.QUERY)],
     tags=["rows"],
     summary="A page of your view",
@@ -318,7 +258,7 @@ async def get_rows(request: VanguardRequest, runtime: Here, org: Organization, d
 
 
 @get(
-    "/api/v1/orgs/{org:str}/datasets/{dataset:str}/rows/{row_id:str}",
+    f"{DATASET_PATH}/rows/{{row_id:str}}",
     guards=[require(Action.QUERY)],
     tags=["rows"],
     summary="One row with its layers and history",

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 from asyncpg import Record
 from litestar import Response, get, post
-from litestar.openapi.spec import Example, Operation
+from litestar.openapi.spec import Example
 from litestar.params import PathParameter
 
 from app.base import exact_json
@@ -19,16 +19,14 @@ from app.base.database import Connection
 from app.base.errors import DatasetNotFound, NoUpstream, RunNotFound
 from app.base.statements import statement
 from app.contracts import Contract
-from app.contracts.filters import INTEGER, read_parameters, refuse
-from app.datasets import contract_of
 from app.engine.cursors import read_cursor, write_cursor
 from app.engine.locks import read_dataset
 from app.engine.page import Cursor
-from app.rows import parameter
 from app.web.auth import Action, VanguardRequest, require
 from app.web.idempotency import answer_once
-from app.web.openapi import DatasetName, Here, Organization, answers, body
-from app.web.runtime import Runtime
+from app.web.openapi import DATASET_PATH, DatasetName, Here, Organization, answers, body, parameter
+from app.web.paging import PageOperation, read_page
+from app.web.runtime import Runtime, contract_of
 
 LOCK_SYNCHRONIZATION = statement("locks/lock_synchronization")
 REQUEST_RUN = statement("synchronization/request_run")
@@ -36,10 +34,8 @@ LIST_RUNS = statement("synchronization/list_runs")
 READ_RUN = statement("synchronization/read_run")
 READ_HEALTH = statement("synchronization/read_health")
 
-PATH = "/api/v1/orgs/{org:str}/datasets/{dataset:str}/sync"
 KINDS = ("pull", "push")
 STATES = ("requested", "running", "succeeded", "failed")
-DEFAULT_LIMIT, MAX_LIMIT = 50, 200
 # What a run counts, with the column of each, and which of them make out how far it is.
 COUNTS = {
     "pull": {
@@ -207,7 +203,7 @@ async def _answer_request(
 
 
 @post(
-    f"{PATH}/pull",
+    f"{DATASET_PATH}/sync/pull",
     guards=[require(Action.SYNCHRONIZE)],
     status_code=202,
     tags=["synchronization"],
@@ -226,7 +222,7 @@ async def request_pull(
 
 
 @post(
-    f"{PATH}/push",
+    f"{DATASET_PATH}/sync/push",
     guards=[require(Action.SYNCHRONIZE)],
     status_code=202,
     tags=["synchronization"],
@@ -248,18 +244,6 @@ async def request_push(
 
 
 @dataclass
-class PageOperation(Operation):
-    """The parameters for /schema, as in rows.py."""
-
-    def __post_init__(self) -> None:
-        self.parameters = [
-            *(self.parameters or []),
-            parameter("limit", "integer", "How many", minimum=1, maximum=MAX_LIMIT, default=DEFAULT_LIMIT),
-            parameter("after", "string", "nextCursor of the page before"),
-        ]
-
-
-@dataclass
 class RunsOperation(PageOperation):
     """The same with the filters of runs."""
 
@@ -272,25 +256,8 @@ class RunsOperation(PageOperation):
         ]
 
 
-def read_page(request: VanguardRequest, **choices: tuple[str, ...]) -> tuple[int, dict[str, str]]:
-    """The limit, and what else is given: `after`, and of each choice one of its values; raises InvalidFilter."""
-    parameters = read_parameters(request.scope["query_string"])
-    given = dict(parameters)
-    if len(given) != len(parameters):
-        raise refuse(parameters[-1][0], "each parameter can be given once.")
-    if unknown := given.keys() - {"limit", "after", *choices}:
-        raise refuse(min(unknown), f"no such parameter; there are {', '.join(['limit', 'after', *choices])}.")
-    for name, allowed in choices.items():
-        if given.get(name, allowed[0]) not in allowed:
-            raise refuse(name, f"one of {', '.join(allowed)}.")
-    limit = given.pop("limit", str(DEFAULT_LIMIT))
-    if not INTEGER.fullmatch(limit) or not 1 <= int(limit) <= MAX_LIMIT:
-        raise refuse("limit", f"a whole number from 1 to {MAX_LIMIT}.")
-    return int(limit), given
-
-
 @get(
-    f"{PATH}/runs",
+    f"{DATASET_PATH}/sync/runs",
     guards=[require(Action.SYNCHRONIZE)],
     tags=["synchronization"],
     summary="Runs",
@@ -320,7 +287,7 @@ async def list_runs(request: VanguardRequest, runtime: Here, org: Organization, 
 
 
 @get(
-    f"{PATH}/runs/{{run_id:str}}",
+    f"{DATASET_PATH}/sync/runs/{{run_id:str}}",
     guards=[require(Action.SYNCHRONIZE)],
     tags=["synchronization"],
     summary="One run",
@@ -370,7 +337,7 @@ def _run(record: Record) -> Run:
 
 
 @get(
-    f"{PATH}/health",
+    f"{DATASET_PATH}/sync/health",
     guards=[require(Action.SYNCHRONIZE)],
     tags=["synchronization"],
     summary="How synchronization does",

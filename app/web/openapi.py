@@ -2,16 +2,17 @@
 
 from typing import Annotated, Any
 
-import msgspec
 from litestar.di import NamedDependency
 from litestar.enums import RequestEncodingType
 from litestar.openapi import ResponseSpec
-from litestar.openapi.spec import Example
+from litestar.openapi.spec import Example, OpenAPIType, Parameter, Schema
 from litestar.params import Body, PathParameter
 
-from app.base.errors import Culprit
-from app.web.problems import MEDIA_TYPE
+from app.contracts.filters import OPERATORS, SYNC_STATES
+from app.web.problems import MEDIA_TYPE, Problem
 from app.web.runtime import Runtime
+
+DATASET_PATH = "/api/v1/orgs/{org:str}/datasets/{dataset:str}"  # D in the documents
 
 Here = NamedDependency[Runtime]
 Organization = Annotated[
@@ -19,19 +20,6 @@ Organization = Annotated[
 ]
 DatasetName = Annotated[str, PathParameter(description="Name of the dataset", examples=[Example(value="pfa")])]
 RowId = Annotated[str, PathParameter(description="Id of the row", examples=[Example(value="PFA-0000001")])]
-
-
-class Problem(msgspec.Struct, kw_only=True, rename="camel", omit_defaults=True):
-    """RFC 9457; `code` is stable, docs/errors.md lists all. Some bring members of their own, such as conflicts."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    instance: str
-    code: str
-    request_id: str
-    errors: list[Culprit] = []
 
 
 def body(example: Any) -> Any:
@@ -60,3 +48,29 @@ def answers(shape: Any, *refusals: int, status: int = 200, description: str = "D
         for code in sorted({400, 401, 403, 413, 503, *refusals})
     }
     return {status: ResponseSpec(shape, generate_examples=False, description=description), **problems}
+
+
+def parameter(name: str, kind: str, description: str, **schema: Any) -> Parameter:
+    """A query parameter for /schema."""
+    return Parameter(
+        name=name, param_in="query", description=description, schema=Schema(type=OpenAPIType(kind), **schema)
+    )
+
+
+def filter_parameters() -> list[Parameter]:
+    """The filters of a list for /schema."""
+    return [
+        parameter("search", "string", "Any text field contains this, ignoring case"),
+        parameter("syncState", "string", f"Any of {', '.join(SYNC_STATES)}; comma-separated"),
+        Parameter(
+            name="filters",
+            param_in="query",
+            style="form",
+            explode=True,
+            description="field=value (repeated: any of them), field[op]=value; op is one of "
+            + ", ".join(op for op in OPERATORS if op != "eq"),
+            schema=Schema(
+                type=OpenAPIType.OBJECT, additional_properties=Schema(type=OpenAPIType.STRING), examples=[{}]
+            ),
+        ),
+    ]

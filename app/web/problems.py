@@ -4,6 +4,7 @@ import traceback
 from typing import Any
 
 import asyncpg
+import msgspec
 import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException, ValidationException
@@ -146,3 +147,16 @@ def answer_unexpected(request: Request[Any, Any, Any], error: Exception) -> Resp
     sqlstate = getattr(error, "sqlstate", None)
     log.error("unexpected error", path=request.url.path, error=type(error).__name__, sqlstate=sqlstate, place=place)
     return answer(request, VanguardError("The server has logged what happened under the request id."))
+
+
+class Problem(msgspec.Struct, kw_only=True, rename="camel", omit_defaults=True):
+    """RFC 9457; `code` is stable, docs/errors.md lists all. Some bring members of their own, such as conflicts."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    code: str
+    request_id: str
+    errors: list[Culprit] = []

@@ -6,6 +6,7 @@ from cachetools import LRUCache
 from app import __version__
 from app.base.clock import Clock
 from app.base.database import Database
+from app.base.errors import DatasetNotFound
 from app.base.settings import Settings
 from app.contracts import Contract
 from app.web.auth import Auth
@@ -26,3 +27,11 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True):
     base_counts: LRUCache[bytes, tuple[int, int]] = msgspec.field(default_factory=lambda: LRUCache(4096))
     totals: LRUCache[bytes, tuple[int, int, int]] = msgspec.field(default_factory=lambda: LRUCache(16384))
     version: str = __version__
+
+
+def contract_of(runtime: Runtime, dataset: str) -> Contract:
+    """The contract of a dataset by its name on the wire; raises DatasetNotFound."""
+    try:
+        return runtime.contracts[dataset]
+    except KeyError:
+        raise DatasetNotFound(f"No dataset is called {dataset[:80]!r} here.") from None
