@@ -23,19 +23,20 @@ from granian.log import LogLevels
 from rich.console import Console
 from rich.table import Table
 
-from app import __version__, accounts, kpis, seed
-from app import dev as development
+from app import __version__, accounts, kpis
 from app.base.clock import now
 from app.base.database import Database
 from app.base.errors import ConfigurationError, DatabaseUnavailable, VanguardError
 from app.base.logs import configure_logs
 from app.base.settings import Settings, read_settings
 from app.contracts import BUILT_IN
+from app.dev import run as development
+from app.dev import seed
 from app.migrate import ROOT
 from app.migrate import migrate as migrate_database
-from app.sync.service import read_targets, work
-from app.upstream.simulator import Simulator, read_credentials
+from app.simulator import Simulator, read_credentials
 from app.web.auth import Auth, Role
+from app.worker.start import read_targets, work
 
 T = TypeVar("T")
 

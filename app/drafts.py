@@ -29,7 +29,7 @@ from app.web.openapi import DATASET_PATH, DatasetName, Here, Organization, RowId
 from app.web.runtime import contract_of
 
 SAVE_DRAFTS = statement("drafts/save_drafts")
-SWEEP_EMPTY = statement("drafts/sweep_empty")
+SWEEP_EMPTY = statement("modifications/sweep_empty")
 READ_DRAFTS = statement("drafts/read_drafts")
 MAX_DRAFTS = 10_000
 MAX_REPEATS = 20  # drafts of one row in one request

@@ -9,7 +9,7 @@ from litestar.config.cors import CORSConfig
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
 
-from app import drafts, failures, health, kpis, login, members, merges, pfa, rows, synchronization
+from app import commits, discards, drafts, failures, health, kpis, login, members, pfa, rows, synchronization
 from app.base.clock import Clock, now
 from app.base.database import Database
 from app.base.errors import VanguardError
@@ -52,7 +52,8 @@ def create_app(settings: Settings, *, contracts: Sequence[Contract] = BUILT_IN, 
                 *members.ROUTES,
                 *rows.ROUTES,
                 *drafts.ROUTES,
-                *merges.ROUTES,
+                *commits.ROUTES,
+                *discards.ROUTES,
                 *kpis.ROUTES,
                 *pfa.ROUTES,
                 *synchronization.ROUTES,

@@ -28,10 +28,10 @@ from app.contracts.ddl import (
 )
 from app.contracts.images import imaged
 
-IMAGE_MODIFICATIONS = statement("drafts/image_modifications")
-READ_KEYS = statement("drafts/read_keys")
-READ_GENERATED = statement("datasets/read_generated")
-READ_SHAPE = statement("kpis/read_shape")
+IMAGE_MODIFICATIONS = statement("modifications/image_modifications")
+READ_KEYS = statement("migrate/read_keys")
+READ_GENERATED = statement("migrate/read_generated")
+READ_SHAPE = statement("migrate/read_shape")
 
 ROOT = Path(__file__).parent.parent
 LOCK = 8_266_264  # any number that nobody else locks: one migration at a time

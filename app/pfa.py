@@ -12,12 +12,13 @@ from litestar.openapi.spec import Operation
 from app.base import exact_json
 from app.base.database import Connection
 from app.base.errors import InvalidFilter, NothingSelected
+from app.commits import CommitRequest, answer_commit
 from app.contracts import PFA
 from app.contracts.filters import Listing, read_listing, read_parameters, refuse
+from app.discards import DiscardAnswer, DiscardRequest, discard
 from app.drafts import MAX_DRAFTS, Draft, Reason, SaveAnswer, Version, save
 from app.engine.figures import Wanted
 from app.kpis import EXACT, figures_of, percent, read_kpis, total_of, validators
-from app.merges import CommitRequest, DiscardAnswer, DiscardRequest, answer_commit, discard
 from app.rows import list_rows
 from app.web.auth import Action, VanguardRequest, require
 from app.web.etags import not_modified, unchanged

@@ -1,6 +1,6 @@
 """Synchronization over HTTP: ask for a pull or a push, watch it, see how all of them do.
 
-The worker (app/sync/) does the work; here its requests are written down and its records are read.
+The worker (app/worker/) does the work; here its requests are written down and its records are read.
 """
 
 import uuid

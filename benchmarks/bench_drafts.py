@@ -8,8 +8,8 @@ from typing import Any
 import asyncpg
 
 from app.contracts import PFA
+from app.discards import DiscardRequest, discard
 from app.drafts import Draft
-from app.merges import DiscardRequest, discard
 from benchmarks.api import request
 from benchmarks.data import AT, ORGANIZATION, PATH, Bench, Place, save_drafts
 from benchmarks.figures import Figure, at_least, at_most, plain

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from app.base.database import PLANNING, Connection
-from app.devdb import DevDatabaseError, embedded_bin_dir
+from app.dev.postgres import DevDatabaseError, embedded_bin_dir
 from app.engine.view import Composed
 from benchmarks.api import get, request
 from benchmarks.data import LISTING, PATH, Bench, Place, Unavailable

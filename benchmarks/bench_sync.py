@@ -12,16 +12,16 @@ import httpx
 
 from app import accounts
 from app.base import exact_json
+from app.commits import CommitRequest, commit
 from app.contracts import PFA
 from app.drafts import Draft, save
-from app.merges import CommitRequest, commit
-from app.sync.pull import pull
-from app.sync.push import push
-from app.sync.target import Target
-from app.sync.worker import database_clock
-from app.upstream.pems_config import Grid
-from app.upstream.pems_screen import screen_request
+from app.upstream.pems.config import Grid
+from app.upstream.pems.screen import screen_request
 from app.web.auth import Role
+from app.worker.loop import database_clock
+from app.worker.pull import pull
+from app.worker.push import push
+from app.worker.target import Target
 from benchmarks.api import get
 from benchmarks.bench_http import MEGABYTE, UNCOUNTED
 from benchmarks.data import AT, ORGANIZATION, PATH, SECRET, Bench, Unavailable

@@ -33,7 +33,7 @@ import psycopg
 
 from app.base import exact_json
 from app.contracts import Contract
-from app.devdb import Server
+from app.dev.postgres import Server
 from app.migrate import migrate
 from tests.world import CONTRACTS, User, World, line, open_world, vehicle
 

@@ -20,14 +20,15 @@ import asyncpg
 import psycopg
 from psycopg import sql
 
-from app import accounts, seed
+from app import accounts
 from app.base.clock import now
 from app.base.database import Database
 from app.base.errors import ConfigurationError
 from app.base.settings import Settings
 from app.contracts import PFA
 from app.contracts.filters import read_listing
-from app.devdb import DevDatabaseError, Server, embedded_bin_dir
+from app.dev import seed
+from app.dev.postgres import DevDatabaseError, Server, embedded_bin_dir
 from app.drafts import MAX_DRAFTS, Draft, save
 from app.engine.page import Cursor, PageComposer
 from app.engine.view import Composed

@@ -34,8 +34,8 @@ from app.base.clock import now
 from app.base.database import Database
 from app.base.logs import configure_logs
 from app.base.settings import Settings
+from app.dev.seed import seed
 from app.migrate import migrate
-from app.seed import seed
 from app.web.auth import Auth, Role
 from benchmarks.api import ROOT, serving
 from benchmarks.data import SECRET, scratch_database, server_at

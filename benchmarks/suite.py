@@ -24,11 +24,11 @@ from rich.table import Table
 from app import __version__
 from app.base.errors import ConfigurationError
 from benchmarks import (
+    bench_commits,
     bench_drafts,
     bench_founding,
     bench_http,
     bench_kpis,
-    bench_merges,
     bench_rows,
     bench_sync,
     report,
@@ -69,7 +69,7 @@ GROUPS: Mapping[str, Group] = {
     "published": Group("The founding document's figures", bench_founding.published, 6),
     "drafts": Group("Saving and discarding one draft", bench_drafts.one_draft, 2),
     "batches": Group("Saving many drafts", bench_drafts.many_drafts, 3),
-    "merges": Group("Committing", bench_merges.merges, 1),
+    "commits": Group("Committing", bench_commits.commits, 1),
     "sync": Group("Pull", bench_sync.pulls, 7),
     "sync-push": Group("Push", bench_sync.pushes, 5),
     "sync-pages": Group("Pages during a pull", bench_sync.pages, 5),

@@ -18,15 +18,16 @@ import asyncpg
 import httpx
 import msgspec
 
-from app import accounts, seed
+from app import accounts
 from app.base.database import Database
 from app.base.settings import Settings
 from app.contracts import PFA
+from app.dev import seed
 from app.migrate import migrate
-from app.sync.pull import pull
-from app.sync.service import read_targets
-from app.sync.target import Target
-from app.sync.worker import CONNECT, database_clock
+from app.worker.loop import CONNECT, database_clock
+from app.worker.pull import pull
+from app.worker.start import read_targets
+from app.worker.target import Target
 from benchmarks.api import PATIENCE, ROOT, Unexpected
 from benchmarks.data import ORGANIZATION, SECRET, scratch_database
 

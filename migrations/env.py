@@ -3,7 +3,7 @@
 from alembic import context
 from sqlalchemy import create_engine, pool
 
-from app.tables import metadata
+from migrations.tables import metadata
 
 
 def run() -> None:

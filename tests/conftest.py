@@ -16,7 +16,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from app.devdb import DevDatabaseError, Server, embedded_bin_dir
+from app.dev.postgres import DevDatabaseError, Server, embedded_bin_dir
 from app.migrate import migrate
 from tests.world import CONTRACTS, User, World, open_world
 

@@ -4,7 +4,7 @@ from collections import Counter
 from typing import Any
 
 from app.base import exact_json
-from app.upstream.simulator import Applied
+from app.simulator import Applied
 from tests.crashing import CODE, UNDER_WAY, Document, Site
 
 REFUSED = ("conflict", "sync_error")

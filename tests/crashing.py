@@ -20,10 +20,10 @@ from app.base import exact_json
 from app.base.clock import now
 from app.base.logs import configure_logs
 from app.base.settings import Settings
-from app.seed import pfa_lines
-from app.sync.service import read_targets, work
-from app.upstream.simulator import Applied, Fault, Simulator
+from app.dev.seed import pfa_lines
+from app.simulator import Applied, Fault, Simulator
 from app.web.auth import Role
+from app.worker.start import read_targets, work
 from tests.world import SECRET, User, World, open_world
 
 CODE, NEIGHBOUR = "RIO", "RIO2"  # codes that begin alike: only the first is connected

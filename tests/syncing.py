@@ -12,9 +12,9 @@ from app.base.database import Connection, Database
 from app.base.settings import Settings
 from app.contracts import PFA
 from app.engine.modifications import fold, image
-from app.sync.target import Target
-from app.sync.upkeep import Retention
-from app.sync.worker import DEFECTS, Worker
+from app.worker.loop import DEFECTS, Worker
+from app.worker.target import Target
+from app.worker.upkeep import Retention
 from tests.ledger import Ledger
 from tests.world import FLEET, SECRET, User, World, open_world
 

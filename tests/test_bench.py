@@ -23,7 +23,7 @@ from app import cli
 from app.base.errors import ConfigurationError
 from app.contracts import PFA
 from app.contracts.filters import read_listing
-from app.devdb import DevDatabaseError
+from app.dev.postgres import DevDatabaseError
 from app.engine.page import PageComposer
 from benchmarks import bench_http, client, data, report, suite
 from benchmarks.bench_http import without_password
@@ -255,10 +255,10 @@ def test_a_run_leaves_a_server_as_it_was(
     """Given a server of one's own, when pages are measured on it, then there are figures, and no database more."""
     monkeypatch.setattr(suite, "RESULTS", tmp_path / "latest.json")
     before = databases(server_url)
-    assert suite.run(Options(only=("pages", "merges"), quick=True, rows=400, url=server_url)) == 0
+    assert suite.run(Options(only=("pages", "commits"), quick=True, rows=400, url=server_url)) == 0
     assert databases(server_url) == before
     found = json.loads((tmp_path / "latest.json").read_text())
-    assert len(found) == GROUPS["pages"].figures + GROUPS["merges"].figures
+    assert len(found) == GROUPS["pages"].figures + GROUPS["commits"].figures
     assert all(each["value"] > 0 for each in found)
 
 

@@ -20,8 +20,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.simulator import Fault
 from app.upstream.protocol import OutcomeUnknown
-from app.upstream.simulator import Fault
 from app.web.auth import Role
 from tests.crash_checks import check_all, check_lines, check_mirror, defects
 from tests.crashing import (

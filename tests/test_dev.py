@@ -22,10 +22,10 @@ import pytest
 from click.testing import CliRunner, Result
 from rich.console import Console
 
-from app import dev, devsim, seed
 from app.base.errors import ConfigurationError
 from app.cli import main
-from app.devdb import DevDatabaseError, Server, embedded_bin_dir
+from app.dev import pems, run, seed
+from app.dev.postgres import DevDatabaseError, Server, embedded_bin_dir
 from app.migrate import migrate
 
 NOTHING_SAID = dict.fromkeys(("DATABASE_URL", "VANGUARD_DATABASE_URL", "VANGUARD_SECRET", "VANGUARD_UPSTREAMS"))
@@ -124,7 +124,7 @@ def is_ready(client: httpx.Client) -> bool:
 
 
 def log_in(client: httpx.Client, email: str) -> dict[str, str]:
-    answer = client.post("/api/auth/login", json={"email": email, "password": dev.PASSWORD})
+    answer = client.post("/api/auth/login", json={"email": email, "password": run.PASSWORD})
     assert answer.status_code == 200, answer.text
     return {"Authorization": f"Bearer {answer.json()['accessToken']}"}
 
@@ -224,7 +224,7 @@ def test_what_an_earlier_version_seeded_is_found_in_pems(
     url = create_database()
     install(url, port, short_dir, demo=True)
     asyncio.run(seed.seed(url, "demo", 30))
-    asyncio.run(seed.seed(url, "other", devsim.OTHER_ROWS, number=2))
+    asyncio.run(seed.seed(url, "other", pems.OTHER_ROWS, number=2))
     with started(port, short_dir, DATABASE_URL=url), psycopg.connect(url) as connection:
         counts = "SELECT rows_read, unchanged FROM sync_run ORDER BY organization_id"
         assert connection.execute(counts).fetchall() == [(30, 30), (200, 200)]
@@ -266,10 +266,10 @@ def test_a_database_of_somebody_else_is_left_alone(
 
 def install(url: str, port: int, directory: Path, *, demo: bool) -> None:
     """Database, schema, organizations and accounts."""
-    options = dev.Options(port=port, data_dir=directory, rows=30, demo=demo)
+    options = run.Options(port=port, data_dir=directory, rows=30, demo=demo)
     with ExitStack() as stack:
-        settings, _ = dev._install(options, {"DATABASE_URL": url}, Console(quiet=True), stack)
-        asyncio.run(dev._demonstrate(settings))
+        settings, _ = run._install(options, {"DATABASE_URL": url}, Console(quiet=True), stack)
+        asyncio.run(run._demonstrate(settings))
 
 
 def test_the_demonstration_is_made_once(short_dir: Path, port: int, create_database: Callable[..., str]) -> None:
@@ -281,23 +281,23 @@ def test_the_demonstration_is_made_once(short_dir: Path, port: int, create_datab
             row = connection.execute(question.encode()).fetchone()
             return row and row[0]
 
-        assert ask("SELECT count(*) FROM membership") == len(dev.PEOPLE)
+        assert ask("SELECT count(*) FROM membership") == len(run.PEOPLE)
         assert ask("SELECT email FROM account WHERE operator") == "admin@demo.example"
         # What somebody takes away stays away, once all has been there.
         connection.execute("DELETE FROM account WHERE email = 'viewer@demo.example'")
         install(url, port, short_dir, demo=False)
-        assert ask("SELECT count(*) FROM account") == len(dev.PEOPLE) - 1
+        assert ask("SELECT count(*) FROM account") == len(run.PEOPLE) - 1
         # After an interruption the rest is made.
         connection.execute("DELETE FROM account WHERE email = 'admin@demo.example'")
         install(url, port, short_dir, demo=True)
-        assert ask("SELECT count(*) FROM account") == len(dev.PEOPLE)
+        assert ask("SELECT count(*) FROM account") == len(run.PEOPLE)
 
 
 def test_how_many_lines_there_are_is_decided_once(short_dir: Path) -> None:
-    given = [devsim.prepare(short_dir, 65535, partial(int, rows)) for rows in (30, 40)]
-    for pems in given:
-        assert "DEMO=30:1" in pems.arguments
-        assert set(pems.environment.values()).isdisjoint(pems.arguments)
+    given = [pems.prepare(short_dir, 65535, partial(int, rows)) for rows in (30, 40)]
+    for each in given:
+        assert "DEMO=30:1" in each.arguments
+        assert set(each.environment.values()).isdisjoint(each.arguments)
     assert given[0].environment == given[1].environment
 
 
@@ -325,6 +325,6 @@ def test_unusable_directories(short_dir: Path, port: int) -> None:
 
 def test_signals_are_given_back() -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(KeyboardInterrupt), dev._interruptible():
+    with pytest.raises(KeyboardInterrupt), run._interruptible():
         signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) is before

@@ -11,7 +11,7 @@ import asyncpg
 import psycopg
 import pytest
 
-from app.devdb import DevDatabaseError, Server, embedded_bin_dir
+from app.dev.postgres import DevDatabaseError, Server, embedded_bin_dir
 from tests.conftest import FAST
 
 
@@ -73,7 +73,7 @@ def test_deep_and_odd_directories(short_dir: Path, bin_dir: Path | None) -> None
 
 def test_is_taken_over_after_its_starter_was_killed(server: Server, bin_dir: Path | None) -> None:
     program = (
-        "import sys, time; from pathlib import Path; from app.devdb import Server; "
+        "import sys, time; from pathlib import Path; from app.dev.postgres import Server; "
         "Server(Path(sys.argv[1]), bin_dir=Path(sys.argv[2])).start(); print('up', flush=True); time.sleep(600)"
     )
     arguments = [str(server.data_dir), str(bin_dir or embedded_bin_dir())]

@@ -13,8 +13,8 @@ from app.base.settings import read_settings
 from app.contracts import PFA, Contract
 from app.upstream import directory
 from app.upstream.directory import Kind, Target, open_upstream, read_directory
-from app.upstream.pems import Pems
-from app.upstream.pems_config import Alias, Auth, Grid, PemsConfig
+from app.upstream.pems.adapter import Pems
+from app.upstream.pems.config import Alias, Auth, Grid, PemsConfig
 from app.upstream.protocol import Upstream
 from tests.test_docs import section_of, text_of
 from tests.world import FLEET, SECRET

@@ -14,13 +14,13 @@ from typing import Any
 import click
 import pytest
 
-from app import dev, seed
 from app.base.errors import VanguardError
 from app.base.settings import PREFIX, Settings
 from app.cli import main
 from app.contracts import PFA
 from app.contracts.filters import OPERATORS, SYNC_STATES
 from app.contracts.model import Rule
+from app.dev import run, seed
 from app.web import problems
 from app.web.auth import ALLOWED
 from tests.test_dev import free_port, simulated, started
@@ -163,9 +163,9 @@ def test_no_command_is_documented_that_is_not_there() -> None:
 def test_the_demonstrations_accounts_are_documented() -> None:
     rows = rows_of(section_of("README.md", "## Demonstration accounts"))[1:]
     assert {(row[0].strip("`"), row[1], row[2]) for row in rows} == {
-        (person.email, person.organization, person.role.value) for person in dev.PEOPLE
+        (person.email, person.organization, person.role.value) for person in run.PEOPLE
     }
-    assert f"`{dev.PASSWORD}`" in section_of("README.md", "## Demonstration accounts")
+    assert f"`{run.PASSWORD}`" in section_of("README.md", "## Demonstration accounts")
     options = {parameter.name: parameter.default for parameter in main.commands["dev"].params}
     documented = {
         row[0].strip("`"): row[2].strip("`")
@@ -311,7 +311,7 @@ def test_every_transaction_stands_in_the_order_of_locks() -> None:
                 if "answer_once" in calls or any(call.endswith(".transaction") for call in calls):
                     writers.add(f"{file.stem}.{node.name}")
     # Plumbing: they open the transaction for those that are named. _run reads, discard_* are doors to discard.
-    plumbing = {"idempotency._run", "rows._run", "merges.discard_drafts", "pfa.discard_lines", "seed._seed"}
+    plumbing = {"idempotency._run", "rows._run", "discards.discard_drafts", "pfa.discard_lines", "seed._seed"}
     section = section_of("docs/architecture.md", "## The order of locks")
     assert writers - plumbing <= words_of([section])
 

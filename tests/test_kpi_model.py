@@ -16,10 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.base.statements import statement
+from app.commits import APPLY_CHANGES
 from app.contracts import PFA, Contract
 from app.contracts.images import imaged
 from app.engine.modifications import image
-from app.merges import APPLY_CHANGES
 from tests.kpi_model import Kpis, plain
 from tests.model import Change, Document, Query, Refused
 from tests.test_model import (
@@ -196,7 +196,7 @@ class KpiComparison(Comparison):
         await self.world.mirror(rows, step.organization, contract)
         async with self.world.runtime.database.transaction() as connection:
             await connection.rows(RAISE_REVISION, step.organization, contract.name)
-            await connection.rows(statement("seed/mark_unrecorded"), step.organization, contract.name)
+            await connection.rows(statement("dev/mark_unrecorded"), step.organization, contract.name)
             await image(connection, contract, step.organization, None, list(rows))
         model.revision += 1
         self.views[step.organization] = None

@@ -11,7 +11,7 @@ from sqlalchemy import create_engine, inspect, text
 
 from app.contracts.model import Field, FieldType
 from app.migrate import alembic_config, head, migrate, sqlalchemy_url
-from app.tables import metadata
+from migrations.tables import metadata
 from tests.world import CONTRACTS, FLEET, open_world
 
 
@@ -57,7 +57,7 @@ def test_down_and_up_again(database_url: str) -> None:
 
 
 def test_the_metadata_has_not_drifted(database_url: str) -> None:
-    """app/tables.py is what the migrations make."""
+    """migrations/tables.py is what the migrations make."""
     with create_engine(sqlalchemy_url(database_url)).connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": False})
         differences = [

@@ -19,7 +19,7 @@ import pytest
 from app.base import exact_json
 from app.base.clock import now
 from app.base.errors import DatabaseUnavailable
-from app.devdb import Server
+from app.dev.postgres import Server
 from app.migrate import migrate
 from app.web.auth import Role
 from tests.conftest import FAST

@@ -18,9 +18,10 @@ from typing import Any
 import pytest
 
 from app.contracts import PFA
-from app.seed import pfa_lines
-from app.upstream.pems import Pems
-from app.upstream.pems_config import MAPPING, Alias, Auth, Grid, PemsConfig
+from app.dev.seed import pfa_lines
+from app.simulator import Fault, Simulator, Writing
+from app.upstream.pems.adapter import Pems
+from app.upstream.pems.config import MAPPING, Alias, Auth, Grid, PemsConfig
 from app.upstream.protocol import (
     Broken,
     Failed,
@@ -35,7 +36,6 @@ from app.upstream.protocol import (
     UpstreamError,
     Write,
 )
-from app.upstream.simulator import Fault, Simulator, Writing
 
 PASSWORD = "pems-simulator"
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

@@ -12,9 +12,9 @@ from app.base import exact_json
 from app.base.clock import now
 from app.base.database import Database
 from app.contracts import PFA
-from app.sync.service import read_targets
-from app.sync.worker import Worker
-from app.upstream.simulator import Edit, Fault, Step
+from app.simulator import Edit, Fault, Step
+from app.worker.loop import Worker
+from app.worker.start import read_targets
 from tests.crash_checks import check_all
 from tests.crashing import CODE, NEIGHBOUR, Site, open_site
 from tests.syncing import KEPT, defects

@@ -19,8 +19,8 @@ from click.testing import CliRunner
 from app.base import exact_json
 from app.base.errors import ConfigurationError
 from app.cli import main
-from app.seed import pfa_lines
-from app.upstream.simulator import Edit, Fault, Simulator, Step, Unusable, Writing
+from app.dev.seed import pfa_lines
+from app.simulator import Edit, Fault, Simulator, Step, Unusable, Writing
 
 GRID = "/axis/restservices/griddata"
 SCREEN = "/axis/restservices/userdefinedscreenservices"

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from app.base import exact_json as exact
 from app.contracts import PFA
 from app.contracts.model import FieldType
-from app.upstream.pems_config import MAPPING
-from app.upstream.pems_grid import GridReader, HeadersNeeded
-from app.upstream.pems_values import (
+from app.upstream.pems.config import MAPPING
+from app.upstream.pems.grid import GridReader, HeadersNeeded
+from app.upstream.pems.values import (
     READERS,
     Unreadable,
     format_instant,

@@ -11,6 +11,7 @@ import pytest
 from app.base.database import PLANNING, Database
 from app.base.settings import Settings
 from app.base.statements import statement
+from app.commits import FREEZE_DRAFTS
 from app.contracts import PFA
 from app.contracts.ddl import drop_indexes_ddl, indexes_ddl
 from app.contracts.filters import read_listing
@@ -18,8 +19,8 @@ from app.contracts.images import imaged
 from app.drafts import Draft, save
 from app.engine.modifications import IMAGE_MODIFICATIONS
 from app.engine.page import Cursor, PageComposer
+from app.engine.selection import SELECT_DRAFTS, SELECTIONS
 from app.engine.view import Composed
-from app.merges import FREEZE_DRAFTS, SELECT_DRAFTS, SELECTIONS
 from tests.conftest import new_database
 from tests.world import SECRET
 
@@ -263,10 +264,10 @@ WRITERS: dict[str, tuple[Any, list[Any]]] = {
     "freeze": (FREEZE_DRAFTS, ["acme", "mover", 2, SMALL, "{}", "0" * 32, None, AT, "[]"]),
     "image": (imaged(IMAGE_MODIFICATIONS, PFA), ["acme", None, SMALL, "{}", None]),
     "lock": (statement("locks/lock_rows"), ["acme", SMALL]),
-    "apply": (statement("merges/apply_changes"), ["acme", "0" * 32, 1, "pfaId", "commit", AT]),
-    "fold": (statement("merges/fold_pending"), ["acme", SMALL, None]),
-    "discard": (statement("merges/discard_drafts"), ["acme", "mover", 3, SMALL, AT]),
-    "sweep": (statement("drafts/sweep_empty"), ["acme", None, SMALL]),
+    "apply": (statement("commits/apply_changes"), ["acme", "0" * 32, 1, "pfaId", "commit", AT]),
+    "fold": (statement("modifications/fold_pending"), ["acme", SMALL, None]),
+    "discard": (statement("discards/discard_drafts"), ["acme", "mover", 3, SMALL, AT]),
+    "sweep": (statement("modifications/sweep_empty"), ["acme", None, SMALL]),
 }  # fmt: skip
 
 

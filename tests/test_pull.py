@@ -11,9 +11,9 @@ import pytest
 import stamina
 
 from app.base.errors import Culprit
-from app.sync.pull import pull
-from app.sync.push import push
 from app.upstream.protocol import Broken, Capabilities, Failed, Refused, Row, Unavailable
+from app.worker.pull import pull
+from app.worker.push import push
 from tests.ledger import Ledger
 from tests.syncing import Yard, open_yard, van
 from tests.test_outage import blocked, cut, waiting

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from app.sync.pull import pull
-from app.sync.push import push
 from app.upstream.protocol import Failed, OutcomeUnknown, Refused, Unavailable
+from app.worker.pull import pull
+from app.worker.push import push
 from tests.ledger import Ledger
 from tests.syncing import LEDGERED, Yard, open_yard, van
 from tests.world import User, refused

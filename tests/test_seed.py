@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from app import seed
 from app.base import exact_json
 from app.base.errors import ConfigurationError
 from app.cli import main
@@ -18,6 +17,7 @@ from app.contracts import PFA
 from app.contracts.model import Ordered
 from app.contracts.rules import check_rules
 from app.contracts.validation import check_key, check_value
+from app.dev import seed
 from tests.world import SECRET, World
 
 SAMPLE = 20_000

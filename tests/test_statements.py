@@ -31,7 +31,7 @@ async def connection(prepared_url: str) -> AsyncIterator["Connection[Any]"]:
     """A connection that acts as the application does."""
     connection = await asyncpg.connect(prepared_url)
     await connection.execute("SET ROLE vanguard_app")
-    await connection.execute(statement("sync/make_staging").text)
+    await connection.execute(statement("worker/make_staging").text)
     yield connection
     await connection.close()
 
@@ -46,20 +46,20 @@ COLUMNS = {
         "revision", "workspace_revision", "view_revision", "grouped", "base_row_count", "mine_row_count", "mine_drafts",
         "base_sum_plan_cost", "mine_sum_plan_cost", "doubtful",
     },
-    "kpis/read_shape": {"shape"},
+    "migrate/read_shape": {"shape"},
     "kpis/read_views": {"organizations", "cells"},
     "locks/lock_dataset": {"revision", "require_approval"},
     "locks/read_dataset": {"revision", "require_approval"},
     "locks/raise_workspace": {"revision", "absent", "refused"},
-    "merges/freeze_drafts": {"row_key", "op", "before", "after", "conflicts"},
-    "merges/resolve_drafts": {"row_key", "touched"},
-    "merges/select_drafts": {"row_key", "version", "draft_op", "pending_state", "absent"},
+    "commits/freeze_drafts": {"row_key", "op", "before", "after", "conflicts"},
+    "commits/resolve_drafts": {"row_key", "touched"},
+    "selection/select_drafts": {"row_key", "version", "draft_op", "pending_state", "absent"},
     "rows/read_page": {
         "revision", "workspace_revision", "body", "reached", "last_key", "last_values",
         "base_count", "left_count", "landed_count",
     },
     "rows/read_row": {"body", "doc", "version", "op"},
-    "rows/read_standing": {"revision", "workspace_revision"},
+    "etags/read_revisions": {"revision", "workspace_revision"},
 }  # fmt: skip
 
 

@@ -18,9 +18,9 @@ import stamina
 import structlog
 
 from app.base import exact_json
-from app.sync.pull import pull
-from app.sync.push import push
 from app.upstream.protocol import Failed, OutcomeUnknown, Refused, Unavailable
+from app.worker.pull import pull
+from app.worker.push import push
 from tests.ledger import Ledger
 from tests.syncing import Yard, open_yard, van
 

@@ -23,17 +23,17 @@ APART = 999  # lines from one that is gone to the next
 DUE = 16  # changes that are claimed at once
 TABLES = ("mirror", "history", "pulled", "change")
 
-MAKE_STAGING = statement("sync/make_staging")
+MAKE_STAGING = statement("worker/make_staging")
 STATEMENTS: dict[str, tuple[Statement, list[Any]]] = {
-    "sift": (statement("sync/sift_staged"), ["acme"]),
-    "read": (statement("sync/read_staged"), ["acme"]),
-    "leave": (statement("sync/leave_alone"), ["acme", 0]),
-    "apply": (imaged(statement("sync/apply_staged"), PFA), ["acme", 2, "pull", AT]),
-    "due": (statement("sync/find_due"), ["acme", AT, DUE, "0" * 32]),
-    "any due": (statement("sync/read_due"), [["acme"], "pfa", AT]),
-    "count missing": (statement("sync/count_missing"), ["acme", 1]),
-    "stage missing": (statement("sync/stage_missing"), ["acme", 1, "", 1000]),
-    "stage some": (statement("sync/stage_missing"), ["acme", 1, "", 2]),
+    "sift": (statement("worker/sift_staged"), ["acme"]),
+    "read": (statement("worker/read_staged"), ["acme"]),
+    "leave": (statement("worker/leave_alone"), ["acme", 0]),
+    "apply": (imaged(statement("worker/apply_staged"), PFA), ["acme", 2, "pull", AT]),
+    "due": (statement("worker/find_due"), ["acme", AT, DUE, "0" * 32]),
+    "any due": (statement("worker/read_due"), [["acme"], "pfa", AT]),
+    "count missing": (statement("worker/count_missing"), ["acme", 1]),
+    "stage missing": (statement("worker/stage_missing"), ["acme", 1, "", 1000]),
+    "stage some": (statement("worker/stage_missing"), ["acme", 1, "", 2]),
 }
 PAGED = ("sift", "read", "leave", "apply")  # work on a page
 

@@ -11,9 +11,9 @@ import pytest
 from app.base.database import Connection, Database
 from app.base.errors import DatabaseUnavailable
 from app.base.settings import Settings
-from app.sync.target import Target
-from app.sync.worker import Worker
 from app.upstream.protocol import Unavailable
+from app.worker.loop import Worker
+from app.worker.target import Target
 from tests.ledger import Ledger
 from tests.syncing import KEPT, LEDGERED, Yard, defects, open_yard, van
 from tests.test_outage import blocked, cut, waiting
@@ -169,7 +169,7 @@ async def test_a_worker_whose_database_says_nothing_stops_all_the_same(
     yard: Yard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Given a statement that waits for a lock for ever, when the worker is told to stop, then it gives that up."""
-    monkeypatch.setattr("app.sync.worker.GRACE", 0.05)
+    monkeypatch.setattr("app.worker.loop.GRACE", 0.05)
     async with blocked(yard.world, "public.synchronization", "ACCESS EXCLUSIVE"):
         running = asyncio.create_task(yard.worker.run())
         await waiting(yard.world, running)
@@ -261,7 +261,7 @@ async def test_a_commit_is_upstream_within_a_second_and_stopping_takes_no_longer
 
 async def test_a_worker_that_is_stopped_waits_for_no_upstream(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
     """Given a call that never ends, then the worker is gone after its grace, and the change comes after its lease."""
-    monkeypatch.setattr("app.sync.worker.GRACE", 0.2)
+    monkeypatch.setattr("app.worker.loop.GRACE", 0.2)
     task = await running(yard)
     reached = asyncio.Event()
 

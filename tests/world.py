@@ -209,3 +209,44 @@ def line(**fields: Any) -> dict[str, Any]:
 def vehicle(**fields: Any) -> dict[str, Any]:
     """A valid vehicle of the fleet, the dataset without an upstream."""
     return {"depot": "North", "kind": "Van", "seats": 3, "mileage": 1000, "inService": True, "scrapped": False} | fields
+
+
+NEW = {"category": "Cranes", "source": "Rental", "dor": "BEO", "monthlyRate": 50}
+
+
+async def committed(user: User, *keys: str, **more: Any) -> dict[str, Any]:
+    """The answer to a commit that succeeds."""
+    response = await user.commit(*keys, **more)
+    assert response.status_code == 200, response.text
+    answer: dict[str, Any] = response.json()
+    return answer
+
+
+async def drafts(user: User) -> dict[str, dict[str, Any]]:
+    """The caller's modifications by id."""
+    response = await user.get("drafts")
+    return {row["id"]: row for row in exact_json.decode(response.content)["data"]}
+
+
+async def mirrored(world: World, key: str, contract: Contract = FLEET) -> dict[str, Any] | None:
+    """A row of the mirror as it stands."""
+    text = await world.db.fetchval(f"SELECT data::text FROM {contract.schema}.mirror WHERE row_key = $1", key)
+    row: dict[str, Any] | None = text and exact_json.decode(text)
+    return row
+
+
+async def changes(world: World) -> list[tuple[Any, ...]]:
+    """The changes of the pfa dataset, in order: row, user, op, base, delta, state."""
+    rows = await world.db.fetch(
+        "SELECT row_key, user_id, op, base::text, delta::text, state FROM pfa.change ORDER BY id"
+    )
+    return [
+        (r["row_key"], r["user_id"], r["op"], exact_json.decode(r["base"]), exact_json.decode(r["delta"]), r["state"])
+        for r in rows
+    ]
+
+
+async def refuse_upstream(world: World, key: str, state: str) -> None:
+    """What a push leaves behind when upstream refuses a row's changes."""
+    await world.db.execute("UPDATE pfa.change SET state = $2 WHERE row_key = $1 AND state = 'committed'", key, state)
+    await world.db.execute("UPDATE pfa.modification SET pending_state = $2 WHERE row_key = $1", key, state)

@@ -11,10 +11,10 @@ from app.base.statements import statement
 from app.contracts import Contract
 from app.contracts.images import imaged
 
-TAKE_BACK = statement("merges/take_back")
-FOLD_PENDING = statement("merges/fold_pending")
-IMAGE_MODIFICATIONS = statement("drafts/image_modifications")
-SWEEP_EMPTY = statement("drafts/sweep_empty")
+TAKE_BACK = statement("modifications/take_back")
+FOLD_PENDING = statement("modifications/fold_pending")
+IMAGE_MODIFICATIONS = statement("modifications/image_modifications")
+SWEEP_EMPTY = statement("modifications/sweep_empty")
 
 
 async def fold(

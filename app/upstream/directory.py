@@ -8,8 +8,8 @@ import msgspec
 
 from app.base.errors import ConfigurationError
 from app.contracts import Contract
-from app.upstream.pems import Pems
-from app.upstream.pems_config import PemsConfig
+from app.upstream.pems.adapter import Pems
+from app.upstream.pems.config import PemsConfig
 from app.upstream.protocol import Upstream
 
 Seconds = Annotated[float, msgspec.Meta(gt=0)]

@@ -11,7 +11,7 @@ from app.contracts import Contract
 from app.web.auth import VanguardRequest
 from app.web.runtime import Runtime
 
-READ_STANDING = statement("rows/read_standing")
+READ_STANDING = statement("etags/read_revisions")
 
 
 async def unchanged(

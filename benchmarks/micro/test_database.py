@@ -9,11 +9,11 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from app.base.database import Connection, Database
+from app.commits import CommitRequest, commit
 from app.contracts import PFA
 from app.contracts.filters import read_listing
 from app.drafts import Draft, save
 from app.engine.page import Cursor, PageComposer
-from app.merges import CommitRequest, commit
 from app.rows import read_row
 from benchmarks.micro.conftest import Transaction
 

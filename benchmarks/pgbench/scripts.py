@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import psycopg
 
 from app.base.database import PLANNING
-from app.devdb import embedded_bin_dir
+from app.dev.postgres import embedded_bin_dir
 from benchmarks.bench_http import without_password
 
 RUN = re.compile(r"^((?:EXECUTE|EXPLAIN|BEGIN).*;) -- (.+)$", re.MULTILINE)

@@ -9,9 +9,9 @@ from app.accounts import add_organization
 from app.base.database import Database
 from app.base.settings import Settings
 from app.contracts import PFA
+from app.dev.seed import FIRST_DAY, seed
 from app.drafts import MAX_DRAFTS, Draft, save
 from app.migrate import migrate
-from app.seed import FIRST_DAY, seed
 
 ORGANIZATION = "acme"
 LINES = 200_000

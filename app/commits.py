@@ -1,0 +1,355 @@
+"""Commit: drafts become changes, cell by cell and without lost updates.
+
+A dataset with an upstream leaves its changes in the outbox (state committed), one without applies them to the mirror in
+the same transaction.
+"""
+
+import uuid
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import msgspec
+from litestar import Response, post
+
+from app.base import exact_json
+from app.base.database import Connection
+from app.base.errors import (
+    ApprovalRequired,
+    Culprit,
+    MergeConflict,
+    NoDrafts,
+    ValidationFailed,
+    VersionConflict,
+)
+from app.base.statements import statement
+from app.contracts import Contract
+from app.contracts.images import imaged
+from app.contracts.rules import check_rules, ruled_fields
+from app.contracts.validation import check_value
+from app.engine.locks import lock_dataset, lock_rows, raise_revision, raise_workspace, read_dataset
+from app.engine.modifications import fold, image, take_back
+from app.engine.selection import Selection, select
+from app.web.auth import Action, VanguardRequest, require
+from app.web.idempotency import answer_once
+from app.web.openapi import DATASET_PATH, DatasetName, Here, Organization, answers, body
+from app.web.runtime import Runtime, contract_of
+
+RESOLVE_DRAFTS = statement("commits/resolve_drafts")
+FREEZE_DRAFTS = statement("commits/freeze_drafts")
+APPLY_CHANGES = statement("commits/apply_changes")
+
+MAX_SHOWN = 1000  # conflicts and culprits in one answer
+
+
+class Resolution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """What to do about one cell; `field` is a field, an atomic group (its value an object), or null: the row."""
+
+    id: str
+    field: str | None
+    use: Literal["mine", "theirs", "value"]
+    value: Any = msgspec.UNSET
+
+
+class CommitRequest(Selection, frozen=True, kw_only=True):
+    """`expectedVersions`: id -> version of the draft that the caller has seen; `dryRun`: answer, and change nothing."""
+
+    expected_versions: dict[str, int] = msgspec.field(default_factory=dict)
+    change_reason: Annotated[str, msgspec.Meta(max_length=2000)] | None = None
+    resolutions: Annotated[Sequence[Resolution], msgspec.Meta(max_length=10_000)] = ()
+    dry_run: bool = False
+
+
+class CommitAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """`committed` rows that had something to change; `commit_id` is null for a dry run."""
+
+    commit_id: str | None
+    committed: int
+    revision: int
+
+
+class _DryRun(Exception):
+    """Leaves the transaction with its answer and nothing else."""
+
+    def __init__(self, answer: CommitAnswer):
+        self.answer = answer
+
+
+# -- commit ------------------------------------------------------------------------------------------------------------
+
+
+async def commit(
+    connection: Connection, contract: Contract, organization: str, user: str, wanted: CommitRequest, at: datetime
+) -> CommitAnswer:
+    """Commit drafts inside the caller's transaction.
+
+    Raises NoDrafts, VersionConflict, MergeConflict, ValidationFailed, ApprovalRequired; then nothing is to be kept.
+    """
+    local = contract.upstream is None
+    revision = await (lock_dataset if local else read_dataset)(connection, contract, organization)
+    if revision.require_approval:
+        raise ApprovalRequired("Submit a change request instead of committing.")
+    version, *_ = await raise_workspace(connection, contract, organization, user)
+    # What upstream refused is committed again where it is named, or drafted over.
+    named = {*(wanted.ids or ()), *(resolution.id for resolution in wanted.resolutions)}
+    found = await select(connection, contract, organization, user, wanted)
+    drafts = [draft for draft in found if draft["draft_op"] or draft["row_key"] in named]
+    if not drafts:
+        raise NoDrafts("None of the rows has a draft of yours.")
+    _check_versions(wanted.expected_versions, {draft["row_key"]: draft["version"] for draft in drafts})
+    keys = [draft["row_key"] for draft in drafts]
+    absent = any(draft["absent"] for draft in drafts)
+    await lock_rows(connection, contract, organization, keys, absent=absent, inserting=True)
+    refused = [draft["row_key"] for draft in drafts if draft["pending_state"] in ("conflict", "sync_error")]
+    if refused:
+        await take_back(connection, contract, organization, user, refused, at)
+    if wanted.resolutions:
+        await _resolve(connection, contract, organization, user, wanted.resolutions, set(keys), version, at)
+    commit_id = uuid.uuid4()
+    changed = await _freeze(
+        connection, contract, organization, user, keys, version, commit_id, wanted.change_reason, at
+    )
+    number = revision.number
+    if local and changed:
+        number = await raise_revision(connection, contract, organization)
+        await _apply(connection, contract, organization, commit_id, number, keys, at)
+    else:
+        await image(connection, contract, organization, user, keys)
+    if wanted.dry_run:
+        raise _DryRun(CommitAnswer(commit_id=None, committed=changed, revision=revision.number))
+    return CommitAnswer(commit_id=str(commit_id), committed=changed, revision=number)
+
+
+def _check_versions(expected: dict[str, int], found: dict[str, int]) -> None:
+    stale = {key: found.get(key, 0) for key, version in expected.items() if found.get(key, 0) != version}
+    if stale:
+        culprits = [
+            Culprit(id=key, code="VERSION_CONFLICT", message=f"The draft is at version {version} now.")
+            for key, version in list(stale.items())[:MAX_SHOWN]
+        ]
+        raise VersionConflict(f"{len(stale)} of the drafts changed since you saw them.", errors=culprits)
+
+
+async def _freeze(
+    connection: Connection,
+    contract: Contract,
+    organization: str,
+    user: str,
+    keys: list[str],
+    version: int,
+    commit_id: uuid.UUID,
+    reason: str | None,
+    at: datetime,
+) -> int:
+    """Drafts into changes; returns how many rows have something to do."""
+    records = await connection.rows(
+        FREEZE_DRAFTS.within(contract.schema), organization, user, version, keys, contract.cell_map, commit_id, reason,
+        at, ruled_fields(contract),
+    )  # fmt: skip
+    conflicts = [conflict for record in records if record["conflicts"] for conflict in record["conflicts"]]
+    if conflicts:
+        rows = {conflict["id"] for conflict in conflicts}
+        raise MergeConflict(
+            f"{len(rows)} rows changed meanwhile in cells that you changed too. Resolve them, or take theirs.",
+            rows=frozenset(rows),
+            conflicts=conflicts[:MAX_SHOWN],
+            conflictCount=len(conflicts),
+        )
+    changed = [record for record in records if record["op"]]
+    broken = [
+        culprit
+        for record in changed
+        for culprit in check_rules(contract, record["row_key"], record["before"], record["after"])
+    ]
+    if broken:
+        raise ValidationFailed(
+            f"{len(broken)} rules of the contract are broken; nothing was committed.", errors=broken[:MAX_SHOWN]
+        )
+    return len(changed)
+
+
+async def _apply(
+    connection: Connection,
+    contract: Contract,
+    organization: str,
+    commit_id: uuid.UUID,
+    revision: int,
+    keys: list[str],
+    at: datetime,
+) -> None:
+    """The commit's changes into the mirror, then everybody's modifications of those rows brought up to date."""
+    await connection.value(
+        imaged(APPLY_CHANGES, contract), organization, commit_id, revision, contract.key, "commit", at
+    )
+    await fold(connection, contract, organization, None, keys)
+    await image(connection, contract, organization, None, keys, revision)
+
+
+# -- resolutions -------------------------------------------------------------------------------------------------------
+
+
+async def _resolve(
+    connection: Connection,
+    contract: Contract,
+    organization: str,
+    user: str,
+    resolutions: Sequence[Resolution],
+    keys: set[str],
+    version: int,
+    at: datetime,
+) -> None:
+    """Carry resolutions out on the drafts; raises ValidationFailed for one that is about nothing drafted."""
+    wrong = [culprit for resolution in resolutions for culprit in _check_resolution(contract, resolution, keys)]
+    wrong += _contradictions(contract, resolutions)
+    if not wrong:
+        rows: dict[str, dict[str, Any]] = {}
+        for resolution in resolutions:
+            _add(rows.setdefault(resolution.id, _blank(resolution.id)), contract, resolution)
+        wanted = list(rows.values())
+        records = await connection.rows(
+            RESOLVE_DRAFTS.within(contract.schema), organization, user, wanted, contract.cell_map, version, at
+        )
+        touched = {record["row_key"]: set(record["touched"]) for record in records}
+        wrong = [
+            _wrong(resolution.id, resolution.field, "You have not drafted it.")
+            for resolution in resolutions
+            if resolution.field is not None and not _members(contract, resolution.field) <= touched[resolution.id]
+        ]
+    if wrong:
+        raise ValidationFailed(
+            "A resolution does not fit your drafts; nothing was committed.", errors=wrong[:MAX_SHOWN]
+        )
+
+
+def _contradictions(contract: Contract, resolutions: Sequence[Resolution]) -> list[Culprit]:
+    """Cells that are resolved twice, and rows that are resolved whole and in parts."""
+    cells = Counter((r.id, tuple(sorted(_members(contract, r.field))) if r.field else None) for r in resolutions)
+    wrong = [
+        _wrong(key, members[0] if members else None, "It is resolved twice.")
+        for (key, members), times in cells.items()
+        if times > 1
+    ]
+    mixed = {r.id for r in resolutions if r.field is None} & {r.id for r in resolutions if r.field is not None}
+    return wrong + [_wrong(key, None, "It is resolved as a whole and in parts.") for key in sorted(mixed)]
+
+
+def _blank(key: str) -> dict[str, Any]:
+    return {"id": key, "whole": None, "mine": [], "theirs": [], "value": {}}
+
+
+def _add(row: dict[str, Any], contract: Contract, resolution: Resolution) -> None:
+    if resolution.field is None:
+        row["whole"] = resolution.use
+    elif resolution.use == "value":
+        row["value"] |= _values(contract, resolution)
+    else:
+        row[resolution.use] += sorted(_members(contract, resolution.field))
+
+
+def _members(contract: Contract, field: str) -> set[str]:
+    """The fields of the cell: of an atomic group by its name, or by that of any of its fields."""
+    for group in contract.atomic_groups:
+        if field == group.name or field in group.fields:
+            return set(group.fields)
+    return {field}
+
+
+def _values(contract: Contract, resolution: Resolution) -> dict[str, Any]:
+    field = resolution.field
+    assert field is not None
+    return {field: resolution.value} if field in contract.by_name else dict(resolution.value)
+
+
+def _check_resolution(contract: Contract, resolution: Resolution, keys: set[str]) -> list[Culprit]:
+    key, field = resolution.id, resolution.field
+    groups = {group.name for group in contract.atomic_groups}
+    if key not in keys:
+        return [_wrong(key, field, "The row is not in this commit.")]
+    if (resolution.use == "value") != (resolution.value is not msgspec.UNSET):
+        return [_wrong(key, field, "A value goes with use value, and only with it.")]
+    if field is None:
+        return [_wrong(key, field, "A whole row is mine or theirs.")] if resolution.use == "value" else []
+    if field not in groups and field not in contract.by_name:
+        return [_wrong(key, field, f"{contract.name} has no such field or group.")]
+    if resolution.use != "value":
+        return []
+    if field in groups and not isinstance(resolution.value, dict):
+        return [_wrong(key, field, "The value of an atomic group is an object of its fields.")]
+    found = []
+    for name, value in _values(contract, resolution).items():
+        if name not in _members(contract, field):
+            found.append(_wrong(key, name, f"{name[:80]} is no field of {field}."))
+        elif not contract.by_name[name].editable:
+            found.append(Culprit(id=key, field=name, code="READ_ONLY_FIELD", message=f"{name} cannot be edited."))
+        elif (reason := check_value(contract.by_name[name], value)) is not None:
+            found.append(Culprit(id=key, field=name, code=reason[0], message=reason[1]))
+    return found
+
+
+def _wrong(key: str, field: str | None, message: str) -> Culprit:
+    return Culprit(id=key[:200], field=field, code="INVALID_RESOLUTION", message=message)
+
+
+# -- on the wire -------------------------------------------------------------------------------------------------------
+
+
+async def answer_commit(
+    request: VanguardRequest,
+    runtime: Runtime,
+    contract: Contract,
+    organization: str,
+    wanted: CommitRequest,
+    **more: Any,
+) -> Response[bytes]:
+    """Commit and answer, with `more` members beside.
+
+    A refused conflict is marked on the drafts, so that lists show it and an edit settles it.
+    """
+    user = request.user.user_id
+    # With an Idempotency-Key a conflict comes back as an answer, not as an exception: so its rows are noted here.
+    conflicting: set[str] = set()
+
+    async def work(connection: Connection) -> bytes:
+        try:
+            answer = await commit(connection, contract, organization, user, wanted, runtime.clock())
+        except MergeConflict as conflict:
+            conflicting.update(conflict.rows)
+            raise
+        return exact_json.encode(more | msgspec.to_builtins(answer))
+
+    async def mark(connection: Connection) -> None:
+        keys = sorted(conflicting)
+        await raise_workspace(connection, contract, organization, user)
+        await lock_rows(connection, contract, organization, keys, absent=True, inserting=False)
+        await image(connection, contract, organization, user, keys)
+
+    try:
+        return await answer_once(request, runtime, organization, work)
+    except _DryRun as dry_run:
+        return Response(exact_json.encode(dry_run.answer), media_type="application/json")
+    finally:
+        if conflicting and not wanted.dry_run:
+            await runtime.database.run(mark)
+
+
+@post(
+    f"{DATASET_PATH}/commit",
+    guards=[require(Action.EDIT)],
+    status_code=200,
+    tags=["drafts"],
+    summary="Commit drafts",
+    responses=answers(CommitAnswer, 404, 409, 422),
+)
+async def commit_drafts(
+    request: VanguardRequest,
+    runtime: Here,
+    org: Organization,
+    dataset: DatasetName,
+    data: Annotated[CommitRequest, body({"ids": ["PFA-0000001"], "changeReason": "New quote", "dryRun": True})],
+) -> Response[bytes]:
+    """All of the selection or nothing: 409 with base, theirs and mine where others changed the same cells."""
+    return await answer_commit(request, runtime, contract_of(runtime, dataset), org, data)
+
+
+ROUTES = [commit_drafts]

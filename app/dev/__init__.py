@@ -1,0 +1,1 @@
+"""The product on one machine: its processes, its PostgreSQL, its PEMS, its invented lines."""

@@ -1,0 +1,96 @@
+"""Discard: drafts, or fields of them, and changes that upstream refused, go."""
+
+from datetime import datetime
+from typing import Annotated
+
+import msgspec
+from litestar import Response, post
+
+from app.base import exact_json
+from app.base.database import Connection
+from app.base.errors import MalformedRequest
+from app.base.statements import statement
+from app.contracts import Contract
+from app.engine.locks import lock_rows, raise_workspace
+from app.engine.modifications import fold, image
+from app.engine.selection import Selection, select
+from app.web.auth import Action, VanguardRequest, require
+from app.web.idempotency import answer_once
+from app.web.openapi import DATASET_PATH, DatasetName, Here, Organization, answers, body
+from app.web.runtime import contract_of
+
+DISCARD_DRAFTS = statement("discards/discard_drafts")
+DISCARD_FIELDS = statement("discards/discard_fields")
+DISCARD_CHANGES = statement("discards/discard_changes")
+
+
+class DiscardRequest(Selection, frozen=True, kw_only=True):
+    """`fields`: only these fields of the drafts."""
+
+    fields: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=200)] | None = None
+
+
+class DiscardAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """How many rows lost a draft, or fields of it."""
+
+    discarded: int
+
+
+async def discard(
+    connection: Connection, contract: Contract, organization: str, user: str, wanted: DiscardRequest, at: datetime
+) -> DiscardAnswer:
+    """Discard drafts, and changes that upstream refused, inside the caller's transaction."""
+    schema = contract.schema
+    if unknown := set(wanted.fields or ()) - contract.by_name.keys():
+        raise MalformedRequest(f"{contract.name} has no field {min(unknown)[:80]!r}.")
+    version, *_ = await raise_workspace(connection, contract, organization, user)
+    found = await select(connection, contract, organization, user, wanted)
+    keys = [draft["row_key"] for draft in found]
+    if not keys:
+        return DiscardAnswer(discarded=0)
+    await lock_rows(
+        connection, contract, organization, keys, absent=any(draft["absent"] for draft in found), inserting=False
+    )
+    if wanted.fields:
+        fields = list(wanted.fields)
+        records = await connection.rows(
+            DISCARD_FIELDS.within(schema), organization, user, version, keys, at, fields, contract.cell_map
+        )
+        left = [record["row_key"] for record in records]
+        await image(connection, contract, organization, user, left)
+        return DiscardAnswer(discarded=len(left))
+    refused = [draft["row_key"] for draft in found if draft["pending_state"] in ("conflict", "sync_error")]
+    if refused:
+        await connection.rows(DISCARD_CHANGES.within(schema), organization, user, refused)
+        await fold(connection, contract, organization, user, refused)
+    records = await connection.rows(DISCARD_DRAFTS.within(schema), organization, user, version, keys, at)
+    await image(connection, contract, organization, user, [record["row_key"] for record in records])
+    return DiscardAnswer(discarded=len(keys))
+
+
+@post(
+    f"{DATASET_PATH}/discard",
+    guards=[require(Action.EDIT)],
+    status_code=200,
+    tags=["drafts"],
+    summary="Discard drafts",
+    responses=answers(DiscardAnswer, 404, 422),
+)
+async def discard_drafts(
+    request: VanguardRequest,
+    runtime: Here,
+    org: Organization,
+    dataset: DatasetName,
+    data: Annotated[DiscardRequest, body({"ids": ["PFA-0000001"], "fields": ["monthlyRate"]})],
+) -> Response[bytes]:
+    """Drafts and refused changes of the selection; what is on its way upstream stays."""
+    contract = contract_of(runtime, dataset)
+
+    async def work(connection: Connection) -> bytes:
+        answer = await discard(connection, contract, org, request.user.user_id, data, runtime.clock())
+        return exact_json.encode(answer)
+
+    return await answer_once(request, runtime, org, work)
+
+
+ROUTES = [discard_drafts]

@@ -1,0 +1,163 @@
+"""A grid's filters: what they say, and which lines pass."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime, time
+from decimal import Decimal, InvalidOperation
+from operator import attrgetter, eq, ge, le
+from typing import Any
+
+import msgspec
+
+from app.simulator.lines import BY_ALIAS, Column, Line, Value
+from app.simulator.store import Unusable
+
+Passes = Callable[[Line], bool]
+Token = Any  # a Condition, or one of ( ) AND OR
+
+MOST_FILTERS = 50
+COMPARE: dict[str, Callable[[Any, Any], bool]] = {"=": eq, ">=": ge, "<=": le}
+MONTHS = "JAN FEB MAR APR MAY JUN JUL AUG SEP OCT NOV DEC".split()
+FLAGS = {"Y": True, "+": True, "N": False, "-": False}
+TRUE = (True, "true", "TRUE", "+", "Y")
+
+
+class Filter(msgspec.Struct, frozen=True, kw_only=True, rename="upper"):
+    """One condition, as it comes. The joiner stands between it and the next one."""
+
+    alias_name: str
+    operator: str
+    value: Any = None
+    joiner: str | None = None
+    seqnum: int | None = None
+    lparen: Any = None
+    rparen: Any = None
+
+
+class Condition(msgspec.Struct, frozen=True, kw_only=True):
+    """One condition, checked."""
+
+    column: Column
+    operator: str
+    value: Value
+
+    def holds(self, held: Any) -> bool:
+        """Whether it is true of a field's value."""
+        if self.value is None or held is None:
+            return held is self.value
+        if self.operator == "BEGINS":
+            return str(held).startswith(str(self.value))
+        return COMPARE[self.operator](held, self.value)
+
+    def passes(self) -> Passes:
+        """The condition as a function of lines, fast enough for a million."""
+        value, get, compare = self.value, attrgetter(self.column.name), COMPARE.get(self.operator)
+        if value is None or compare is None:
+            return lambda line: self.holds(get(line))
+        return lambda line: (held := get(line)) is not None and compare(held, value)
+
+
+def read_filters(filters: Sequence[Filter]) -> list[Token]:
+    """Conditions, parentheses and joiners in the order of reading. Raises Unusable."""
+    if len(filters) > MOST_FILTERS:
+        raise Unusable(f"{len(filters)} is not a valid number of filters: at most {MOST_FILTERS}")
+    tokens: list[Token] = []
+    for each in sorted(filters, key=lambda each: each.seqnum or 0):
+        tokens += ["("] * (each.lparen in TRUE) + [_condition(each)] + [")"] * (each.rparen in TRUE)
+        joiner = (each.joiner or "AND").upper()
+        if joiner not in ("AND", "OR"):
+            raise Unusable(f"{joiner} is not a valid joiner")
+        tokens.append(joiner)
+    return tokens[:-1]
+
+
+def read_expression(tokens: Sequence[Token]) -> Passes:
+    """Tokens as one function of lines; AND binds tighter. Raises Unusable."""
+    rest = list(reversed(tokens))
+    passes = _either(rest)
+    if rest:
+        raise Unusable("A parenthesis of the filters is not a valid one")
+    return passes
+
+
+def read_value(column: Column, value: Any) -> Value:
+    """A filter's value in the column's type; None is empty. Raises Unusable."""
+    if not isinstance(value, str | int | Decimal | None):
+        raise Unusable(f"A list or an object is not a valid value of {column.alias}")
+    text = str(value).strip() if value is not None else ""
+    if not text:
+        return None
+    try:
+        if column.kind == "number":
+            return _finite(Decimal(text.replace(",", "")))
+        if column.kind == "flag":
+            return FLAGS[text.upper()]
+        if column.kind == "date":
+            return read_date(text)
+        if column.kind == "time":
+            return read_time(text)
+    except (ValueError, KeyError, InvalidOperation):
+        raise Unusable(f"{text[:80]} is not a valid {column.kind}") from None
+    return text
+
+
+def read_date(text: str) -> date:
+    """`15-JAN-2026` or ISO; raises ValueError."""
+    day, _, rest = text.partition("-")
+    month, _, year = rest.partition("-")
+    if month.upper() in MONTHS:
+        return date(int(year), MONTHS.index(month.upper()) + 1, int(day))
+    return date.fromisoformat(text)
+
+
+def read_time(text: str) -> datetime:
+    """ISO with an offset, or UTC; or a day, whose midnight it is; raises ValueError."""
+    try:
+        return datetime.combine(read_date(text), time(), UTC)
+    except ValueError:
+        at = datetime.fromisoformat(text)
+        return at.replace(tzinfo=UTC) if at.tzinfo is None else at
+
+
+def _finite(number: Decimal) -> Decimal:
+    if not number.is_finite():
+        raise ValueError("it compares with nothing")
+    return number
+
+
+def _condition(each: Filter) -> Condition:
+    column = BY_ALIAS.get(each.alias_name)
+    if column is None:
+        raise Unusable(f"{each.alias_name[:80]} is not a valid alias")
+    operator = each.operator.upper()
+    if operator not in COMPARE and (operator != "BEGINS" or column.kind not in ("key", "text")):
+        raise Unusable(f"{each.operator[:80]} is not a valid operator of {column.alias}")
+    value = read_value(column, each.value)
+    if value is None and operator != "=":
+        raise Unusable(f"Nothing is not a valid value of {column.alias} {operator}")
+    return Condition(column=column, operator=operator, value=value)
+
+
+def _either(rest: list[Token]) -> Passes:
+    terms = [_both(rest)]
+    while rest and rest[-1] == "OR":
+        rest.pop()
+        terms.append(_both(rest))
+    return terms[0] if len(terms) == 1 else lambda line: any(term(line) for term in terms)
+
+
+def _both(rest: list[Token]) -> Passes:
+    terms = [_one(rest)]
+    while rest and rest[-1] == "AND":
+        rest.pop()
+        terms.append(_one(rest))
+    return terms[0] if len(terms) == 1 else lambda line: all(term(line) for term in terms)
+
+
+def _one(rest: list[Token]) -> Passes:
+    first = rest.pop() if rest else None
+    if isinstance(first, Condition):
+        return first.passes()
+    passes = _either(rest) if first == "(" else None
+    if passes is None or not rest or rest.pop() != ")":
+        raise Unusable("A parenthesis of the filters is not a valid one")
+    return passes

@@ -1,0 +1,170 @@
+"""`/sim/...`: how tests and people steer the simulator and look into it. Nobody has to show who they are."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+
+from app.base import exact_json
+from app.simulator.faults import Fault, Step, rewritten
+from app.simulator.http import Answer, Request
+from app.simulator.store import NotFound, Unusable
+
+if TYPE_CHECKING:
+    from app.simulator.simulator import Simulator
+
+T = TypeVar("T")
+
+PREFIX = "/sim/"
+NDJSON = "application/x-ndjson"
+
+
+class ClockRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`now`: stand still there, null: go on. `advance`: seconds."""
+
+    now: datetime | None = None
+    advance: float | None = None
+
+
+def answer(simulator: "Simulator", request: Request) -> Answer:
+    """The answer to a request below /sim/."""
+    handle = ROUTES.get((request.method, request.path))
+    if handle is None:
+        return _problem(404, f"There is no {request.method} {request.path[:80]}")
+    try:
+        return handle(simulator, request)
+    except NotFound as error:
+        return _problem(404, str(error))
+    except Unusable as error:
+        return _problem(400, str(error))
+    except (msgspec.DecodeError, UnicodeDecodeError, ValueError, OverflowError, RecursionError) as error:
+        return _problem(400, str(error)[:400])
+
+
+def _get_records(simulator: "Simulator", request: Request) -> Answer:
+    organization, key = request.query.get("org"), request.query.get("id")
+    if key is None:
+        return Answer(200, b"".join(simulator.dump(organization)), NDJSON)
+    return _record(simulator, organization or "", key)
+
+
+def _put_record(simulator: "Simulator", request: Request) -> Answer:
+    simulator.put(*_named(request), _body(request, dict[str, Any]))
+    return _record(simulator, *_named(request))
+
+
+def _edit_record(simulator: "Simulator", request: Request) -> Answer:
+    simulator.edit(*_named(request), _body(request, dict[str, Any]))
+    return _record(simulator, *_named(request))
+
+
+def _delete_record(simulator: "Simulator", request: Request) -> Answer:
+    simulator.delete(*_named(request))
+    return _nothing()
+
+
+def _get_faults(simulator: "Simulator", _: Request) -> Answer:
+    return _json(simulator.faults())
+
+
+def _add_faults(simulator: "Simulator", request: Request) -> Answer:
+    for fault in _several(request, Fault):
+        simulator.fault(fault)
+    return _json(simulator.faults())
+
+
+def _clear_faults(simulator: "Simulator", _: Request) -> Answer:
+    simulator.clear_faults()
+    return _nothing()
+
+
+def _add_script(simulator: "Simulator", request: Request) -> Answer:
+    simulator.script(*_several(request, Step))
+    return _nothing()
+
+
+def _write_as(simulator: "Simulator", request: Request) -> Answer:
+    simulator.writing = rewritten(simulator.writing, _body(request, dict[str, Any]))
+    return _json(simulator.writing)
+
+
+def _render(simulator: "Simulator", _: Request) -> Answer:
+    simulator.render()
+    return _nothing()
+
+
+def _set_clock(simulator: "Simulator", request: Request) -> Answer:
+    asked = _body(request, ClockRequest)
+    if asked.now is not None and asked.now.tzinfo is None:
+        raise Unusable("The time needs an offset, such as Z")
+    if asked.advance is None:
+        simulator.set_clock(asked.now)
+    else:
+        simulator.advance(timedelta(seconds=asked.advance))
+    return _json({"now": simulator.now()})
+
+
+def _get_log(simulator: "Simulator", _: Request) -> Answer:
+    return _json(simulator.counts())
+
+
+def _clear_log(simulator: "Simulator", _: Request) -> Answer:
+    simulator.clear_counts()
+    return _nothing()
+
+
+ROUTES: dict[tuple[str, str], Callable[["Simulator", Request], Answer]] = {
+    ("GET", "/sim/records"): _get_records,
+    ("PUT", "/sim/records"): _put_record,
+    ("PATCH", "/sim/records"): _edit_record,
+    ("DELETE", "/sim/records"): _delete_record,
+    ("GET", "/sim/faults"): _get_faults,
+    ("POST", "/sim/faults"): _add_faults,
+    ("DELETE", "/sim/faults"): _clear_faults,
+    ("POST", "/sim/script"): _add_script,
+    ("POST", "/sim/writing"): _write_as,
+    ("POST", "/sim/render"): _render,
+    ("POST", "/sim/clock"): _set_clock,
+    ("GET", "/sim/log"): _get_log,
+    ("DELETE", "/sim/log"): _clear_log,
+}
+
+
+def _named(request: Request) -> tuple[str, str]:
+    organization, key = request.query.get("org"), request.query.get("id")
+    if not organization or not key:
+        raise Unusable("The query needs org and id")
+    return organization, key
+
+
+def _body(request: Request, shape: type[T]) -> T:
+    if request.body is None:
+        raise Unusable("The body is too long")
+    return msgspec.json.Decoder(shape, float_hook=Decimal).decode(request.body or b"{}")
+
+
+def _several(request: Request, shape: type[T]) -> list[T]:
+    """One object or a list of them."""
+    given = _body(request, object)
+    return [msgspec.convert(each, shape) for each in (given if isinstance(given, list) else [given])]
+
+
+def _record(simulator: "Simulator", organization: str, key: str) -> Answer:
+    document = simulator.record(organization, key)
+    if document is None:
+        raise NotFound
+    return _json({"recordid": simulator.recordid(organization, key), "document": document})
+
+
+def _json(value: Any) -> Answer:
+    return Answer(200, exact_json.encode(value))
+
+
+def _nothing() -> Answer:
+    return Answer(200, b"{}")
+
+
+def _problem(status: int, message: str) -> Answer:
+    return Answer(status, exact_json.encode({"error": message}))

@@ -1,0 +1,1 @@
+"""PEMS (HxGN EAM) as a system of record."""

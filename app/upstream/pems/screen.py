@@ -1,0 +1,101 @@
+"""The user-defined screen: one record a call, its fields as pairs of name and value."""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from app.contracts import Contract
+from app.upstream.pems.values import Unreadable, read_screen_value
+from app.upstream.protocol import Failed
+
+Pairs = dict[str, dict[str, Any]]
+
+
+class _Pair(msgspec.Struct, frozen=True, kw_only=True):
+    USERDEFINEDSCREENFIELDNAME: str
+    USERDEFINEDSCREENFIELDVALUE: dict[str, Any] | None = None
+
+
+class _Pairs(msgspec.Struct, frozen=True, kw_only=True):
+    USERDEFINEDSCREENFIELDVALUEPAIR: list[_Pair] = []
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """A record as the screen shows it; `recordid` is what its next write has to show."""
+
+    USERDEFINEDSCREENFIELDVALUELIST: _Pairs = _Pairs()
+    recordid: int | str | None = None
+
+    @property
+    def values(self) -> Pairs:
+        """The fields' values by their names on the screen."""
+        pairs = self.USERDEFINEDSCREENFIELDVALUELIST.USERDEFINEDSCREENFIELDVALUEPAIR
+        return {pair.USERDEFINEDSCREENFIELDNAME: pair.USERDEFINEDSCREENFIELDVALUE or {} for pair in pairs}
+
+
+class _ResultData(msgspec.Struct, frozen=True, kw_only=True):
+    UserDefinedScreenService: Record
+
+
+class _Result(msgspec.Struct, frozen=True, kw_only=True):
+    ResultData: _ResultData
+
+
+class ScreenAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer; `Result` is null where nothing was done."""
+
+    Result: Any = None
+    ErrorAlert: Any = None
+    ConfirmationAlert: Any = None
+
+    @property
+    def record(self) -> Record | None:
+        """The record in it; None where there is none that can be read."""
+        try:
+            return msgspec.convert(self.Result, _Result).ResultData.UserDefinedScreenService
+        except msgspec.ValidationError:
+            return None
+
+
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, ArithmeticError, RecursionError)
+_answer = msgspec.json.Decoder(ScreenAnswer, float_hook=Decimal)
+
+
+def screen_request(screen: str, action: str, pairs: Pairs, token: str | None) -> dict[str, Any]:
+    """The body of a request; the token is a number where it looks like one."""
+    listed = [
+        {"USERDEFINEDSCREENFIELDNAME": name, "USERDEFINEDSCREENFIELDVALUE": value} for name, value in pairs.items()
+    ]
+    lock = {} if token is None else {"recordid": int(token) if token.isascii() and token.isdigit() else token}
+    return {
+        "USERDEFINEDSCREENNAME": screen,
+        "USERDEFINEDSERVICEACTION": action,
+        "USERDEFINEDSCREENFIELDVALUELIST": {"USERDEFINEDSCREENFIELDVALUEPAIR": listed},
+        **lock,
+    }
+
+
+def read_answer(body: bytes) -> ScreenAnswer | None:
+    """The envelope; None for a body that is none."""
+    try:
+        return _answer.decode(body)
+    except UNREADABLE:
+        return None
+
+
+def read_document(contract: Contract, names: Mapping[str, str], record: Record) -> dict[str, Any]:
+    """The editable fields; raises Failed where one is not there or cannot be read. `names` are those on the screen."""
+    shown, document = record.values, {}
+    for field in contract.fields:
+        name = names.get(field.name)
+        if name is None or not field.editable:
+            continue
+        if name not in shown:
+            raise Failed(f"The screen of PEMS does not show {name}.")
+        try:
+            document[field.name] = read_screen_value(field.type, shown[name])
+        except Unreadable as error:
+            raise Failed(f"{name} on the screen of PEMS: {error}") from None
+    return document

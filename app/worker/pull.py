@@ -1,0 +1,368 @@
+"""Pull: pages of upstream into the mirror, resumable after any page.
+
+Each page is a transaction: its rows, what is put into quarantine, the counts and the cursor. The next page is asked for
+while one is written.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import stamina
+import structlog
+
+from app.base import exact_json
+from app.base.database import Connection, Database
+from app.base.errors import Culprit
+from app.base.statements import statement
+from app.contracts import Contract
+from app.contracts.validation import check_key, check_value
+from app.engine.locks import lock_dataset, lock_rows
+from app.upstream.protocol import Broken, Failed, Page, Row, Unavailable, UpstreamError
+from app.worker import runs
+from app.worker.runs import Run
+from app.worker.staging import Incoming, Written, stage, write
+from app.worker.target import Job, ReadClock, Target, alone
+
+log = structlog.get_logger(__name__)
+
+READ_REVISION = statement("worker/read_revision")
+REMEMBER_KEYS = statement("worker/remember_keys")
+FORGET_KEYS = statement("worker/forget_keys")
+READ_STAGED = statement("worker/read_staged")
+LEAVE_ALONE = statement("worker/leave_alone")
+QUARANTINE_ROWS = statement("worker/quarantine_rows")
+RELEASE_ROWS = statement("worker/release_rows")
+RELEASE_UNSEEN = statement("worker/release_unseen")
+COUNT_MISSING = statement("worker/count_missing")
+COUNT_NAMELESS = statement("worker/count_nameless")
+STAGE_MISSING = statement("worker/stage_missing")
+SCHEDULE_PULL = statement("worker/schedule_pull")
+POSTPONE_PULL = statement("worker/postpone_pull")
+
+ATTEMPTS = 5  # at a page
+LONGEST_WAIT = 60.0  # seconds that a page waits because upstream asks for it; beyond, the pull ends
+DELETED_AT_ONCE = 1000
+LONGEST_TEXT = 2000  # characters of a value in quarantine
+
+
+class TooManyDeletions(Exception):
+    """More of the rows are gone upstream than may be deleted at once."""
+
+
+async def pull(database: Database, target: Target, read_clock: ReadClock, stopping: asyncio.Event) -> bool:
+    """Pull once, to the end or until `stopping`, which leaves the run to be resumed; False where another worker pulls.
+
+    What upstream does wrong ends in the run's record and in the schedule, not in an exception.
+    """
+    async with alone(database, Job.PULL, target.organization, target.dataset) as connection:
+        if connection is None:
+            return False
+        await _Pull(connection, target, read_clock, stopping).run()
+        return True
+
+
+class _Pull:
+    """One run, on the connection that holds the lock."""
+
+    def __init__(self, connection: Connection, target: Target, read_clock: ReadClock, stopping: asyncio.Event):
+        self.connection, self.target, self.read_clock, self.stopping = connection, target, read_clock, stopping
+        self.contract, self.organization = target.contract, target.organization
+
+    async def run(self) -> None:
+        run = await self._open()
+        try:
+            finished = await self._read_pages(run)
+            if finished and run.whole:
+                finished = await self._delete_missing(run)
+            if finished:
+                await self._finish(run)
+        except UpstreamError as error:
+            code = "UPSTREAM_UNAVAILABLE" if isinstance(error, Unavailable) else "UPSTREAM_FAILED"
+            await self._fail(run, code, str(error))
+            await runs.note_failure(self.connection, self.target, await self._now(), error)
+        except TooManyDeletions as error:
+            await self._fail(run, "TOO_MANY_DELETIONS", str(error))
+        except Exception:
+            if not self.connection.raw.is_closed():
+                await self._fail(run, "INTERNAL_ERROR", runs.DEFECT)
+            raise
+
+    async def _open(self) -> Run:
+        """Everything, where it is the first time, where upstream cannot tell what is new, and once in `full_every`."""
+        at, target = await self._now(), self.target
+        standing = await runs.read_standing(self.connection, target)
+        last = standing.pulled_whole_at
+        whole = (
+            not target.upstream.capabilities.incremental
+            or standing.watermark is None
+            or last is None
+            or at >= last + target.full_every
+        )
+        since = None if standing.watermark is None else standing.watermark - target.overlap
+        async with self.connection.raw.transaction():
+            run = await runs.open_run(self.connection, target, "pull", at, whole=whole, since=since)
+            if run.whole and not run.resumed:
+                await self.connection.value(FORGET_KEYS.within(self.contract.schema), self.organization)
+        log.info(
+            "pull begins", organization=self.organization, dataset=target.dataset, run=str(run.id), whole=run.whole
+        )
+        return run
+
+    # --- pages
+
+    async def _read_pages(self, run: Run) -> bool:
+        """Take page after page; False where it was stopped."""
+        following = asyncio.create_task(self._ask(run, run.cursor, await self._revision()))
+        try:
+            while True:
+                if not await self._comes(following):
+                    return False
+                asked, page = following.result()
+                if page.cursor is not None:
+                    following = asyncio.create_task(self._ask(run, page.cursor, await self._revision()))
+                await self._take(run, page, asked)
+                if page.cursor is None:
+                    return True
+                if self.stopping.is_set():
+                    return False
+        finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+
+    async def _comes(self, page: "asyncio.Task[tuple[int, Page]]") -> bool:
+        """Wait for a page; False where it was stopped meanwhile: upstream may take longer than a worker has to end."""
+        stopped = asyncio.create_task(self.stopping.wait())
+        try:
+            await asyncio.wait((page, stopped), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+        return page.done()
+
+    async def _ask(self, run: Run, cursor: str | None, revision: int) -> tuple[int, Page]:
+        """A page, and the dataset's revision before it was asked for."""
+        async for attempt in stamina.retry_context(on=_wait, attempts=ATTEMPTS, wait_initial=0.5, wait_max=20.0):
+            with attempt:
+                return revision, await self.target.upstream.page(since=run.since, cursor=cursor)
+        raise AssertionError("stamina returns or raises")
+
+    async def _take(self, run: Run, page: Page, asked: int) -> None:
+        at = await self._now()
+        good, broken = sort_out(self.contract, page)
+        keys = list(good)
+
+        async def work() -> None:
+            if run.whole:
+                seen = [*keys, *(each for each in broken if each is not None)]
+                await self.connection.value(REMEMBER_KEYS.within(self.contract.schema), self.organization, seen)
+            unchanged = await stage(
+                self.connection, self.contract, self.organization,
+                (Incoming(key=key, document=document) for key, document in good.items()),
+            )  # fmt: skip
+            left_alone, written = await self._bring(asked, at)
+            await self._put_aside(run, keys, broken, at)
+            await runs.count(
+                self.connection, self.target, run, at,
+                {
+                    "rows_read": len(good) + len(broken),
+                    "unchanged": unchanged,
+                    "left_alone": left_alone,
+                    "quarantined": len(broken),
+                    "dropped": page.dropped,
+                    **msgspec.to_builtins(written),
+                },
+                cursor=page.cursor, mark=page.mark, total=page.total,
+            )  # fmt: skip
+
+        await self.connection.run(work)
+
+    async def _bring(self, asked: int | None, at: datetime) -> tuple[int, Written]:
+        """What is staged into the mirror: how many rows were left alone, and what was written."""
+        found = await self.connection.rows(READ_STAGED.within(self.contract.schema), self.organization)
+        if not found:
+            return 0, Written()
+        await lock_dataset(self.connection, self.contract, self.organization)
+        await lock_rows(
+            self.connection, self.contract, self.organization, [row["row_key"] for row in found],
+            absent=any(row["absent"] for row in found), inserting=True,
+        )  # fmt: skip
+        left_alone = await self.connection.value(LEAVE_ALONE.within(self.contract.schema), self.organization, asked)
+        if left_alone == len(found):
+            return left_alone, Written()
+        return left_alone, await write(self.connection, self.contract, self.organization, "pull", at)
+
+    async def _put_aside(self, run: Run, good: list[str], broken: Mapping[str, Broken], at: datetime) -> None:
+        dataset = self.target.dataset
+        await self.connection.value(RELEASE_ROWS, self.organization, dataset, good)
+        if broken:
+            rows = [
+                {
+                    "id": key,
+                    "reasons": _storable(msgspec.to_builtins(row.reasons)),
+                    "received": _storable(row.received),
+                }
+                for key, row in broken.items()
+            ]
+            await self.connection.value(QUARANTINE_ROWS, self.organization, dataset, run.id, at, rows)
+
+    # --- the end
+
+    async def _delete_missing(self, run: Run) -> bool:
+        """Delete what upstream has no more; False where it was stopped. Raises TooManyDeletions."""
+        schema = self.contract.schema
+        found = await self.connection.row(COUNT_MISSING.within(schema), self.organization, run.start_revision)
+        assert found is not None, "a count returns its row"
+        missing, present, share = found["missing"], found["present"], self.target.deletion_share
+        if missing > share * present:
+            raise TooManyDeletions(
+                f"{missing:,} of {present:,} rows are gone upstream, more than the {share:.0%} that may be deleted at "
+                "once. Nothing was deleted. See whether upstream shows all rows to this account; if they are really "
+                "gone, raise deletionShare for one pull."
+            )
+        if missing and await self._count_nameless(run):
+            log.warning("pull deletes nothing", organization=self.organization, dataset=self.target.dataset)
+            return True
+        last: str | None = ""
+        while missing and last is not None:
+            last = await self._delete_some(run, last)
+            if self.stopping.is_set() and last is not None:
+                return False
+        return True
+
+    async def _count_nameless(self, run: Run) -> int:
+        """Rows that came without an id that can be read: what seems to be missing may be among them."""
+        return int(await self.connection.value(COUNT_NAMELESS, self.organization, self.target.dataset, run.id))
+
+    async def _delete_some(self, run: Run, after: str) -> str | None:
+        """Delete some of the missing rows beyond a key; the last one's key, None where there was none."""
+        at = await self._now()
+
+        async def work() -> str | None:
+            rows = await self.connection.rows(
+                STAGE_MISSING.within(self.contract.schema),
+                self.organization,
+                run.start_revision,
+                after,
+                DELETED_AT_ONCE,
+            )
+            # Nothing that was settled since the pull began: those rows have a later revision.
+            _, written = await self._bring(run.start_revision, at)
+            await runs.count(self.connection, self.target, run, at, msgspec.to_builtins(written))
+            return max((row["row_key"] for row in rows), default=None)
+
+        return await self.connection.run(work)
+
+    async def _finish(self, run: Run) -> None:
+        at, dataset = await self._now(), self.target.dataset
+        async with self.connection.raw.transaction():
+            await self.connection.value(SCHEDULE_PULL, self.organization, dataset, run.id, at)
+            await runs.note_success(self.connection, self.target, run, at)
+            if run.whole:
+                await self.connection.value(RELEASE_UNSEEN, self.organization, dataset, run.id)
+                await self.connection.value(FORGET_KEYS.within(self.contract.schema), self.organization)
+            await runs.finish(self.connection, self.target, run, at)
+        log.info("pull ends", organization=self.organization, dataset=dataset)
+
+    async def _fail(self, run: Run, code: str, error: str) -> None:
+        """The run is over; the next one comes sooner than the schedule says, and later with each failure in a row."""
+        at = await self._now()
+        standing = await runs.read_standing(self.connection, self.target)
+        wait = min(self.target.pull_every.total_seconds(), 30.0 * 2 ** min(standing.pull_failures, 10))
+        then = datetime.fromtimestamp(at.timestamp() + wait, at.tzinfo)
+        async with self.connection.raw.transaction():
+            await self.connection.value(POSTPONE_PULL, self.organization, self.target.dataset, then)
+            await runs.finish(self.connection, self.target, run, at, code, error)
+        log.warning("pull failed", organization=self.organization, dataset=self.target.dataset, code=code)
+
+    async def _now(self) -> datetime:
+        return await self.read_clock(self.connection)
+
+    async def _revision(self) -> int:
+        return int(await self.connection.value(READ_REVISION, self.organization, self.target.dataset))
+
+
+def _wait(error: Exception) -> bool | float:
+    """Whether to ask for a page again: after as long as upstream wants, else after stamina's backoff."""
+    if isinstance(error, Unavailable) and error.retry_after is not None:
+        return error.retry_after if error.retry_after <= LONGEST_WAIT else False
+    return isinstance(error, Unavailable | Failed)
+
+
+# -- rows and the contract ---------------------------------------------------------------------------------------------
+
+
+def sort_out(contract: Contract, page: Page) -> tuple[dict[str, dict[str, Any]], dict[str, Broken]]:
+    """The rows that fit the contract, complete with what is derived, and those that do not; by key, the last counts.
+
+    A row without a usable key gets a name made of what was received; count_nameless tells one without any by it.
+    """
+    good: dict[str, dict[str, Any]] = {}
+    broken = {_name(row): row for row in page.broken}
+    for row in page.rows:
+        reasons = _check(contract, row)
+        if reasons:
+            aside = Broken(key=row.key, reasons=reasons, received=row.document)
+            broken[_name(aside)] = aside
+            good.pop(row.key, None)
+        else:
+            good[row.key] = row.document | _derived(contract, row.document)
+            broken.pop(row.key, None)
+    return good, broken
+
+
+def fit(contract: Contract, row: Row) -> dict[str, Any] | None:
+    """The row's document, complete with what is derived; None where it does not fit the contract."""
+    return None if _check(contract, row) else row.document | _derived(contract, row.document)
+
+
+def _name(row: Broken) -> str:
+    if row.key is not None and check_key(row.key) is None:
+        return row.key
+    digest = hashlib.sha256(exact_json.encode([row.received, [reason.code for reason in row.reasons]])).hexdigest()
+    return f"({'no' if row.key is None else 'unusable'} id) {digest[:16]}"
+
+
+def _storable(value: Any) -> Any:
+    """What was received, as jsonb can hold it: without NUL, without numbers beyond its digits, and not for pages."""
+    match value:
+        case dict():
+            return {_storable(name): _storable(inner) for name, inner in value.items()}
+        case list() | tuple():
+            return [_storable(inner) for inner in value]
+        case str():
+            return value.replace("\0", "\ufffd")[:LONGEST_TEXT]
+        case Decimal() | int() if not isinstance(value, bool):
+            return str(value)[:LONGEST_TEXT]
+    return value
+
+
+def _check(contract: Contract, row: Row) -> tuple[Culprit, ...]:
+    """What is wrong with a row, a culprit a field."""
+    wrong = []
+    if (reason := check_key(row.key)) is not None:
+        wrong.append(Culprit(id=row.key[:200], field=contract.key, code="INVALID_ID", message=reason))
+    by_name = contract.by_name
+    for name, value in row.document.items():
+        if value is None:
+            continue
+        field = by_name.get(name)
+        if field is None:
+            found: tuple[str, str] | None = ("UNKNOWN_FIELD", f"{contract.name} has no field {name[:80]!r}.")
+        else:
+            found = check_value(field, value)
+        if found is not None:
+            wrong.append(Culprit(id=row.key[:200], field=name[:80], code=found[0], message=found[1]))
+    return tuple(wrong)
+
+
+def _derived(contract: Contract, document: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that say whether others are present."""
+    return {
+        field.name: all(document.get(name) is not None for name in field.derived_from)
+        for field in contract.fields
+        if field.derived_from
+    }

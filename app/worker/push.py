@@ -1,0 +1,343 @@
+"""Push: the outbox to upstream, in order for each row, each change exactly once or a reason why not.
+
+Changes are claimed in small lots, a few are on their way at the same time, and what became of them is settled together:
+the change, the mirror, its history and everybody's modifications in one transaction.
+"""
+
+import asyncio
+import uuid
+from collections.abc import Callable, Collection
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+import msgspec
+import structlog
+from prometheus_client import Counter
+
+from app.base.database import Connection, Database
+from app.base.errors import DatabaseUnavailable
+from app.base.statements import statement
+from app.contracts.validation import check_key
+from app.engine.locks import raise_workspaces
+from app.engine.modifications import fold
+from app.upstream.protocol import (
+    Broken,
+    Failed,
+    Held,
+    OutcomeUnknown,
+    Refused,
+    Row,
+    Stale,
+    Unavailable,
+    UpstreamError,
+    Write,
+)
+from app.worker import runs
+from app.worker.pull import fit
+from app.worker.runs import Run
+from app.worker.settle import Change, Ended, Outcome, settle
+from app.worker.target import Job, ReadClock, Target, alone
+
+log = structlog.get_logger(__name__)
+
+SETTLED = Counter(
+    "vanguard_push_changes_total", "Changes by what became of them", ["organization", "dataset", "outcome"]
+)
+
+FIND_DUE = statement("worker/find_due")
+CLAIM_CHANGES = statement("worker/claim_changes")
+JUDGE_CHANGE = statement("worker/judge_change")
+MARK_SENT = statement("worker/mark_sent")
+FIND_KNOWN = statement("worker/find_known")
+HASTEN_CHANGES = statement("worker/hasten_changes")
+
+ATTEMPTS = 10  # that count; then a change waits for a person
+LONGEST_WAIT = 300.0  # seconds between two attempts
+SETTLE_EVERY = 0.1  # seconds: a settlement costs as much for ten changes as for two
+LOOK_AGAIN = 0.5  # seconds until the outbox is looked at again, while nothing ends
+LOT = 4  # changes claimed at once, for each that can be on its way
+CONFLICT = "Somebody has changed the same cells upstream, or the row is gone there."
+LONGEST_WORDS = 1900  # characters of upstream's own
+RETREADS = 3  # times that a row is held again because somebody changed it in between
+
+
+class _LostClaim(Exception):
+    """The lease ran out, and another worker has the change now."""
+
+
+async def push(
+    database: Database, target: Target, read_clock: ReadClock, chance: Callable[[], float], stopping: asyncio.Event
+) -> bool:
+    """Push until nothing is due or `stopping`; False where another worker pushes there.
+
+    `chance` draws from 0 to 1, for the jitter of backoffs.
+    """
+    async with alone(database, Job.PUSH, target.organization, target.dataset) as connection:
+        if connection is None:
+            return False
+        await _Push(database, connection, target, read_clock, chance, stopping).run()
+        return True
+
+
+class _Push:
+    """One run. Claims and settlements go over the connection that holds the lock."""
+
+    def __init__(
+        self,
+        database: Database,
+        connection: Connection,
+        target: Target,
+        read_clock: ReadClock,
+        chance: Callable[[], float],
+        stopping: asyncio.Event,
+    ):
+        self.database, self.connection, self.target = database, connection, target
+        self.read_clock, self.chance, self.stopping = read_clock, chance, stopping
+        self.contract, self.organization = target.contract, target.organization
+        # Keys that upstream gave in this run, before the mirror has them: no other new row may take them for its own.
+        self.given: set[str] = set()
+
+    async def run(self) -> None:
+        at = await self._now()
+        run = await runs.open_run(self.connection, self.target, "push", at)
+        if run.asked:
+            await self.connection.value(HASTEN_CHANGES.within(self.contract.schema), self.organization, at)
+        working: dict[asyncio.Task[Outcome], Change] = {}
+        try:
+            error = await self._work(run, working)
+        except Exception:
+            if not self.connection.raw.is_closed():
+                await runs.finish(self.connection, self.target, run, await self._now(), "INTERNAL_ERROR", runs.DEFECT)
+            raise
+        finally:
+            for task in working:
+                task.cancel()
+            await asyncio.gather(*working, return_exceptions=True)
+        if error is None:
+            await runs.finish(self.connection, self.target, run, await self._now())
+        else:
+            await runs.finish(self.connection, self.target, run, await self._now(), "UPSTREAM_UNAVAILABLE", str(error))
+
+    async def _work(self, run: Run, working: "dict[asyncio.Task[Outcome], Change]") -> Unavailable | None:
+        """Claim, carry out and settle until nothing is due, or upstream is gone: then that error."""
+        claim, waiting, ended, gone = uuid.uuid4(), list[Change](), list[Ended](), None
+        clock = asyncio.get_running_loop().time
+        settled_at = clock()
+        while True:
+            if gone is None and not self.stopping.is_set() and len(waiting) < self.target.concurrency:
+                waiting += await self._claim(claim)
+            if gone is None:
+                self._begin(waiting, working, claim)
+            # The next ones are on their way while these are settled, several in one transaction.
+            if ended and (not working or clock() >= settled_at + SETTLE_EVERY):
+                await self._settle(run, claim, ended)
+                ended, settled_at = [], clock()
+                continue
+            if not working:
+                break
+            # Not for ever: what is committed meanwhile does not wait for a slow answer.
+            patience = SETTLE_EVERY if ended else LOOK_AGAIN
+            done, _ = await asyncio.wait(working, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+            ended += [(working.pop(task), task.result()) for task in done]
+            gone = gone or next((o.unavailable for _, o in ended if o.unavailable is not None), None)
+        # What was claimed and not begun goes back as it was.
+        await self._settle(run, claim, [(change, Outcome(state="committed", counted=False)) for change in waiting])
+        return gone
+
+    def _begin(self, waiting: list[Change], working: "dict[asyncio.Task[Outcome], Change]", claim: uuid.UUID) -> None:
+        for change in list(waiting):
+            if len(working) >= self.target.concurrency or self.stopping.is_set():
+                return
+            if self._may_begin(change, working.values()):
+                waiting.remove(change)
+                working[asyncio.create_task(self._carry_out(change, claim))] = change
+
+    def _may_begin(self, change: Change, working: Collection[Change]) -> bool:
+        """Not a new row that has to be looked for beside one that is being written: it could be taken for that."""
+        new = [each for each in (change, *working) if self._gets_key(each)]
+        return not self._gets_key(change) or len(new) == 1 or all(each.sent_at is None for each in new)
+
+    # --- claims and settlements, over the connection that holds the lock
+
+    async def _claim(self, claim: uuid.UUID) -> list[Change]:
+        at, schema = await self._now(), self.contract.schema
+        limit = LOT * self.target.concurrency
+        due = await self.connection.rows(FIND_DUE.within(schema), self.organization, at, limit, claim)
+        if not due:
+            return []
+
+        async def work() -> list[Change]:
+            await raise_workspaces(self.connection, self.contract, self.organization, {row["user_id"] for row in due})
+            records = await self.connection.rows(
+                CLAIM_CHANGES.within(schema), self.organization, [row["id"] for row in due], at, at + self.target.lease,
+                claim,
+            )  # fmt: skip
+            # User by user: the workspace of somebody else who came to these rows is not locked here.
+            keys = {record["user_id"]: list[str]() for record in records}
+            for record in records:
+                keys[record["user_id"]].append(record["row_key"])
+            for user, own in keys.items():
+                await fold(self.connection, self.contract, self.organization, user, own)
+            return sorted((Change(**dict(record)) for record in records), key=lambda change: change.id)
+
+        return await self.connection.run(work)
+
+    async def _settle(self, run: Run, claim: uuid.UUID, ended: list[Ended]) -> None:
+        if not ended:
+            return
+        at = await self._now()
+
+        async def work() -> list[str]:
+            mine = await settle(self.connection, self.contract, self.organization, claim, ended, at)
+            states = [outcome.state for _, outcome in mine]
+            counts = {
+                "synced": states.count("synced"),
+                "conflicts": states.count("conflict"),
+                "sync_errors": states.count("sync_error"),
+                "retried": sum(o.state == "committed" and o.retry_at is not None for _, o in mine),
+            }
+            await runs.count(self.connection, self.target, run, at, counts)
+            if gone := next((o.unavailable for _, o in ended if o.unavailable is not None), None):
+                await runs.note_failure(self.connection, self.target, at, gone)
+            elif any(state != "committed" for state in states):
+                await runs.note_success(self.connection, self.target, run, at)
+            return [str(state) for state in states]
+
+        for state in await self.connection.run(work):
+            SETTLED.labels(self.organization, self.target.dataset, state).inc()
+
+    # --- one change; these run side by side
+
+    async def _carry_out(self, change: Change, claim: uuid.UUID) -> Outcome:
+        """Never raises what upstream or its adapter does wrong: it is an outcome."""
+        try:
+            if self._gets_key(change):
+                return await self._add(change, claim)
+            return await self._change(change, claim)
+        except _LostClaim:
+            return Outcome(state="committed", counted=False)
+        except Refused as error:
+            return Outcome(state="sync_error", error=str(error))
+        except Unavailable as error:
+            retry_at = await self._later(change, runs.pause(error))
+            return Outcome(state="committed", error=str(error), retry_at=retry_at, counted=False, unavailable=error)
+        except UpstreamError as error:
+            return await self._failed(change, str(error), unknown=isinstance(error, OutcomeUnknown))
+        except DatabaseUnavailable:
+            raise
+        except Exception as error:
+            # A defect of the adapter, or a row that the database cannot hold: it must not stop the whole outbox.
+            log.error("change failed", organization=self.organization, change=change.id, error=type(error).__name__)
+            return await self._failed(change, runs.DEFECT, unknown=True)
+
+    async def _failed(self, change: Change, error: str, *, unknown: bool) -> Outcome:
+        """Another attempt, until there were enough of them."""
+        # A new row that may be there is looked for until the answer is no: nobody else will find it.
+        may_be_there = self._gets_key(change) and (unknown or change.sent_at is not None)
+        if change.attempts >= ATTEMPTS and not may_be_there:
+            return Outcome(state="sync_error", error=f"{error[:LONGEST_WORDS]} (after {change.attempts} attempts)")
+        retry_at = await self._later(change, None)
+        if unknown and may_be_there:
+            # As long as upstream may still be at it, looking for the row proves nothing.
+            retry_at = max(retry_at, await self._lease())
+        return Outcome(state="committed", error=error, retry_at=retry_at)
+
+    def _gets_key(self, change: Change) -> bool:
+        """Whether it is a new row whose key upstream gives."""
+        return change.op == "insert" and self.contract.key not in change.delta
+
+    async def _change(self, change: Change, claim: uuid.UUID) -> Outcome:
+        """A change of a row whose key is known: read, compare, write, read back."""
+        for _ in range(RETREADS):
+            held = await self.target.upstream.hold(change.row_key)
+            verdict, fields = await self._judge(change, claim, held)
+            if verdict == "conflict":
+                return await self._outcome("conflict", change.row_key, error=CONFLICT)
+            if verdict == "write":
+                op = "update" if change.op == "insert" and held is not None else change.op
+                try:
+                    await self.target.upstream.write(Write(op=op, key=change.row_key, fields=fields), held)
+                except Stale:
+                    continue
+            return await self._outcome("synced", change.row_key)
+        raise Failed("Somebody changes the row upstream all the time.")
+
+    async def _add(self, change: Change, claim: uuid.UUID) -> Outcome:
+        """A new row whose key upstream gives: looked for first, where it may have been sent before."""
+        key = await self._find_created(change) if change.sent_at is not None else None
+        if key is None and change.sent_at is not None and change.attempts > ATTEMPTS:
+            raise Refused(
+                f"Upstream does not say that it adds the row, and does not have it (after {ATTEMPTS} attempts)."
+            )
+        if key is None:
+            async with self.database.connection() as connection:
+                at = await self.read_clock(connection)
+                sent = MARK_SENT.within(self.contract.schema)
+                until = at + self.target.lease
+                if await connection.value(sent, self.organization, change.id, claim, at, until) is None:
+                    raise _LostClaim
+            key = await self.target.upstream.write(Write(op="insert", key=None, fields=change.delta), None)
+            self.given.add(key)
+        if (reason := check_key(key)) is not None:
+            return Outcome(state="sync_error", error=f"Upstream gave the new row a key that cannot be used. {reason}")
+        return await self._outcome("synced", key)
+
+    async def _find_created(self, change: Change) -> str | None:
+        """The row that an earlier attempt left, if it did: one with just these values that came since it was sent."""
+        found = await self.target.upstream.find_created(change.delta)
+        known = FIND_KNOWN.within(self.contract.schema)
+        async with self.database.connection() as connection:
+            records = await connection.rows(known, self.organization, found, change.sent_at)
+        free = sorted(set(found) - {record["row_key"] for record in records} - self.given)
+        if not free:
+            return None
+        self.given.add(free[0])
+        return free[0]
+
+    async def _judge(self, change: Change, claim: uuid.UUID, held: Held | None) -> tuple[str, dict[str, Any]]:
+        """What there is to write over what is held. Raises _LostClaim where another has the change by now."""
+        document = None if held is None else held.document
+        by_name = self.contract.by_name
+        # What is derived is not upstream's to hold, and would always differ.
+        delta = {name: value for name, value in change.delta.items() if not by_name[name].derived_from}
+        async with self.database.connection() as connection:
+            row = await connection.row(
+                JUDGE_CHANGE.within(self.contract.schema),
+                change.op, change.base, delta, document, self.contract.cell_map, self.organization, change.id, claim,
+            )  # fmt: skip
+        if row is None:
+            raise _LostClaim
+        return row["verdict"], row["fields"]
+
+    async def _outcome(self, state: Literal["synced", "conflict"], key: str, error: str | None = None) -> Outcome:
+        """The outcome, with the row as upstream has it now.
+
+        What was written and cannot be read back was written all the same. Raises Unavailable, Failed for a conflict.
+        """
+        try:
+            row = await self.target.upstream.read(key)
+        except UpstreamError as failure:
+            if state == "conflict":
+                raise
+            return Outcome(state=state, key=key, unavailable=failure if isinstance(failure, Unavailable) else None)
+        document: dict[str, Any] | msgspec.UnsetType | None = None
+        if isinstance(row, Row):
+            document = fit(self.contract, row) or msgspec.UNSET
+        elif isinstance(row, Broken):
+            document = msgspec.UNSET
+        return Outcome(state=state, key=key, document=document, error=error)
+
+    async def _later(self, change: Change, asked: float | None) -> datetime:
+        """When to try again: twice as late each time, with jitter, so that not all come back at once."""
+        async with self.database.connection() as connection:
+            at = await self.read_clock(connection)
+        wait = asked if asked is not None else min(LONGEST_WAIT, 2.0 ** min(change.attempts - 1, 20))
+        return at + timedelta(seconds=wait * (1 + self.chance()) / 2 if asked is None else wait)
+
+    async def _lease(self) -> datetime:
+        """Until when upstream may still work on what is sent now."""
+        async with self.database.connection() as connection:
+            return await self.read_clock(connection) + self.target.lease
+
+    async def _now(self) -> datetime:
+        return await self.read_clock(self.connection)

@@ -1,0 +1,73 @@
+"""Rows of upstream into the mirror: staged by COPY, compared, and only what differs is written."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+import msgspec
+
+from app.base.database import Connection
+from app.base.statements import statement
+from app.contracts import Contract
+from app.contracts.images import imaged
+from app.engine.locks import raise_revision
+from app.engine.modifications import image
+
+SIFT_STAGED = statement("worker/sift_staged")
+APPLY_STAGED = statement("worker/apply_staged")
+COMPLETE_BASES = statement("worker/complete_bases")
+
+COLUMNS = ("row_key", "data", "actor", "commit_id", "change_reason")
+
+
+class Incoming(msgspec.Struct, frozen=True, kw_only=True):
+    """A row as upstream has it, None where it is gone; of a change that was pushed, also whose and why."""
+
+    key: str
+    document: dict[str, Any] | None
+    actor: str | None = None
+    commit_id: UUID | None = None
+    change_reason: str | None = None
+
+
+class Written(msgspec.Struct, frozen=True, kw_only=True):
+    """Rows of the mirror that were written, and modifications that came into conflict by it."""
+
+    inserted: int = 0
+    updated: int = 0
+    deleted: int = 0
+    conflicts: int = 0
+
+
+async def stage(connection: Connection, contract: Contract, organization: str, rows: Iterable[Incoming]) -> int:
+    """Stage rows, each key once, less those that the mirror has just so; returns how many those are."""
+    records = [(row.key, row.document, row.actor, row.commit_id, row.change_reason) for row in rows]
+    await connection.raw.copy_records_to_table("staged", columns=COLUMNS, records=records)
+    return int(await connection.value(SIFT_STAGED.within(contract.schema), organization))
+
+
+async def write(
+    connection: Connection,
+    contract: Contract,
+    organization: str,
+    source: Literal["pull", "push"],
+    at: datetime,
+    others: Sequence[str] = (),
+) -> Written:
+    """Write what is staged, under locks 1, 3 and 4 on it, then bring everybody's modifications of it up to date.
+
+    `others`: rows that are not written, whose modifications are to be brought up to date as well.
+    """
+    revision = await raise_revision(connection, contract, organization)
+    written = await connection.rows(imaged(APPLY_STAGED, contract), organization, revision, source, at)
+    ops = [row["op"] for row in written]
+    if "delete" in ops:
+        await connection.value(COMPLETE_BASES.within(contract.schema), organization, revision)
+    keys = sorted({*others, *(row["row_key"] for row in written)})
+    return Written(
+        inserted=ops.count("insert"),
+        updated=ops.count("update"),
+        deleted=ops.count("delete"),
+        conflicts=await image(connection, contract, organization, None, keys, revision),
+    )

@@ -1,0 +1,76 @@
+"""`vanguard worker`: a worker as its settings and the file of upstreams describe it, until a signal says stop."""
+
+import asyncio
+import signal
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from pathlib import Path
+
+import msgspec
+import structlog
+from prometheus_client import start_http_server
+
+from app.base.database import Database
+from app.base.errors import ConfigurationError
+from app.base.settings import Settings
+from app.contracts import BUILT_IN, Contract
+from app.upstream.directory import Connection, open_upstream, read_directory
+from app.worker.loop import Worker
+from app.worker.target import Target
+from app.worker.upkeep import Retention
+
+log = structlog.get_logger(__name__)
+
+# Seconds: a refresh of KPIs over a hundred million rows takes minutes.
+STATEMENT_TIMEOUT = 3600.0
+
+
+def read_targets(settings: Settings, contracts: tuple[Contract, ...] = BUILT_IN) -> list[Target]:
+    """What the file of upstreams names; nothing without one. Raises ConfigurationError."""
+    if settings.upstreams is None:
+        return []
+    by_name = {contract.name: contract for contract in contracts}
+    return [_target(connection, by_name) for connection in read_directory(Path(settings.upstreams))]
+
+
+def _target(connection: Connection, contracts: dict[str, Contract]) -> Target:
+    wanted = connection.target
+    contract = contracts.get(wanted.dataset)
+    if contract is None or contract.upstream != wanted.kind:
+        raise ConfigurationError(
+            f"{connection.file}, {connection.where}: there is no dataset {wanted.dataset} of the kind {wanted.kind}."
+        )
+    return Target(
+        organization=wanted.organization,
+        contract=contract,
+        upstream=open_upstream(connection, contract),
+        pull_every=timedelta(seconds=wanted.pull_every),
+        full_every=timedelta(seconds=wanted.full_every),
+        overlap=timedelta(seconds=wanted.overlap),
+        deletion_share=wanted.deletion_share,
+        concurrency=wanted.concurrency,
+        lease=timedelta(seconds=wanted.lease),
+    )
+
+
+async def work(settings: Settings, targets: list[Target], contracts: tuple[Contract, ...] = BUILT_IN) -> None:
+    """Work until SIGTERM or SIGINT; stops within ten seconds of it."""
+    database = Database(msgspec.structs.replace(settings, statement_timeout=STATEMENT_TIMEOUT))
+    retention = Retention(
+        changes=timedelta(days=settings.keep_changes_days),
+        history=timedelta(days=settings.keep_history_days),
+        runs=timedelta(days=settings.keep_runs_days),
+    )
+    worker = Worker(database, targets, contracts, retention, jobs=settings.pool_size // 2)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, worker.stopping.set)
+    async with AsyncExitStack() as stack:
+        if settings.metrics_port:
+            server, _ = start_http_server(settings.metrics_port, addr=settings.host)
+            stack.callback(server.shutdown)
+        await database.open()
+        stack.push_async_callback(database.close)
+        stack.push_async_callback(worker.close)
+        log.info("worker begins", targets=len(targets))
+        await worker.run()
+        log.info("worker ends")

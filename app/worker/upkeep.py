@@ -1,0 +1,66 @@
+"""What keeps a database in order: KPIs brought up to the data, and what is old forgotten. One worker at a time."""
+
+from datetime import datetime, timedelta
+
+import msgspec
+import structlog
+
+from app.base.database import Connection, Database
+from app.base.statements import statement
+from app.contracts import Contract
+from app.worker.target import Job, ReadClock, alone
+
+log = structlog.get_logger(__name__)
+
+READ_LAG = statement("kpis/read_lag")
+REFRESH_KPIS = statement("kpis/refresh_kpis")
+LIST_ORGANIZATIONS = statement("worker/list_organizations")
+FORGET_CHANGES = statement("worker/forget_changes")
+FORGET_HISTORY = statement("worker/forget_history")
+FORGET_RUNS = statement("worker/forget_runs")
+
+AT_ONCE = 5000  # rows that a statement forgets
+
+
+class Retention(msgspec.Struct, frozen=True, kw_only=True):
+    """How long finished changes, history and records of runs are kept."""
+
+    changes: timedelta
+    history: timedelta
+    runs: timedelta
+
+
+async def refresh_kpis(database: Database, contract: Contract) -> bool:
+    """Refresh the view where it is behind; False where there was nothing to do, or another worker does it."""
+    async with alone(database, Job.UPKEEP, "kpis", contract.name) as connection:
+        if connection is None or not await connection.value(READ_LAG.within(contract.schema), contract.name):
+            return False
+        await connection.value(REFRESH_KPIS.within(contract.schema))
+        return True
+
+
+async def forget(database: Database, contract: Contract, retention: Retention, read_clock: ReadClock) -> int:
+    """Forget what is older than it is kept; returns how many changes and entries of the history that were."""
+    async with alone(database, Job.UPKEEP, "retention", contract.name) as connection:
+        if connection is None:
+            return 0
+        at = await read_clock(connection)
+        forgotten = 0
+        for row in await connection.rows(LIST_ORGANIZATIONS, contract.name):
+            forgotten += await _forget(connection, contract, row["id"], retention, at)
+        if forgotten:
+            log.info("forgot what is old", dataset=contract.name, rows=forgotten)
+        return forgotten
+
+
+async def _forget(
+    connection: Connection, contract: Contract, organization: str, retention: Retention, at: datetime
+) -> int:
+    forgotten = 0
+    for statement_, kept in ((FORGET_CHANGES, retention.changes), (FORGET_HISTORY, retention.history)):
+        gone = AT_ONCE
+        while gone == AT_ONCE:
+            gone = await connection.value(statement_.within(contract.schema), organization, at - kept, AT_ONCE)
+            forgotten += gone
+    await connection.value(FORGET_RUNS, organization, at - retention.runs)
+    return forgotten
