@@ -23,7 +23,7 @@ from granian.log import LogLevels
 from rich.console import Console
 from rich.table import Table
 
-from app import __version__, accounts, kpis
+from app import __version__, accounts, kpis, members, organizations
 from app.base.clock import now
 from app.base.database import Database
 from app.base.errors import ConfigurationError, DatabaseUnavailable, VanguardError
@@ -210,14 +210,14 @@ def org() -> None:
 @click.option("--name", required=True, help="What people call it.")
 def add_organization(organization: str, name: str) -> None:
     """Add ORGANIZATION, a short id, with its built-in datasets."""
-    with_database(lambda _, database: accounts.add_organization(database, organization, name))
+    with_database(lambda _, database: organizations.add_organization(database, organization, name))
     click.echo(f"Added the organization {organization}.")
 
 
 @org.command("list")
 def list_organizations() -> None:
     """List organizations."""
-    found = with_database(lambda _, database: accounts.organizations(database))
+    found = with_database(lambda _, database: organizations.list_organizations(database))
     rows = [
         (each.id, each.name, str(each.members), "identity provider" if each.managed else "members") for each in found
     ]
@@ -249,7 +249,7 @@ def add_account(
             database, email=email, name=name, password=password, operator=operator, roles=roles
         )
     )
-    click.echo(f"Added the account {accounts.normalized(email)}.")
+    click.echo(f"Added the account {members.normalized(email)}.")
 
 
 @account.command("role")
@@ -258,7 +258,7 @@ def add_account(
 @click.argument("role", type=ROLE)
 def set_role(email: str, organization: str, role: str) -> None:
     """Make EMAIL a member of ORGANIZATION, or change the role there."""
-    member = with_database(lambda _, database: accounts.set_role(database, organization, email, Role(role)))
+    member = with_database(lambda _, database: members.set_role(database, organization, email, Role(role)))
     click.echo(f"{member.email} is {member.role.value} of {organization}.")
 
 
@@ -271,7 +271,7 @@ def remove_account(email: str, organization: str | None) -> None:
         with_database(lambda _, database: accounts.remove_account(database, email))
         click.echo(f"Removed the account {email}.")
     else:
-        with_database(lambda _, database: accounts.remove_member(database, organization, email))
+        with_database(lambda _, database: members.remove_member(database, organization, email))
         click.echo(f"Removed {email} from {organization}.")
 
 
@@ -288,7 +288,7 @@ def set_password(email: str, password_stdin: bool) -> None:
 @account.command("list")
 def list_accounts() -> None:
     """List accounts with their roles."""
-    found = with_database(lambda _, database: accounts.accounts(database))
+    found = with_database(lambda _, database: accounts.list_accounts(database))
     rows = [
         (
             each.email,

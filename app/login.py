@@ -13,7 +13,7 @@ from litestar import Request, Response, get, post
 from litestar.datastructures import Cookie
 from litestar.params import JSONBody
 
-from app import accounts
+from app import accounts, members
 from app.base.database import Connection
 from app.base.errors import Forbidden, InvalidCredentials, MemberNotFound, TooManyAttempts
 from app.base.settings import Settings
@@ -41,7 +41,7 @@ HASHING = ThreadPoolExecutor(max_workers=2, thread_name_prefix="password")
 class Credentials(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
     """What somebody knows."""
 
-    email: Annotated[str, msgspec.Meta(max_length=accounts.LONGEST_EMAIL, examples=["ann@demo.example"])]
+    email: Annotated[str, msgspec.Meta(max_length=members.LONGEST_EMAIL, examples=["ann@demo.example"])]
     password: Annotated[str, msgspec.Meta(max_length=accounts.LONGEST_PASSWORD, examples=["correct horse battery"])]
 
 
@@ -114,7 +114,7 @@ async def logout(request: VanguardRequest, runtime: Here) -> Response[None]:
 
 async def _identify(runtime: Runtime, credentials: Credentials, address: str) -> Account:
     """The account of these credentials; raises InvalidCredentials or TooManyAttempts."""
-    email = accounts.normalized(credentials.email)
+    email = members.normalized(credentials.email)
     # No email is a pair, too, and another one than the address alone.
     pair, alone = _digest(email or " ", address), _digest("", address)
     loop = asyncio.get_running_loop()

@@ -1,21 +1,103 @@
-"""Who belongs to an organization, and as what: its ADMINs decide."""
+"""Who belongs to an organization, and as what: its ADMINs decide.
 
-from typing import Annotated
+An account is named by its id or its email.
+"""
+
+from typing import Annotated, Any
 
 import msgspec
 from litestar import delete, get, put
 from litestar.openapi.spec import Example
 from litestar.params import JSONBody, PathParameter
 
-from app import accounts
-from app.accounts import Member
+from app.base.database import Connection, Database
+from app.base.errors import LastAdmin, MemberNotFound
+from app.base.statements import statement
+from app.organizations import lock_organization
 from app.web.auth import Action, Role, require
 from app.web.openapi import Here, Organization, answers
+
+LIST_MEMBERS = statement("members/list_members")
+READ_MEMBER = statement("members/read_member")
+LIST_ORPHANED = statement("members/list_orphaned")
+SAVE_MEMBER = statement("members/save_member")
+DELETE_MEMBER = statement("members/delete_member")
 
 PATH = "/api/v1/orgs/{org:str}/members"
 AccountKey = Annotated[
     str, PathParameter(description="The account's id or email", examples=[Example(value="ann@demo.example")])
 ]
+LONGEST_EMAIL = 254
+
+
+class Member(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """An account in an organization."""
+
+    id: str
+    email: str
+    name: str
+    role: Role
+
+
+def normalized(email: str) -> str:
+    """The form in which an email is stored and compared."""
+    return email.strip().lower()
+
+
+async def list_members(database: Database, organization: str) -> list[Member]:
+    """The organization's members, by email."""
+    async with database.connection() as connection:
+        rows = await connection.rows(LIST_MEMBERS, organization)
+    return [_member(row, Role(row["role"])) for row in rows]
+
+
+async def set_role(database: Database, organization: str, account: str, role: Role) -> Member:
+    """Make the account a member in this role; raises LastAdmin where it was the only ADMIN."""
+    async with database.transaction() as connection:
+        row = await _locked_member(connection, organization, account)
+        if row["role"] == Role.ADMIN.value and role is not Role.ADMIN:
+            await keep_admin(connection, row["id"], [organization])
+        await connection.value(SAVE_MEMBER, organization, row["id"], role.value)
+    return _member(row, role)
+
+
+async def remove_member(database: Database, organization: str, account: str) -> None:
+    """End the membership; raises LastAdmin for the only ADMIN, MemberNotFound for somebody who is no member."""
+    async with database.transaction() as connection:
+        row = await _locked_member(connection, organization, account)
+        if row["role"] is None:
+            raise unknown(account)
+        if row["role"] == Role.ADMIN.value:
+            await keep_admin(connection, row["id"], [organization])
+        await connection.value(DELETE_MEMBER, organization, row["id"])
+
+
+async def keep_admin(connection: Connection, account: str, organizations: list[str]) -> None:
+    """Each of these locked organizations has an ADMIN besides this account; raises LastAdmin."""
+    orphaned = [row["id"] for row in await connection.rows(LIST_ORPHANED, account, organizations)]
+    if orphaned:
+        raise LastAdmin(f"Make somebody else ADMIN of {', '.join(orphaned)} first.")
+
+
+async def _locked_member(connection: Connection, organization: str, account: str) -> Any:
+    """The account as seen from the organization, whose memberships nobody else changes until the transaction ends."""
+    await lock_organization(connection, organization)
+    row = await connection.row(READ_MEMBER, organization, account, normalized(account))
+    if row is None:
+        raise unknown(account)
+    return row
+
+
+def _member(row: Any, role: Role) -> Member:
+    return Member(id=row["id"], email=row["email"], name=row["name"], role=role)
+
+
+def unknown(account: str) -> MemberNotFound:
+    """The error for an account that there is not."""
+    return MemberNotFound(f"There is no account {account[:LONGEST_EMAIL]}.")
+
+
+# -- on the wire ------------------------------------------------------------------------------------------------------
 
 
 class Membership(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
@@ -37,9 +119,9 @@ class Members(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     summary="Members",
     responses=answers(Members),
 )
-async def list_members(runtime: Here, org: Organization) -> Members:
+async def get_members(runtime: Here, org: Organization) -> Members:
     """Everybody who belongs to the organization."""
-    return Members(data=await accounts.members(runtime.database, org))
+    return Members(data=await list_members(runtime.database, org))
 
 
 @put(
@@ -49,12 +131,12 @@ async def list_members(runtime: Here, org: Organization) -> Members:
     summary="Set a role",
     responses=answers(Member, 404, 409),
 )
-async def set_role(runtime: Here, org: Organization, account: AccountKey, data: JSONBody[Membership]) -> Member:
+async def put_member(runtime: Here, org: Organization, account: AccountKey, data: JSONBody[Membership]) -> Member:
     """Make an account a member, or change its role. Counts at once here, within 5 seconds everywhere.
 
     An organization keeps at least one ADMIN.
     """
-    member = await accounts.set_role(runtime.database, org, account, data.role)
+    member = await set_role(runtime.database, org, account, data.role)
     runtime.auth.forget()
     return member
 
@@ -66,10 +148,10 @@ async def set_role(runtime: Here, org: Organization, account: AccountKey, data: 
     summary="End a membership",
     responses=answers(None, 404, 409, status=204),
 )
-async def remove_member(runtime: Here, org: Organization, account: AccountKey) -> None:
+async def delete_member(runtime: Here, org: Organization, account: AccountKey) -> None:
     """End a membership. Counts at once here, within 5 seconds everywhere. An organization keeps at least one ADMIN."""
-    await accounts.remove_member(runtime.database, org, account)
+    await remove_member(runtime.database, org, account)
     runtime.auth.forget()
 
 
-ROUTES = [list_members, set_role, remove_member]
+ROUTES = [get_members, put_member, delete_member]

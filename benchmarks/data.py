@@ -20,7 +20,7 @@ import asyncpg
 import psycopg
 from psycopg import sql
 
-from app import accounts
+from app import accounts, organizations
 from app.base.clock import now
 from app.base.database import Database
 from app.base.errors import ConfigurationError
@@ -282,7 +282,7 @@ async def _place(
     for number, (organization, lines) in enumerate(
         [(ORGANIZATION, rows), *((each, max(rows // 50, 1)) for each in neighbours)], start=1
     ):
-        await accounts.add_organization(database, organization, organization)
+        await organizations.add_organization(database, organization, organization)
         await seed.seed(url, organization, lines, number=number, watch=_watching(organization, tell))
     tell("people and their drafts")
     await _people(place, settings, many=max(rows // 20, 50))

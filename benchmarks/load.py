@@ -28,7 +28,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from app.accounts import add_account, add_organization
+from app.accounts import add_account
 from app.base import exact_json
 from app.base.clock import now
 from app.base.database import Database
@@ -36,6 +36,7 @@ from app.base.logs import configure_logs
 from app.base.settings import Settings
 from app.dev.seed import seed
 from app.migrate import migrate
+from app.organizations import add_organization
 from app.web.auth import Auth, Role
 from benchmarks.api import ROOT, serving
 from benchmarks.data import SECRET, scratch_database, server_at

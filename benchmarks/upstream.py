@@ -18,7 +18,7 @@ import asyncpg
 import httpx
 import msgspec
 
-from app import accounts
+from app import organizations
 from app.base.database import Database
 from app.base.settings import Settings
 from app.contracts import PFA
@@ -192,7 +192,7 @@ async def new_mirror(origin: str, lines: int = 0) -> AsyncIterator[Mirror]:
         try:
             mirror = Mirror(url, owner)
             async with mirror.database() as database:
-                await accounts.add_organization(database, ORGANIZATION, ORGANIZATION)
+                await organizations.add_organization(database, ORGANIZATION, ORGANIZATION)
             if lines:
                 await seed.seed(url, ORGANIZATION, lines, number=NUMBER)
             yield mirror

@@ -22,7 +22,7 @@ import asyncpg
 from rich.console import Console
 from rich.table import Table
 
-from app import accounts
+from app import accounts, organizations
 from app.base.database import Database
 from app.base.errors import AlreadyExists, ConfigurationError, MemberNotFound
 from app.base.settings import Settings, read_settings
@@ -260,7 +260,7 @@ async def _demonstrate(settings: Settings) -> None:
 
 async def _add_organizations(database: Database) -> None:
     """Add those of the demonstration; raises ConfigurationError where somebody else's has the name of one."""
-    there = {organization.id: organization.name for organization in await accounts.organizations(database)}
+    there = {organization.id: organization.name for organization in await organizations.list_organizations(database)}
     for organization, name in ORGANIZATIONS.items():
         if there.get(organization, name) != name:
             raise ConfigurationError(
@@ -268,7 +268,7 @@ async def _add_organizations(database: Database) -> None:
             )
     for organization, name in ORGANIZATIONS.items():
         if organization not in there:
-            await accounts.add_organization(database, organization, name)
+            await organizations.add_organization(database, organization, name)
 
 
 async def _count_lines(settings: Settings) -> int:

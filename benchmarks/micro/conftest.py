@@ -6,11 +6,11 @@ from typing import Any, TypeVar
 
 import pytest
 
-from app.accounts import add_organization
 from app.base.database import Database
 from app.base.settings import Settings
 from app.contracts import BUILT_IN
 from app.dev.seed import seed
+from app.organizations import add_organization
 from tests.conftest import bin_dir, new_database, server_url, template
 from tests.world import SECRET
 

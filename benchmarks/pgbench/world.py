@@ -5,13 +5,13 @@ from datetime import UTC, date, datetime, timedelta
 
 import asyncpg
 
-from app.accounts import add_organization
 from app.base.database import Database
 from app.base.settings import Settings
 from app.contracts import PFA
 from app.dev.seed import FIRST_DAY, seed
 from app.drafts import MAX_DRAFTS, Draft, save
 from app.migrate import migrate
+from app.organizations import add_organization
 
 ORGANIZATION = "acme"
 LINES = 200_000

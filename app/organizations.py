@@ -1,0 +1,52 @@
+"""Organizations: the tenants."""
+
+import re
+from collections.abc import Sequence
+
+import msgspec
+
+from app.base.database import Connection, Database
+from app.base.errors import AlreadyExists, Culprit, NotFound, ValidationFailed
+from app.base.statements import statement
+from app.contracts import BUILT_IN, Contract
+
+ADD_ORGANIZATION = statement("organizations/add_organization")
+LIST_ORGANIZATIONS = statement("organizations/list_organizations")
+LOCK_ORGANIZATION = statement("locks/lock_organization")
+
+ORGANIZATION_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+
+
+class Organization(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A tenant; `managed` where its identity provider alone says who belongs to it."""
+
+    id: str
+    name: str
+    managed: bool
+    members: int
+
+
+async def add_organization(
+    database: Database, organization: str, name: str, contracts: Sequence[Contract] = BUILT_IN
+) -> None:
+    """Add an organization with the built-in datasets, empty."""
+    if not ORGANIZATION_ID.fullmatch(organization):
+        message = "An organization's id has 1 to 63 of a-z, 0-9, - and _, and begins with a letter or digit."
+        raise ValidationFailed(message, errors=[Culprit(code="INVALID_VALUE", message=message, field="id")])
+    names, versions = [contract.name for contract in contracts], [contract.version for contract in contracts]
+    async with database.connection() as connection:
+        added = await connection.rows(ADD_ORGANIZATION, organization, name, names, versions)
+    if not added:
+        raise AlreadyExists(f"There is an organization {organization} already.")
+
+
+async def list_organizations(database: Database) -> list[Organization]:
+    """Every organization, by id."""
+    async with database.connection() as connection:
+        return [Organization(**row) for row in await connection.rows(LIST_ORGANIZATIONS)]
+
+
+async def lock_organization(connection: Connection, organization: str) -> None:
+    """For a transaction that changes who belongs to it; raises NotFound."""
+    if await connection.value(LOCK_ORGANIZATION, organization) is None:
+        raise NotFound(f"There is no organization {organization}.")
