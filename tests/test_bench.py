@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator
+from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 from typing import Any, cast
 from xml.etree import ElementTree
@@ -21,6 +22,7 @@ from rich.progress import Progress
 
 from app import cli
 from app.base.errors import ConfigurationError
+from app.cli import program
 from app.contracts import PFA
 from app.contracts.filters import read_listing
 from app.dev.postgres import DevDatabaseError
@@ -93,8 +95,9 @@ def test_an_unknown_group_is_refused_with_those_there_are() -> None:
     assert all(name in answer.output for name in GROUPS)
 
 
-def test_without_the_sources_the_command_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "ROOT", tmp_path)
+def test_without_the_sources_the_command_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    nowhere = EntryPoint("bench", "no_benchmarks.command:bench", program.COMMANDS)
+    monkeypatch.setattr(program, "entry_points", lambda **_: EntryPoints([nowhere]))
     answer = CliRunner().invoke(cli.main, ["bench"])
     assert answer.exit_code == 2
     assert "checkout" in answer.output

@@ -125,7 +125,10 @@ def test_every_setting_is_documented_with_its_default() -> None:
 
 def commands(command: click.Command, path: str = "vanguard") -> Iterator[tuple[str, click.Command]]:
     if isinstance(command, click.Group):
-        for name, each in command.commands.items():
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            each = command.get_command(context, name)
+            assert each is not None
             yield from commands(each, f"{path} {name}")
     else:
         yield path, command

@@ -1,0 +1,113 @@
+"""`vanguard account` and `token`: who may come in."""
+
+import sys
+
+import click
+
+from app import accounts, members
+from app.base.clock import now
+from app.base.database import Database
+from app.base.settings import Settings
+from app.cli.program import main, print_table, with_database
+from app.web.auth import Auth, Role
+
+ROLE = click.Choice([role.value for role in Role], case_sensitive=False)
+
+
+@main.group()
+def account() -> None:
+    """Accounts and their roles."""
+
+
+@account.command("add")
+@click.argument("email")
+@click.option("--name", required=True, help="What people call them.")
+@click.option("--operator", is_flag=True, help="May use the system routes, which belong to no organization.")
+@click.option("--org", "organization", help="An organization that they join.")
+@click.option("--role", type=ROLE, help="What they are there.")
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+def add_account(
+    email: str, name: str, operator: bool, organization: str | None, role: str | None, password_stdin: bool
+) -> None:
+    """Add an account; asks for its password."""
+    if (organization is None) != (role is None):
+        raise click.UsageError("--org and --role go together.")
+    roles = {organization: Role(role)} if organization is not None else {}
+    password = _password(password_stdin)
+    with_database(
+        lambda _, database: accounts.add_account(
+            database, email=email, name=name, password=password, operator=operator, roles=roles
+        )
+    )
+    click.echo(f"Added the account {members.normalized(email)}.")
+
+
+@account.command("role")
+@click.argument("email")
+@click.argument("organization")
+@click.argument("role", type=ROLE)
+def set_role(email: str, organization: str, role: str) -> None:
+    """Make EMAIL a member of ORGANIZATION, or change the role there."""
+    member = with_database(lambda _, database: members.set_role(database, organization, email, Role(role)))
+    click.echo(f"{member.email} is {member.role.value} of {organization}.")
+
+
+@account.command("remove")
+@click.argument("email")
+@click.argument("organization", required=False)
+def remove_account(email: str, organization: str | None) -> None:
+    """Remove EMAIL from ORGANIZATION; without one, the whole account and its tokens."""
+    if organization is None:
+        with_database(lambda _, database: accounts.remove_account(database, email))
+        click.echo(f"Removed the account {email}.")
+    else:
+        with_database(lambda _, database: members.remove_member(database, organization, email))
+        click.echo(f"Removed {email} from {organization}.")
+
+
+@account.command("password")
+@click.argument("email")
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+def set_password(email: str, password_stdin: bool) -> None:
+    """Give EMAIL another password."""
+    password = _password(password_stdin)
+    with_database(lambda _, database: accounts.set_password(database, email, password))
+    click.echo(f"{email} has a new password.")
+
+
+@account.command("list")
+def list_accounts() -> None:
+    """List accounts with their roles."""
+    found = with_database(lambda _, database: accounts.list_accounts(database))
+    rows = [
+        (
+            each.email,
+            each.name,
+            ", ".join(f"{organization}: {role.value}" for organization, role in sorted(each.roles.items())),
+            "operator" if each.operator else "",
+        )
+        for each in found
+    ]
+    print_table("EMAIL", "NAME", "ROLES", "", rows=rows)
+
+
+@main.command()
+@click.argument("email")
+@click.option("--operator", is_flag=True, help="With the claim for the system routes, whoever it is.")
+@click.option("--ttl", type=click.IntRange(min=1), help="Seconds until it expires; the setting's, if not given.")
+def token(email: str, operator: bool, ttl: int | None) -> None:
+    """Print an access token for EMAIL."""
+
+    async def issue(settings: Settings, database: Database) -> str:
+        found = await accounts.find_account(database, email)
+        return Auth(settings, database, now).issue(found, ttl=ttl, operator=operator or None)
+
+    click.echo(with_database(issue))
+
+
+def _password(from_stdin: bool) -> str:
+    """Never from the arguments: other users of the machine can read those."""
+    if from_stdin:
+        return sys.stdin.readline().rstrip("\r\n")
+    answer: str = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    return answer

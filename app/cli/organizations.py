@@ -1,0 +1,30 @@
+"""`vanguard org`."""
+
+import click
+
+from app import organizations
+from app.cli.program import main, print_table, with_database
+
+
+@main.group()
+def org() -> None:
+    """Organizations."""
+
+
+@org.command("add")
+@click.argument("organization")
+@click.option("--name", required=True, help="What people call it.")
+def add_organization(organization: str, name: str) -> None:
+    """Add ORGANIZATION, a short id, with its built-in datasets."""
+    with_database(lambda _, database: organizations.add_organization(database, organization, name))
+    click.echo(f"Added the organization {organization}.")
+
+
+@org.command("list")
+def list_organizations() -> None:
+    """List organizations."""
+    found = with_database(lambda _, database: organizations.list_organizations(database))
+    rows = [
+        (each.id, each.name, str(each.members), "identity provider" if each.managed else "members") for each in found
+    ]
+    print_table("ID", "NAME", "MEMBERS", "MANAGED BY", rows=rows)

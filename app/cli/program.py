@@ -1,0 +1,102 @@
+"""What every command of `vanguard` stands on: the group, its errors, the database, tables for people."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from importlib.metadata import entry_points
+from typing import Any, TypeVar
+
+import asyncpg
+import click
+import msgspec
+import psycopg
+import sqlalchemy.exc
+from rich.console import Console
+from rich.table import Table
+
+from app import __version__
+from app.base.database import Database
+from app.base.errors import ConfigurationError, DatabaseUnavailable, VanguardError
+from app.base.logs import configure_logs
+from app.base.settings import Settings, read_settings
+
+T = TypeVar("T")
+
+# Entry points of this group are commands that stand outside app/, such as the benchmarks.
+COMMANDS = "vanguard.commands"
+
+
+class Vanguard(click.Group):
+    """A group whose commands fail with one line and a status: 2 for the installation, 1 for a refusal."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ConfigurationError as error:
+            self._fail(str(error), 2)
+        except DatabaseUnavailable as error:
+            # An operator may know why; a client of the API may not.
+            self._fail(f"{error.title}: {error.__cause__ or error.detail}", 1)
+        except VanguardError as error:
+            self._fail(f"{error.title}: {error.detail}", 1)
+        except asyncpg.PostgresError as error:
+            self._fail(f"The database refuses: {error.args[0]}. Is it migrated? Run `vanguard migrate`.", 1)
+        except psycopg.Error as error:
+            self._fail(f"The database refuses: {str(error).splitlines()[0]}", 1)
+        except sqlalchemy.exc.DBAPIError as error:
+            self._fail(f"The database refuses: {str(error.orig).splitlines()[0]}", 1)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Those of app/cli, and those that entry points bring."""
+        return sorted({*super().list_commands(ctx), *entry_points(group=COMMANDS).names})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Raises ConfigurationError for an entry point that leads to a module which is not there."""
+        found = super().get_command(ctx, cmd_name)
+        if found is not None:
+            return found
+        for entry in entry_points(group=COMMANDS, name=cmd_name):
+            try:
+                command: click.Command = entry.load()
+            except ModuleNotFoundError as error:
+                raise ConfigurationError(f"{error.name} is not here: it is in a checkout of the source.") from error
+            return command
+        return None
+
+    @staticmethod
+    def _fail(message: str, status: int) -> None:
+        click.secho(message, fg="red", err=True)
+        raise SystemExit(status)
+
+
+@click.group(cls=Vanguard, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="vanguard")
+def main() -> None:
+    """Plan data merged live with everybody's private drafts.
+
+    Settings are read from VANGUARD_* and DATABASE_URL.
+    """
+
+
+def with_database(call: Callable[[Settings, Database], Awaitable[T]], **changed: Any) -> T:
+    """Run a coroutine that needs the database, and close it afterwards; `changed` are other values of settings."""
+    settings = msgspec.structs.replace(read_settings(), **changed)
+    configure_logs("ERROR", "console")
+
+    async def run() -> T:
+        database = Database(settings)
+        await database.open()
+        try:
+            return await call(settings, database)
+        finally:
+            await database.close()
+
+    return asyncio.run(run())
+
+
+def print_table(*columns: str, rows: Sequence[tuple[str, ...]]) -> None:
+    """A table for people; as wide as it has to be where nobody looks, so that nothing is cut off in a pipe."""
+    table = Table(*columns, box=None, header_style="bold", pad_edge=False)
+    for row in rows:
+        table.add_row(*row)
+    console = Console(markup=False, highlight=False)
+    console.print(table, width=None if console.is_terminal else 1000, crop=False)
