@@ -2,7 +2,8 @@
 
 from app.simulator.faults import Edit, Fault, Step
 from app.simulator.grid import Writing
-from app.simulator.simulator import Counts, Credentials, Simulator, read_credentials
+from app.simulator.server import Simulator
+from app.simulator.simulation import Counts, Credentials, read_credentials
 from app.simulator.store import Applied, Unusable
 
 __all__ = [

@@ -3,17 +3,15 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
 from app.base import exact_json
 from app.simulator.faults import Fault, Step, rewritten
 from app.simulator.http import Answer, Request
+from app.simulator.simulation import Simulation
 from app.simulator.store import NotFound, Unusable
-
-if TYPE_CHECKING:
-    from app.simulator.simulator import Simulator
 
 T = TypeVar("T")
 
@@ -28,13 +26,13 @@ class ClockRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     advance: float | None = None
 
 
-def answer(simulator: "Simulator", request: Request) -> Answer:
+def answer(simulation: Simulation, request: Request) -> Answer:
     """The answer to a request below /sim/."""
     handle = ROUTES.get((request.method, request.path))
     if handle is None:
         return _problem(404, f"There is no {request.method} {request.path[:80]}")
     try:
-        return handle(simulator, request)
+        return handle(simulation, request)
     except NotFound as error:
         return _problem(404, str(error))
     except Unusable as error:
@@ -43,79 +41,79 @@ def answer(simulator: "Simulator", request: Request) -> Answer:
         return _problem(400, str(error)[:400])
 
 
-def _get_records(simulator: "Simulator", request: Request) -> Answer:
+def _get_records(simulation: Simulation, request: Request) -> Answer:
     organization, key = request.query.get("org"), request.query.get("id")
     if key is None:
-        return Answer(200, b"".join(simulator.dump(organization)), NDJSON)
-    return _record(simulator, organization or "", key)
+        return Answer(200, b"".join(simulation.dump(organization)), NDJSON)
+    return _record(simulation, organization or "", key)
 
 
-def _put_record(simulator: "Simulator", request: Request) -> Answer:
-    simulator.put(*_named(request), _body(request, dict[str, Any]))
-    return _record(simulator, *_named(request))
+def _put_record(simulation: Simulation, request: Request) -> Answer:
+    simulation.put(*_named(request), _body(request, dict[str, Any]))
+    return _record(simulation, *_named(request))
 
 
-def _edit_record(simulator: "Simulator", request: Request) -> Answer:
-    simulator.edit(*_named(request), _body(request, dict[str, Any]))
-    return _record(simulator, *_named(request))
+def _edit_record(simulation: Simulation, request: Request) -> Answer:
+    simulation.edit(*_named(request), _body(request, dict[str, Any]))
+    return _record(simulation, *_named(request))
 
 
-def _delete_record(simulator: "Simulator", request: Request) -> Answer:
-    simulator.delete(*_named(request))
+def _delete_record(simulation: Simulation, request: Request) -> Answer:
+    simulation.delete(*_named(request))
     return _nothing()
 
 
-def _get_faults(simulator: "Simulator", _: Request) -> Answer:
-    return _json(simulator.faults())
+def _get_faults(simulation: Simulation, _: Request) -> Answer:
+    return _json(simulation.faults())
 
 
-def _add_faults(simulator: "Simulator", request: Request) -> Answer:
+def _add_faults(simulation: Simulation, request: Request) -> Answer:
     for fault in _several(request, Fault):
-        simulator.fault(fault)
-    return _json(simulator.faults())
+        simulation.fault(fault)
+    return _json(simulation.faults())
 
 
-def _clear_faults(simulator: "Simulator", _: Request) -> Answer:
-    simulator.clear_faults()
+def _clear_faults(simulation: Simulation, _: Request) -> Answer:
+    simulation.clear_faults()
     return _nothing()
 
 
-def _add_script(simulator: "Simulator", request: Request) -> Answer:
-    simulator.script(*_several(request, Step))
+def _add_script(simulation: Simulation, request: Request) -> Answer:
+    simulation.script(*_several(request, Step))
     return _nothing()
 
 
-def _write_as(simulator: "Simulator", request: Request) -> Answer:
-    simulator.writing = rewritten(simulator.writing, _body(request, dict[str, Any]))
-    return _json(simulator.writing)
+def _write_as(simulation: Simulation, request: Request) -> Answer:
+    simulation.writing = rewritten(simulation.writing, _body(request, dict[str, Any]))
+    return _json(simulation.writing)
 
 
-def _render(simulator: "Simulator", _: Request) -> Answer:
-    simulator.render()
+def _render(simulation: Simulation, _: Request) -> Answer:
+    simulation.render()
     return _nothing()
 
 
-def _set_clock(simulator: "Simulator", request: Request) -> Answer:
+def _set_clock(simulation: Simulation, request: Request) -> Answer:
     asked = _body(request, ClockRequest)
     if asked.now is not None and asked.now.tzinfo is None:
         raise Unusable("The time needs an offset, such as Z")
     if asked.advance is None:
-        simulator.set_clock(asked.now)
+        simulation.set_clock(asked.now)
     else:
-        simulator.advance(timedelta(seconds=asked.advance))
-    return _json({"now": simulator.now()})
+        simulation.advance(timedelta(seconds=asked.advance))
+    return _json({"now": simulation.now()})
 
 
-def _get_log(simulator: "Simulator", _: Request) -> Answer:
-    return _json(simulator.counts())
+def _get_log(simulation: Simulation, _: Request) -> Answer:
+    return _json(simulation.counts())
 
 
-def _clear_log(simulator: "Simulator", _: Request) -> Answer:
-    simulator.clear_counts()
+def _clear_log(simulation: Simulation, _: Request) -> Answer:
+    simulation.clear_counts()
     return _nothing()
 
 
-ROUTES: dict[tuple[str, str], Callable[["Simulator", Request], Answer]] = {
+ROUTES: dict[tuple[str, str], Callable[[Simulation, Request], Answer]] = {
     ("GET", "/sim/records"): _get_records,
     ("PUT", "/sim/records"): _put_record,
     ("PATCH", "/sim/records"): _edit_record,
@@ -151,11 +149,11 @@ def _several(request: Request, shape: type[T]) -> list[T]:
     return [msgspec.convert(each, shape) for each in (given if isinstance(given, list) else [given])]
 
 
-def _record(simulator: "Simulator", organization: str, key: str) -> Answer:
-    document = simulator.record(organization, key)
+def _record(simulation: Simulation, organization: str, key: str) -> Answer:
+    document = simulation.record(organization, key)
     if document is None:
         raise NotFound
-    return _json({"recordid": simulator.recordid(organization, key), "document": document})
+    return _json({"recordid": simulation.recordid(organization, key), "document": document})
 
 
 def _json(value: Any) -> Answer:

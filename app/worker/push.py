@@ -33,7 +33,7 @@ from app.upstream.protocol import (
     Write,
 )
 from app.worker import runs
-from app.worker.pull import fit
+from app.worker.intake import fit
 from app.worker.runs import Run
 from app.worker.settle import Change, Ended, Outcome, settle
 from app.worker.target import Job, ReadClock, Target, alone

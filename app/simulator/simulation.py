@@ -1,4 +1,4 @@
-"""The simulator: PEMS's two endpoints, with everything that can go wrong in front of them and behind."""
+"""PEMS's two endpoints, with everything that can go wrong in front of them and behind; without a server."""
 
 import asyncio
 import hmac
@@ -15,10 +15,10 @@ import msgspec
 
 from app.base import exact_json
 from app.base.clock import Clock, now
-from app.simulator import screen, steering
+from app.simulator import screen
 from app.simulator.faults import Edit, Endpoint, Fault, Faults, Hits, Step, rewritten
 from app.simulator.grid import GridRequest, Pages, Writing
-from app.simulator.http import Answer, Dropped, HttpServer, Request
+from app.simulator.http import Answer, Dropped, Request
 from app.simulator.lines import document_of, document_text
 from app.simulator.screen import ScreenRequest
 from app.simulator.store import Applied, NotFound, Store, Unusable
@@ -77,8 +77,8 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     faults: dict[str, int]
 
 
-class Simulator:
-    """PEMS over these lines: JSON texts by organization. Everything but start and stop works without a server, too."""
+class Simulation:
+    """PEMS over these lines: JSON texts by organization."""
 
     def __init__(
         self,
@@ -102,28 +102,11 @@ class Simulator:
         self._latency = latency
         self._rate = rate
         self._recent: deque[float] = deque()
-        self._server = HttpServer(self._handle)
-        self.url = ""
         self.writing = Writing()  # how rows are written
 
-    # --- running
-
-    async def start(self, host: str = "127.0.0.1", port: int = 0) -> str:
-        """Serve at a port, a free one without it; the address. Raises OSError."""
-        self.url = f"http://{host}:{await self._server.start(host, port)}"
-        return self.url
-
-    async def stop(self) -> None:
-        """Stop at once: requests under way get no answer."""
-        await self._server.stop()
+    def close(self) -> None:
+        """Close the journal."""
         self._store.close()
-
-    async def __aenter__(self) -> "Simulator":
-        await self.start()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.stop()
 
     # --- steering and inspecting
 
@@ -220,14 +203,12 @@ class Simulator:
 
     # --- answering
 
-    async def _handle(self, request: Request) -> Answer:
+    async def answer(self, request: Request) -> Answer:
+        """The answer to a client of PEMS. Raises Dropped where the connection ends without one."""
         try:
-            if request.path.startswith(steering.PREFIX):
-                return steering.answer(self, request)
             return await self._answer(request)
         except Refusal as refusal:
-            body = alert("Error", str(refusal))
-            return Answer(refusal.status, body, headers=refusal.headers)
+            return Answer(refusal.status, alert("Error", str(refusal)), headers=refusal.headers)
 
     async def _answer(self, request: Request) -> Answer:
         self._admit(request)
