@@ -35,7 +35,7 @@ from app.base import exact_json
 from app.contracts import Contract
 from app.dev.postgres import Server
 from app.migrate import migrate
-from tests.world import CONTRACTS, User, World, line, open_world, vehicle
+from tests.support.world import CONTRACTS, User, World, line, open_world, vehicle
 
 CLIENTS = 8
 ROWS = [f"R{number:03}" for number in range(100)]

@@ -18,7 +18,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from app.dev.postgres import DevDatabaseError, Server, embedded_bin_dir
 from app.migrate import migrate
-from tests.world import CONTRACTS, User, World, open_world
+from tests.support.world import CONTRACTS, User, World, open_world
 
 # Nothing here has to outlive a power cut.
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}

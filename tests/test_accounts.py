@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 from app.accounts import matches
 from app.cli import main
 from tests.conftest import new_database
-from tests.world import SECRET
+from tests.support.world import SECRET
 
 PASSWORD = "correct horse battery"
 

@@ -12,7 +12,7 @@ import pytest
 from app.base import exact_json
 from app.web.auth import Account, Role
 from tests.conftest import new_database
-from tests.world import SECRET, User, World, line, open_world
+from tests.support.world import SECRET, User, World, line, open_world
 
 # Words that stand in rows and drafts, and in no answer to an attack.
 SECRETS = ("SECRET-OF-THE-MIRROR", "SECRET-OF-BOB", "SECRET-OF-THE-RIVAL")

@@ -23,7 +23,7 @@ from app.base.errors import Unauthenticated, VanguardError
 from app.web.auth import ALLOWED, COOKIE, Account, Action, Principal, Role, VanguardRequest, require_operator
 from app.web.problems import answer
 from tests.conftest import new_database
-from tests.world import SECRET, User, World, asgi, open_world
+from tests.support.world import SECRET, User, World, asgi, open_world
 
 RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 EC = ec.generate_private_key(ec.SECP256R1())

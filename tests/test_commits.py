@@ -9,7 +9,7 @@ import pytest
 
 from app.contracts import PFA, Contract
 from app.contracts.filters import SYNC_STATES
-from tests.world import (
+from tests.support.world import (
     FLEET,
     NEW,
     User,

@@ -14,7 +14,7 @@ from app.contracts.images import imaged
 from app.drafts import SAVE_DRAFTS, Draft, save
 from app.engine.locks import lock_rows, raise_workspace
 from benchmarks.contention import check_images, contend, report, verify
-from tests.world import CONTRACTS, FLEET, User, World, ids, line, refused, vehicle
+from tests.support.world import CONTRACTS, FLEET, User, World, ids, line, refused, vehicle
 
 both_datasets = pytest.mark.parametrize("contract", CONTRACTS, ids=[contract.name for contract in CONTRACTS])
 # A text and a number that nothing is derived from, in each dataset.

@@ -11,14 +11,14 @@ from app.base.errors import ConfigurationError
 from app.contracts import BUILT_IN, PFA, read_contract
 from app.contracts.ddl import dataset_ddl, drop_indexes_ddl, indexes_ddl
 from app.contracts.model import snake
-from tests.world import FLEET, User, World, ids, refused, vehicle
+from tests.support.world import FLEET, User, World, ids, refused, vehicle
 
 Change = Callable[[dict[str, Any]], Any]
 
 
 def declared() -> dict[str, Any]:
     """The fleet's contract as it stands in its file."""
-    document: dict[str, Any] = json.loads((Path(__file__).parent / "fleet.json").read_text())
+    document: dict[str, Any] = json.loads((Path(__file__).parent / "support" / "fleet.json").read_text())
     return document
 
 

@@ -23,8 +23,8 @@ import pytest
 from app.simulator import Fault
 from app.upstream.protocol import OutcomeUnknown
 from app.web.auth import Role
-from tests.crash_checks import check_all, check_lines, check_mirror, defects
-from tests.crashing import (
+from tests.support.crash_checks import check_all, check_lines, check_mirror, defects
+from tests.support.crashing import (
     CODE,
     WEATHER,
     Document,
@@ -36,9 +36,9 @@ from tests.crashing import (
     open_site,
     working,
 )
-from tests.ledger import Ledger
-from tests.syncing import Yard, open_yard, van
-from tests.world import SECRET, User
+from tests.support.ledger import Ledger
+from tests.support.syncing import Yard, open_yard, van
+from tests.support.world import SECRET, User
 
 KILLS = int(os.environ.get("VANGUARD_CRASH_KILLS", "40"))
 SEED = int(os.environ.get("VANGUARD_CRASH_SEED") or time.time_ns() % 10**6)

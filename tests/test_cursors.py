@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.world import FLEET, User, World, ids, line, refused, vehicle
+from tests.support.world import FLEET, User, World, ids, line, refused, vehicle
 
 SORTS = [
     "",

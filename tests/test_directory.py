@@ -16,8 +16,8 @@ from app.upstream.directory import Kind, Target, open_upstream, read_directory
 from app.upstream.pems.adapter import Pems
 from app.upstream.pems.config import Alias, Auth, Grid, PemsConfig
 from app.upstream.protocol import Upstream
+from tests.support.world import FLEET, SECRET
 from tests.test_docs import section_of, text_of
-from tests.world import FLEET, SECRET
 
 PASSWORD = "pa55-w0rd-nobody-may-see"
 ENTRY = {

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.world import NEW, User, World, changes, committed, drafts, ids, line, refuse_upstream, refused
+from tests.support.world import NEW, User, World, changes, committed, drafts, ids, line, refuse_upstream, refused
 
 
 async def test_a_discard_names_what_goes(world: World, ann: User, bob: User) -> None:

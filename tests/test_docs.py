@@ -23,9 +23,9 @@ from app.contracts.model import Rule
 from app.dev import run, seed
 from app.web import problems
 from app.web.auth import ALLOWED
+from tests.support.world import World
 from tests.test_dev import free_port, simulated, started
 from tests.test_tenancy import ORGANIZATION_ROUTES
-from tests.world import World
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("**/*.md")])

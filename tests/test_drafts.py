@@ -8,7 +8,7 @@ import pytest
 
 from app.base import exact_json
 from app.drafts import MAX_DRAFTS
-from tests.world import FLEET, User, World, ids, line, refused, vehicle
+from tests.support.world import FLEET, User, World, ids, line, refused, vehicle
 
 NEW = {"category": "Cranes", "source": "Rental", "dor": "BEO", "monthlyRate": 50}
 

@@ -9,11 +9,11 @@ import pytest
 from app.base import exact_json
 from app.upstream.protocol import Refused
 from app.web.auth import Role
-from tests.ledger import Ledger
-from tests.records import connect, engineer, quarantine, settle, settled_changes
-from tests.syncing import open_yard, van
+from tests.support.ledger import Ledger
+from tests.support.records import connect, engineer, quarantine, settle, settled_changes
+from tests.support.syncing import open_yard, van
+from tests.support.world import User, World, ids, line, refused
 from tests.test_contention import at_once, paused, until_waiting
-from tests.world import User, World, ids, line, refused
 
 NEW = {"category": "Cranes", "source": "Rental", "dor": "BEO", "monthlyRate": 50}
 

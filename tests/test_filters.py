@@ -11,7 +11,7 @@ import pytest
 from app.base.errors import InvalidFilter
 from app.contracts import PFA, Contract
 from app.contracts.filters import read_listing
-from tests.world import FLEET, User, World, ids, line, refused, vehicle
+from tests.support.world import FLEET, User, World, ids, line, refused, vehicle
 
 ABSENT = object()
 

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from app.web.auth import Account, Role
-from tests.world import FLEET, User, World, line, refused, vehicle
+from tests.support.world import FLEET, User, World, line, refused, vehicle
 
 
 async def keyed(user: User, path: str, body: Any, key: str = "k1") -> httpx.Response:

@@ -20,8 +20,9 @@ from app.commits import APPLY_CHANGES
 from app.contracts import PFA, Contract
 from app.contracts.images import imaged
 from app.engine.modifications import image
-from tests.kpi_model import Kpis, plain
-from tests.model import Change, Document, Query, Refused
+from tests.support.kpi_model import Kpis, plain
+from tests.support.model import Change, Document, Query, Refused
+from tests.support.world import FLEET, User, World
 from tests.test_model import (
     SEATS,
     Comparison,
@@ -40,7 +41,6 @@ from tests.test_model import (
     saving,
     users,
 )
-from tests.world import FLEET, User, World
 
 __all__ = ["users"]  # the fixture
 

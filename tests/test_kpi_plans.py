@@ -14,8 +14,8 @@ from app.drafts import Draft, save
 from app.engine.figures import FigureComposer
 from app.kpis import Kpis, read_kpis, read_wanted
 from tests.conftest import new_database
+from tests.support.world import SECRET
 from tests.test_plans import AT, PLANNED, on, plan_of, touched
-from tests.world import SECRET
 
 LINES, DRAFTS, COMMITTED = 20_000, 2_000, 50
 

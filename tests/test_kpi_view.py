@@ -22,8 +22,8 @@ from app.contracts.model import Exclusion, Measure
 from app.kpis import read_kpis, read_wanted
 from app.migrate import migrate
 from tests.conftest import new_database
+from tests.support.world import CONTRACTS, FLEET, SECRET, User, World, open_world, vehicle
 from tests.test_contention import at_once, until_waiting
-from tests.world import CONTRACTS, FLEET, SECRET, User, World, open_world, vehicle
 
 # -- made by migrating -------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ import pytest
 from app.base import exact_json
 from app.engine import figures
 from app.web.auth import Role
-from tests.world import FLEET, User, World, line, refused, vehicle
+from tests.support.world import FLEET, User, World, line, refused, vehicle
 
 RATE = Decimal("913.20")  # 30 a day
 

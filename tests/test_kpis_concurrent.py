@@ -13,9 +13,9 @@ from itertools import count
 from typing import Any
 
 from app.base import exact_json
-from tests.kpi_model import Kpis, plain
-from tests.model import Document, Draft, Model, Query
-from tests.world import FLEET, User, World, vehicle
+from tests.support.kpi_model import Kpis, plain
+from tests.support.model import Document, Draft, Model, Query
+from tests.support.world import FLEET, User, World, vehicle
 
 READERS, WRITERS, EACH = 3, 3, 4
 COMMITS = int(os.environ.get("VANGUARD_KPI_COMMITS", "12"))  # of each writer

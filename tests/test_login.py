@@ -13,8 +13,8 @@ from app import accounts, login
 from app.accounts import HASHER, add_account
 from app.base.exact_json import encode
 from app.web.auth import COOKIE, Account, Role
+from tests.support.world import World, asgi, open_world
 from tests.test_auth import Provider, provider, quiet, whoami
-from tests.world import World, asgi, open_world
 
 __all__ = ["provider", "quiet"]
 

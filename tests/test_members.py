@@ -8,7 +8,7 @@ import pytest
 from app import accounts, members
 from app.base.errors import LastAdmin
 from app.web.auth import Role
-from tests.world import User, World, open_world
+from tests.support.world import User, World, open_world
 
 MEMBERS = "/api/v1/orgs/acme/members"
 

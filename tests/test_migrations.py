@@ -12,7 +12,7 @@ from sqlalchemy import create_engine, inspect, text
 from app.contracts.model import Field, FieldType
 from app.migrate import alembic_config, head, migrate, sqlalchemy_url
 from migrations.tables import metadata
-from tests.world import CONTRACTS, FLEET, open_world
+from tests.support.world import CONTRACTS, FLEET, open_world
 
 
 def test_there_is_one_head() -> None:

@@ -28,8 +28,8 @@ from app.base import exact_json
 from app.contracts import PFA, Contract
 from app.contracts.filters import field_type
 from app.contracts.model import Required
-from tests.model import Document, Model, Query, Refused, shown
-from tests.world import FLEET, User, World
+from tests.support.model import Document, Model, Query, Refused, shown
+from tests.support.world import FLEET, User, World
 
 WANTED = int(os.environ.get("VANGUARD_MODEL_EXAMPLES", "0"))
 HURRY = not WANTED or "VANGUARD_MODEL_NO_SHRINK" in os.environ

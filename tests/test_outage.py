@@ -23,7 +23,7 @@ from app.dev.postgres import Server
 from app.migrate import migrate
 from app.web.auth import Role
 from tests.conftest import FAST
-from tests.world import CONTRACTS, FLEET, SECRET, User, World, line, open_world, refused, vehicle
+from tests.support.world import CONTRACTS, FLEET, SECRET, User, World, line, open_world, refused, vehicle
 
 own_server = pytest.mark.skipif(
     "TEST_DATABASE_URL" in os.environ, reason="the server of TEST_DATABASE_URL is not ours to stop"

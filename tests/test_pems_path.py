@@ -15,10 +15,10 @@ from app.contracts import PFA
 from app.simulator import Edit, Fault, Step
 from app.worker.loop import Worker
 from app.worker.start import read_targets
-from tests.crash_checks import check_all
-from tests.crashing import CODE, NEIGHBOUR, Site, open_site
-from tests.syncing import KEPT, defects
-from tests.world import User
+from tests.support.crash_checks import check_all
+from tests.support.crashing import CODE, NEIGHBOUR, Site, open_site
+from tests.support.syncing import KEPT, defects
+from tests.support.world import User
 
 ROWS = 200
 PAGES = 6  # of 40 lines each, the neighbour's 30 among them

@@ -3,7 +3,7 @@
 from typing import Any
 
 from app.base import exact_json
-from tests.world import User, World, ids, line, refused
+from tests.support.world import User, World, ids, line, refused
 
 DOOR = "/api/pfa/acme"
 LINE = {"category": "Cranes", "source": "Rental", "dor": "BEO", "monthlyRate": 50}

@@ -22,7 +22,7 @@ from app.engine.page import Cursor, PageComposer
 from app.engine.selection import SELECT_DRAFTS, SELECTIONS
 from app.engine.view import Composed
 from tests.conftest import new_database
-from tests.world import SECRET
+from tests.support.world import SECRET
 
 LINES = 100_000
 DRAFTS = 10_000

@@ -14,10 +14,10 @@ from app.base.errors import Culprit
 from app.upstream.protocol import Broken, Capabilities, Failed, Refused, Row, Unavailable
 from app.worker.pull import pull
 from app.worker.push import push
-from tests.ledger import Ledger
-from tests.syncing import Yard, open_yard, van
+from tests.support.ledger import Ledger
+from tests.support.syncing import Yard, open_yard, van
+from tests.support.world import User, ids
 from tests.test_outage import blocked, cut, waiting
-from tests.world import User, ids
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ import pytest
 from app.upstream.protocol import Failed, OutcomeUnknown, Refused, Unavailable
 from app.worker.pull import pull
 from app.worker.push import push
-from tests.ledger import Ledger
-from tests.syncing import LEDGERED, Yard, open_yard, van
-from tests.world import User, refused
+from tests.support.ledger import Ledger
+from tests.support.syncing import LEDGERED, Yard, open_yard, van
+from tests.support.world import User, refused
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from tests.world import FLEET, User, World, ids, line, refused, vehicle
+from tests.support.world import FLEET, User, World, ids, line, refused, vehicle
 
 
 async def test_a_list_shows_the_mirror_with_the_callers_drafts_in_their_place(

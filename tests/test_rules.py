@@ -5,7 +5,7 @@ from typing import Any
 
 from app.contracts import PFA
 from app.contracts.rules import check_rules, ruled_fields
-from tests.world import FLEET, User, World, line, refused, vehicle
+from tests.support.world import FLEET, User, World, line, refused, vehicle
 
 NEW = {"category": "Cranes", "source": "Rental", "dor": "BEO", "monthlyRate": 50}
 

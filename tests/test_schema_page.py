@@ -5,7 +5,7 @@ import re
 import pytest
 
 from app.web.schema_page import ASSETS
-from tests.world import World
+from tests.support.world import World
 
 
 @pytest.mark.parametrize("path", ["/schema", "/schema/swagger"])

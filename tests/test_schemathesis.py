@@ -25,8 +25,8 @@ from app.base.settings import Settings
 from app.main import create_app
 from app.web.auth import Role
 from tests.conftest import new_database
-from tests.records import add_run, connect, quarantine, settled_changes
-from tests.world import CONTRACTS, FLEET, SECRET, User, World, line, open_world, vehicle
+from tests.support.records import add_run, connect, quarantine, settled_changes
+from tests.support.world import CONTRACTS, FLEET, SECRET, User, World, line, open_world, vehicle
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 BASE = "http://vanguard.test"

@@ -18,7 +18,7 @@ from app.contracts.model import Ordered
 from app.contracts.rules import check_rules
 from app.contracts.validation import check_key, check_value
 from app.dev import seed
-from tests.world import SECRET, World
+from tests.support.world import SECRET, World
 
 SAMPLE = 20_000
 

@@ -13,8 +13,8 @@ from app.contracts.filters import read_listing
 from app.contracts.images import imaged, parts
 from app.engine.page import PageComposer
 from tests.conftest import new_database
-from tests.samples import with_samples
-from tests.world import CONTRACTS
+from tests.support.samples import with_samples
+from tests.support.world import CONTRACTS
 
 Connection = asyncpg.Connection
 
@@ -106,7 +106,7 @@ def test_a_file_says_what_it_does(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(STATEMENTS))
 def test_the_text_between_image_markers_is_the_built_in_contracts(name: str) -> None:
-    """Else `python -m tests.samples` writes it anew."""
+    """Else `python -m tests.support.samples` writes it anew."""
     assert with_samples(statement(name)) == statement(name).text
 
 

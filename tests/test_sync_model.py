@@ -21,8 +21,8 @@ from app.base import exact_json
 from app.upstream.protocol import Failed, OutcomeUnknown, Refused, Unavailable
 from app.worker.pull import pull
 from app.worker.push import push
-from tests.ledger import Ledger
-from tests.syncing import Yard, open_yard, van
+from tests.support.ledger import Ledger
+from tests.support.syncing import Yard, open_yard, van
 
 WANTED = int(os.environ.get("VANGUARD_MODEL_EXAMPLES", "0"))
 FIRST = int(os.environ.get("VANGUARD_MODEL_FIRST", "0"))

@@ -12,9 +12,9 @@ from app.base.database import PLANNING
 from app.contracts import PFA
 from app.synchronization import READ_HEALTH
 from app.web.auth import Role
-from tests.records import add_run, connect, engineer, quarantine, settled_changes
+from tests.support.records import add_run, connect, engineer, quarantine, settled_changes
+from tests.support.world import User, World, ids, refused
 from tests.test_contention import at_once, paused, until_waiting
-from tests.world import User, World, ids, refused
 
 GETS = ("sync/runs", "sync/quarantine", "sync/failed", "sync/health")
 

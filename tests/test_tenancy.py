@@ -12,8 +12,8 @@ import pytest
 from app.base import exact_json
 from app.web.auth import ALLOWED, Account, Action, Role
 from tests.conftest import new_database
-from tests.records import add_run, connect, quarantine, settle
-from tests.world import CONTRACTS, FLEET, User, World, line, open_world, vehicle
+from tests.support.records import add_run, connect, quarantine, settle
+from tests.support.world import CONTRACTS, FLEET, User, World, line, open_world, vehicle
 
 ACME, RIVAL = "SECRET-OF-ACME", "SECRET-OF-THE-RIVAL"
 D = "/api/v1/orgs/{org}/datasets/{dataset}"

@@ -7,7 +7,7 @@ import pytest
 
 from app.contracts import PFA, Contract
 from app.contracts.validation import check_delta, check_key, check_value
-from tests.world import FLEET, User, World, line, refused
+from tests.support.world import FLEET, User, World, line, refused
 
 BIG = Decimal(10) ** 30
 

@@ -14,10 +14,10 @@ from app.base.settings import Settings
 from app.upstream.protocol import Unavailable
 from app.worker.loop import Worker
 from app.worker.target import Target
-from tests.ledger import Ledger
-from tests.syncing import KEPT, LEDGERED, Yard, defects, open_yard, van
+from tests.support.ledger import Ledger
+from tests.support.syncing import KEPT, LEDGERED, Yard, defects, open_yard, van
+from tests.support.world import SECRET
 from tests.test_outage import blocked, cut, waiting
-from tests.world import SECRET
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from app.contracts import BUILT_IN
 from app.dev.seed import seed
 from app.organizations import add_organization
 from tests.conftest import bin_dir, new_database, server_url, template
-from tests.world import SECRET
+from tests.support.world import SECRET
 
 __all__ = ["bin_dir", "server_url", "template"]
 

@@ -9,7 +9,7 @@ from app.contracts import PFA
 from app.contracts.rules import check_rules
 from app.contracts.validation import check_delta
 from app.drafts import Draft, SaveRequest, check
-from tests.world import line
+from tests.support.world import line
 
 DELTA = {
     "category": "Cranes",

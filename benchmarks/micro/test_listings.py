@@ -14,7 +14,7 @@ from app.engine.page import READ_PAGE, Cursor, PageComposer
 from app.web.auth import Auth
 from app.web.etags import etag_of
 from app.web.runtime import Runtime
-from tests.world import SECRET
+from tests.support.world import SECRET
 
 PLAIN = b"sort=forecastStart"
 FILTERED = (

@@ -10,7 +10,7 @@ from typing import Any
 
 from app.contracts import Contract
 from app.contracts.model import Difference, Measure
-from tests.model import Document, Model, Query
+from tests.support.model import Document, Model, Query
 
 Rows = dict[str, Document]
 

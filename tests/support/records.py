@@ -9,7 +9,7 @@ from app.base.database import Connection
 from app.contracts import PFA
 from app.engine.modifications import fold, image
 from app.web.auth import Role
-from tests.world import User, World
+from tests.support.world import User, World
 
 
 async def connect(world: World, organization: str = "acme", **more: Any) -> None:

@@ -24,7 +24,7 @@ from app.dev.seed import pfa_lines
 from app.simulator import Applied, Fault, Simulator
 from app.web.auth import Role
 from app.worker.start import read_targets, work
-from tests.world import SECRET, User, World, open_world
+from tests.support.world import SECRET, User, World, open_world
 
 CODE, NEIGHBOUR = "RIO", "RIO2"  # codes that begin alike: only the first is connected
 TIMEOUT, LEASE = 0.5, 3.0  # seconds; the simulator works on nothing for longer than the lease
@@ -39,7 +39,7 @@ UNDER_WAY = """state IN ('committed', 'syncing')
 
 _processes = multiprocessing.get_context("forkserver")
 # What a worker imports is imported once: another one is there in a twentieth of a second.
-_processes.set_forkserver_preload(["tests.crashing"])
+_processes.set_forkserver_preload(["tests.support.crashing"])
 
 
 class Site:

@@ -1,11 +1,11 @@
-"""What has to be true when all is over, however often workers were killed: tests/crashing.py is what went before."""
+"""What has to be true when all is over, however often workers were killed; crashing.py is what went before."""
 
 from collections import Counter
 from typing import Any
 
 from app.base import exact_json
 from app.simulator import Applied
-from tests.crashing import CODE, UNDER_WAY, Document, Site
+from tests.support.crashing import CODE, UNDER_WAY, Document, Site
 
 REFUSED = ("conflict", "sync_error")
 

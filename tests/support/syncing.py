@@ -15,8 +15,8 @@ from app.engine.modifications import fold, image
 from app.worker.loop import DEFECTS, Worker
 from app.worker.target import Target
 from app.worker.upkeep import Retention
-from tests.ledger import Ledger
-from tests.world import FLEET, SECRET, User, World, open_world
+from tests.support.ledger import Ledger
+from tests.support.world import FLEET, SECRET, User, World, open_world
 
 # The same tables as the fleet of the other tests, now behind an upstream.
 LEDGERED = msgspec.structs.replace(FLEET, upstream="ledger")

@@ -1,4 +1,4 @@
-"""Write the text for `pfa` between the image markers of sql/: `python -m tests.samples` after a contract changed."""
+"""Write the text between the image markers of sql/: `python -m tests.support.samples` after a contract changed."""
 
 from app.base.statements import MARKER, ROOT, STATEMENTS, Statement
 from app.contracts import PFA

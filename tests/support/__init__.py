@@ -1,0 +1,1 @@
+"""What tests stand on, and is no test itself."""
