@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tomllib
 from collections.abc import Callable, Iterable, Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from tests.test_tenancy import ORGANIZATION_ROUTES
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("**/*.md")])
 DATASET = "/api/v1/orgs/{org}/datasets/{dataset}"
+DECISION = re.compile(r"(Accepted|Superseded by \[[^]]+\]\(#(?P<by>[\w-]+)\)), (?P<date>\d{4}-\d\d-\d\d)\. Rival: .+\.")
 LINES = 200
 
 
@@ -63,11 +65,14 @@ def first_column(text: str) -> set[str]:
 # --- links
 
 
+def anchor_of(heading: str) -> str:
+    """A heading's anchor, as GitHub makes it."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
 def anchors_of(document: Path) -> set[str]:
-    """The anchors of a document's headings, as GitHub makes them."""
     text = re.sub(r"^```.*?^```", "", document.read_text(encoding="utf-8"), flags=re.M | re.S)
-    headings = re.findall(r"^#{1,6} (.+)$", text, re.M)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    return set(map(anchor_of, re.findall(r"^#{1,6} (.+)$", text, re.M)))
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
@@ -330,6 +335,34 @@ def test_every_module_stands_in_the_layers() -> None:
     modules = {file.stem for file in (ROOT / "app").glob("*.py")} - {"__init__"}
     named = words_of([" ".join(row) for row in rows_of(section_of("docs/architecture.md", "## Layers"))])
     assert modules <= named
+
+
+# --- decisions
+
+
+def decisions() -> dict[str, list[str]]:
+    """The paragraphs below each heading, their lines joined."""
+    _, *parts = re.split(r"^## ", text_of("docs/decisions.md"), flags=re.M)
+    found = {}
+    for part in parts:
+        title, _, body = part.partition("\n")
+        found[title] = [" ".join(paragraph.split()) for paragraph in body.strip().split("\n\n")]
+    return found
+
+
+@pytest.mark.parametrize("title", decisions())
+def test_every_decision_has_status_date_rival_and_reason(title: str) -> None:
+    told, *reason = decisions()[title]
+    match = DECISION.fullmatch(told)
+    assert match is not None, told
+    assert date.fromisoformat(match["date"])
+    assert match["by"] is None or match["by"] in map(anchor_of, decisions())
+    assert reason, "a decision without a reason"
+
+
+def test_every_decision_is_listed() -> None:
+    listed = re.findall(r"^  - \[(.+)\]\(#(.+)\)$", text_of("docs/decisions.md"), re.M)
+    assert listed == [(title, anchor_of(title)) for title in decisions()]
 
 
 # --- README's walk
