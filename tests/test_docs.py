@@ -10,21 +10,21 @@ import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
+import psycopg
 import pytest
 
-from app.base.errors import VanguardError
-from app.base.settings import PREFIX, Settings
+from app import dev, problems, seed
+from app.auth import ALLOWED, Role
 from app.cli import main
 from app.contracts import PFA
 from app.contracts.filters import OPERATORS, SYNC_STATES
-from app.contracts.model import Rule
-from app.dev import run, seed
-from app.web import problems
-from app.web.auth import ALLOWED
-from tests.support.world import World
+from app.contracts.model import Contract, Field, Rule
+from app.errors import VanguardError
+from app.settings import PREFIX, Settings
+from app.synchronization import Circuit, Health
 from tests.test_dev import free_port, simulated, started
 from tests.test_tenancy import ORGANIZATION_ROUTES
 
@@ -363,6 +363,96 @@ def test_every_decision_has_status_date_rival_and_reason(title: str) -> None:
 def test_every_decision_is_listed() -> None:
     listed = re.findall(r"^  - \[(.+)\]\(#(.+)\)$", text_of("docs/decisions.md"), re.M)
     assert listed == [(title, anchor_of(title)) for title in decisions()]
+
+
+# --- the glossary
+
+DOMAIN, ENGINE, STATES, ROLES = "## The domain", "## The engine", "## States and other fixed words", "## Roles"
+# Italics that stress a word, and are no term.
+STRESSED = {"your", "other", "new", "every", "i"}
+
+
+def entries(heading: str) -> list[list[str]]:
+    return rows_of(section_of("docs/glossary.md", heading))[1:]
+
+
+def words_in(heading: str) -> set[str]:
+    return words_of(cell for row in entries(heading) for cell in row)
+
+
+@pytest.mark.parametrize("heading", [DOMAIN, ENGINE, STATES])
+def test_the_glossary_is_sorted_and_complete(heading: str) -> None:
+    words = [row[0].strip("`").casefold() for row in entries(heading)]
+    assert words == sorted(set(words))
+    assert all(len(row) == 3 and all(row) for row in entries(heading))
+
+
+def test_no_word_of_the_glossary_has_two_entries() -> None:
+    words = [row[0].casefold() for heading in (DOMAIN, ENGINE) for row in entries(heading)]
+    assert len(words) == len(set(words))
+
+
+def test_every_relation_and_column_stands_in_the_glossary(database_url: str) -> None:
+    """Columns of a dataset; those that a contract adds by their prefix, such as `f_*`."""
+    with psycopg.connect(database_url) as connection:
+        relations = connection.execute(
+            """
+            SELECT n.nspname || '.' || c.relname
+              FROM pg_class AS c
+              JOIN pg_namespace AS n ON n.oid = c.relnamespace
+             WHERE n.nspname IN ('pfa', 'public') AND c.relkind IN ('r', 'm', 'v') AND c.relname <> 'alembic_version'
+            """
+        ).fetchall()
+        columns = connection.execute(
+            "SELECT column_name FROM information_schema.columns WHERE table_schema = 'pfa'"
+        ).fetchall()
+    named = {word for word in words_in(ENGINE) if re.fullmatch(r"(pfa|public)\.\w+", word)}
+    assert {name for (name,) in relations} == named
+    assert {re.sub(r"^([abf])_.+", r"\1_*", name) for (name,) in columns} <= words_in(ENGINE)
+
+
+def test_every_state_and_role_stands_in_the_glossary(database_url: str) -> None:
+    """The words that a CHECK of the database lists, and the states that are computed."""
+    with psycopg.connect(database_url) as connection:
+        checks = connection.execute(
+            """
+            SELECT pg_get_constraintdef(oid)
+              FROM pg_constraint
+             WHERE contype = 'c' AND connamespace IN ('pfa'::regnamespace, 'public'::regnamespace)
+            """
+        ).fetchall()
+    listed = {
+        word
+        for (check,) in checks
+        for words in re.findall(r"ARRAY\[(.*?)\]", check)
+        for word in re.findall(r"'(\w+)'", words)
+    }
+    roles = [role.value for role in Role]
+    computed = {*get_args(Circuit.__annotations__["state"]), *get_args(Health.__annotations__["status"]), *SYNC_STATES}
+    assert [row[0].strip("`") for row in entries(ROLES)] == roles
+    assert {row[0].strip("`") for row in entries(STATES)} == (listed | computed) - {*roles}
+
+
+def test_every_word_of_the_contract_stands_in_the_glossary() -> None:
+    """PFA's fields and figures among the words of the domain, those that declare them among the engine's."""
+    fields = {name for field in PFA.fields for name in (field.name, *field.values)}
+    figures = {each.name for each in (*PFA.computed, *PFA.measures, *PFA.derived, *PFA.bounds, *PFA.exclusions)}
+    assert fields | figures | {group.name for group in PFA.atomic_groups} <= words_in(DOMAIN)
+    declared = {*Contract.__struct_encode_fields__, *Field.__struct_encode_fields__}
+    assert declared | {kind.__struct_config__.tag for kind in Rule.__args__} <= words_in(ENGINE)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+def test_a_term_in_italics_stands_in_the_glossary(document: Path) -> None:
+    words = {row[0].casefold() for heading in (DOMAIN, ENGINE) for row in entries(heading)}
+    text = re.sub(r"^```.*?^```|`[^`]*`", "", document.read_text(encoding="utf-8"), flags=re.M | re.S)
+    terms = {
+        " ".join(term.split()).casefold()
+        for found in re.findall(r"(?<![*\w])\*(\w[^*]*)\*(?![*\w])", text)
+        for term in found.split(" and ")
+    }
+    unknown = {term for term in terms - STRESSED if not {term, term.removesuffix("s"), term.removesuffix("es")} & words}
+    assert unknown == set()
 
 
 # --- README's walk
