@@ -5,12 +5,15 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from itertools import cycle
 from pathlib import Path
+from textwrap import fill
 from typing import NamedTuple, Protocol
 
 import msgspec
 
 from benchmarks.figures import Figure
 
+# The longest line of a document, tables apart.
+LONGEST_LINE = 120
 TEMPLATE = Path(__file__).with_name("benchmarks.md.template")
 Points = Mapping[str, Mapping[str, Sequence[tuple[float, float]]]]
 
@@ -97,10 +100,15 @@ def rounded(value: float) -> str:
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
+def wrapped(paragraph: str) -> str:
+    """A paragraph in lines that are not too long."""
+    return fill(" ".join(paragraph.split()), LONGEST_LINE, break_long_words=False, break_on_hyphens=False)
+
+
 def _head(about: About) -> str:
-    return (
+    return wrapped(
         f"Measured on {about.date}: {about.processor}; PostgreSQL {about.postgresql}, Python {about.python}, "
-        f"Vanguard {about.vanguard}; {about.rows:,} lines. {told_of_others(about)}".rstrip()
+        f"Vanguard {about.vanguard}; {about.rows:,} lines. {told_of_others(about)}"
     )
 
 
@@ -120,7 +128,7 @@ def _section(title: str, name: str, figures: Sequence[Figure], failure: str | No
             for figure in figures
         ]
     if failure:
-        lines += ["", f"The rest could not be measured: {failure}"]
+        lines += ["", wrapped(f"The rest could not be measured: {failure}")]
     return "\n".join(lines)
 
 
@@ -133,7 +141,7 @@ def _missed(figures: Sequence[Figure]) -> str:
     if not missed:
         return "Every bound holds in this run."
     return "\n\n".join(
-        f"**{figure.figure}**: {rounded(figure.value)} {figure.unit}, wanted {figure.bound}. {figure.missed}".strip()
+        wrapped(f"**{figure.figure}**: {rounded(figure.value)} {figure.unit}, wanted {figure.bound}. {figure.missed}")
         for figure in missed
     )
 

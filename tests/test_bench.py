@@ -157,7 +157,7 @@ def test_the_document_has_head_figures_and_failures(outcome: Outcome, tmp_path: 
     text = file.read_text()
     assert "2026-03-01" in text
     assert "A processor; PostgreSQL 18.1, Python 3.11, Vanguard 0.1.0; 1,000,000 lines" in text
-    assert "Other work took 42% of the processors" in text
+    assert "Other work took 42% of the processors" in " ".join(text.split())
     assert "| reading a page | 1.25 x | at most 2 | yes |" in text
     assert "| pages a second | 1,235 1/s |  |  |" in text
     assert "could not be measured: LookupError" in text
@@ -172,6 +172,13 @@ def test_a_bound_that_does_not_hold_is_explained(outcome: Outcome) -> None:
     held = report.document(ABOUT, {"reads": [FAST]}, {}, {}, FAKES)
     assert "Every bound holds in this run." in held
     assert "another table" not in held
+
+
+def test_the_document_has_no_long_lines_but_those_of_tables() -> None:
+    long = at_most("a figure", 3, 2, missed="It would take a server that is faster. " * 9)
+    text = report.document(ABOUT, {"reads": [long]}, {"reads": "a table is gone, " * 9}, {}, FAKES)
+    assert all(len(line) <= report.LONGEST_LINE for line in text.splitlines() if not line.startswith("|"))
+    assert f"wanted at most 2. {long.missed}".strip() in " ".join(text.split())
 
 
 @pytest.mark.parametrize("name", report.PLOTS)
