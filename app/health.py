@@ -11,7 +11,6 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from app import __version__
 from app.base.errors import DatabaseUnavailable
 from app.base.statements import statement
-from app.migrate import head
 from app.web.openapi import Here
 
 log = structlog.get_logger(__name__)
@@ -38,8 +37,8 @@ async def ready(request: Request[Any, Any, Any], runtime: Here) -> dict[str, str
     except (asyncpg.UndefinedTableError, asyncpg.InvalidParameterValueError):
         # An empty database has neither that table nor the role to log in as.
         revision = None
-    if revision != head():
-        log.warning("migrations are not current", revision=revision, head=head())
+    if revision != runtime.migration:
+        log.warning("migrations are not current", revision=revision, newest=runtime.migration)
         raise DatabaseUnavailable("The database misses a migration. Run `vanguard migrate`.")
     return {"status": "ready", "revision": revision}
 

@@ -16,6 +16,7 @@ from app.base.errors import VanguardError
 from app.base.logs import configure_logs
 from app.base.settings import Settings, read_settings
 from app.contracts import BUILT_IN, Contract
+from app.migrate import head
 from app.web import problems
 from app.web.auth import Auth
 from app.web.bodies import JsonBody
@@ -33,6 +34,7 @@ def create_app(settings: Settings, *, contracts: Sequence[Contract] = BUILT_IN, 
         auth=Auth(settings, database, clock),
         contracts={contract.name: contract for contract in contracts},
         clock=clock,
+        migration=head(),
     )
 
     @asynccontextmanager

@@ -16,7 +16,8 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True):
     """Made once by create_app.
 
     `contracts` by dataset name; `base_counts`: filter -> (revision, mirror rows that pass); `totals`: filter and user
-    -> (revision, workspace revision, rows of that user's view that pass).
+    -> (revision, workspace revision, rows of that user's view that pass). `migration`: the newest, which the database
+    has to have.
     """
 
     settings: Settings
@@ -24,6 +25,7 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True):
     auth: Auth
     contracts: dict[str, Contract]
     clock: Clock
+    migration: str
     base_counts: LRUCache[bytes, tuple[int, int]] = msgspec.field(default_factory=lambda: LRUCache(4096))
     totals: LRUCache[bytes, tuple[int, int, int]] = msgspec.field(default_factory=lambda: LRUCache(16384))
     version: str = __version__

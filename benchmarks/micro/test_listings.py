@@ -77,10 +77,15 @@ def test_a_cursor_is_read(benchmark: BenchmarkFixture) -> None:
     assert benchmark(read_cursor, SECRET, now, PURPOSE, text) == POSITION
 
 
-def test_a_pagesetag_of_is_made(benchmark: BenchmarkFixture, settings: Settings) -> None:
+def test_a_pages_etag_is_made(benchmark: BenchmarkFixture, settings: Settings) -> None:
     database = Database(settings)
     runtime = Runtime(
-        settings=settings, database=database, auth=Auth(settings, database, now), contracts={"pfa": PFA}, clock=now
+        migration="",
+        settings=settings,
+        database=database,
+        auth=Auth(settings, database, now),
+        contracts={"pfa": PFA},
+        clock=now,
     )
     standing = {"revision": 7, "workspace_revision": 12}
     assert benchmark(etag_of, runtime, "acme", "ann", PFA, standing).startswith('W/"7.12.')
