@@ -4,7 +4,8 @@ ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PYTHONPATH=/srv/vanguard
 WORKDIR /srv/vanguard
 
 COPY requirements/runtime.txt requirements/
-RUN pip install --no-cache-dir --require-hashes -r requirements/runtime.txt
+# The pins are complete: nothing is resolved, and `pip check` says whether that is so.
+RUN pip install --no-cache-dir --no-deps --require-hashes -r requirements/runtime.txt && pip check
 
 # Run from the source: installing it would need a build tool that the service does not.
 RUN printf '#!/usr/bin/env python\nfrom app.cli import main\n\nmain()\n' > /usr/local/bin/vanguard \

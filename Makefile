@@ -13,6 +13,25 @@ FIND_PG = for dir in /usr/lib/postgresql/$(PG)/bin "$$(pg_config --bindir 2>/dev
 .DELETE_ON_ERROR:
 .PHONY: run venv test bench bench-micro pg-bindir format requirements clean
 
+# The pins are complete: nothing is resolved at installation, and `pip check` says whether that is so. pip fetches
+# everything before it changes anything, so an environment that was ready is ready still when it cannot fetch.
+FETCH = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
+	-r requirements/dev.txt
+NOT_FETCHED = The packages were not installed. If the package index cannot be reached, name one that can \
+	(PIP_INDEX_URL=https://...) or a proxy (HTTPS_PROXY=http://...), and run make again. All that pip said: .venv/pip.log
+
+define INSTALL
+@[ ! -e $(READY) ] || mv -f $(READY) $(READY).before
+@echo '$(FETCH)'
+@$(FETCH) 2>.venv/pip.log || { \
+	sed -n '/^WARNING/{p;q;}' .venv/pip.log; grep -v '^WARNING' .venv/pip.log | tail -n 8; echo '$(NOT_FETCHED)'; \
+	[ ! -e $(READY).before ] || mv -f $(READY).before $(READY); \
+	exit 1; } >&2
+$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+$(BIN)/python -m pip check --disable-pip-version-check
+@touch $(READY)
+endef
+
 run: $(READY)
 	@exec $(BIN)/vanguard dev
 
@@ -23,10 +42,9 @@ $(READY): pyproject.toml requirements/dev.txt
 		{ echo >&2 "Vanguard needs Python 3.11 or later; name one with: make PYTHON=/path/to/python3"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 		{ echo >&2 "This Python cannot make environments. On Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	@[ -e $@ ] || rm -rf .venv # what an earlier call left half made
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	@touch $@
+	$(INSTALL)
 
 # Two processes: a test that leaks into another shows, and two cores are what everybody has.
 ifeq ($(PG),)
@@ -66,8 +84,7 @@ COMPILE = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-vers
 requirements: $(READY)
 	$(COMPILE) --extra dev --output-file requirements/dev.txt
 	$(COMPILE) --constraint requirements/dev.txt --output-file requirements/runtime.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
-	@touch $(READY)
+	$(INSTALL)
 
 clean:
 	rm -rf .venv build dist *.egg-info .coverage .coverage.* htmlcov .pytest_cache .mypy_cache .ruff_cache \
