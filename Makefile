@@ -11,7 +11,7 @@ FIND_PG = for dir in /usr/lib/postgresql/$(PG)/bin "$$(pg_config --bindir 2>/dev
 
 .DEFAULT_GOAL := run
 .DELETE_ON_ERROR:
-.PHONY: run venv test bench bench-micro pg-bindir format requirements clean
+.PHONY: run venv test check-install bench bench-micro pg-bindir format requirements clean
 
 # The pins are complete: nothing is resolved at installation, and `pip check` says whether that is so. pip fetches
 # everything before it changes anything, so an environment that was ready is ready still when it cannot fetch.
@@ -68,6 +68,10 @@ bench: $(READY)
 # Times of single functions; `make test` runs each of them once, untimed.
 bench-micro: $(READY)
 	$(BIN)/pytest benchmarks/micro --benchmark-max-time=0.5 --benchmark-columns=median,iqr,rounds
+
+# The real packages from the real index, in empty environments, with each Python that is supported and here.
+check-install: $(READY)
+	VANGUARD_TEST_INDEX=1 $(BIN)/pytest tests/test_install.py -k real
 
 # Where the server of PG=<major version> is; fails where it is not installed.
 pg-bindir:
