@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import AsyncIterator, Iterator
+from keyword import iskeyword
 from typing import Any
 
 import asyncpg
 import pytest
 
-from app.base.statements import ROOT, STATEMENTS, Statement, statement
+from app.base.statements import ROOT, STATEMENTS, Statement, read_statement, statement
 from app.contracts import Contract
 from app.contracts.filters import read_listing
 from app.contracts.images import imaged, parts
@@ -80,11 +81,19 @@ async def test_a_statement_runs_as_it_stands(connection: "Connection[Any]", name
     header = header_of(item)
     documented = {int(number) for number in re.findall(r"\$(\d+)", header)}
     assert documented == set(range(1, len(prepared.get_parameters()) + 1)), "the header explains each parameter"
+    assert len(item.parameters) == len(prepared.get_parameters()), "and names it"
     assert COLUMNS.get(name, columns) == columns
     if {"row_key", "id", "revision"} & columns:
         assert all(column in header for column in columns), "the header names what comes out"
     if not (item.markers - parts(CONTRACTS[1]).keys()):
         await connection.prepare(on_contract(item, CONTRACTS[1]).text)
+
+
+@pytest.mark.parametrize("name", RUNNABLE)
+async def test_a_file_runs_in_psql_as_it_is(connection: "Connection[Any]", name: str) -> None:
+    """The text between its markers is one that fits the built-in schema: nothing is filled, nothing qualified."""
+    prepared = await connection.prepare((ROOT / f"{name}.sql").read_text(encoding="utf-8"))
+    assert len(prepared.get_parameters()) == len(statement(name).parameters)
 
 
 def header_of(item: Statement) -> str:
@@ -102,6 +111,57 @@ def test_a_file_says_what_it_does(name: str) -> None:
     header = header_of(statement(name))
     assert len(header) > 40
     assert (ROOT / f"{name}.sql").read_text(encoding="utf-8").endswith("\n")
+
+
+@pytest.mark.parametrize("name", RUNNABLE)
+def test_a_parameter_can_be_given_by_its_name(name: str) -> None:
+    """Given the names in a header, when Python calls by them, then the values come in the order of the numbers."""
+    names = statement(name).parameters
+    assert all(each.isidentifier() and each.islower() and not iskeyword(each) for each in names)
+    given = {each: number for number, each in enumerate(names, 1)}
+    assert statement(name).arguments(dict(reversed(given.items()))) == tuple(range(1, len(names) + 1))
+
+
+def test_a_parameter_that_is_missing_or_unknown_is_said_at_once() -> None:
+    item = read_statement("rows/lock", "-- Lock rows. $1 organization, $2 keys (text[]).\nSELECT $1, $2;\n")
+    assert item.parameters == ("organization", "keys")
+    with pytest.raises(TypeError, match=r"^rows/lock misses keys$"):
+        item.arguments({"organization": "acme"})
+    with pytest.raises(TypeError, match=r"^rows/lock has no key, user$"):
+        item.arguments({"organization": "acme", "keys": [], "user": "ann", "key": "A"})
+    with pytest.raises(TypeError, match=r"^rows/lock misses keys and has no key$"):
+        item.arguments({"organization": "acme", "key": "A"})
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        ("$1 organization, $3 keys", "not 1, 2 and on"),
+        ("$2 keys", "not 1, 2 and on"),
+        ("$0 organization, $1 keys", "not 1, 2 and on"),
+        ("$1 keys, $2 keys", "two parameters one name"),
+        ("$1 organization, $2 (text[] keys)", r"no name for \$2"),
+        ("$1 organization, $2\n-- keys", r"no name for \$2"),
+        ("$1 from, $2 keys", r"no name for \$1"),
+        ("$1 organization, $2 keys. Beyond $1 and on.", r"two names for \$1"),
+    ],
+)
+def test_a_header_that_does_not_name_each_parameter_once_is_refused(header: str, said: str) -> None:
+    with pytest.raises(ValueError, match=rf"^rows/thing: .*{said}"):
+        read_statement("rows/thing", f"-- Read a thing. {header}\nSELECT 1;\n")
+
+
+def test_a_header_may_come_back_to_a_parameter_and_a_body_needs_no_names() -> None:
+    text = "-- Read. $1 organization, $2 keys (of $1), $2: each once.\nSELECT $1, $2; -- $2 again\n"
+    assert read_statement("rows/thing", text).parameters == ("organization", "keys")
+    assert read_statement("schema/thing", text).parameters == ()
+    assert read_statement("rows/thing", "SELECT $1;").parameters == ()
+
+
+def test_a_filled_statement_on_another_schema_keeps_its_parameters() -> None:
+    page = statement("rows/read_page")
+    filled = page.fill(**dict.fromkeys(page.markers, "TRUE")).within("fleet")
+    assert filled.parameters == page.parameters == ("organization", "dataset", "user", "offset", "limit")
 
 
 @pytest.mark.parametrize("name", sorted(STATEMENTS))

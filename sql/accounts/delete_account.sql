@@ -1,5 +1,5 @@
 -- Delete an account with its memberships, and revoke its tokens for good: the id is never given again.
--- $1 id. Returns id, or no row.
+-- $1 account (its id). Returns id, or no row.
 WITH revoked AS (
     INSERT INTO public.revoked_token (id, expires_at)
     VALUES ('account:' || $1::text, 'infinity')

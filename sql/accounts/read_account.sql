@@ -1,4 +1,4 @@
--- One account with its memberships. $1 id, $2 email in lower case: either of them.
+-- One account with its memberships. $1 account (its id), $2 email (in lower case): either of them.
 -- Returns id, email, name, password_hash, operator, roles (jsonb: role by organization), or no row.
 SELECT a.id, a.email, a.name, a.password_hash, a.operator,
        coalesce(

@@ -1,4 +1,5 @@
--- Give an account another password hash. $1 id, $2 hash, $3 the hash that it replaces, or NULL for whatever is there.
+-- Give an account another password hash.
+-- $1 account (its id), $2 password_hash, $3 replaced (the hash that goes, or NULL for whatever is there).
 -- Returns id; no row where somebody else was faster.
 UPDATE public.account AS a
    SET password_hash = $2

@@ -1,5 +1,5 @@
 -- What is stored about a user in each of the organizations that a token names.
--- $1 user, $2 text[] organizations.
+-- $1 user, $2 organizations (text[]).
 -- Returns id, managed, role (NULL without a membership), by id; organizations that do not exist are left out.
 SELECT o.id, o.managed_by_identity_provider AS managed, m.role
   FROM public.organization AS o

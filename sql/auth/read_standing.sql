@@ -1,5 +1,5 @@
 -- What is stored about a token and its bearer, for one organization or for none.
--- $1 user, $2 organization or NULL, $3 token id.
+-- $1 user, $2 organization (or NULL), $3 token_id.
 -- One row: revoked (the token, or every token of a removed account), managed (the organization trusts its identity
 -- provider alone), role (the stored membership's, or NULL). An organization that does not exist looks like one without
 -- a membership.

@@ -1,5 +1,5 @@
 -- Make a token invalid before it expires, and forget those that have expired meanwhile.
--- $1 token id, $2 its expiry, $3 the time now. Returns nothing.
+-- $1 token_id, $2 expires_at (timestamptz), $3 at (timestamptz now). Returns nothing.
 WITH expired AS (
     DELETE FROM public.revoked_token AS r
      WHERE r.id IN (

@@ -1,8 +1,8 @@
--- Apply the changes of a commit to the mirror, write history, and finish them. The caller holds locks 1, 3 (exclusive) and
--- 4 on these rows. Whoever has modifications there is re-imaged afterwards, by statements of their own.
+-- Apply the changes of a commit to the mirror, write history, and finish them. The caller holds locks 1, 3 (exclusive)
+-- and 4 on these rows. Whoever has modifications there is re-imaged afterwards, by statements of their own.
 --
--- $1 organization, $2 uuid commit id, $3 bigint the dataset's new revision, $4 text name of the key field, $5 text source of
--- the change, $6 timestamptz now. Returns applied, the number of changes.
+-- $1 organization, $2 commit_id (uuid), $3 revision (bigint: the dataset's new one), $4 key_field (text: name of the
+-- key field), $5 source (text: of the change), $6 at (timestamptz now). Returns applied, the number of changes.
 --
 -- History keeps the images of what KPIs need: before from the row as it was, after from the row as it is written.
 -- Plan: the commit's changes by change_commit, each row of the mirror by its primary key. The results of steps are not

@@ -1,10 +1,11 @@
 -- Freeze drafts into changes: three-way check of every cell, a change for each row that has something to do, and the
 -- delta moved to pending. The caller holds locks 2, 3 and 4 on these rows, and rolls back when a conflict comes out.
 --
--- $1 organization, $2 user, $3 version (the workspace's new revision), $4 text[] row keys, $5 jsonb atomic groups,
--- $6 uuid commit id, $7 text reason or NULL (then each draft's own), $8 timestamptz now, $9 jsonb the fields that rules look at.
--- Returns row_key, op (NULL: nothing to do), before, after (the ruled fields of theirs and of the result, NULL for no row),
--- conflicts (jsonb array or NULL).
+-- $1 organization, $2 user, $3 version (bigint: the workspace's new revision), $4 keys (text[]), $5 groups (jsonb
+-- atomic groups), $6 commit_id (uuid), $7 reason (text, or NULL: then each draft's own), $8 at (timestamptz now),
+-- $9 ruled_fields (jsonb: the fields that rules look at).
+-- Returns row_key, op (NULL: nothing to do), before, after (the ruled fields of theirs and of the result, NULL for no
+-- row), conflicts (jsonb array or NULL).
 --
 -- | base | theirs | mine | op, or conflict |
 -- | theirs = base, cell by cell | | | update with the cells of mine that differ |

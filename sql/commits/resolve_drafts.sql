@@ -1,8 +1,9 @@
--- Carry out a caller's resolutions on the drafts themselves, before they are checked: mine takes theirs as the new base,
--- theirs leaves the draft, a value replaces mine. The caller holds locks 2, 3 and 4 on these rows.
+-- Carry out a caller's resolutions on the drafts themselves, before they are checked: mine takes theirs as the new
+-- base, theirs leaves the draft, a value replaces mine. The caller holds locks 2, 3 and 4 on these rows.
 --
--- $1 organization, $2 user, $3 jsonb, a row once: [{id, whole: mine|theirs|null, mine[], theirs[], value{}}] with the fields
---    of whole cells, $4 jsonb atomic groups, $5 version (the workspace's new revision), $6 timestamptz now.
+-- $1 organization, $2 user, $3 resolutions (jsonb, a row once: [{id, whole: mine|theirs|null, mine[], theirs[],
+-- value{}}] with the fields of whole cells), $4 groups (jsonb atomic groups), $5 version (bigint: the workspace's new
+-- revision), $6 at (timestamptz now).
 -- Returns row_key, touched: the fields that the draft is about, so that a resolution of anything else is refused.
 WITH resolution AS (
     SELECT r.id, r.whole, r.mine, r.theirs, coalesce(r.value, '{}') AS value

@@ -1,6 +1,7 @@
--- How far the first pulls of organizations are that a worker connects. $1 text[] organizations, $2 dataset,
--- $3 timestamptz: what failed before does not count.
--- Returns organization_id, pulled (to the end, once), rows_read (by the newest pull), error (of the newest pull, or NULL).
+-- How far the first pulls of organizations are that a worker connects.
+-- $1 organizations (text[]), $2 dataset, $3 since (timestamptz: what failed before does not count).
+-- Returns organization_id, pulled (to the end, once), rows_read (by the newest pull), error (of the newest pull, or
+-- NULL).
 SELECT d.organization_id,
        s.pulled_at IS NOT NULL AS pulled,
        coalesce(r.rows_read, 0) AS rows_read,

@@ -1,5 +1,5 @@
 -- Discard the caller's changes that upstream refused, of these rows. Locks as for discard_drafts; fold_pending follows.
--- $1 organization, $2 user, $3 text[] row keys.
+-- $1 organization, $2 user, $3 keys (text[]).
 UPDATE pfa.change AS c
    SET state = 'discarded'
  WHERE c.organization_id = $1

@@ -1,6 +1,7 @@
--- Discard the caller's whole drafts: what has nothing pending goes, what has keeps it. The caller holds lock 2, and lock 4
--- on the rows that keep something.
--- $1 organization, $2 user, $3 version (the workspace's new revision), $4 text[] row keys, $5 timestamptz now.
+-- Discard the caller's whole drafts: what has nothing pending goes, what has keeps it. The caller holds lock 2, and
+-- lock 4 on the rows that keep something.
+-- $1 organization, $2 user, $3 version (bigint: the workspace's new revision), $4 keys (text[]), $5 at (timestamptz
+-- now).
 -- Returns row_key of the modifications that stay, to be imaged.
 WITH gone AS (
     DELETE FROM pfa.modification AS x

@@ -1,7 +1,7 @@
--- Take fields out of the caller's drafts. The caller holds locks 2 and 4 on these rows; the modifications are imaged and
--- swept afterwards.
--- $1 organization, $2 user, $3 version (the workspace's new revision), $4 text[] row keys, $5 timestamptz now, $6 text[] fields,
--- $7 jsonb atomic groups. Returns row_key of the drafts that had one of the fields.
+-- Take fields out of the caller's drafts. The caller holds locks 2 and 4 on these rows; the modifications are imaged
+-- and swept afterwards.
+-- $1 organization, $2 user, $3 version (bigint: the workspace's new revision), $4 keys (text[]), $5 at (timestamptz
+-- now), $6 fields (text[]), $7 groups (jsonb atomic groups). Returns row_key of the drafts that had one of the fields.
 UPDATE pfa.modification AS x
    SET delta = x.delta - $6::text[],
        draft_op = CASE WHEN x.draft_op = 'update' AND x.delta - $6::text[] = '{}' THEN NULL ELSE x.draft_op END,

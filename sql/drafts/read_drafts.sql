@@ -1,5 +1,6 @@
 -- The caller's modifications, pending ones and deletions included, in the order of their rows' ids.
--- $1 organization, $2 dataset, $3 user, $4 text only keys beyond this one ('' for the first page), $5 page size.
+-- $1 organization, $2 dataset, $3 user, $4 after (text: only keys beyond this one, '' for the first page), $5 limit
+-- (bigint).
 -- Returns one row: revision, workspace_revision, total, body (bytea, JSON array), last_key (NULL on the last page).
 -- No row: no such dataset.
 WITH page AS MATERIALIZED (

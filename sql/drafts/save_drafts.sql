@@ -1,9 +1,10 @@
--- Save a batch of drafts: merge each delta into what the caller drafted before, keep base as it was when a field was first
--- touched, and write the index image of the merged row. The caller holds locks 2, 3 and 4 on these rows.
+-- Save a batch of drafts: merge each delta into what the caller drafted before, keep base as it was when a field was
+-- first touched, and write the index image of the merged row. The caller holds locks 2, 3 and 4 on these rows.
 --
--- $1 organization, $2 user, $3 version (the workspace's new revision), $4 jsonb array of the drafts, each id once
---    [{id, op: update|insert|delete, delta, unset[], expectedVersion, changeReason}], $5 jsonb atomic groups (see
---    vanguard.touched), $6 timestamptz now, $7 text session id or NULL, $8 jsonb what a new row starts with.
+-- $1 organization, $2 user, $3 version (bigint: the workspace's new revision), $4 drafts (jsonb, each id once:
+-- [{id, op: update|insert|delete, delta, unset[], expectedVersion, changeReason}]), $5 groups (jsonb atomic groups, see
+-- vanguard.touched), $6 at (timestamptz now), $7 session_id (text or NULL), $8 initial (jsonb: what a new row
+-- starts with).
 -- Returns id, problem (NULL where saved), modification_id, version, sync_state, empty (to be swept) for each draft.
 --
 -- Plan: one pass over the request, primary keys by nested loops (LATERAL ... LIMIT 1: the planner knows nothing of the

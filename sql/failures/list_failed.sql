@@ -1,5 +1,6 @@
 -- A page of everybody's changes that wait for a person, in their order.
--- $1 organization, $2 dataset, $3 text only changes beyond this one ('0' for the first page), $4 how many.
+-- $1 organization, $2 dataset, $3 after (text: only changes beyond this one, '0' for the first page), $4 limit
+-- (bigint).
 -- Returns one row: total, body (bytea, JSON array), last_key (text, NULL on the last page). No row: no such dataset.
 -- Plan: change_failed.
 WITH page AS MATERIALIZED (

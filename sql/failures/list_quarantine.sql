@@ -1,5 +1,5 @@
 -- A page of the rows that a pull could not take, by id.
--- $1 organization, $2 dataset, $3 only ids beyond this one ('' for the first page), $4 how many.
+-- $1 organization, $2 dataset, $3 after (text: only ids beyond this one, '' for the first page), $4 limit (bigint).
 -- Returns one row: total, body (bytea, JSON array), last_key (NULL on the last page). No row: no such dataset.
 WITH page AS MATERIALIZED (
     SELECT q.row_key, q.reasons, q.received, q.run_id, q.first_seen_at, q.last_seen_at,

@@ -1,7 +1,7 @@
 -- Whom and what a retry is about, read before any lock.
--- $1 organization, $2 what the selection compares (bigint[] changes, text[] row keys, or true for all).
--- Returns one row: keys (text[] rows of the selected changes, NULL where there are none), users (text[] who made them, or have
--- a modification of those rows), absent (the mirror lacks one of the rows).
+-- $1 organization, $2 value (what the selection compares: bigint[] changes, text[] row keys, or true for all).
+-- Returns one row: keys (text[] rows of the selected changes, NULL where there are none), users (text[] who made them,
+-- or have a modification of those rows), absent (the mirror lacks one of the rows).
 WITH failed AS MATERIALIZED (
     SELECT c.row_key, c.user_id
       FROM pfa.change AS c

@@ -1,4 +1,5 @@
--- The answer kept under an Idempotency-Key. $1 organization, $2 user, $3 key. Returns request_digest, status, answer.
+-- The answer kept under an Idempotency-Key.
+-- $1 organization, $2 user, $3 idempotency_key. Returns request_digest, status, answer.
 SELECT k.request_digest, k.status, k.answer
   FROM public.idempotency_key AS k
  WHERE k.organization_id = $1

@@ -1,16 +1,18 @@
 -- KPIs of a dataset: the mirror's figures, and the same with the caller's modifications, for the total and every group.
 --
--- $1 organization, $2 dataset, $3 user, $4 how many records at most, then what the markers need (app/engine/figures.py composes them).
--- Returns the total first (grouped 0), then the groups by their keys: revision, workspace_revision, view_revision (NULL where
--- the view is not there or older than history; then the figures are not to be used), grouped, the keys g1 and on,
+-- $1 organization, $2 dataset, $3 user, $4 limit (bigint: how many records at most), then what the markers need
+-- (app/engine/figures.py composes them).
+-- Returns the total first (grouped 0), then the groups by their keys: revision, workspace_revision, view_revision (NULL
+-- where the view is not there or older than history; then the figures are not to be used), grouped, the keys g1 and on,
 -- base_row_count and mine_row_count, mine_drafts, base_ and mine_ of each aggregate (here base_sum_plan_cost,
--- mine_sum_plan_cost), and doubtful: whether a least or greatest
--- value may have been taken away, so that only rows can tell it. No record: no such dataset.
+-- mine_sum_plan_cost), and doubtful: whether a least or greatest value may have been taken away, so that only rows can
+-- tell it. No record: no such dataset.
 --
--- Every source of figures yields cells that are in the baseline, in mine, or both, added or taken away (weight): the view's
--- cells, what history tells beyond the view's revision, and the caller's modifications before and after. All of one snapshot.
--- Plan: a range of kpi_cell, a range of history's primary key, the caller's modifications once for each side. Rows of the
--- mirror are read instead of view and history where a filter is no dimension.
+-- Every source of figures yields cells that are in the baseline, in mine, or both, added or taken away (weight): the
+-- view's cells, what history tells beyond the view's revision, and the caller's modifications before and after. All of
+-- one snapshot.
+-- Plan: a range of kpi_cell, a range of history's primary key, the caller's modifications once for each side. Rows of
+-- the mirror are read instead of view and history where a filter is no dimension.
 WITH standing AS (
     SELECT d.revision,
            coalesce((SELECT w.revision

@@ -1,4 +1,5 @@
--- How far a dataset's view of KPIs has come. Returns organizations, how many it knows, and cells, how many figures it holds.
+-- How far a dataset's view of KPIs has come. No parameters.
+-- Returns organizations, how many it knows, and cells, how many figures it holds.
 SELECT count(*) FILTER (WHERE k.grain = -1) AS organizations,
        count(*) FILTER (WHERE k.grain <> -1) AS cells
   FROM pfa.kpi AS k;

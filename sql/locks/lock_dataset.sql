@@ -1,6 +1,6 @@
 -- Lock 1: the dataset, by everything that changes the mirror.
--- $1 organization, $2 dataset. Returns revision (before this transaction), require_approval; no row where there is no such
--- dataset.
+-- $1 organization, $2 dataset.
+-- Returns revision (before this transaction), require_approval; no row where there is no such dataset.
 SELECT d.revision, d.require_approval
   FROM public.dataset AS d
  WHERE d.organization_id = $1

@@ -1,5 +1,5 @@
 -- Lock 4: the mirror rows that are read to decide, in the order of their keys.
--- $1 organization, $2 text[] row keys. Returns row_key of each row that is there.
+-- $1 organization, $2 keys (text[]). Returns row_key of each row that is there.
 -- Plan: primary key, no rows of anybody else.
 SELECT m.row_key
   FROM pfa.mirror AS m

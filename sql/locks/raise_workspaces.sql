@@ -1,5 +1,5 @@
 -- Lock 2 of several users, in the order of their ids: for whoever changes modifications of others.
--- $1 organization, $2 dataset, $3 text[] users.
+-- $1 organization, $2 dataset, $3 users (text[]).
 INSERT INTO public.workspace AS w (organization_id, dataset, user_id, revision)
 SELECT $1, $2, given.user_id, 1
   FROM (SELECT DISTINCT name COLLATE "C" AS user_id FROM unnest($3::text[]) AS name) AS given

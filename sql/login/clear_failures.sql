@@ -1,6 +1,5 @@
--- After a login: forget its failures, and whatever is too old to count.
--- $1 digest of email and address, $2 the time before which all is forgotten. Rows that somebody counts in are left alone.
--- Returns nothing.
+-- After a login: forget its failures, and whatever is too old to count. Rows that somebody counts in are left alone.
+-- $1 pair (bytea: digest of email and address), $2 before (timestamptz: what is older is forgotten). Returns nothing.
 DELETE FROM public.login_failure AS f
  WHERE f.digest IN (
            SELECT old.digest FROM public.login_failure AS old

@@ -1,5 +1,7 @@
--- Count a failed login twice: for email and address, and for the address alone. After a quiet time counting starts anew.
--- $1 digest of email and address, $2 digest of the address, $3 the time now, $4 the time before which all is forgotten.
+-- Count a failed login twice: for email and address, and for the address alone. After a quiet time counting starts
+-- anew.
+-- $1 pair (bytea: digest of email and address), $2 alone (bytea: digest of the address), $3 at (timestamptz now),
+-- $4 before (timestamptz: what is older is forgotten).
 -- Everybody locks the pair before its address. Returns nothing.
 INSERT INTO public.login_failure AS f (digest, failures, last_at)
 SELECT counted.digest, 1, $3::timestamptz

@@ -1,5 +1,5 @@
 -- Organizations that would be without an ADMIN if this account were none; run it under their locks.
--- $1 account, $2 text[] organizations. Returns id, by id.
+-- $1 account (its id), $2 organizations (text[]). Returns id, by id.
 SELECT o.id
   FROM unnest($2::text[]) AS o (id)
  WHERE NOT EXISTS (

@@ -1,4 +1,5 @@
--- An account as seen from an organization. $1 organization, $2 account id, $3 email in lower case: either of the two.
+-- An account as seen from an organization. $1 organization, $2 account (its id), $3 email (in lower case): either of
+-- the two.
 -- Returns id, email, name, role (NULL for somebody who is no member), or no row.
 SELECT a.id, a.email, a.name, m.role
   FROM public.account AS a

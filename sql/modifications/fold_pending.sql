@@ -1,5 +1,5 @@
 -- Fold what is still unfinished into pending, for every modification of these rows that has a pending part.
--- $1 organization, $2 text[] row keys, $3 text user or NULL for everybody's.
+-- $1 organization, $2 keys (text[]), $3 user (or NULL for everybody's).
 WITH folded AS (
     SELECT x.user_id, x.row_key, f.layer, f.state
       FROM pfa.modification AS x

@@ -1,10 +1,11 @@
--- Bring modifications up to date with their rows: index image, leaves and lands, and the conflicts that a draft now has.
+-- Bring modifications up to date with their rows: index image, leaves and lands, and the conflicts that a draft now
+-- has.
 -- Runs after the statement that changed the mirror or the layers, never in it: it has to see what that one wrote.
 --
--- $1 organization, $2 user or NULL for everybody's, $3 text[] row keys, $4 jsonb atomic groups, $5 revision whose
---    deletions took rows away under drafts (NULL when the mirror did not change).
--- A row deleted under a draft: the whole row goes into base, and the draft stands in conflict; a drafted deletion of it is
--- done with. A change that upstream's row stood in the way of shows its conflicts, whatever is drafted over it.
+-- $1 organization, $2 user (or NULL for everybody's), $3 keys (text[]), $4 groups (jsonb atomic groups), $5 revision
+-- (bigint: the one whose deletions took rows away under drafts, or NULL when the mirror did not change).
+-- A row deleted under a draft: the whole row goes into base, and the draft stands in conflict; a drafted deletion of it
+-- is done with. A change that upstream's row stood in the way of shows its conflicts, whatever is drafted over it.
 -- Returns row_key, user_id, newly: it came into conflict just now.
 WITH present AS (
     SELECT x.user_id, x.row_key, x.pending_op, x.pending, x.pending_state, x.draft_op, x.delta, x.base, x.conflicts,

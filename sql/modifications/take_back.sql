@@ -1,9 +1,9 @@
--- Take back what upstream refused: the caller's changes of these rows from the first refused one on return to the draft, under
--- what was drafted since. The caller holds locks 2, 3 and 4; fold_pending and image_modifications follow.
--- $1 organization, $2 user, $3 text[] row keys, $4 timestamptz now. Returns row_key.
+-- Take back what upstream refused: the caller's changes of these rows from the first refused one on return to the
+-- draft, under what was drafted since. The caller holds locks 2, 3 and 4; fold_pending and image_modifications follow.
+-- $1 organization, $2 user, $3 keys (text[]), $4 at (timestamptz now). Returns row_key.
 --
--- base of a field is what it was when it was first touched, so that the three sides are those of the refusal. What waited
--- behind a refused change comes back with it: it was made on top of it.
+-- base of a field is what it was when it was first touched, so that the three sides are those of the refusal. What
+-- waited behind a refused change comes back with it: it was made on top of it.
 WITH first AS (
     SELECT c.row_key, min(c.id) AS id
       FROM pfa.change AS c

@@ -1,5 +1,6 @@
 -- A new organization with its row for each built-in dataset.
--- $1 id, $2 name, $3 text[] names of the datasets, $4 text[] versions of their contracts, in the same order.
+-- $1 organization (its id), $2 name, $3 datasets (text[] names), $4 versions (text[]: of their contracts, in the same
+-- order).
 -- Returns name: the datasets made; no row where the organization exists already.
 WITH added AS (
     INSERT INTO public.organization (id, name)

@@ -1,5 +1,5 @@
 -- Who else has a row in review or on its way upstream.
--- $1 organization, $2 user (the caller, left out), $3 row key. Returns overlap (text, a JSON array).
+-- $1 organization, $2 user (the caller, left out), $3 key (of the row). Returns overlap (text, a JSON array).
 SELECT coalesce(json_agg(json_build_object(
            'userId', c.user_id, 'state', c.state, 'op', c.op,
            'fields', (SELECT coalesce(json_agg(name ORDER BY name COLLATE "C"), '[]') FROM jsonb_object_keys(c.delta) AS name),

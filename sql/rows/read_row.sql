@@ -1,6 +1,6 @@
 -- One row of the caller's view with its layers, a row drafted for deletion too.
--- $1 organization, $2 user, $3 row key. Returns body (text, a JSON object), doc (jsonb, the merged row), version, op;
--- no row where there is neither a mirror row nor a modification of the caller's.
+-- $1 organization, $2 user, $3 key (of the row). Returns body (text, a JSON object), doc (jsonb, the merged row),
+-- version, op; no row where there is neither a mirror row nor a modification of the caller's.
 SELECT json_build_object(
            'id', $3::text,
            'data', d.doc,

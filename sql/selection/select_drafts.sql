@@ -1,9 +1,9 @@
 -- The caller's drafts that a commit or a discard is about, read after lock 2 is held.
--- $1 organization, $2 user, $3 what the selection compares (text[] row keys, text session id, or true for all).
+-- $1 organization, $2 user, $3 value (what the selection compares: text[] row keys, text session id, or true for all).
 -- Returns row_key, version, draft_op, pending_state, absent (the mirror has no such row).
 --
--- Plan: the caller's modifications, and the mirror's primary key for each. LIMIT keeps the planner from a hash of all the
--- organization's rows, which it takes for cheaper where it expects many drafts.
+-- Plan: the caller's modifications, and the mirror's primary key for each. LIMIT keeps the planner from a hash of all
+-- the organization's rows, which it takes for cheaper where it expects many drafts.
 SELECT x.row_key, x.version, x.draft_op, x.pending_state,
        (SELECT m.row_key FROM pfa.mirror AS m WHERE m.organization_id = $1 AND m.row_key = x.row_key LIMIT 1) IS NULL AS absent
   FROM pfa.modification AS x

@@ -1,8 +1,8 @@
 -- How synchronization does: what was settled lately, what waits, and what the worker knows.
--- $1 organization, $2 dataset, $3 timestamptz now, $4 timestamptz since when "lately" is.
--- Returns rows_good, rows_quarantined (of pulls, lately), synced, conflict, sync_error (pushes, lately), lag (seconds since
--- the last successful pull began), depth, oldest (of the outbox, in seconds), failed, quarantined (now), watermark,
--- last_pull_at, last_full_pull_at, next_pull_at, open_until (texts), pulled (lately), circuit, failures.
+-- $1 organization, $2 dataset, $3 at (timestamptz now), $4 since (timestamptz: when "lately" begins).
+-- Returns rows_good, rows_quarantined (of pulls, lately), synced, conflict, sync_error (pushes, lately), lag (seconds
+-- since the last successful pull began), depth, oldest (of the outbox, in seconds), failed, quarantined (now),
+-- watermark, last_pull_at, last_full_pull_at, next_pull_at, open_until (texts), pulled (lately), circuit, failures.
 -- No row: no such dataset. Plan: change_settled, change_outbox, change_failed; all runs that are kept.
 SELECT pulls.good AS rows_good, pulls.quarantined AS rows_quarantined,
        pushes.synced, pushes.conflict, pushes.sync_error,

@@ -1,6 +1,7 @@
--- Ask for a run; one that waits already, and that no worker has started meanwhile, is joined, and made whole if it shall be.
--- Under lock_synchronization. $1 organization, $2 dataset, $3 kind, $4 bool whole, $5 text user, $6 timestamptz now, $7 uuid of
--- the new run. Returns id of the run that waits.
+-- Ask for a run; one that waits already, and that no worker has started meanwhile, is joined, and made whole if it
+-- shall be. Under lock_synchronization.
+-- $1 organization, $2 dataset, $3 kind, $4 full (boolean), $5 user (text), $6 at (timestamptz now), $7 run_id (uuid: of
+-- a new one). Returns id of the run that waits.
 WITH waiting AS (
     UPDATE public.sync_run AS r
        SET whole = r.whole OR $4

@@ -1,13 +1,14 @@
 -- Bring the staged rows into the mirror, and write history: what differs is updated, what is new inserted, what is gone
--- deleted. What is equal is not written. The caller holds locks 1, 3 (exclusive) and 4 on these rows, and re-images whoever
--- has modifications there.
+-- deleted. What is equal is not written. The caller holds locks 1, 3 (exclusive) and 4 on these rows, and re-images
+-- whoever has modifications there.
 --
--- $1 organization, $2 bigint the dataset's new revision, $3 text source of the change, $4 timestamptz now.
+-- $1 organization, $2 revision (bigint: the dataset's new one), $3 source (text: of the change), $4 at (timestamptz
+-- now).
 -- Returns row_key, op of each row that was written.
 --
--- History keeps the images of what KPIs need, as in commits/apply_changes.sql.
--- Plan: the staged rows, each by the mirror's primary key. The results of steps are not joined with each other: the planner
--- knows nothing of their size.
+-- History keeps the images of what KPIs need, as in apply_changes.
+-- Plan: the staged rows, each by the mirror's primary key. The results of steps are not joined with each other: the
+-- planner knows nothing of their size.
 WITH due AS MATERIALIZED (
     SELECT s.row_key, s.data, s.actor, s.commit_id, s.change_reason, n.names,
            CASE WHEN m.data IS NULL THEN 'insert' WHEN s.data IS NULL THEN 'delete' ELSE 'update' END AS op

@@ -1,6 +1,7 @@
 -- Claim changes for a push: committed (or syncing, with a lease that has run out) -> syncing. What another has claimed
 -- meanwhile is passed over. The caller holds lock 2 of their users.
--- $1 organization, $2 bigint[] ids, $3 timestamptz now, $4 timestamptz until when they are the caller's, $5 uuid of the claim.
+-- $1 organization, $2 ids (bigint[]: of the changes), $3 at (timestamptz now), $4 until (timestamptz: when their lease
+-- ends), $5 claim (uuid).
 -- Returns id, row_key, user_id, op, base, delta, attempts, sent_at, commit_id, change_reason.
 WITH free AS (
     SELECT c.id

@@ -1,5 +1,5 @@
--- Rows were deleted upstream under unfinished changes: the whole row goes into the base of those that edit it, so that a
--- conflict shows it and it can be inserted again. $1 organization, $2 bigint the revision of the deletions.
+-- Rows were deleted upstream under unfinished changes: the whole row goes into the base of those that edit it, so that
+-- a conflict shows it and it can be inserted again. $1 organization, $2 revision (bigint: that of the deletions).
 UPDATE pfa.change AS c
    SET base = h.before || c.base
   FROM pfa.history AS h

@@ -1,5 +1,6 @@
 -- A worker knows an upstream for the dataset: its schedule. The first pull is due at once.
--- $1 organization, $2 dataset, $3 integer seconds between pulls, $4 integer seconds between full ones, $5 timestamptz now.
+-- $1 organization, $2 dataset, $3 pull_every (integer seconds), $4 full_every (integer seconds between full pulls),
+-- $5 at (timestamptz now).
 -- Returns organization_id; no row where there is no such dataset.
 INSERT INTO public.synchronization AS s (organization_id, dataset, pull_every, full_every, next_pull_at)
 SELECT d.organization_id, d.name, $3, $4, $5

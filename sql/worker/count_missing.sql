@@ -1,9 +1,10 @@
--- How many rows a full pull did not see, of how many. Rows that came during it, and rows with a change on its way, are not
--- missing. $1 organization, $2 bigint the dataset's revision when the pull began. Returns missing, present.
--- Plan: the mirror's keys from an index, each looked up in pulled_pkey; of the unseen ones the row by mirror_pkey and its
--- changes by change_unfinished. Subqueries of one row, as in sift_staged and leave_alone: a join that was planned while there
--- was little compares all with all. The row itself is the first from its key on: only mirror_pkey has that order, where for
--- an equal key other indexes that hold it seem as good.
+-- How many rows a full pull did not see, of how many. Rows that came during it, and rows with a change on its way, are
+-- not missing.
+-- $1 organization, $2 start_revision (bigint: the dataset's when the pull began). Returns missing, present.
+-- Plan: the mirror's keys from an index, each looked up in pulled_pkey; of the unseen ones the row by mirror_pkey and
+-- its changes by change_unfinished. Subqueries of one row, as in sift_staged and leave_alone: a join that was planned
+-- while there was little compares all with all. The row itself is the first from its key on: only mirror_pkey has that
+-- order, where for an equal key other indexes that hold it seem as good.
 SELECT count(*) FILTER (WHERE CASE
            WHEN (SELECT p.row_key FROM pfa.pulled AS p WHERE p.organization_id = $1 AND p.row_key = m.row_key LIMIT 1) IS NULL
                THEN (SELECT r.revision

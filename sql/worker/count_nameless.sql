@@ -1,5 +1,5 @@
 -- How many rows of a pull have no id that can be read: each of them may be one that seems to be missing.
--- $1 organization, $2 dataset, $3 uuid run. Returns nameless.
+-- $1 organization, $2 dataset, $3 run_id (uuid). Returns nameless.
 SELECT count(*) AS nameless
   FROM public.quarantine AS q
  WHERE q.organization_id = $1

@@ -1,6 +1,6 @@
--- Add to what a run has counted, and note how far it is. $1 organization, $2 uuid run, $3 timestamptz now,
--- $4 text cursor or NULL to keep it, $5 timestamptz mark or NULL, $6 bigint total or NULL, $7 jsonb the counts to add, by the
--- names of their columns.
+-- Add to what a run has counted, and note how far it is.
+-- $1 organization, $2 run_id (uuid), $3 at (timestamptz now), $4 cursor (text, or NULL to keep it), $5 mark
+-- (timestamptz or NULL), $6 total (bigint or NULL), $7 counts (jsonb: what to add, by the names of the columns).
 UPDATE public.sync_run AS r
    SET progressed_at = $3, cursor = coalesce($4, r.cursor), mark = greatest(r.mark, $5), total = coalesce($6, r.total),
        rows_read = r.rows_read + coalesce(n.rows_read, 0),

@@ -1,6 +1,7 @@
--- Upstream did not answer as it should. After five times in a row nobody asks it anything for a while (the circuit is open):
--- 15 seconds, and twice as long each further time, up to 5 minutes; or as long as it asked for itself.
--- $1 organization, $2 dataset, $3 timestamptz now, $4 double precision seconds that it asked for, or NULL.
+-- Upstream did not answer as it should. After five times in a row nobody asks it anything for a while (the circuit is
+-- open): 15 seconds, and twice as long each further time, up to 5 minutes; or as long as it asked for itself.
+-- $1 organization, $2 dataset, $3 at (timestamptz now), $4 pause (double precision: seconds that it asked for, or
+-- NULL).
 -- Returns open_until.
 UPDATE public.synchronization AS s
    SET failures = s.failures + 1,

@@ -1,9 +1,10 @@
--- The changes of the outbox that can go now, in order: committed and not waiting for another attempt, or claimed by somebody
--- whose lease has run out; each the first unfinished one of its row. Without any lock.
--- $1 organization, $2 timestamptz now, $3 bigint how many, $4 uuid the caller's claim, whose changes are
--- under way however old their lease. Returns id, user_id.
--- Plan: change_outbox in order; the earlier changes of a row by change_unfinished, asked for in order and only until there are
--- enough: the subquery keeps that question out of a plan that sorts, as one that knows no statistics yet may do.
+-- The changes of the outbox that can go now, in order: committed and not waiting for another attempt, or claimed by
+-- somebody whose lease has run out; each the first unfinished one of its row. Without any lock.
+-- $1 organization, $2 at (timestamptz now), $3 limit (bigint), $4 claim (uuid: the caller's, whose changes are under
+-- way however old their lease). Returns id, user_id.
+-- Plan: change_outbox in order; the earlier changes of a row by change_unfinished, asked for in order and only until
+-- there are enough: the subquery keeps that question out of a plan that sorts, as one that knows no statistics yet may
+-- do.
 SELECT c.id, c.user_id
   FROM (SELECT d.id, d.row_key, d.user_id
           FROM pfa.change AS d

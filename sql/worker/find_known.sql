@@ -1,6 +1,7 @@
--- Which of these keys cannot be those of a new row that was sent without one: rows that the mirror had before it was sent, or
--- that came by another push, and keys that another new row was given. A row that a pull brought since may be it.
--- $1 organization, $2 text[] row keys, $3 timestamptz when it was sent. Returns row_key.
+-- Which of these keys cannot be those of a new row that was sent without one: rows that the mirror had before it was
+-- sent, or that came by another push, and keys that another new row was given. A row that a pull brought since may be
+-- it.
+-- $1 organization, $2 keys (text[]), $3 sent_at (timestamptz: when the new row was sent). Returns row_key.
 SELECT k.row_key
   FROM unnest($2::text[]) AS k (row_key)
  WHERE EXISTS (SELECT FROM pfa.mirror AS m WHERE m.organization_id = $1 AND m.row_key = k.row_key)

@@ -1,4 +1,6 @@
--- A run is over. $1 organization, $2 uuid run, $3 timestamptz now, $4 text error code, $5 text error; both NULL for success.
+-- A run is over.
+-- $1 organization, $2 run_id (uuid), $3 at (timestamptz now), $4 error_code (text), $5 error (text); both NULL for
+-- success.
 UPDATE public.sync_run AS r
    SET state = CASE WHEN $4::text IS NULL THEN 'succeeded' ELSE 'failed' END, finished_at = $3, progressed_at = $3,
        error_code = $4, error = $5

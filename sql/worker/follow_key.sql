@@ -1,8 +1,8 @@
--- Upstream gave a new row its key: what pointed at the temporary one follows. The changes of the row, and the modifications of
--- its author and of whoever edits it; somebody else's new row of the same temporary name stays what it is, with all that is
--- over it. fold_pending and image_modifications follow.
--- $1 organization, $2 text temporary key, $3 text key, $4 user who made the row, $5 text name of the key field,
--- $6 bigint the change that was settled.
+-- Upstream gave a new row its key: what pointed at the temporary one follows. The changes of the row, and the
+-- modifications of its author and of whoever edits it; somebody else's new row of the same temporary name stays what it
+-- is, with all that is over it. fold_pending and image_modifications follow.
+-- $1 organization, $2 temporary_key (text), $3 key (text: the one that was given), $4 user (who made the row),
+-- $5 key_field (text: name of the key field), $6 change_id (bigint: the change that was settled).
 -- A draft that somebody has on the key already (a pull was faster) goes over what follows.
 WITH apart AS MATERIALIZED (
     SELECT c.user_id

@@ -1,5 +1,5 @@
 -- Changes that ended before a time are forgotten, some at a time; what they did is in the history.
--- $1 organization, $2 timestamptz then, $3 bigint how many. Returns forgotten, their number.
+-- $1 organization, $2 before (timestamptz), $3 limit (bigint). Returns forgotten, their number.
 WITH old AS (
     SELECT c.id
       FROM pfa.change AS c

@@ -1,5 +1,6 @@
--- Upstream answered: the circuit is closed. Nothing is written where it was. While upstream has asked to be left alone it stays
--- open, unless a person asked for the run. $1 organization, $2 dataset, $3 timestamptz now, $4 bool whether somebody asked.
+-- Upstream answered: the circuit is closed. Nothing is written where it was. While upstream has asked to be left alone
+-- it stays open, unless a person asked for the run.
+-- $1 organization, $2 dataset, $3 at (timestamptz now), $4 asked (boolean: whether a person did).
 UPDATE public.synchronization AS s
    SET failures = 0, open_until = NULL
  WHERE s.organization_id = $1

@@ -1,6 +1,7 @@
 -- What a change has to write, upstream being as it is: nothing (done), some fields (write), or it cannot (conflict).
--- $1 op, $2 jsonb base, $3 jsonb delta, $4 jsonb upstream's row, its editable fields at least, NULL where there is none,
--- $5 jsonb atomic groups, $6 organization, $7 bigint the change, $8 uuid the caller's claim.
+-- $1 op, $2 base (jsonb), $3 delta (jsonb), $4 document (jsonb: upstream's row, its editable fields at least, NULL
+-- where there is none), $5 groups (jsonb atomic groups), $6 organization, $7 change_id (bigint), $8 claim (uuid: the
+-- caller's).
 -- Returns verdict, fields; no row where the change is not the caller's any more.
 --
 -- | op | upstream | verdict |

@@ -1,12 +1,13 @@
--- Drop the staged rows that this pull has to leave alone: a change of theirs is on its way, or was settled after the pull
--- had asked for them, so that what it brings may be older. A change that waits behind another is not on its way: it may wait
--- for days for a person. And new rows that may be one that was sent without a key, and of which no answer came: if somebody
--- edited it before its push has found it, it could not be told from others, and would be sent again. The caller holds locks 1,
--- 3 and 4.
--- $1 organization, $2 bigint the dataset's revision before upstream was asked. Returns left_alone, their number.
--- Plan: change_sent once; change_unfinished and history_row for each staged row; subqueries of one row, as in sift_staged.
--- Behind OFFSET 0 the planner does not see that the outbox would do: planned while it is empty, it would be read whole for
--- each row.
+-- Drop the staged rows that this pull has to leave alone: a change of theirs is on its way, or was settled after the
+-- pull had asked for them, so that what it brings may be older. A change that waits behind another is not on its way:
+-- it may wait for days for a person. And new rows that may be one that was sent without a key, and of which no answer
+-- came: if somebody edited it before its push has found it, it could not be told from others, and would be sent again.
+-- The caller holds locks 1, 3 and 4.
+-- $1 organization, $2 asked_revision (bigint: the dataset's before upstream was asked). Returns left_alone, their
+-- number.
+-- Plan: change_sent once; change_unfinished and history_row for each staged row; subqueries of one row, as in
+-- sift_staged. Behind OFFSET 0 the planner does not see that the outbox would do: planned while it is empty, it would
+-- be read whole for each row.
 WITH sent AS MATERIALIZED (
     SELECT jsonb_strip_nulls(c.delta) AS fields
       FROM pfa.change AS c

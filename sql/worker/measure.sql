@@ -1,6 +1,6 @@
--- What there is to watch of these organizations' dataset: seconds since the last pull that succeeded began (NULL: never), what
--- waits in the outbox, what waits for a person, and until when the circuit is open.
--- $1 text[] organizations, $2 dataset, $3 timestamptz now. Returns organization_id, lag, outbox, failed, open.
+-- What there is to watch of these organizations' dataset: seconds since the last pull that succeeded began (NULL:
+-- never), what waits in the outbox, what waits for a person, and until when the circuit is open.
+-- $1 organizations (text[]), $2 dataset, $3 at (timestamptz now). Returns organization_id, lag, outbox, failed, open.
 SELECT o.id AS organization_id,
        extract(epoch FROM $3::timestamptz - s.pulled_at)::float8 AS lag,
        (SELECT count(*) FROM pfa.change AS c WHERE c.organization_id = o.id AND c.state IN ('committed', 'syncing')) AS outbox,

@@ -1,7 +1,9 @@
--- Upstream keeps what was written in another form (trimmed, rounded, completed): for whoever had seen it as it was written, the
--- base is now what upstream made of it, so that nobody is in conflict with that. Later changes of the row, and drafts.
--- $1 organization, $2 text row key, $3 bigint the change that was settled, $4 jsonb what it wrote, $5 jsonb the row as upstream
--- has it, $6 bool whether the row is new: then every field is what upstream made of it.
+-- Upstream keeps what was written in another form (trimmed, rounded, completed): for whoever had seen it as it was
+-- written, the base is now what upstream made of it, so that nobody is in conflict with that. Later changes of the row,
+-- and drafts.
+-- $1 organization, $2 key (text: of the row), $3 change_id (bigint: the change that was settled), $4 written (jsonb:
+-- what it wrote), $5 document (jsonb: the row as upstream has it), $6 inserted (boolean: the row is new, so that every
+-- field is what upstream made of it).
 WITH made AS MATERIALIZED (
     SELECT k.name, coalesce($4::jsonb -> k.name, 'null') AS written, $5::jsonb -> k.name AS kept
       FROM jsonb_object_keys($5::jsonb) AS k (name)

@@ -1,7 +1,7 @@
--- Begin a run: the one that a worker left unfinished, else the one that somebody asked for, else a new one of the schedule.
--- The caller alone runs this kind here (an advisory lock).
--- $1 organization, $2 dataset, $3 kind, $4 timestamptz now, $5 uuid id of a new one, $6 bool whether a pull has to be whole,
--- $7 timestamptz since when else.
+-- Begin a run: the one that a worker left unfinished, else the one that somebody asked for, else a new one of the
+-- schedule. The caller alone runs this kind here (an advisory lock).
+-- $1 organization, $2 dataset, $3 kind, $4 at (timestamptz now), $5 run_id (uuid: of a new one), $6 full (boolean:
+-- whether a pull has to be whole), $7 since (timestamptz: from when on one that is not).
 -- Returns id, asked (somebody did), resumed, whole, since, cursor, mark, start_revision.
 WITH found AS (
     SELECT r.id, r.started_at IS NOT NULL AS resumed

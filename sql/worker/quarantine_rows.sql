@@ -1,5 +1,6 @@
 -- Put rows that break the contract aside, with the reasons. Those that are there stay, as they are received now.
--- $1 organization, $2 dataset, $3 uuid run, $4 timestamptz now, $5 jsonb [{id, reasons, received}], each id once.
+-- $1 organization, $2 dataset, $3 run_id (uuid), $4 at (timestamptz now), $5 rows (jsonb, each id once: [{id, reasons,
+-- received}]).
 INSERT INTO public.quarantine AS q
        (organization_id, dataset, row_key, reasons, received, run_id, first_seen_at, last_seen_at)
 SELECT $1, $2, r.id, r.reasons, r.received, $3, $4, $4

@@ -1,4 +1,4 @@
--- The mirror's documents of these rows. $1 organization, $2 text[] row keys. Returns row_key, data.
+-- The mirror's documents of these rows. $1 organization, $2 keys (text[]). Returns row_key, data.
 SELECT m.row_key, m.data
   FROM pfa.mirror AS m
  WHERE m.organization_id = $1

@@ -1,8 +1,9 @@
--- What there is to do for these organizations' dataset. A pull: one was asked for, was left unfinished, or is due. A push: one
--- was asked for, or the outbox holds a change that can go. While the circuit is open, only what somebody asked for.
--- $1 text[] organizations, $2 dataset, $3 timestamptz now. Returns organization_id, pull, push.
--- Plan: an entry of an index for each question, of change_outbox in order; changes that wait behind others of their row are
--- passed over, as in find_due.
+-- What there is to do for these organizations' dataset. A pull: one was asked for, was left unfinished, or is due. A
+-- push: one was asked for, or the outbox holds a change that can go. While the circuit is open, only what somebody
+-- asked for.
+-- $1 organizations (text[]), $2 dataset, $3 at (timestamptz now). Returns organization_id, pull, push.
+-- Plan: an entry of an index for each question, of change_outbox in order; changes that wait behind others of their row
+-- are passed over, as in find_due.
 SELECT o.id AS organization_id, w.asked_pull OR a.awake AND (s.next_pull_at <= $3 OR w.left_pull) AS pull,
        w.asked_push OR a.awake AND (w.left_push OR (
            SELECT c.id

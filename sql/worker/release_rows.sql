@@ -1,4 +1,4 @@
--- Rows that came as they should: out of quarantine with them. $1 organization, $2 dataset, $3 text[] row keys.
+-- Rows that came as they should: out of quarantine with them. $1 organization, $2 dataset, $3 keys (text[]).
 DELETE FROM public.quarantine AS q
  WHERE q.organization_id = $1
    AND q.dataset = $2

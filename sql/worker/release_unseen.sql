@@ -1,5 +1,5 @@
 -- At the end of a full pull: what it did not put into quarantine is not broken any more, or not there.
--- $1 organization, $2 dataset, $3 uuid run.
+-- $1 organization, $2 dataset, $3 run_id (uuid).
 DELETE FROM public.quarantine AS q
  WHERE q.organization_id = $1
    AND q.dataset = $2

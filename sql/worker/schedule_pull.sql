@@ -1,8 +1,8 @@
 -- After a pull that succeeded: where the dataset stands, and when the next is due, on the beat of the schedule.
--- $1 organization, $2 dataset, $3 uuid run, $4 timestamptz now. The watermark is upstream's latest modification less as long
--- as the pull took: what was modified meanwhile, behind its back, is later, whatever upstream's clock says. Never later than
--- the pull's beginning: a row from the future would hide all others. It stays where rows were left alone: they have to come
--- again.
+-- $1 organization, $2 dataset, $3 run_id (uuid), $4 at (timestamptz now).
+-- The watermark is upstream's latest modification less as long as the pull took: what was modified meanwhile, behind
+-- its back, is later, whatever upstream's clock says. Never later than the pull's beginning: a row from the future
+-- would hide all others. It stays where rows were left alone: they have to come again.
 UPDATE public.synchronization AS s
    SET watermark = CASE WHEN r.left_alone > 0 OR r.mark IS NULL THEN s.watermark
                         ELSE greatest(s.watermark, least(r.mark - ($4::timestamptz - r.started_at), r.started_at)) END,

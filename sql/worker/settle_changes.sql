@@ -1,7 +1,7 @@
--- What became of changes that were pushed: syncing -> synced, conflict, sync_error, or committed again. Only those that are
--- still the caller's. The caller holds locks 1, 2, 3 and 4.
--- $1 organization, $2 uuid claim, $3 timestamptz now,
--- $4 jsonb [{id, state, error, next_attempt_at, counted}], counted: whether the attempt counts against the change.
+-- What became of changes that were pushed: syncing -> synced, conflict, sync_error, or committed again. Only those that
+-- are still the caller's. The caller holds locks 1, 2, 3 and 4.
+-- $1 organization, $2 claim (uuid: the caller's), $3 at (timestamptz now), $4 outcomes (jsonb: [{id, state, error,
+-- next_attempt_at, counted}], counted: whether the attempt counts against the change).
 -- Returns id of each.
 UPDATE pfa.change AS c
    SET state = o.state, last_error = CASE WHEN o.state <> 'synced' THEN coalesce(o.error, c.last_error) END, next_attempt_at = o.next_attempt_at, claim_id = NULL, lease_until = NULL,

@@ -1,6 +1,7 @@
--- Stage the deletion of rows that a full pull did not see: the next ones beyond a key. Those that count_missing leaves out
--- are left out here, too. $1 organization, $2 bigint the dataset's revision when the pull began, $3 text the key,
--- $4 bigint how many. Returns row_key of each.
+-- Stage the deletion of rows that a full pull did not see: the next ones beyond a key. Those that count_missing leaves
+-- out are left out here, too.
+-- $1 organization, $2 start_revision (bigint: the dataset's when the pull began), $3 after (text: only keys beyond this
+-- one), $4 limit (bigint). Returns row_key of each.
 -- Plan: mirror_pkey in order, from the key on until there are so many; the rest as in count_missing.
 INSERT INTO staged (row_key)
 SELECT m.row_key
