@@ -59,7 +59,8 @@ decided AS MATERIALIZED (
       FROM judged AS j
 ),
 frozen AS (
-    INSERT INTO pfa.change (organization_id, row_key, user_id, op, base, delta, state, commit_id, change_reason, created_at)
+    INSERT INTO pfa.change (organization_id, row_key, user_id, op, base, delta, state, commit_id, change_reason,
+                            created_at)
     SELECT $1, d.row_key, $2, d.op,
            CASE d.op WHEN 'update' THEN vanguard.pick(d.theirs, vanguard.touched(d.delta, $5))
                      WHEN 'delete' THEN d.theirs
@@ -84,7 +85,8 @@ moved AS (
       FROM decided AS d
      CROSS JOIN LATERAL (
                SELECT vanguard.fold_layer(
-                          CASE WHEN d.pending_op IS NOT NULL THEN jsonb_build_object('op', d.pending_op, 'delta', d.pending) END,
+                          CASE WHEN d.pending_op IS NOT NULL
+                               THEN jsonb_build_object('op', d.pending_op, 'delta', d.pending) END,
                           d.op, d.delta) AS folded
            ) AS layer
      WHERE x.organization_id = $1

@@ -43,7 +43,8 @@ resolved AS (
            END AS delta,
            CASE
                WHEN p.whole = 'mine' AND p.draft_op = 'delete' THEN coalesce(p.theirs, '{}')
-               WHEN p.whole = 'mine' AND p.theirs IS NOT NULL THEN vanguard.pick(p.theirs, vanguard.touched(p.delta, $4))
+               WHEN p.whole = 'mine' AND p.theirs IS NOT NULL
+                   THEN vanguard.pick(p.theirs, vanguard.touched(p.delta, $4))
                WHEN p.whole IS NOT NULL THEN '{}'
                -- The row is gone: its base is what there is to insert again.
                WHEN p.draft_op = 'update' AND p.theirs IS NULL THEN p.base

@@ -4,8 +4,8 @@
 -- Returns one row: revision, workspace_revision, total, body (bytea, JSON array), last_key (NULL on the last page).
 -- No row: no such dataset.
 WITH page AS MATERIALIZED (
-    SELECT x.row_key, x.pending_op, x.pending, x.draft_op, x.delta, x.base, x.conflicts, x.sync_state, x.version, x.session_id,
-           x.change_reason, x.modified_at, x.id
+    SELECT x.row_key, x.pending_op, x.pending, x.draft_op, x.delta, x.base, x.conflicts, x.sync_state, x.version,
+           x.session_id, x.change_reason, x.modified_at, x.id
       FROM pfa.modification AS x
      WHERE x.organization_id = $1
        AND x.user_id = $3
@@ -23,8 +23,9 @@ rendered AS (
                'modificationId', s.id,
                'op', coalesce(s.draft_op, s.pending_op),
                -- A row that was deleted under the draft is shown as it was; a new one lies on nothing.
-               'data', coalesce(m.data, CASE WHEN s.conflicts IS NOT NULL AND s.draft_op <> 'insert' THEN s.base END, '{}')
-                       || s.pending || s.delta,
+               'data', coalesce(m.data,
+                                CASE WHEN s.conflicts IS NOT NULL AND s.draft_op <> 'insert' THEN s.base END,
+                                '{}') || s.pending || s.delta,
                'syncState', s.sync_state,
                'version', s.version,
                'mirrorVersion', coalesce(m.version, 0),
@@ -52,7 +53,8 @@ SELECT d.revision,
                    FROM public.workspace AS w
                   WHERE w.organization_id = $1 AND w.dataset = $2 AND w.user_id = $3), 0) AS workspace_revision,
        (SELECT count(*) FROM pfa.modification AS x WHERE x.organization_id = $1 AND x.user_id = $3) AS total,
-       convert_to(coalesce('[' || (SELECT string_agg(r.row, ',' ORDER BY r.place) FROM rendered AS r) || ']', '[]'), 'UTF8') AS body,
+       convert_to(coalesce('[' || (SELECT string_agg(r.row, ',' ORDER BY r.place)
+                                     FROM rendered AS r) || ']', '[]'), 'UTF8') AS body,
        CASE WHEN (SELECT count(*) FROM page) > $5 THEN (SELECT max(r.row_key) FROM rendered AS r) END AS last_key
   FROM public.dataset AS d
  WHERE d.organization_id = $1

@@ -4,8 +4,8 @@
 -- Returns one row: total, body (bytea, JSON array), last_key (text, NULL on the last page). No row: no such dataset.
 -- Plan: change_failed.
 WITH page AS MATERIALIZED (
-    SELECT c.id, c.row_key, c.user_id, c.op, c.base, c.delta, c.state, c.commit_id, c.change_reason, c.created_at, c.attempts,
-           c.last_error, c.settled_at, row_number() OVER (ORDER BY c.id) AS place
+    SELECT c.id, c.row_key, c.user_id, c.op, c.base, c.delta, c.state, c.commit_id, c.change_reason, c.created_at,
+           c.attempts, c.last_error, c.settled_at, row_number() OVER (ORDER BY c.id) AS place
       FROM pfa.change AS c
      WHERE c.organization_id = $1
        AND c.state IN ('conflict', 'sync_error')
@@ -32,8 +32,11 @@ rendered AS (
       FROM page AS p
      WHERE p.place <= $4
 )
-SELECT (SELECT count(*) FROM pfa.change AS c WHERE c.organization_id = $1 AND c.state IN ('conflict', 'sync_error')) AS total,
-       convert_to('[' || coalesce((SELECT string_agg(r.row, ',' ORDER BY r.place) FROM rendered AS r), '') || ']', 'UTF8') AS body,
+SELECT (SELECT count(*)
+          FROM pfa.change AS c
+         WHERE c.organization_id = $1 AND c.state IN ('conflict', 'sync_error')) AS total,
+       convert_to('[' || coalesce((SELECT string_agg(r.row, ',' ORDER BY r.place)
+                                     FROM rendered AS r), '') || ']', 'UTF8') AS body,
        CASE WHEN (SELECT count(*) FROM page) > $4 THEN (SELECT max(r.id)::text FROM rendered AS r) END AS last_key
   FROM public.dataset AS d
  WHERE d.organization_id = $1

@@ -15,8 +15,9 @@ rendered AS (
     SELECT p.place, p.row_key,
            json_build_object(
                'id', p.row_key,
-               'reasons', (SELECT coalesce(json_agg(json_build_object('code', reason -> 'code', 'message', reason -> 'message',
-                                                                      'field', reason -> 'field') ORDER BY number), '[]')
+               'reasons', (SELECT coalesce(json_agg(json_build_object(
+                                      'code', reason -> 'code', 'message', reason -> 'message',
+                                      'field', reason -> 'field') ORDER BY number), '[]')
                              FROM jsonb_array_elements(p.reasons) WITH ORDINALITY AS given (reason, number)),
                'received', p.received,
                'firstSeenAt', vanguard.utc(p.first_seen_at),
@@ -26,7 +27,8 @@ rendered AS (
      WHERE p.place <= $4
 )
 SELECT (SELECT count(*) FROM public.quarantine AS q WHERE q.organization_id = $1 AND q.dataset = $2) AS total,
-       convert_to('[' || coalesce((SELECT string_agg(r.row, ',' ORDER BY r.place) FROM rendered AS r), '') || ']', 'UTF8') AS body,
+       convert_to('[' || coalesce((SELECT string_agg(r.row, ',' ORDER BY r.place)
+                                     FROM rendered AS r), '') || ']', 'UTF8') AS body,
        CASE WHEN (SELECT count(*) FROM page) > $4 THEN (SELECT max(r.row_key) FROM rendered AS r) END AS last_key
   FROM public.dataset AS d
  WHERE d.organization_id = $1

@@ -35,7 +35,8 @@ layer AS (
 UPDATE pfa.modification AS x
    SET draft_op = d.draft ->> 'op',
        delta = d.draft -> 'delta',
-       base = CASE WHEN d.draft ->> 'op' = 'insert' AND l.folded ->> 'op' <> 'insert' THEN '{}' ELSE x.base || l.base END,
+       base = CASE WHEN d.draft ->> 'op' = 'insert' AND l.folded ->> 'op' <> 'insert' THEN '{}'
+                   ELSE x.base || l.base END,
        change_reason = coalesce(x.change_reason, l.change_reason)
   FROM layer AS l
  CROSS JOIN LATERAL (

@@ -92,7 +92,8 @@ keys AS MATERIALIZED (
         AND m.f_forecast_start IS NULL
         AND (SELECT w.ended FROM walk AS w)
         AND m.row_key NOT IN (SELECT x.row_key FROM pfa.modification AS x
-                               WHERE x.organization_id = $1 AND x.user_id = $3 AND x.leaves AND x.b_forecast_start IS NULL)
+                               WHERE x.organization_id = $1 AND x.user_id = $3 AND x.leaves
+                                 AND x.b_forecast_start IS NULL)
       ORDER BY s1, row_key LIMIT 101)
     UNION ALL
     (SELECT x.a_forecast_start AS s1, x.row_key, NULL AS row
@@ -143,12 +144,14 @@ rendered AS (
                 LIMIT 1
            ) AS x ON TRUE
      CROSS JOIN LATERAL (
-               SELECT CASE WHEN x.row_key IS NULL THEN m.data ELSE coalesce(m.data, '{}') || x.pending || x.delta END AS doc
+               SELECT CASE WHEN x.row_key IS NULL THEN m.data
+                           ELSE coalesce(m.data, '{}') || x.pending || x.delta END AS doc
                OFFSET 0
            ) AS d
 )
 SELECT s.revision, s.workspace_revision,
-       convert_to(coalesce('[' || (SELECT string_agg(r.body, ',' ORDER BY /*{order}*/s1, row_key/*{}*/) FROM rendered AS r) || ']', '[]'), 'UTF8') AS body,
+       convert_to(coalesce('[' || (SELECT string_agg(r.body, ',' ORDER BY /*{order}*/s1, row_key/*{}*/)
+                                     FROM rendered AS r) || ']', '[]'), 'UTF8') AS body,
        (SELECT count(*) FROM keys) AS reached,
        l.row_key AS last_key,
        ARRAY[/*{sort_values}*/l.s1::text/*{}*/]::text[] AS last_values,

@@ -26,8 +26,8 @@ SELECT json_build_object(
                                 'actor', past.actor, 'changeReason', past.change_reason, 'at', vanguard.utc(past.at),
                                 'error', past.error) AS entry
                        FROM (
-                           (SELECT 0 AS finished, h.revision AS number, h.revision, 'synced' AS state, h.op, h.before, h.after,
-                                   h.source, h.commit_id, h.actor, h.change_reason, h.at, NULL AS error
+                           (SELECT 0 AS finished, h.revision AS number, h.revision, 'synced' AS state, h.op, h.before,
+                                   h.after, h.source, h.commit_id, h.actor, h.change_reason, h.at, NULL AS error
                               FROM pfa.history AS h
                              WHERE h.organization_id = $1 AND h.row_key = $3
                              ORDER BY h.revision DESC

@@ -20,8 +20,8 @@ CREATE TABLE IF NOT EXISTS pfa.mirror (
 );
 
 -- One user's layer over one row: pending || delta over the mirror.
--- leaves: the mirror has the row and a page's first arm skips it; lands: the merged row exists and its second arm yields
--- it; reworded: neither, but its search text differs, so that a search treats it as both.
+-- leaves: the mirror has the row and a page's first arm skips it; lands: the merged row exists and its second arm
+-- yields it; reworded: neither, but its search text differs, so that a search treats it as both.
 -- base: the touched fields as they were when touched (for a deletion, the whole row).
 CREATE TABLE IF NOT EXISTS pfa.modification (
     organization_id text COLLATE "C" NOT NULL,
@@ -81,7 +81,8 @@ CREATE TABLE IF NOT EXISTS pfa.change (
     base jsonb NOT NULL,
     delta jsonb NOT NULL,
     state text NOT NULL
-        CHECK (state IN ('in_review', 'committed', 'syncing', 'conflict', 'sync_error', 'synced', 'rejected', 'discarded')),
+        CHECK (state IN ('in_review', 'committed', 'syncing', 'conflict', 'sync_error', 'synced', 'rejected',
+                         'discarded')),
     commit_id uuid,
     change_reason text,
     created_at timestamptz NOT NULL DEFAULT now(),
@@ -170,8 +171,8 @@ CREATE OR REPLACE FUNCTION pfa.in_flight(organization text, key text) RETURNS bo
            AND c.row_key = in_flight.key
            AND c.state IN ('in_review', 'committed', 'syncing', 'conflict', 'sync_error'));
 
--- Whether a change waits for an earlier one of its row: one on its way or refused, or the same user's under review, which its
--- own base has folded in.
+-- Whether a change waits for an earlier one of its row: one on its way or refused, or the same user's under review,
+-- which its own base has folded in.
 CREATE OR REPLACE FUNCTION pfa.waits(organization text, key text, author text, change_id bigint) RETURNS boolean
     LANGUAGE sql STABLE
     RETURN EXISTS (
@@ -198,9 +199,10 @@ CREATE OR REPLACE FUNCTION pfa.beneath(organization text, key text, document jso
           LIMIT 1),
         '{}') || pending;
 
--- What stands in the way of a user's changes of a row that upstream had otherwise: their conflicts with the document that
--- the mirror has now. cells: as in vanguard.touched.
-CREATE OR REPLACE FUNCTION pfa.refused(organization text, caller text, key text, document jsonb, cells jsonb) RETURNS jsonb
+-- What stands in the way of a user's changes of a row that upstream had otherwise: their conflicts with the document
+-- that the mirror has now. cells: as in vanguard.touched.
+CREATE OR REPLACE FUNCTION pfa.refused(organization text, caller text, key text, document jsonb, cells jsonb)
+    RETURNS jsonb
     LANGUAGE sql STABLE
     RETURN (
         SELECT coalesce(jsonb_agg(conflict ORDER BY c.id), '[]')
@@ -214,7 +216,8 @@ CREATE OR REPLACE FUNCTION pfa.refused(organization text, caller text, key text,
                             WHEN document IS NOT NULL THEN vanguard.conflicts(key, c.base, document, c.delta, cells)
                             WHEN c.op = 'update'
                                 THEN jsonb_build_array(jsonb_build_object(
-                                         'id', key, 'field', NULL, 'base', c.base, 'theirs', NULL, 'mine', c.base || c.delta))
+                                         'id', key, 'field', NULL, 'base', c.base, 'theirs', NULL,
+                                         'mine', c.base || c.delta))
                             ELSE '[]'
                         END) AS conflict
          WHERE c.organization_id = refused.organization

@@ -25,8 +25,8 @@ CREATE OR REPLACE FUNCTION pfa.purchase_cost(source text, price numeric) RETURNS
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN CASE source WHEN 'Purchase' THEN round(price, 2) END;
 
--- Whether something is missing that the cost of plan or forecast needs. Without actual dates there is no actual cost yet:
--- nothing is missing then.
+-- Whether something is missing that the cost of plan or forecast needs. Without actual dates there is no actual cost
+-- yet: nothing is missing then.
 CREATE OR REPLACE FUNCTION pfa.incomplete(
     source text, rate numeric, price numeric, original_start date, original_end date, forecast_start date,
     forecast_end date)

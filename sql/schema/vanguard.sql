@@ -26,15 +26,16 @@ CREATE OR REPLACE FUNCTION vanguard.as_number(value jsonb) RETURNS numeric
 CREATE OR REPLACE FUNCTION vanguard.as_integer(value jsonb) RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN CASE WHEN jsonb_typeof(value) = 'number' THEN
-        CASE WHEN abs(value::numeric) <= 9007199254740991 AND value::numeric = trunc(value::numeric) THEN value::bigint END
+        CASE WHEN abs(value::numeric) <= 9007199254740991 AND value::numeric = trunc(value::numeric)
+             THEN value::bigint END
     END;
 
 CREATE OR REPLACE FUNCTION vanguard.as_boolean(value jsonb) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN CASE WHEN jsonb_typeof(value) = 'boolean' THEN value::boolean END;
 
--- YYYY-MM-DD of the Gregorian calendar. make_date raises for 2025-02-30, so the last days of a month are checked before;
--- a cast from text would depend on DateStyle and not be immutable.
+-- YYYY-MM-DD of the Gregorian calendar. make_date raises for 2025-02-30, so the last days of a month are checked
+-- before; a cast from text would depend on DateStyle and not be immutable.
 CREATE OR REPLACE FUNCTION vanguard.as_date(value jsonb) RETURNS date
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN CASE
@@ -59,7 +60,8 @@ DECLARE
 BEGIN
     SELECT collname INTO best
       FROM pg_collation
-     WHERE collname IN ('pg_c_utf8', 'und-x-icu', 'C.utf8', 'default') AND collencoding IN (-1, pg_char_to_encoding('UTF8'))
+     WHERE collname IN ('pg_c_utf8', 'und-x-icu', 'C.utf8', 'default')
+       AND collencoding IN (-1, pg_char_to_encoding('UTF8'))
      ORDER BY array_position(ARRAY['pg_c_utf8', 'und-x-icu', 'C.utf8', 'default'], collname::text)
      LIMIT 1;
     EXECUTE format(
@@ -83,7 +85,8 @@ DO $$
 BEGIN
     IF to_regprocedure('vanguard.layers(text, jsonb)') IS NULL THEN
         -- vanguard.layers(op, delta ORDER BY id): the document that the layers make of nothing.
-        CREATE AGGREGATE vanguard.layers(op text, delta jsonb) (SFUNC = vanguard.lay_over, STYPE = jsonb, PARALLEL = SAFE);
+        CREATE AGGREGATE vanguard.layers(op text, delta jsonb)
+            (SFUNC = vanguard.lay_over, STYPE = jsonb, PARALLEL = SAFE);
     END IF;
 END
 $$;
@@ -102,7 +105,8 @@ DO $$
 BEGIN
     IF to_regprocedure('vanguard.fold_layers(text, jsonb)') IS NULL THEN
         -- vanguard.fold_layers(op, delta ORDER BY id): unfinished changes as one layer.
-        CREATE AGGREGATE vanguard.fold_layers(op text, delta jsonb) (SFUNC = vanguard.fold_layer, STYPE = jsonb, PARALLEL = SAFE);
+        CREATE AGGREGATE vanguard.fold_layers(op text, delta jsonb)
+            (SFUNC = vanguard.fold_layer, STYPE = jsonb, PARALLEL = SAFE);
     END IF;
 END
 $$;
@@ -119,7 +123,8 @@ CREATE OR REPLACE FUNCTION vanguard.touched(delta jsonb, cells jsonb) RETURNS js
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN (SELECT coalesce(jsonb_agg(DISTINCT field), '[]')
               FROM jsonb_object_keys(delta) AS name
-             CROSS JOIN LATERAL jsonb_array_elements_text(coalesce(cells -> name -> 'fields', jsonb_build_array(name))) AS field);
+             CROSS JOIN LATERAL jsonb_array_elements_text(
+                            coalesce(cells -> name -> 'fields', jsonb_build_array(name))) AS field);
 
 -- The three-way merge of cells; an atomic group is one cell, absent equals null.
 -- Returns {"apply": fields that change theirs, "conflicts": [{field, base, theirs, mine}]}:
@@ -134,13 +139,18 @@ BEGIN ATOMIC
     ), sides AS (
         SELECT name,
                members,
-               CASE WHEN members IS NULL THEN coalesce(base -> name, 'null') ELSE vanguard.pick(base, members) END AS base,
-               CASE WHEN members IS NULL THEN coalesce(theirs -> name, 'null') ELSE vanguard.pick(theirs, members) END AS theirs,
+               CASE WHEN members IS NULL THEN coalesce(base -> name, 'null')
+                    ELSE vanguard.pick(base, members) END AS base,
+               CASE WHEN members IS NULL THEN coalesce(theirs -> name, 'null')
+                    ELSE vanguard.pick(theirs, members) END AS theirs,
                CASE WHEN members IS NULL THEN mine -> name ELSE vanguard.pick(base || mine, members) END AS mine
           FROM cell
     ), judged AS (
         SELECT name, members, base, theirs, mine,
-               CASE WHEN mine = theirs THEN 'same' WHEN theirs = base THEN 'mine' WHEN mine = base THEN 'theirs' ELSE 'conflict' END AS outcome
+               CASE WHEN mine = theirs THEN 'same'
+                    WHEN theirs = base THEN 'mine'
+                    WHEN mine = base THEN 'theirs'
+                    ELSE 'conflict' END AS outcome
           FROM sides
     )
     SELECT jsonb_build_object(
@@ -148,12 +158,16 @@ BEGIN ATOMIC
                coalesce(
                    (SELECT jsonb_object_agg(field.key, field.value)
                       FROM judged AS j
-                     CROSS JOIN LATERAL jsonb_each(CASE WHEN j.members IS NULL THEN jsonb_build_object(j.name, j.mine) ELSE j.mine END) AS field
-                     WHERE j.outcome = 'mine' AND field.value IS DISTINCT FROM coalesce(three_way.theirs -> field.key, 'null')),
+                     CROSS JOIN LATERAL jsonb_each(
+                                    CASE WHEN j.members IS NULL THEN jsonb_build_object(j.name, j.mine)
+                                         ELSE j.mine END) AS field
+                     WHERE j.outcome = 'mine'
+                       AND field.value IS DISTINCT FROM coalesce(three_way.theirs -> field.key, 'null')),
                    '{}'),
                'conflicts',
                coalesce(
-                   (SELECT jsonb_agg(jsonb_build_object('field', j.name, 'base', j.base, 'theirs', j.theirs, 'mine', j.mine) ORDER BY j.name)
+                   (SELECT jsonb_agg(jsonb_build_object('field', j.name, 'base', j.base, 'theirs', j.theirs,
+                                                        'mine', j.mine) ORDER BY j.name)
                       FROM judged AS j
                      WHERE j.outcome = 'conflict'),
                    '[]'));
@@ -166,13 +180,14 @@ CREATE OR REPLACE FUNCTION vanguard.conflicts(key text, base jsonb, theirs jsonb
               FROM jsonb_array_elements(vanguard.three_way(base, theirs, mine, cells) -> 'conflicts')
                    WITH ORDINALITY AS found (conflict, place));
 
--- Those fields that a delta writes again although they, or their whole row, stand in conflict, with the fields of the same
--- atomic groups: a user who writes over a conflict has seen it.
+-- Those fields that a delta writes again although they, or their whole row, stand in conflict, with the fields of the
+-- same atomic groups: a user who writes over a conflict has seen it.
 CREATE OR REPLACE FUNCTION vanguard.written_again(conflicts jsonb, delta jsonb, cells jsonb) RETURNS jsonb
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN (SELECT coalesce(jsonb_agg(DISTINCT field), '[]')
               FROM jsonb_object_keys(delta) AS name
-             CROSS JOIN LATERAL jsonb_array_elements_text(coalesce(cells -> name -> 'fields', jsonb_build_array(name))) AS field
+             CROSS JOIN LATERAL jsonb_array_elements_text(
+                            coalesce(cells -> name -> 'fields', jsonb_build_array(name))) AS field
              WHERE EXISTS (
                        SELECT FROM jsonb_array_elements(conflicts) AS conflict
                         WHERE coalesce(conflict ->> 'field', cells -> name ->> 'cell', name)

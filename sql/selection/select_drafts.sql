@@ -5,7 +5,10 @@
 -- Plan: the caller's modifications, and the mirror's primary key for each. LIMIT keeps the planner from a hash of all
 -- the organization's rows, which it takes for cheaper where it expects many drafts.
 SELECT x.row_key, x.version, x.draft_op, x.pending_state,
-       (SELECT m.row_key FROM pfa.mirror AS m WHERE m.organization_id = $1 AND m.row_key = x.row_key LIMIT 1) IS NULL AS absent
+       (SELECT m.row_key
+          FROM pfa.mirror AS m
+         WHERE m.organization_id = $1 AND m.row_key = x.row_key
+         LIMIT 1) IS NULL AS absent
   FROM pfa.modification AS x
  WHERE x.organization_id = $1
    AND x.user_id = $2

@@ -7,13 +7,17 @@
 SELECT pulls.good AS rows_good, pulls.quarantined AS rows_quarantined,
        pushes.synced, pushes.conflict, pushes.sync_error,
        extract(epoch FROM $3 - s.pulled_at)::float8 AS lag,
-       (SELECT count(*) FROM pfa.change AS c WHERE c.organization_id = $1 AND c.state IN ('committed', 'syncing')) AS depth,
+       (SELECT count(*)
+          FROM pfa.change AS c
+         WHERE c.organization_id = $1 AND c.state IN ('committed', 'syncing')) AS depth,
        (SELECT extract(epoch FROM $3 - c.created_at)::float8
           FROM pfa.change AS c
          WHERE c.organization_id = $1 AND c.state IN ('committed', 'syncing')
          ORDER BY c.id
          LIMIT 1) AS oldest,
-       (SELECT count(*) FROM pfa.change AS c WHERE c.organization_id = $1 AND c.state IN ('conflict', 'sync_error')) AS failed,
+       (SELECT count(*)
+          FROM pfa.change AS c
+         WHERE c.organization_id = $1 AND c.state IN ('conflict', 'sync_error')) AS failed,
        (SELECT count(*) FROM public.quarantine AS q WHERE q.organization_id = $1 AND q.dataset = $2) AS quarantined,
        vanguard.utc(s.watermark) AS watermark,
        vanguard.utc(s.pulled_at) AS last_pull_at,
@@ -21,7 +25,9 @@ SELECT pulls.good AS rows_good, pulls.quarantined AS rows_quarantined,
        vanguard.utc(s.next_pull_at) AS next_pull_at,
        vanguard.utc(s.open_until) AS open_until,
        coalesce(s.pulled_at >= $4, FALSE) AS pulled,
-       CASE WHEN s.open_until > $3 THEN 'open' WHEN s.open_until IS NOT NULL THEN 'half_open' ELSE 'closed' END AS circuit,
+       CASE WHEN s.open_until > $3 THEN 'open'
+            WHEN s.open_until IS NOT NULL THEN 'half_open'
+            ELSE 'closed' END AS circuit,
        coalesce(s.failures, 0) AS failures
   FROM public.dataset AS d
   LEFT JOIN public.synchronization AS s ON s.organization_id = $1 AND s.dataset = $2

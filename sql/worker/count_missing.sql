@@ -6,7 +6,10 @@
 -- while there was little compares all with all. The row itself is the first from its key on: only mirror_pkey has that
 -- order, where for an equal key other indexes that hold it seem as good.
 SELECT count(*) FILTER (WHERE CASE
-           WHEN (SELECT p.row_key FROM pfa.pulled AS p WHERE p.organization_id = $1 AND p.row_key = m.row_key LIMIT 1) IS NULL
+           WHEN (SELECT p.row_key
+                   FROM pfa.pulled AS p
+                  WHERE p.organization_id = $1 AND p.row_key = m.row_key
+                  LIMIT 1) IS NULL
                THEN (SELECT r.revision
                        FROM pfa.mirror AS r
                       WHERE r.organization_id = $1 AND r.row_key >= m.row_key

@@ -10,7 +10,8 @@ SELECT c.id, c.user_id
           FROM pfa.change AS d
          WHERE d.organization_id = $1
            AND d.state IN ('committed', 'syncing')
-           AND CASE d.state WHEN 'syncing' THEN d.lease_until <= $2 ELSE coalesce(d.next_attempt_at, '-infinity') <= $2 END
+           AND CASE d.state WHEN 'syncing' THEN d.lease_until <= $2
+                            ELSE coalesce(d.next_attempt_at, '-infinity') <= $2 END
            AND d.claim_id IS DISTINCT FROM $4::uuid
          ORDER BY d.id
         OFFSET 0) AS c

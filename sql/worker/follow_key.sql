@@ -37,7 +37,8 @@ there AS MATERIALIZED (
 ),
 covered AS (
     UPDATE pfa.modification AS x
-       SET pending_op = coalesce(x.pending_op, t.pending_op), pending_state = coalesce(x.pending_state, t.pending_state),
+       SET pending_op = coalesce(x.pending_op, t.pending_op),
+           pending_state = coalesce(x.pending_state, t.pending_state),
            draft_op = coalesce(x.draft_op, t.draft_op),
            delta = CASE WHEN x.draft_op IS NULL OR x.draft_op = 'update' AND t.draft_op = 'update'
                         THEN (t.delta - $5::text) || x.delta ELSE x.delta END,

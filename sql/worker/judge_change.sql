@@ -11,7 +11,8 @@
 -- | insert | no row; the same values; others | write; done; conflict |
 SELECT CASE
            WHEN $4::jsonb IS NULL THEN CASE $1 WHEN 'insert' THEN 'write' WHEN 'delete' THEN 'done' ELSE 'conflict' END
-           WHEN $1 = 'delete' THEN CASE WHEN vanguard.pick($2, k.names) = vanguard.pick($4, k.names) THEN 'write' ELSE 'conflict' END
+           WHEN $1 = 'delete'
+               THEN CASE WHEN vanguard.pick($2, k.names) = vanguard.pick($4, k.names) THEN 'write' ELSE 'conflict' END
            WHEN w.cells -> 'conflicts' <> '[]' THEN 'conflict'
            WHEN w.cells -> 'apply' <> '{}' THEN 'write'
            ELSE 'done'
@@ -24,7 +25,8 @@ SELECT CASE
   FROM (SELECT jsonb_agg(name) AS names FROM jsonb_object_keys($4::jsonb) AS name) AS k
  CROSS JOIN (
            SELECT CASE WHEN $4::jsonb IS NOT NULL AND $1::text <> 'delete'
-                       THEN vanguard.three_way(CASE $1 WHEN 'insert' THEN '{}' ELSE $2::jsonb END, $4, $3, $5::jsonb) END AS cells
+                       THEN vanguard.three_way(CASE $1 WHEN 'insert' THEN '{}' ELSE $2::jsonb END, $4, $3, $5::jsonb)
+                  END AS cells
        ) AS w
  WHERE EXISTS (SELECT FROM pfa.change AS c
                 WHERE c.organization_id = $6 AND c.id = $7 AND c.claim_id = $8 AND c.state = 'syncing');

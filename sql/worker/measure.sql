@@ -3,8 +3,12 @@
 -- $1 organizations (text[]), $2 dataset, $3 at (timestamptz now). Returns organization_id, lag, outbox, failed, open.
 SELECT o.id AS organization_id,
        extract(epoch FROM $3::timestamptz - s.pulled_at)::float8 AS lag,
-       (SELECT count(*) FROM pfa.change AS c WHERE c.organization_id = o.id AND c.state IN ('committed', 'syncing')) AS outbox,
-       (SELECT count(*) FROM pfa.change AS c WHERE c.organization_id = o.id AND c.state IN ('conflict', 'sync_error')) AS failed,
+       (SELECT count(*)
+          FROM pfa.change AS c
+         WHERE c.organization_id = o.id AND c.state IN ('committed', 'syncing')) AS outbox,
+       (SELECT count(*)
+          FROM pfa.change AS c
+         WHERE c.organization_id = o.id AND c.state IN ('conflict', 'sync_error')) AS failed,
        coalesce(s.open_until > $3, FALSE) AS open
   FROM unnest($1::text[]) AS o (id)
  CROSS JOIN LATERAL (

@@ -30,7 +30,8 @@ opened AS (
 ),
 added AS (
     INSERT INTO public.sync_run AS r
-           (organization_id, id, dataset, kind, whole, state, requested_at, started_at, progressed_at, since, start_revision)
+           (organization_id, id, dataset, kind, whole, state, requested_at, started_at, progressed_at, since,
+            start_revision)
     SELECT $1, $5, $2, $3, $6, 'running', $4, $4, $4, CASE WHEN NOT $6 THEN $7::timestamptz END, s.revision
       FROM standing AS s
      WHERE NOT EXISTS (SELECT FROM found)

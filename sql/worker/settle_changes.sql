@@ -4,7 +4,8 @@
 -- next_attempt_at, counted}], counted: whether the attempt counts against the change).
 -- Returns id of each.
 UPDATE pfa.change AS c
-   SET state = o.state, last_error = CASE WHEN o.state <> 'synced' THEN coalesce(o.error, c.last_error) END, next_attempt_at = o.next_attempt_at, claim_id = NULL, lease_until = NULL,
+   SET state = o.state, last_error = CASE WHEN o.state <> 'synced' THEN coalesce(o.error, c.last_error) END,
+       next_attempt_at = o.next_attempt_at, claim_id = NULL, lease_until = NULL,
        attempts = c.attempts - CASE WHEN o.counted THEN 0 ELSE 1 END,
        settled_at = CASE WHEN o.state <> 'committed' THEN $3::timestamptz END
   FROM jsonb_to_recordset($4::jsonb)

@@ -9,7 +9,10 @@ SELECT m.row_key
  WHERE m.organization_id = $1
    AND m.row_key > $3
    AND CASE
-           WHEN (SELECT p.row_key FROM pfa.pulled AS p WHERE p.organization_id = $1 AND p.row_key = m.row_key LIMIT 1) IS NULL
+           WHEN (SELECT p.row_key
+                   FROM pfa.pulled AS p
+                  WHERE p.organization_id = $1 AND p.row_key = m.row_key
+                  LIMIT 1) IS NULL
                THEN (SELECT r.revision
                        FROM pfa.mirror AS r
                       WHERE r.organization_id = $1 AND r.row_key >= m.row_key
