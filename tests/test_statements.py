@@ -113,6 +113,11 @@ def test_a_file_says_what_it_does(name: str) -> None:
     assert (ROOT / f"{name}.sql").read_text(encoding="utf-8").endswith("\n")
 
 
+@pytest.mark.parametrize("name", sorted(STATEMENTS))
+def test_no_line_is_longer_than_120_characters(name: str) -> None:
+    assert [line for line in statement(name).text.splitlines() if len(line) > 120] == []
+
+
 @pytest.mark.parametrize("name", RUNNABLE)
 def test_a_parameter_can_be_given_by_its_name(name: str) -> None:
     """Given the names in a header, when Python calls by them, then the values come in the order of the numbers."""
@@ -165,7 +170,7 @@ def test_a_filled_statement_on_another_schema_keeps_its_parameters() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(STATEMENTS))
-def test_the_text_between_image_markers_is_the_built_in_contracts(name: str) -> None:
+def test_the_text_between_image_markers_is_the_samples(name: str) -> None:
     """Else `python -m tests.support.samples` writes it anew."""
     assert with_samples(statement(name)) == statement(name).text
 
