@@ -1,6 +1,6 @@
 """The text between the image markers of sql/: what a contract of few columns compiles to, so that the files read well.
 
-`python -m tests.support.samples` writes anew what differs, each part as one line: break it where the line gets too long.
+`python -m tests.support.samples` writes anew what differs, each part as one line: break it where that gets too long.
 """
 
 import re

@@ -6,12 +6,13 @@ CREATE FUNCTION pg_temp.drafts(size int) RETURNS jsonb LANGUAGE sql AS $$
       FROM generate_series(1, size) AS i
 $$;
 PREPARE statement AS
--- Save a batch of drafts: merge each delta into what the caller drafted before, keep base as it was when a field was first
--- touched, and write the index image of the merged row. The caller holds locks 2, 3 and 4 on these rows.
+-- Save a batch of drafts: merge each delta into what the caller drafted before, keep base as it was when a field was
+-- first touched, and write the index image of the merged row. The caller holds locks 2, 3 and 4 on these rows.
 --
--- $1 organization, $2 user, $3 version (the workspace's new revision), $4 jsonb array of the drafts, each id once
---    [{id, op: update|insert|delete, delta, unset[], expectedVersion, changeReason}], $5 jsonb atomic groups (see
---    vanguard.touched), $6 timestamptz now, $7 text session id or NULL, $8 jsonb what a new row starts with.
+-- $1 organization, $2 user, $3 version (bigint: the workspace's new revision), $4 drafts (jsonb, each id once:
+-- [{id, op: update|insert|delete, delta, unset[], expectedVersion, changeReason}]), $5 groups (jsonb atomic groups, see
+-- vanguard.touched), $6 at (timestamptz now), $7 session_id (text or NULL), $8 initial (jsonb: what a new row
+-- starts with).
 -- Returns id, problem (NULL where saved), modification_id, version, sync_state, empty (to be swept) for each draft.
 --
 -- Plan: one pass over the request, primary keys by nested loops (LATERAL ... LIMIT 1: the planner knows nothing of the
@@ -33,13 +34,15 @@ present AS (
            m.b_search, m.b_area_silo, m.b_category, m.b_class, m.b_source, m.b_dor, m.b_monthly_rate, m.b_manufacturer, m.b_model, m.b_original_start, m.b_original_end, m.b_forecast_start, m.b_forecast_end, m.b_actual_start, m.b_actual_end, m.b_is_actualized, m.b_is_discontinued, m.b_is_funds_transferable, m.b_has_actuals, m.b_plan_cost, m.b_forecast_cost, m.b_actual_cost, m.b_monthly_rental, m.b_purchase_cost, m.b_incomplete
       FROM request AS r
       LEFT JOIN LATERAL (
-               SELECT m.data, m.version, m.search AS b_search, m.f_area_silo AS b_area_silo, m.f_category AS b_category, m.f_class AS b_class, m.f_source AS b_source, m.f_dor AS b_dor, m.f_monthly_rate AS b_monthly_rate, m.f_manufacturer AS b_manufacturer, m.f_model AS b_model, m.f_original_start AS b_original_start, m.f_original_end AS b_original_end, m.f_forecast_start AS b_forecast_start, m.f_forecast_end AS b_forecast_end, m.f_actual_start AS b_actual_start, m.f_actual_end AS b_actual_end, m.f_is_actualized AS b_is_actualized, m.f_is_discontinued AS b_is_discontinued, m.f_is_funds_transferable AS b_is_funds_transferable, m.f_has_actuals AS b_has_actuals, m.f_plan_cost AS b_plan_cost, m.f_forecast_cost AS b_forecast_cost, m.f_actual_cost AS b_actual_cost, m.f_monthly_rental AS b_monthly_rental, m.f_purchase_cost AS b_purchase_cost, m.f_incomplete AS b_incomplete
+               SELECT m.data, m.version,
+                      m.search AS b_search, m.f_area_silo AS b_area_silo, m.f_category AS b_category, m.f_class AS b_class, m.f_source AS b_source, m.f_dor AS b_dor, m.f_monthly_rate AS b_monthly_rate, m.f_manufacturer AS b_manufacturer, m.f_model AS b_model, m.f_original_start AS b_original_start, m.f_original_end AS b_original_end, m.f_forecast_start AS b_forecast_start, m.f_forecast_end AS b_forecast_end, m.f_actual_start AS b_actual_start, m.f_actual_end AS b_actual_end, m.f_is_actualized AS b_is_actualized, m.f_is_discontinued AS b_is_discontinued, m.f_is_funds_transferable AS b_is_funds_transferable, m.f_has_actuals AS b_has_actuals, m.f_plan_cost AS b_plan_cost, m.f_forecast_cost AS b_forecast_cost, m.f_actual_cost AS b_actual_cost, m.f_monthly_rental AS b_monthly_rental, m.f_purchase_cost AS b_purchase_cost, m.f_incomplete AS b_incomplete
                  FROM pfa.mirror AS m
                 WHERE m.organization_id = $1 AND m.row_key = r.id
                 LIMIT 1
            ) AS m ON TRUE
       LEFT JOIN LATERAL (
-               SELECT x.id, x.pending_op, x.pending, x.pending_state, x.draft_op, x.delta, x.base, x.conflicts, x.version
+               SELECT x.id, x.pending_op, x.pending, x.pending_state, x.draft_op, x.delta, x.base, x.conflicts,
+                      x.version
                  FROM pfa.modification AS x
                 WHERE x.organization_id = $1 AND x.user_id = $2 AND x.row_key = r.id
                 LIMIT 1
@@ -57,14 +60,16 @@ wanted AS (
                WHEN p.op = 'insert' AND p.draft_op IS DISTINCT FROM 'insert' AND p.theirs IS NOT NULL THEN 'ROW_EXISTS'
                WHEN p.op = 'insert' AND p.pending_op = 'delete' THEN 'ROW_DELETED'
                -- Somebody's deletion is on its way: until it arrives, what is beneath would show through the new row.
-               WHEN p.op = 'insert' AND coalesce(p.draft_op, 'delete') = 'delete' AND p.theirs IS NULL AND p.data IS NOT NULL
+               WHEN p.op = 'insert' AND coalesce(p.draft_op, 'delete') = 'delete' AND p.theirs IS NULL
+                    AND p.data IS NOT NULL
                    THEN 'ROW_DELETED'
                WHEN p.op <> 'insert' AND p.draft_op IS DISTINCT FROM 'insert' AND p.theirs IS NULL
                    THEN CASE WHEN p.modification_id IS NULL THEN 'ROW_NOT_FOUND' ELSE 'ROW_DELETED' END
            END AS problem,
            CASE
                WHEN p.op = 'delete' THEN '{}'
-               WHEN p.op = 'insert' AND coalesce(p.draft_op, 'delete') = 'delete' THEN $8::jsonb || p.wanted_delta - p.unset
+               WHEN p.op = 'insert' AND coalesce(p.draft_op, 'delete') = 'delete'
+                   THEN $8::jsonb || p.wanted_delta - p.unset
                WHEN p.op = 'insert' AND p.draft_op = 'update'
                    THEN (pfa.beneath($1, p.id, p.data, p.pending) || p.base || p.delta || p.wanted_delta) - p.unset
                ELSE (p.delta || p.wanted_delta) - p.unset
@@ -78,13 +83,16 @@ wanted AS (
       FROM present AS p
 ),
 based AS (
-    -- base of a field: theirs when it was first touched, or now where the user has seen a conflict in it and writes again.
+    -- base of a field: theirs when it was first touched, or now where the user has seen a conflict in it and writes
+    -- again.
     SELECT w.*,
            CASE
-               WHEN w.new_op = 'delete' THEN CASE WHEN w.draft_op = 'delete' AND w.conflicts IS NULL THEN w.base ELSE w.theirs END
+               WHEN w.new_op = 'delete'
+                   THEN CASE WHEN w.draft_op = 'delete' AND w.conflicts IS NULL THEN w.base ELSE w.theirs END
                WHEN w.new_op IS NULL OR w.new_op = 'insert' AND w.draft_op IS DISTINCT FROM 'insert' THEN '{}'
                ELSE (SELECT coalesce(jsonb_object_agg(field, CASE
-                                WHEN w.touched_before ? field AND NOT w.written_again ? field THEN coalesce(w.base -> field, 'null')
+                                WHEN w.touched_before ? field AND NOT w.written_again ? field
+                                    THEN coalesce(w.base -> field, 'null')
                                 ELSE coalesce(w.theirs -> field, 'null')
                             END), '{}')
                        -- As in vanguard.touched; here it is much cheaper than a call for each row.
@@ -98,24 +106,27 @@ based AS (
                  CASE WHEN w.draft_op = 'delete' THEN vanguard.touched(w.new_delta, $5)
                       WHEN w.draft_op IS NULL THEN '[]'
                       ELSE vanguard.touched(w.delta, $5) END AS touched_before,
-                 CASE WHEN w.conflicts IS NULL THEN '[]' ELSE vanguard.written_again(w.conflicts, w.wanted_delta, $5) END AS written_again
+                 CASE WHEN w.conflicts IS NULL THEN '[]'
+                      ELSE vanguard.written_again(w.conflicts, w.wanted_delta, $5) END AS written_again
             FROM wanted AS w
            WHERE w.problem IS NULL
       ) AS w
 ),
 merged AS (
-    -- The merged row, and the layer that makes it of the mirror's; OFFSET 0 keeps the merge from being repeated for every
-    -- column of its image.
+    -- The merged row, and the layer that makes it of the mirror's; OFFSET 0 keeps the merge from being repeated for
+    -- every column of its image.
     SELECT b.*, d.doc, l.layer,
            CASE
-               WHEN b.conflicts IS NULL OR b.new_op IS DISTINCT FROM 'update' AND b.new_op IS DISTINCT FROM 'insert' THEN NULL
+               WHEN b.conflicts IS NULL OR b.new_op IS DISTINCT FROM 'update' AND b.new_op IS DISTINCT FROM 'insert'
+                   THEN NULL
                ELSE nullif(vanguard.conflicts(b.id, b.new_base, b.theirs, b.new_delta, $5), '[]')
            END AS new_conflicts
       FROM based AS b
      CROSS JOIN LATERAL (
                SELECT CASE
                           WHEN b.new_op = 'delete' OR b.pending_op = 'delete' THEN NULL
-                          WHEN b.data IS NULL AND 'insert' NOT IN (coalesce(b.pending_op, ''), coalesce(b.new_op, '')) THEN NULL
+                          WHEN b.data IS NULL AND 'insert' NOT IN (coalesce(b.pending_op, ''), coalesce(b.new_op, ''))
+                              THEN NULL
                           ELSE coalesce(b.data, '{}') || b.pending || b.new_delta
                       END AS doc
                OFFSET 0
@@ -132,7 +143,8 @@ image AS (
     OFFSET 0
 ),
 completed AS (
-    SELECT image.*, CASE WHEN NOT layer ?| ARRAY['source', 'monthlyRate', 'purchasePrice', 'originalStart', 'originalEnd'] THEN b_plan_cost ELSE pfa.cost(a_source, a_monthly_rate, vanguard.as_number(doc -> 'purchasePrice'), a_original_start, a_original_end) END AS a_plan_cost, CASE WHEN NOT layer ?| ARRAY['source', 'monthlyRate', 'purchasePrice', 'forecastStart', 'forecastEnd'] THEN b_forecast_cost ELSE pfa.cost(a_source, a_monthly_rate, vanguard.as_number(doc -> 'purchasePrice'), a_forecast_start, a_forecast_end) END AS a_forecast_cost, CASE WHEN NOT layer ?| ARRAY['source', 'monthlyRate', 'purchasePrice', 'actualStart', 'actualEnd'] THEN b_actual_cost ELSE pfa.actual_cost(a_source, a_monthly_rate, vanguard.as_number(doc -> 'purchasePrice'), a_actual_start, a_actual_end) END AS a_actual_cost, CASE WHEN NOT layer ?| ARRAY['source', 'monthlyRate'] THEN b_monthly_rental ELSE pfa.monthly_rental(a_source, a_monthly_rate) END AS a_monthly_rental, CASE WHEN NOT layer ?| ARRAY['source', 'purchasePrice'] THEN b_purchase_cost ELSE pfa.purchase_cost(a_source, vanguard.as_number(doc -> 'purchasePrice')) END AS a_purchase_cost, CASE WHEN NOT layer ?| ARRAY['source', 'monthlyRate', 'purchasePrice', 'originalStart', 'originalEnd', 'forecastStart', 'forecastEnd'] THEN b_incomplete ELSE pfa.incomplete(a_source, a_monthly_rate, vanguard.as_number(doc -> 'purchasePrice'), a_original_start, a_original_end, a_forecast_start, a_forecast_end) END AS a_incomplete
+    SELECT image.*
+           , CASE WHEN NOT layer ?| ARRAY['source', 'monthlyRate', 'purchasePrice', 'originalStart', 'originalEnd'] THEN b_plan_cost ELSE pfa.cost(a_source, a_monthly_rate, vanguard.as_number(doc -> 'purchasePrice'), a_original_start, a_original_end) END AS a_plan_cost, CASE WHEN NOT layer ?| ARRAY['source', 'monthlyRate', 'purchasePrice', 'forecastStart', 'forecastEnd'] THEN b_forecast_cost ELSE pfa.cost(a_source, a_monthly_rate, vanguard.as_number(doc -> 'purchasePrice'), a_forecast_start, a_forecast_end) END AS a_forecast_cost, CASE WHEN NOT layer ?| ARRAY['source', 'monthlyRate', 'purchasePrice', 'actualStart', 'actualEnd'] THEN b_actual_cost ELSE pfa.actual_cost(a_source, a_monthly_rate, vanguard.as_number(doc -> 'purchasePrice'), a_actual_start, a_actual_end) END AS a_actual_cost, CASE WHEN NOT layer ?| ARRAY['source', 'monthlyRate'] THEN b_monthly_rental ELSE pfa.monthly_rental(a_source, a_monthly_rate) END AS a_monthly_rental, CASE WHEN NOT layer ?| ARRAY['source', 'purchasePrice'] THEN b_purchase_cost ELSE pfa.purchase_cost(a_source, vanguard.as_number(doc -> 'purchasePrice')) END AS a_purchase_cost, CASE WHEN NOT layer ?| ARRAY['source', 'monthlyRate', 'purchasePrice', 'originalStart', 'originalEnd', 'forecastStart', 'forecastEnd'] THEN b_incomplete ELSE pfa.incomplete(a_source, a_monthly_rate, vanguard.as_number(doc -> 'purchasePrice'), a_original_start, a_original_end, a_forecast_start, a_forecast_end) END AS a_incomplete
       FROM image
     OFFSET 0
 ),
@@ -147,18 +159,20 @@ saved AS (
         mirror_version, version, leaves, lands, reworded, session_id, change_reason, modified_at,
         b_area_silo, b_category, b_class, b_source, b_dor, b_monthly_rate, b_manufacturer, b_model, b_original_start, b_original_end, b_forecast_start, b_forecast_end, b_actual_start, b_actual_end, b_is_actualized, b_is_discontinued, b_is_funds_transferable, b_has_actuals, b_plan_cost, b_forecast_cost, b_actual_cost, b_monthly_rental, b_purchase_cost, b_incomplete, a_search, a_area_silo, a_category, a_class, a_source, a_dor, a_monthly_rate, a_manufacturer, a_model, a_original_start, a_original_end, a_forecast_start, a_forecast_end, a_actual_start, a_actual_end, a_is_actualized, a_is_discontinued, a_is_funds_transferable, a_has_actuals, a_plan_cost, a_forecast_cost, a_actual_cost, a_monthly_rental, a_purchase_cost, a_incomplete
     )
-    SELECT $1, $2, imaged.id, imaged.pending_op, imaged.pending, imaged.pending_state, imaged.new_op, imaged.new_delta, imaged.new_base, imaged.new_conflicts,
-           imaged.mirror_version, $3,
+    SELECT $1, $2, imaged.id, imaged.pending_op, imaged.pending, imaged.pending_state, imaged.new_op, imaged.new_delta,
+           imaged.new_base, imaged.new_conflicts, imaged.mirror_version, $3,
            imaged.data IS NOT NULL AND (imaged.doc IS NULL OR imaged.differs),
            imaged.doc IS NOT NULL AND (imaged.data IS NULL OR imaged.differs),
-           imaged.data IS NOT NULL AND imaged.doc IS NOT NULL AND NOT imaged.differs AND imaged.b_search <> imaged.a_search,
+           imaged.data IS NOT NULL AND imaged.doc IS NOT NULL AND NOT imaged.differs
+           AND imaged.b_search <> imaged.a_search,
            $7, imaged.change_reason, $6,
            b_area_silo, b_category, b_class, b_source, b_dor, b_monthly_rate, b_manufacturer, b_model, b_original_start, b_original_end, b_forecast_start, b_forecast_end, b_actual_start, b_actual_end, b_is_actualized, b_is_discontinued, b_is_funds_transferable, b_has_actuals, b_plan_cost, b_forecast_cost, b_actual_cost, b_monthly_rental, b_purchase_cost, b_incomplete, a_search, a_area_silo, a_category, a_class, a_source, a_dor, a_monthly_rate, a_manufacturer, a_model, a_original_start, a_original_end, a_forecast_start, a_forecast_end, a_actual_start, a_actual_end, a_is_actualized, a_is_discontinued, a_is_funds_transferable, a_has_actuals, a_plan_cost, a_forecast_cost, a_actual_cost, a_monthly_rental, a_purchase_cost, a_incomplete
       FROM imaged
         ON CONFLICT (organization_id, user_id, row_key) DO UPDATE SET
            draft_op = excluded.draft_op, delta = excluded.delta, base = excluded.base, conflicts = excluded.conflicts,
            mirror_version = excluded.mirror_version, version = excluded.version, leaves = excluded.leaves,
-           lands = excluded.lands, reworded = excluded.reworded, session_id = coalesce(excluded.session_id, x.session_id),
+           lands = excluded.lands, reworded = excluded.reworded,
+           session_id = coalesce(excluded.session_id, x.session_id),
            change_reason = coalesce(excluded.change_reason, x.change_reason), modified_at = excluded.modified_at,
            b_area_silo = excluded.b_area_silo, b_category = excluded.b_category, b_class = excluded.b_class, b_source = excluded.b_source, b_dor = excluded.b_dor, b_monthly_rate = excluded.b_monthly_rate, b_manufacturer = excluded.b_manufacturer, b_model = excluded.b_model, b_original_start = excluded.b_original_start, b_original_end = excluded.b_original_end, b_forecast_start = excluded.b_forecast_start, b_forecast_end = excluded.b_forecast_end, b_actual_start = excluded.b_actual_start, b_actual_end = excluded.b_actual_end, b_is_actualized = excluded.b_is_actualized, b_is_discontinued = excluded.b_is_discontinued, b_is_funds_transferable = excluded.b_is_funds_transferable, b_has_actuals = excluded.b_has_actuals, b_plan_cost = excluded.b_plan_cost, b_forecast_cost = excluded.b_forecast_cost, b_actual_cost = excluded.b_actual_cost, b_monthly_rental = excluded.b_monthly_rental, b_purchase_cost = excluded.b_purchase_cost, b_incomplete = excluded.b_incomplete, a_search = excluded.a_search, a_area_silo = excluded.a_area_silo, a_category = excluded.a_category, a_class = excluded.a_class, a_source = excluded.a_source, a_dor = excluded.a_dor, a_monthly_rate = excluded.a_monthly_rate, a_manufacturer = excluded.a_manufacturer, a_model = excluded.a_model, a_original_start = excluded.a_original_start, a_original_end = excluded.a_original_end, a_forecast_start = excluded.a_forecast_start, a_forecast_end = excluded.a_forecast_end, a_actual_start = excluded.a_actual_start, a_actual_end = excluded.a_actual_end, a_is_actualized = excluded.a_is_actualized, a_is_discontinued = excluded.a_is_discontinued, a_is_funds_transferable = excluded.a_is_funds_transferable, a_has_actuals = excluded.a_has_actuals, a_plan_cost = excluded.a_plan_cost, a_forecast_cost = excluded.a_forecast_cost, a_actual_cost = excluded.a_actual_cost, a_monthly_rental = excluded.a_monthly_rental, a_purchase_cost = excluded.a_purchase_cost, a_incomplete = excluded.a_incomplete
     RETURNING x.row_key, x.id, x.version, x.sync_state, x.draft_op IS NULL AND x.pending_op IS NULL AS empty

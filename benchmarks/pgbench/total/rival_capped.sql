@@ -2,23 +2,25 @@
 PREPARE statement_1 AS
 -- A page of the caller's view: mirror || pending || delta, filtered, sorted and counted on merged values.
 --
--- $1 organization, $2 dataset, $3 user, $4 offset, $5 page size, then what the markers need (app/engine/page.py composes them).
+-- $1 organization, $2 dataset, $3 user, $4 offset (bigint), $5 limit (bigint: the page size), then what the markers
+-- need (app/engine/page.py composes them).
 -- Returns one row: revision, workspace_revision, body (bytea, the page's rows as a JSON array), reached (how many of
--- offset + page size + 1 rows there are), last_key and last_values (text[], for the next cursor; NULL where the page is not
--- full), base_count (mirror rows that pass the filter, NULL when not asked), left_count and landed_count (the caller's covering
--- modifications: how many of them the mirror's count has too much, and too little). No row: no such dataset.
+-- offset + limit + 1 rows there are), last_key and last_values (text[], for the next cursor; NULL where the page is not
+-- full), base_count (mirror rows that pass the filter, NULL when not asked), left_count and landed_count (the caller's
+-- covering modifications: how many of them the mirror's count has too much, and too little). No row: no such dataset.
 --
 -- Arm one walks the mirror in sort order without the rows that the caller's modifications cover; arm two walks those
 -- modifications in the same order by their after-image. Both yield keys; documents are fetched for the page alone.
 -- Everything comes from one snapshot.
 --
 -- direct is arm one where an index ascends in this order: a short walk with the documents at hand, beside the caller's
--- modifications in the order of their before-image, so that nothing is looked up row by row. It leaves the row out (NULL)
--- where a modification is merged in place. walk tells what became of it: ended before the page was full; and cut, when it may
--- have stopped at its limit, for drafts took so many rows away. Then arm one begins anew with keys alone, from indexes alone.
+-- modifications in the order of their before-image, so that nothing is looked up row by row. It leaves the row out
+-- (NULL) where a modification is merged in place. walk tells what became of it: ended before the page was full; and
+-- cut, when it may have stopped at its limit, for drafts took so many rows away. Then arm one begins anew with keys
+-- alone, from indexes alone.
 -- Where there is no such index, nothing reads direct, and arm one probes the covering modifications row by row.
--- Plan: merge anti-joins of equally ordered indexes, the second of them never executed but after a cut; Merge Append of the
--- arms; primary keys for drafted rows; for an exact total one pass over the caller's covering modifications.
+-- Plan: merge anti-joins of equally ordered indexes, the second of them never executed but after a cut; Merge Append of
+-- the arms; primary keys for drafted rows; for an exact total one pass over the caller's covering modifications.
 WITH standing AS (
     SELECT d.revision,
            coalesce((SELECT w.revision
@@ -139,12 +141,14 @@ rendered AS (
                 LIMIT 1
            ) AS x ON TRUE
      CROSS JOIN LATERAL (
-               SELECT CASE WHEN x.row_key IS NULL THEN m.data ELSE coalesce(m.data, '{}') || x.pending || x.delta END AS doc
+               SELECT CASE WHEN x.row_key IS NULL THEN m.data
+                           ELSE coalesce(m.data, '{}') || x.pending || x.delta END AS doc
                OFFSET 0
            ) AS d
 )
 SELECT s.revision, s.workspace_revision,
-       convert_to(coalesce('[' || (SELECT string_agg(r.body, ',' ORDER BY s_forecast_start, row_key) FROM rendered AS r) || ']', '[]'), 'UTF8') AS body,
+       convert_to(coalesce('[' || (SELECT string_agg(r.body, ',' ORDER BY s_forecast_start, row_key)
+                                     FROM rendered AS r) || ']', '[]'), 'UTF8') AS body,
        (SELECT count(*) FROM keys) AS reached,
        l.row_key AS last_key,
        ARRAY[l.s_forecast_start::text]::text[] AS last_values,
@@ -160,23 +164,25 @@ SELECT s.revision, s.workspace_revision,
 PREPARE statement_2 AS
 -- A page of the caller's view: mirror || pending || delta, filtered, sorted and counted on merged values.
 --
--- $1 organization, $2 dataset, $3 user, $4 offset, $5 page size, then what the markers need (app/engine/page.py composes them).
+-- $1 organization, $2 dataset, $3 user, $4 offset (bigint), $5 limit (bigint: the page size), then what the markers
+-- need (app/engine/page.py composes them).
 -- Returns one row: revision, workspace_revision, body (bytea, the page's rows as a JSON array), reached (how many of
--- offset + page size + 1 rows there are), last_key and last_values (text[], for the next cursor; NULL where the page is not
--- full), base_count (mirror rows that pass the filter, NULL when not asked), left_count and landed_count (the caller's covering
--- modifications: how many of them the mirror's count has too much, and too little). No row: no such dataset.
+-- offset + limit + 1 rows there are), last_key and last_values (text[], for the next cursor; NULL where the page is not
+-- full), base_count (mirror rows that pass the filter, NULL when not asked), left_count and landed_count (the caller's
+-- covering modifications: how many of them the mirror's count has too much, and too little). No row: no such dataset.
 --
 -- Arm one walks the mirror in sort order without the rows that the caller's modifications cover; arm two walks those
 -- modifications in the same order by their after-image. Both yield keys; documents are fetched for the page alone.
 -- Everything comes from one snapshot.
 --
 -- direct is arm one where an index ascends in this order: a short walk with the documents at hand, beside the caller's
--- modifications in the order of their before-image, so that nothing is looked up row by row. It leaves the row out (NULL)
--- where a modification is merged in place. walk tells what became of it: ended before the page was full; and cut, when it may
--- have stopped at its limit, for drafts took so many rows away. Then arm one begins anew with keys alone, from indexes alone.
+-- modifications in the order of their before-image, so that nothing is looked up row by row. It leaves the row out
+-- (NULL) where a modification is merged in place. walk tells what became of it: ended before the page was full; and
+-- cut, when it may have stopped at its limit, for drafts took so many rows away. Then arm one begins anew with keys
+-- alone, from indexes alone.
 -- Where there is no such index, nothing reads direct, and arm one probes the covering modifications row by row.
--- Plan: merge anti-joins of equally ordered indexes, the second of them never executed but after a cut; Merge Append of the
--- arms; primary keys for drafted rows; for an exact total one pass over the caller's covering modifications.
+-- Plan: merge anti-joins of equally ordered indexes, the second of them never executed but after a cut; Merge Append of
+-- the arms; primary keys for drafted rows; for an exact total one pass over the caller's covering modifications.
 WITH standing AS (
     SELECT d.revision,
            coalesce((SELECT w.revision
@@ -300,12 +306,14 @@ rendered AS (
                 LIMIT 1
            ) AS x ON TRUE
      CROSS JOIN LATERAL (
-               SELECT CASE WHEN x.row_key IS NULL THEN m.data ELSE coalesce(m.data, '{}') || x.pending || x.delta END AS doc
+               SELECT CASE WHEN x.row_key IS NULL THEN m.data
+                           ELSE coalesce(m.data, '{}') || x.pending || x.delta END AS doc
                OFFSET 0
            ) AS d
 )
 SELECT s.revision, s.workspace_revision,
-       convert_to(coalesce('[' || (SELECT string_agg(r.body, ',' ORDER BY s_forecast_start, row_key) FROM rendered AS r) || ']', '[]'), 'UTF8') AS body,
+       convert_to(coalesce('[' || (SELECT string_agg(r.body, ',' ORDER BY s_forecast_start, row_key)
+                                     FROM rendered AS r) || ']', '[]'), 'UTF8') AS body,
        (SELECT count(*) FROM keys) AS reached,
        l.row_key AS last_key,
        ARRAY[l.s_forecast_start::text]::text[] AS last_values,
