@@ -68,12 +68,14 @@ async def add_account(
     account = Account(id=str(uuid.uuid4()), email=email, name=name, operator=operator, roles=dict(roles))
     hashed = hash_password(password) if password is not None else None
     async with database.transaction() as connection:
-        added = await connection.value(ADD_ACCOUNT, account.id, email, name, hashed, operator)
+        added = await connection.value(
+            ADD_ACCOUNT, account=account.id, email=email, name=name, password_hash=hashed, operator=operator
+        )
         if added is None:
             raise AlreadyExists(f"There is an account {email} already.")
         for organization, role in sorted(roles.items()):
             await lock_organization(connection, organization)
-            await connection.value(SAVE_MEMBER, organization, account.id, role.value)
+            await connection.value(SAVE_MEMBER, organization=organization, account=account.id, role=role.value)
     return account
 
 
@@ -94,16 +96,16 @@ async def set_password(database: Database, account: str, password: str) -> None:
     hashed = hash_password(password)
     async with database.connection() as connection:
         found = await _account(connection, account)
-        await connection.value(SAVE_PASSWORD, found.id, hashed, None)
+        await connection.value(SAVE_PASSWORD, account=found.id, password_hash=hashed, replaced=None)
 
 
 async def remove_account(database: Database, account: str) -> None:
     """Remove the account, its memberships and its tokens; raises LastAdmin where an organization would have none."""
     async with database.transaction() as connection:
         found = await _account(connection, account)
-        administered = [row["id"] for row in await connection.rows(LOCK_ADMINISTERED, found.id)]
+        administered = [row["id"] for row in await connection.rows(LOCK_ADMINISTERED, account=found.id)]
         await keep_admin(connection, found.id, administered)
-        await connection.value(DELETE_ACCOUNT, found.id)
+        await connection.value(DELETE_ACCOUNT, account=found.id)
 
 
 def account_of(row: Any) -> Account:
@@ -113,7 +115,7 @@ def account_of(row: Any) -> Account:
 
 
 async def _account(connection: Connection, account: str) -> Account:
-    row = await connection.row(READ_ACCOUNT, account, normalized(account))
+    row = await connection.row(READ_ACCOUNT, account=account, email=normalized(account))
     if row is None:
         raise unknown(account)
     return account_of(row)

@@ -25,9 +25,10 @@ from app.base.errors import (
 )
 from app.base.statements import statement
 from app.contracts import Contract
-from app.contracts.images import imaged
 from app.contracts.rules import check_rules, ruled_fields
+from app.contracts.states import REFUSED
 from app.contracts.validation import check_value
+from app.engine.desk import Desk
 from app.engine.locks import lock_dataset, lock_rows, raise_revision, raise_workspace, read_dataset
 from app.engine.modifications import fold, image, take_back
 from app.engine.selection import Selection, select
@@ -79,46 +80,50 @@ class _DryRun(Exception):
 # -- commit ------------------------------------------------------------------------------------------------------------
 
 
-async def commit(
-    connection: Connection, contract: Contract, organization: str, user: str, wanted: CommitRequest, at: datetime
-) -> CommitAnswer:
+async def commit(desk: Desk, user: str, wanted: CommitRequest, at: datetime) -> CommitAnswer:
     """Commit drafts inside the caller's transaction.
 
     Raises NoDrafts, VersionConflict, MergeConflict, ValidationFailed, ApprovalRequired; then nothing is to be kept.
     """
-    local = contract.upstream is None
-    revision = await (lock_dataset if local else read_dataset)(connection, contract, organization)
-    if revision.require_approval:
+    local = desk.contract.upstream is None
+    dataset = await (lock_dataset if local else read_dataset)(desk)
+    if dataset.require_approval:
         raise ApprovalRequired("Submit a change request instead of committing.")
-    version, *_ = await raise_workspace(connection, contract, organization, user)
+    version, *_ = await raise_workspace(desk, user)
     # What upstream refused is committed again where it is named, or drafted over.
     named = {*(wanted.ids or ()), *(resolution.id for resolution in wanted.resolutions)}
-    found = await select(connection, contract, organization, user, wanted)
+    found = await select(desk, user, wanted)
     drafts = [draft for draft in found if draft["draft_op"] or draft["row_key"] in named]
     if not drafts:
         raise NoDrafts("None of the rows has a draft of yours.")
     _check_versions(wanted.expected_versions, {draft["row_key"]: draft["version"] for draft in drafts})
     keys = [draft["row_key"] for draft in drafts]
-    absent = any(draft["absent"] for draft in drafts)
-    await lock_rows(connection, contract, organization, keys, absent=absent, inserting=True)
-    refused = [draft["row_key"] for draft in drafts if draft["pending_state"] in ("conflict", "sync_error")]
+    await lock_rows(desk, keys, absent=any(draft["absent"] for draft in drafts), inserting=True)
+    refused = [draft["row_key"] for draft in drafts if draft["pending_state"] in REFUSED]
     if refused:
-        await take_back(connection, contract, organization, user, refused, at)
+        await take_back(desk, user, refused, at)
     if wanted.resolutions:
-        await _resolve(connection, contract, organization, user, wanted.resolutions, set(keys), version, at)
-    commit_id = uuid.uuid4()
+        await _resolve(desk, user, wanted.resolutions, set(keys), version, at)
+    commit_id, revision = uuid.uuid4(), dataset.revision
     changed = await _freeze(
-        connection, contract, organization, user, keys, version, commit_id, wanted.change_reason, at
+        desk,
+        user=user,
+        version=version,
+        keys=keys,
+        groups=desk.contract.cell_map,
+        commit_id=commit_id,
+        reason=wanted.change_reason,
+        at=at,
+        ruled_fields=ruled_fields(desk.contract),
     )
-    number = revision.number
     if local and changed:
-        number = await raise_revision(connection, contract, organization)
-        await _apply(connection, contract, organization, commit_id, number, keys, at)
+        revision = await raise_revision(desk)
+        await _apply(desk, commit_id, revision, keys, at)
     else:
-        await image(connection, contract, organization, user, keys)
+        await image(desk, user, keys)
     if wanted.dry_run:
-        raise _DryRun(CommitAnswer(commit_id=None, committed=changed, revision=revision.number))
-    return CommitAnswer(commit_id=str(commit_id), committed=changed, revision=number)
+        raise _DryRun(CommitAnswer(commit_id=None, committed=changed, revision=dataset.revision))
+    return CommitAnswer(commit_id=str(commit_id), committed=changed, revision=revision)
 
 
 def _check_versions(expected: dict[str, int], found: dict[str, int]) -> None:
@@ -131,22 +136,9 @@ def _check_versions(expected: dict[str, int], found: dict[str, int]) -> None:
         raise VersionConflict(f"{len(stale)} of the drafts changed since you saw them.", errors=culprits)
 
 
-async def _freeze(
-    connection: Connection,
-    contract: Contract,
-    organization: str,
-    user: str,
-    keys: list[str],
-    version: int,
-    commit_id: uuid.UUID,
-    reason: str | None,
-    at: datetime,
-) -> int:
-    """Drafts into changes; returns how many rows have something to do."""
-    records = await connection.rows(
-        FREEZE_DRAFTS.within(contract.schema), organization, user, version, keys, contract.cell_map, commit_id, reason,
-        at, ruled_fields(contract),
-    )  # fmt: skip
+async def _freeze(desk: Desk, **given: Any) -> int:
+    """Drafts into changes, with the values of freeze_drafts.sql; returns how many rows have something to do."""
+    records = await desk.rows(FREEZE_DRAFTS, **given)
     conflicts = [conflict for record in records if record["conflicts"] for conflict in record["conflicts"]]
     if conflicts:
         rows = {conflict["id"] for conflict in conflicts}
@@ -160,7 +152,7 @@ async def _freeze(
     broken = [
         culprit
         for record in changed
-        for culprit in check_rules(contract, record["row_key"], record["before"], record["after"])
+        for culprit in check_rules(desk.contract, record["row_key"], record["before"], record["after"])
     ]
     if broken:
         raise ValidationFailed(
@@ -169,46 +161,35 @@ async def _freeze(
     return len(changed)
 
 
-async def _apply(
-    connection: Connection,
-    contract: Contract,
-    organization: str,
-    commit_id: uuid.UUID,
-    revision: int,
-    keys: list[str],
-    at: datetime,
-) -> None:
+async def _apply(desk: Desk, commit_id: uuid.UUID, revision: int, keys: list[str], at: datetime) -> None:
     """The commit's changes into the mirror, then everybody's modifications of those rows brought up to date."""
-    await connection.value(
-        imaged(APPLY_CHANGES, contract), organization, commit_id, revision, contract.key, "commit", at
-    )
-    await fold(connection, contract, organization, None, keys)
-    await image(connection, contract, organization, None, keys, revision)
+    key_field = desk.contract.key
+    await desk.value(APPLY_CHANGES, commit_id=commit_id, revision=revision, key_field=key_field, source="commit", at=at)
+    await fold(desk, None, keys)
+    await image(desk, None, keys, revision)
 
 
 # -- resolutions -------------------------------------------------------------------------------------------------------
 
 
 async def _resolve(
-    connection: Connection,
-    contract: Contract,
-    organization: str,
-    user: str,
-    resolutions: Sequence[Resolution],
-    keys: set[str],
-    version: int,
-    at: datetime,
+    desk: Desk, user: str, resolutions: Sequence[Resolution], keys: set[str], version: int, at: datetime
 ) -> None:
     """Carry resolutions out on the drafts; raises ValidationFailed for one that is about nothing drafted."""
+    contract = desk.contract
     wrong = [culprit for resolution in resolutions for culprit in _check_resolution(contract, resolution, keys)]
     wrong += _contradictions(contract, resolutions)
     if not wrong:
         rows: dict[str, dict[str, Any]] = {}
         for resolution in resolutions:
             _add(rows.setdefault(resolution.id, _blank(resolution.id)), contract, resolution)
-        wanted = list(rows.values())
-        records = await connection.rows(
-            RESOLVE_DRAFTS.within(contract.schema), organization, user, wanted, contract.cell_map, version, at
+        records = await desk.rows(
+            RESOLVE_DRAFTS,
+            user=user,
+            resolutions=list(rows.values()),
+            groups=contract.cell_map,
+            version=version,
+            at=at,
         )
         touched = {record["row_key"]: set(record["touched"]) for record in records}
         wrong = [
@@ -310,22 +291,22 @@ async def answer_commit(
     # With an Idempotency-Key a conflict comes back as an answer, not as an exception: so its rows are noted here.
     conflicting: set[str] = set()
 
-    async def work(connection: Connection) -> bytes:
+    async def work(desk: Desk) -> bytes:
         try:
-            answer = await commit(connection, contract, organization, user, wanted, runtime.clock())
+            answer = await commit(desk, user, wanted, runtime.clock())
         except MergeConflict as conflict:
             conflicting.update(conflict.rows)
             raise
         return exact_json.encode(more | msgspec.to_builtins(answer))
 
     async def mark(connection: Connection) -> None:
-        keys = sorted(conflicting)
-        await raise_workspace(connection, contract, organization, user)
-        await lock_rows(connection, contract, organization, keys, absent=True, inserting=False)
-        await image(connection, contract, organization, user, keys)
+        desk, keys = Desk(connection, contract, organization), sorted(conflicting)
+        await raise_workspace(desk, user)
+        await lock_rows(desk, keys, absent=True, inserting=False)
+        await image(desk, user, keys)
 
     try:
-        return await answer_once(request, runtime, organization, work)
+        return await answer_once(request, runtime, contract, organization, work)
     except _DryRun as dry_run:
         return Response(exact_json.encode(dry_run.answer), media_type="application/json")
     finally:

@@ -7,10 +7,10 @@ import msgspec
 from litestar import Response, post
 
 from app.base import exact_json
-from app.base.database import Connection
 from app.base.errors import MalformedRequest
 from app.base.statements import statement
-from app.contracts import Contract
+from app.contracts.states import REFUSED
+from app.engine.desk import Desk
 from app.engine.locks import lock_rows, raise_workspace
 from app.engine.modifications import fold, image
 from app.engine.selection import Selection, select
@@ -36,36 +36,38 @@ class DiscardAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     discarded: int
 
 
-async def discard(
-    connection: Connection, contract: Contract, organization: str, user: str, wanted: DiscardRequest, at: datetime
-) -> DiscardAnswer:
+async def discard(desk: Desk, user: str, wanted: DiscardRequest, at: datetime) -> DiscardAnswer:
     """Discard drafts, and changes that upstream refused, inside the caller's transaction."""
-    schema = contract.schema
+    contract = desk.contract
     if unknown := set(wanted.fields or ()) - contract.by_name.keys():
         raise MalformedRequest(f"{contract.name} has no field {min(unknown)[:80]!r}.")
-    version, *_ = await raise_workspace(connection, contract, organization, user)
-    found = await select(connection, contract, organization, user, wanted)
+    version, *_ = await raise_workspace(desk, user)
+    found = await select(desk, user, wanted)
     keys = [draft["row_key"] for draft in found]
     if not keys:
         return DiscardAnswer(discarded=0)
-    await lock_rows(
-        connection, contract, organization, keys, absent=any(draft["absent"] for draft in found), inserting=False
-    )
+    await lock_rows(desk, keys, absent=any(draft["absent"] for draft in found), inserting=False)
     if wanted.fields:
-        fields = list(wanted.fields)
-        records = await connection.rows(
-            DISCARD_FIELDS.within(schema), organization, user, version, keys, at, fields, contract.cell_map
-        )
-        left = [record["row_key"] for record in records]
-        await image(connection, contract, organization, user, left)
-        return DiscardAnswer(discarded=len(left))
-    refused = [draft["row_key"] for draft in found if draft["pending_state"] in ("conflict", "sync_error")]
+        return await _discard_fields(desk, user, keys, list(wanted.fields), version, at)
+    refused = [draft["row_key"] for draft in found if draft["pending_state"] in REFUSED]
     if refused:
-        await connection.rows(DISCARD_CHANGES.within(schema), organization, user, refused)
-        await fold(connection, contract, organization, user, refused)
-    records = await connection.rows(DISCARD_DRAFTS.within(schema), organization, user, version, keys, at)
-    await image(connection, contract, organization, user, [record["row_key"] for record in records])
+        await desk.rows(DISCARD_CHANGES, user=user, keys=refused)
+        await fold(desk, user, refused)
+    records = await desk.rows(DISCARD_DRAFTS, user=user, version=version, keys=keys, at=at)
+    await image(desk, user, [record["row_key"] for record in records])
     return DiscardAnswer(discarded=len(keys))
+
+
+async def _discard_fields(
+    desk: Desk, user: str, keys: list[str], fields: list[str], version: int, at: datetime
+) -> DiscardAnswer:
+    groups = desk.contract.cell_map
+    records = await desk.rows(
+        DISCARD_FIELDS, user=user, version=version, keys=keys, at=at, fields=fields, groups=groups
+    )
+    left = [record["row_key"] for record in records]
+    await image(desk, user, left)
+    return DiscardAnswer(discarded=len(left))
 
 
 @post(
@@ -86,11 +88,10 @@ async def discard_drafts(
     """Drafts and refused changes of the selection; what is on its way upstream stays."""
     contract = contract_of(runtime, dataset)
 
-    async def work(connection: Connection) -> bytes:
-        answer = await discard(connection, contract, org, request.user.user_id, data, runtime.clock())
-        return exact_json.encode(answer)
+    async def work(desk: Desk) -> bytes:
+        return exact_json.encode(await discard(desk, request.user.user_id, data, runtime.clock()))
 
-    return await answer_once(request, runtime, org, work)
+    return await answer_once(request, runtime, contract, org, work)
 
 
 ROUTES = [discard_drafts]

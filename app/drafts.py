@@ -12,24 +12,24 @@ from litestar.openapi.spec import Operation
 
 from app.base import exact_json
 from app.base.database import Connection
-from app.base.errors import Culprit, DatasetNotFound, PreconditionFailed, ValidationFailed
+from app.base.errors import Culprit, PreconditionFailed, ValidationFailed
 from app.base.statements import statement
 from app.contracts import Contract
 from app.contracts.filters import INTEGER, read_parameters, refuse
-from app.contracts.images import imaged
 from app.contracts.validation import check_delta, check_key
 from app.engine.cursors import read_cursor, write_cursor
+from app.engine.desk import Desk
 from app.engine.locks import lock_rows, raise_workspace
-from app.engine.modifications import image, take_back
+from app.engine.modifications import image, sweep, take_back
 from app.engine.page import Cursor
 from app.rows import read_row
 from app.web.auth import Action, VanguardRequest, require
+from app.web.etags import PRIVATE
 from app.web.idempotency import answer_once
 from app.web.openapi import DATASET_PATH, DatasetName, Here, Organization, RowId, answers, body, parameter
 from app.web.runtime import contract_of
 
 SAVE_DRAFTS = statement("drafts/save_drafts")
-SWEEP_EMPTY = statement("modifications/sweep_empty")
 READ_DRAFTS = statement("drafts/read_drafts")
 MAX_DRAFTS = 10_000
 MAX_REPEATS = 20  # drafts of one row in one request
@@ -105,9 +105,7 @@ class SaveAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 async def save(
-    connection: Connection,
-    contract: Contract,
-    organization: str,
+    desk: Desk,
     user: str,
     drafts: Sequence[Draft],
     at: datetime,
@@ -118,30 +116,36 @@ async def save(
     """Save a batch inside the caller's transaction; raises ValidationFailed where nothing could be saved, or where
     `atomic` and anything failed.
     """
+    contract = desk.contract
     drafts, errors = check(contract, drafts)
     saved: dict[str, Saved] = {}
     if drafts and not (atomic and errors):
         keys = list({draft.id: None for draft in drafts})
-        version, absent, taken_back = await raise_workspace(connection, contract, organization, user, keys)
-        await lock_rows(connection, contract, organization, keys, absent=bool(absent), inserting=False)
+        version, absent, taken_back = await raise_workspace(desk, user, keys)
+        await lock_rows(desk, keys, absent=bool(absent), inserting=False)
         if taken_back:
-            await take_back(connection, contract, organization, user, taken_back, at)
+            await take_back(desk, user, taken_back, at)
         refused: set[str] = set()
         for batch in _rounds(drafts):
             batch = [draft for draft in batch if draft.id not in refused]
-            wanted = [_keyed(contract, draft) for draft in batch]
-            records = await connection.rows(
-                imaged(SAVE_DRAFTS, contract), organization, user, version, wanted, contract.cell_map, at, session_id,
-                _derived(contract),
-            )  # fmt: skip
+            records = await desk.rows(
+                SAVE_DRAFTS,
+                user=user,
+                version=version,
+                drafts=[_keyed(contract, draft) for draft in batch],
+                groups=contract.cell_map,
+                at=at,
+                session_id=session_id,
+                initial=_derived(contract),
+            )
             if empty := [record["id"] for record in records if record["empty"]]:
-                await connection.rows(SWEEP_EMPTY.within(contract.schema), organization, user, empty)
+                await sweep(desk, user, empty)
             outcome = {record["id"]: record for record in records}
             refused |= {key for key, record in outcome.items() if record["problem"]}
             errors += [_problem(outcome[draft.id]) for draft in batch if draft.id in refused]
             saved |= {draft.id: _saved(outcome[draft.id]) for draft in batch if draft.id not in refused}
         if taken_back:
-            await image(connection, contract, organization, user, taken_back)
+            await image(desk, user, taken_back)
     if errors and (atomic or not saved):
         raise ValidationFailed(
             f"{len(errors)} of the values or rows cannot be accepted; nothing was saved.", errors=errors, saved=[]
@@ -252,15 +256,18 @@ async def save_drafts(
     """Each delta merges into what you drafted before. What cannot be saved is listed beside what was."""
     contract = contract_of(runtime, dataset)
 
-    async def work(connection: Connection) -> bytes:
-        return exact_json.encode(
-            await save(
-                connection, contract, org, request.user.user_id, data.modifications, runtime.clock(),
-                session_id=data.session_id, atomic=data.atomic,
-            )
-        )  # fmt: skip
+    async def work(desk: Desk) -> bytes:
+        answer = await save(
+            desk,
+            request.user.user_id,
+            data.modifications,
+            runtime.clock(),
+            session_id=data.session_id,
+            atomic=data.atomic,
+        )
+        return exact_json.encode(answer)
 
-    return await answer_once(request, runtime, org, work)
+    return await answer_once(request, runtime, contract, org, work)
 
 
 @dataclass
@@ -291,10 +298,10 @@ async def get_drafts(
     size, after = _paging(read_parameters(request.scope["query_string"]))
     purpose = f"{org}/{contract.name}/drafts"
     start = read_cursor(runtime.settings.secret, runtime.clock, purpose, after).key if after else ""
-    async with runtime.database.connection() as connection:
-        page = await connection.row(READ_DRAFTS.within(contract.schema), org, contract.name, user, start, size)
+    async with runtime.desk(contract, org) as desk:
+        page = await desk.row(READ_DRAFTS, user=user, after=start, limit=size)
     if page is None:
-        raise DatasetNotFound("The dataset is not set up for this organization.")
+        raise desk.not_set_up
     following = None
     if page["last_key"] is not None:
         following = write_cursor(runtime.settings.secret, runtime.clock, purpose, Cursor((), page["last_key"]))
@@ -304,7 +311,7 @@ async def get_drafts(
         exact_json.encode(pagination),
         exact_json.encode({"revision": page["revision"]}),
     )
-    return Response(body, media_type="application/json", headers={"Cache-Control": "private, no-cache"})
+    return Response(body, media_type="application/json", headers=PRIVATE)
 
 
 def _paging(parameters: list[tuple[str, str]]) -> tuple[int, str | None]:
@@ -343,7 +350,8 @@ async def patch_row(
     header, at = request.headers.get("If-Match"), runtime.clock()
 
     async def work(connection: Connection) -> Any:
-        row = await read_row(connection, contract, org, user, row_id)
+        desk = Desk(connection, contract, org)
+        row = await read_row(desk, user, row_id)
         expected, merged = _expected(header, row["version"]), row["doc"]
         delta = {
             name: value
@@ -353,11 +361,11 @@ async def patch_row(
         if not delta:
             return row
         draft = Draft(id=row_id, delta=delta, expected_version=expected)
-        await _save_patch(connection, contract, org, user, draft, at)
-        return await read_row(connection, contract, org, user, row_id)
+        await _save_patch(desk, user, draft, at)
+        return await read_row(desk, user, row_id)
 
     row = await runtime.database.run(work)
-    headers = {"ETag": f'"{row["version"]}"', "Cache-Control": "private, no-cache"}
+    headers = {"ETag": f'"{row["version"]}"', **PRIVATE}
     return Response(row["body"].encode(), media_type="application/json", headers=headers)
 
 
@@ -366,11 +374,9 @@ def _same(old: Any, new: Any) -> bool:
     return bool(old == new) and isinstance(old, bool) == isinstance(new, bool)
 
 
-async def _save_patch(
-    connection: Connection, contract: Contract, organization: str, user: str, draft: Draft, at: datetime
-) -> None:
+async def _save_patch(desk: Desk, user: str, draft: Draft, at: datetime) -> None:
     try:
-        await save(connection, contract, organization, user, [draft], at, atomic=True)
+        await save(desk, user, [draft], at, atomic=True)
     except ValidationFailed as error:
         # The draft moved between the reading of its version and the lock.
         if any(culprit.code == "VERSION_CONFLICT" for culprit in error.errors):

@@ -6,15 +6,16 @@ import msgspec
 from litestar import Response, get, post
 
 from app.base import exact_json
-from app.base.database import Connection
-from app.base.errors import DatasetNotFound, NothingFailed, NothingSelected
+from app.base.errors import NothingFailed, NothingSelected
 from app.base.statements import Statement, statement
 from app.contracts import Contract
 from app.engine.cursors import read_cursor, write_cursor
+from app.engine.desk import Desk
 from app.engine.locks import lock_rows, raise_workspaces
 from app.engine.modifications import fold, image
 from app.engine.page import Cursor
 from app.web.auth import Action, VanguardRequest, require
+from app.web.etags import PRIVATE
 from app.web.idempotency import answer_once
 from app.web.openapi import DATASET_PATH, DatasetName, Here, Organization, answers, body
 from app.web.paging import PageOperation, read_page
@@ -143,38 +144,38 @@ async def _page(
     secret, clock, purpose = runtime.settings.secret, runtime.clock, f"{organization}/{contract.name}/sync/{noun}"
     if "after" in given:
         start = read_cursor(secret, clock, purpose, given["after"]).key
-    async with runtime.database.connection() as connection:
-        page = await connection.row(listing.within(contract.schema), organization, contract.name, start, limit)
+    async with runtime.desk(contract, organization) as desk:
+        page = await desk.row(listing, after=start, limit=limit)
     if page is None:
-        raise DatasetNotFound("The dataset is not set up for this organization.")
+        raise desk.not_set_up
     following = page["last_key"] and write_cursor(secret, clock, purpose, Cursor((), page["last_key"]))
     content = b'{"data":%b,"total":%d,"nextCursor":%b}' % (page["body"], page["total"], exact_json.encode(following))
-    return Response(content, media_type="application/json", headers={"Cache-Control": "private, no-cache"})
+    return Response(content, media_type="application/json", headers=PRIVATE)
 
 
 # -- retry -------------------------------------------------------------------------------------------------------------
 
 
-async def retry(connection: Connection, contract: Contract, organization: str, wanted: RetryRequest) -> RetryAnswer:
+async def retry(desk: Desk, wanted: RetryRequest) -> RetryAnswer:
     """Put failed changes back into the outbox, inside the caller's transaction.
 
     Raises NothingSelected, and NothingFailed where named changes are not there, or are not in such a state.
     """
-    schema, kind, value = contract.schema, *_selected(wanted)
-    failed = await connection.row(SELECT_FAILED.within(schema).fill(selection=SELECTIONS[kind]), organization, value)
+    kind, value = _selected(wanted)
+    failed = await desk.row(SELECT_FAILED.fill(selection=SELECTIONS[kind]), value=value)
     assert failed is not None, "a statement without FROM returns its row"
     keys, users = failed["keys"], failed["users"]
     retried = 0
     if keys:
         # The lists of these users show the states that change here, so their ETags have to move.
-        await raise_workspaces(connection, contract, organization, users)
-        await lock_rows(connection, contract, organization, keys, absent=failed["absent"], inserting=True)
-        statement_ = RETRY_CHANGES.within(schema).fill(selection=SELECTIONS[kind])
-        retried = await connection.value(statement_, organization, value, keys, users)
+        await raise_workspaces(desk, users)
+        await lock_rows(desk, keys, absent=failed["absent"], inserting=True)
+        chosen = RETRY_CHANGES.fill(selection=SELECTIONS[kind])
+        retried = await desk.value(chosen, value=value, keys=keys, users=users)
         # User by user: the workspace of somebody who came to these rows since is not locked here.
         for user in users:
-            await fold(connection, contract, organization, user, keys)
-            await image(connection, contract, organization, user, keys)
+            await fold(desk, user, keys)
+            await image(desk, user, keys)
     if not retried and kind != "all":
         raise NothingFailed("None of these changes is in conflict or sync_error.")
     return RetryAnswer(retried=retried)
@@ -210,10 +211,10 @@ async def retry_failed(
     """Changes in conflict or sync_error, whoever made them, are committed again, as if they had never been tried."""
     contract = contract_of(runtime, dataset)
 
-    async def work(connection: Connection) -> bytes:
-        return exact_json.encode(await retry(connection, contract, org, data))
+    async def work(desk: Desk) -> bytes:
+        return exact_json.encode(await retry(desk, data))
 
-    return await answer_once(request, runtime, org, work)
+    return await answer_once(request, runtime, contract, org, work)
 
 
 ROUTES = [list_quarantine, list_failed, retry_failed]

@@ -18,8 +18,7 @@ from litestar import Response, get
 from litestar.openapi.spec import Operation
 
 from app.base import exact_json
-from app.base.database import Connection, Database
-from app.base.errors import DatasetNotFound
+from app.base.database import Database
 from app.base.statements import statement
 from app.contracts import Contract
 from app.contracts.aggregates import kinds
@@ -30,11 +29,13 @@ from app.contracts.filters import (
     read_parameters,
     refuse,
 )
+from app.contracts.images import qualified
 from app.contracts.model import Difference, Measure
+from app.engine.desk import Desk
 from app.engine.figures import SIDES, FigureComposer, Wanted
 from app.engine.view import Composed
 from app.web.auth import Action, VanguardRequest, require
-from app.web.etags import etag_of, not_modified, unchanged
+from app.web.etags import PRIVATE, etag_of, not_modified, unchanged
 from app.web.openapi import DATASET_PATH, DatasetName, Here, Organization, answers, filter_parameters, parameter
 from app.web.runtime import Runtime, contract_of
 
@@ -58,17 +59,17 @@ class Kpis(msgspec.Struct, frozen=True, kw_only=True):
 # -- reading ----------------------------------------------------------------------------------------------------------
 
 
-async def read_kpis(connection: Connection, contract: Contract, organization: str, user: str, wanted: Wanted) -> Kpis:
+async def read_kpis(desk: Desk, user: str, wanted: Wanted) -> Kpis:
     """Figures from the view's cells where they can tell, from the mirror's rows where they cannot.
 
     Raises DatasetNotFound, and InvalidFilter where there are more groups than wanted.
     """
-    composer = FigureComposer(contract, wanted, organization, contract.name, user)
+    composer = FigureComposer(desk.contract, wanted, desk.organization, desk.contract.name, user)
     from_view = composer.knows_view
-    records = await _run(connection, composer.kpis(from_view=from_view))
+    records = await _run(desk, composer.kpis(from_view=from_view))
     if from_view and (records[0]["view_revision"] is None or any(record["doubtful"] for record in records)):
         from_view = False
-        records = await _run(connection, composer.kpis(from_view=False))
+        records = await _run(desk, composer.kpis(from_view=False))
     if len(records) > wanted.most + 1:
         raise refuse("groupBy", f"more than {wanted.most:,} groups; group by fewer dimensions, or filter.")
     total, *groups = records
@@ -83,10 +84,10 @@ async def read_kpis(connection: Connection, contract: Contract, organization: st
     )
 
 
-async def _run(connection: Connection, composed: Composed) -> list[Record]:
-    records = await connection.rows(composed.statement, *composed.arguments)
+async def _run(desk: Desk, composed: Composed) -> list[Record]:
+    records = await desk.connection.rows(composed)
     if not records:
-        raise DatasetNotFound("The dataset is not set up for this organization.")
+        raise desk.not_set_up
     return list(records)
 
 
@@ -102,9 +103,9 @@ async def refresh_kpis(database: Database, contract: Contract) -> Refreshed:
     """Bring the view up to the mirror. Readers go on meanwhile; another refresh waits for this one."""
     started = time.perf_counter()
     async with database.connection() as connection:
-        await connection.value(REFRESH_KPIS.within(contract.schema))
+        await connection.value(qualified(REFRESH_KPIS, contract))
         seconds = time.perf_counter() - started
-        found = await connection.row(READ_VIEWS.within(contract.schema))
+        found = await connection.row(qualified(READ_VIEWS, contract))
     assert found is not None, "a count returns its row"
     return Refreshed(found["organizations"], found["cells"], seconds)
 
@@ -215,10 +216,9 @@ class KpisAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 def validators(request: VanguardRequest, runtime: Runtime, contract: Contract, found: Kpis) -> dict[str, str]:
     """The headers of an answer made of these figures, with the ETag of the view that they are of."""
-    standing = {"revision": found.revision, "workspace_revision": found.workspace_revision}
+    revisions = {"revision": found.revision, "workspace_revision": found.workspace_revision}
     organization = request.path_params["org"]
-    etag = etag_of(runtime, organization, request.user.user_id, contract, standing)
-    return {"ETag": etag, "Cache-Control": "private, no-cache"}
+    return {"ETag": etag_of(runtime, contract, organization, request.user.user_id, revisions), **PRIVATE}
 
 
 @dataclass
@@ -279,10 +279,10 @@ async def get_kpis(request: VanguardRequest, runtime: Here, org: Organization, d
     started = time.perf_counter()
     contract, user = contract_of(runtime, dataset), request.user.user_id
     wanted = read_wanted(contract, read_parameters(request.scope["query_string"]))
-    async with runtime.database.connection() as connection:
-        if etag := await unchanged(connection, request, runtime, contract, org):
+    async with runtime.desk(contract, org) as desk:
+        if etag := await unchanged(desk, request, runtime):
             return not_modified(etag)
-        found = await read_kpis(connection, contract, org, user, wanted)
+        found = await read_kpis(desk, user, wanted)
     body = {
         "totals": figure_sets(contract, found.total),
         "groups": [{"key": key, **figure_sets(contract, record)} for key, record in found.groups],

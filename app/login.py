@@ -120,22 +120,22 @@ async def _identify(runtime: Runtime, credentials: Credentials, address: str) ->
     loop = asyncio.get_running_loop()
     async with runtime.database.connection() as connection:
         await _refuse_impatience(connection, pair, alone, runtime.clock())
-        row = await connection.row(accounts.READ_ACCOUNT, None, email)
+        row = await connection.row(accounts.READ_ACCOUNT, account=None, email=email)
     stored = row["password_hash"] if row is not None else None
     # No connection is held while passwords are hashed.
     right = await loop.run_in_executor(HASHING, accounts.matches, stored or NOBODY, credentials.password)
     forgotten = runtime.clock() - WINDOW
     async with runtime.database.connection() as connection:
         if row is None or stored is None or not right:
-            await connection.value(COUNT_FAILURE, pair, alone, runtime.clock(), forgotten)
+            await connection.value(COUNT_FAILURE, pair=pair, alone=alone, at=runtime.clock(), before=forgotten)
             raise InvalidCredentials("Check both and try again.")
         # Many guesses sent at once pass the first check together: the right one among them has to be told nothing.
         if await _refuse_impatience(connection, pair, alone, runtime.clock()):
-            await connection.value(CLEAR_FAILURES, pair, forgotten)
+            await connection.value(CLEAR_FAILURES, pair=pair, before=forgotten)
     if accounts.HASHER.check_needs_rehash(stored):
         hashed = await loop.run_in_executor(HASHING, accounts.HASHER.hash, credentials.password)
         async with runtime.database.connection() as connection:
-            await connection.value(accounts.SAVE_PASSWORD, row["id"], hashed, stored)
+            await connection.value(accounts.SAVE_PASSWORD, account=row["id"], password_hash=hashed, replaced=stored)
     return accounts.account_of(row)
 
 
@@ -145,7 +145,7 @@ async def _refuse_impatience(connection: Connection, pair: bytes, alone: bytes, 
     An attempt that is refused here tells nothing about the password, so it neither counts nor prolongs the wait: a
     program that keeps trying is not locked out for ever.
     """
-    rows = await connection.rows(READ_FAILURES, pair, alone)
+    rows = await connection.rows(READ_FAILURES, pair=pair, alone=alone)
     waits = [_wait(row["failures"], row["pair"], now - row["last_at"]) for row in rows]
     if (wait := max(waits, default=0)) > 0:
         raise TooManyAttempts(f"Too many attempts failed. Try again in {wait} seconds.", retry_after=wait)

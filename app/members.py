@@ -47,7 +47,7 @@ def normalized(email: str) -> str:
 async def list_members(database: Database, organization: str) -> list[Member]:
     """The organization's members, by email."""
     async with database.connection() as connection:
-        rows = await connection.rows(LIST_MEMBERS, organization)
+        rows = await connection.rows(LIST_MEMBERS, organization=organization)
     return [_member(row, Role(row["role"])) for row in rows]
 
 
@@ -57,7 +57,7 @@ async def set_role(database: Database, organization: str, account: str, role: Ro
         row = await _locked_member(connection, organization, account)
         if row["role"] == Role.ADMIN.value and role is not Role.ADMIN:
             await keep_admin(connection, row["id"], [organization])
-        await connection.value(SAVE_MEMBER, organization, row["id"], role.value)
+        await connection.value(SAVE_MEMBER, organization=organization, account=row["id"], role=role.value)
     return _member(row, role)
 
 
@@ -69,12 +69,12 @@ async def remove_member(database: Database, organization: str, account: str) -> 
             raise unknown(account)
         if row["role"] == Role.ADMIN.value:
             await keep_admin(connection, row["id"], [organization])
-        await connection.value(DELETE_MEMBER, organization, row["id"])
+        await connection.value(DELETE_MEMBER, organization=organization, account=row["id"])
 
 
 async def keep_admin(connection: Connection, account: str, organizations: list[str]) -> None:
     """Each of these locked organizations has an ADMIN besides this account; raises LastAdmin."""
-    orphaned = [row["id"] for row in await connection.rows(LIST_ORPHANED, account, organizations)]
+    orphaned = [row["id"] for row in await connection.rows(LIST_ORPHANED, account=account, organizations=organizations)]
     if orphaned:
         raise LastAdmin(f"Make somebody else ADMIN of {', '.join(orphaned)} first.")
 
@@ -82,7 +82,7 @@ async def keep_admin(connection: Connection, account: str, organizations: list[s
 async def _locked_member(connection: Connection, organization: str, account: str) -> Any:
     """The account as seen from the organization, whose memberships nobody else changes until the transaction ends."""
     await lock_organization(connection, organization)
-    row = await connection.row(READ_MEMBER, organization, account, normalized(account))
+    row = await connection.row(READ_MEMBER, organization=organization, account=account, email=normalized(account))
     if row is None:
         raise unknown(account)
     return row

@@ -26,7 +26,7 @@ from app.contracts.ddl import (
     kpi_shape,
     shared_ddl,
 )
-from app.contracts.images import imaged
+from app.contracts.images import qualified
 
 IMAGE_MODIFICATIONS = statement("modifications/image_modifications")
 READ_KEYS = statement("migrate/read_keys")
@@ -109,7 +109,7 @@ def image_everything(connection: Connection, contract: Contract) -> None:
         cursor.execute(READ_KEYS.within(contract.schema).text)
         for organization, keys in cursor.fetchall():
             groups = Jsonb(contract.cell_map)
-            cursor.execute(imaged(IMAGE_MODIFICATIONS, contract).text, [organization, None, keys, groups, None])
+            cursor.execute(qualified(IMAGE_MODIFICATIONS, contract).text, [organization, None, keys, groups, None])
 
 
 def run(connection: Connection, script: str) -> None:

@@ -35,7 +35,9 @@ async def add_organization(
         raise ValidationFailed(message, errors=[Culprit(code="INVALID_VALUE", message=message, field="id")])
     names, versions = [contract.name for contract in contracts], [contract.version for contract in contracts]
     async with database.connection() as connection:
-        added = await connection.rows(ADD_ORGANIZATION, organization, name, names, versions)
+        added = await connection.rows(
+            ADD_ORGANIZATION, organization=organization, name=name, datasets=names, versions=versions
+        )
     if not added:
         raise AlreadyExists(f"There is an organization {organization} already.")
 
@@ -48,5 +50,5 @@ async def list_organizations(database: Database) -> list[Organization]:
 
 async def lock_organization(connection: Connection, organization: str) -> None:
     """For a transaction that changes who belongs to it; raises NotFound."""
-    if await connection.value(LOCK_ORGANIZATION, organization) is None:
+    if await connection.value(LOCK_ORGANIZATION, organization=organization) is None:
         raise NotFound(f"There is no organization {organization}.")

@@ -10,18 +10,18 @@ from litestar import Response, get, post
 from litestar.openapi.spec import Operation
 
 from app.base import exact_json
-from app.base.database import Connection
 from app.base.errors import InvalidFilter, NothingSelected
 from app.commits import CommitRequest, answer_commit
 from app.contracts import PFA
 from app.contracts.filters import Listing, read_listing, read_parameters, refuse
 from app.discards import DiscardAnswer, DiscardRequest, discard
 from app.drafts import MAX_DRAFTS, Draft, Reason, SaveAnswer, Version, save
+from app.engine.desk import Desk
 from app.engine.figures import Wanted
 from app.kpis import EXACT, figures_of, percent, read_kpis, total_of, validators
 from app.rows import list_rows
 from app.web.auth import Action, VanguardRequest, require
-from app.web.etags import not_modified, unchanged
+from app.web.etags import PRIVATE, not_modified, unchanged
 from app.web.idempotency import answer_once
 from app.web.openapi import Here, Organization, answers, body, parameter
 
@@ -187,7 +187,7 @@ async def get_lines(request: VanguardRequest, runtime: Here, org: Organization) 
         "pagination": {key: value for key, value in answer.pagination.items() if key != "nextCursor"},
         "metadata": {key: value for key, value in answer.metadata.items() if key != "revision"},
     }
-    headers = {"ETag": answer.etag, "Cache-Control": "private, no-cache"}
+    headers = {"ETag": answer.etag, **PRIVATE}
     return Response(exact_json.encode(body), media_type="application/json", headers=headers)
 
 
@@ -245,10 +245,10 @@ async def get_stats(request: VanguardRequest, runtime: Here, org: Organization) 
     if given := read_parameters(request.scope["query_string"]):
         raise refuse(given[0][0], "stats take no parameters; D/kpis takes filters and groups.")
     wanted = Wanted(listing=Listing(), keys=("category", *PFA.flags), most=MANY_CATEGORIES)
-    async with runtime.database.connection() as connection:
-        if etag := await unchanged(connection, request, runtime, PFA, org):
+    async with runtime.desk(PFA, org) as desk:
+        if etag := await unchanged(desk, request, runtime):
             return not_modified(etag)
-        found = await read_kpis(connection, PFA, org, request.user.user_id, wanted)
+        found = await read_kpis(desk, request.user.user_id, wanted)
     cells = [(key, figures_of(PFA, record, "mine")) for key, record in found.groups if record["mine_row_count"]]
     categories = [(name, list(each)) for name, each in groupby(cells, key=lambda cell: cell[0]["category"])]
     body = {
@@ -300,12 +300,11 @@ async def save_lines(
         for draft in data.modifications
     ]
 
-    async def work(connection: Connection) -> bytes:
-        user, at = request.user.user_id, runtime.clock()
-        saved = await save(connection, PFA, org, user, drafts, at, session_id=data.session_id)
+    async def work(desk: Desk) -> bytes:
+        saved = await save(desk, request.user.user_id, drafts, runtime.clock(), session_id=data.session_id)
         return _save_body(saved, data.session_id)
 
-    return await answer_once(request, runtime, org, work)
+    return await answer_once(request, runtime, PFA, org, work)
 
 
 @post(
@@ -346,11 +345,11 @@ async def discard_lines(
         raise NothingSelected("Give exactly one of sessionId, pfaIds and discardAll.")
     wanted = DiscardRequest(session_id=data.session_id, ids=data.pfa_ids, all=data.discard_all or None)
 
-    async def work(connection: Connection) -> bytes:
-        answer = await discard(connection, PFA, org, request.user.user_id, wanted, runtime.clock())
+    async def work(desk: Desk) -> bytes:
+        answer = await discard(desk, request.user.user_id, wanted, runtime.clock())
         return exact_json.encode({"success": True, "discarded": answer.discarded})
 
-    return await answer_once(request, runtime, org, work)
+    return await answer_once(request, runtime, PFA, org, work)
 
 
 ROUTES = [get_lines, get_stats, save_lines, commit_lines, discard_lines]

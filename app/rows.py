@@ -12,17 +12,17 @@ from litestar.openapi.spec import Operation
 from litestar.params import FromQuery
 
 from app.base import exact_json
-from app.base.database import Connection
-from app.base.errors import DatasetNotFound, RowNotFound
+from app.base.errors import RowNotFound
 from app.base.statements import statement
 from app.contracts import Contract
 from app.contracts.filters import Listing, read_listing, read_parameters, refuse
 from app.contracts.validation import check_key
 from app.engine.cursors import read_cursor, write_cursor
+from app.engine.desk import Desk
 from app.engine.page import Cursor, PageComposer
 from app.engine.view import Composed
 from app.web.auth import Action, VanguardRequest, require
-from app.web.etags import etag_of, not_modified, unchanged
+from app.web.etags import PRIVATE, etag_of, not_modified, unchanged
 from app.web.openapi import DATASET_PATH, DatasetName, Here, Organization, RowId, answers, filter_parameters, parameter
 from app.web.runtime import Runtime, contract_of
 
@@ -121,11 +121,11 @@ class PageAnswer(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, Any]
 
 
-async def read_row(connection: Connection, contract: Contract, organization: str, user: str, key: str) -> Record:
+async def read_row(desk: Desk, user: str, key: str) -> Record:
     """One row of the caller's view (body, doc, version, op); raises RowNotFound."""
     record = None
     if check_key(key) is None:
-        record = await connection.row(READ_ROW.within(contract.schema), organization, user, key)
+        record = await desk.row(READ_ROW, user=user, key=key)
     if record is None:
         raise RowNotFound(f"There is no row {key[:80]!r} in your view.")
     return record
@@ -143,11 +143,11 @@ async def list_rows(
     composer = PageComposer(contract, listing, organization, contract.name, user)
     purpose = f"{organization}/{contract.name}?" + ",".join(f"{'-' * s.descending}{s.field}" for s in composer.order)
     cursor = read_cursor(runtime.settings.secret, runtime.clock, purpose, listing.after) if listing.after else None
-    async with runtime.database.connection() as connection:
+    async with runtime.desk(contract, organization) as desk:
         # Others' changes in flight are not in the caller's revisions, so a page that shows them is always read.
-        if not listing.overlap and (etag := await unchanged(connection, request, runtime, contract, organization)):
+        if not listing.overlap and (etag := await unchanged(desk, request, runtime)):
             return etag
-        page = await _read(connection, runtime, composer, listing, cursor)
+        page = await _read(desk, runtime, composer, listing, cursor)
     total = page["total"]
     more = page["reached"] > (0 if cursor else (listing.page - 1) * listing.page_size) + listing.page_size
     following = None
@@ -157,7 +157,7 @@ async def list_rows(
     return PageAnswer(
         body=page["body"],
         revision=page["revision"],
-        etag=etag_of(runtime, organization, user, contract, page),
+        etag=etag_of(runtime, contract, organization, user, page),
         pagination={
             "page": None if cursor else listing.page,
             "pageSize": listing.page_size,
@@ -174,18 +174,18 @@ async def list_rows(
 
 
 async def _read(
-    connection: Connection, runtime: Runtime, composer: PageComposer, listing: Listing, cursor: Cursor | None
+    desk: Desk, runtime: Runtime, composer: PageComposer, listing: Listing, cursor: Cursor | None
 ) -> dict[str, Any]:
     """The page's record with its `total`."""
 
     async def read(*, counted: bool, base: bool = False) -> dict[str, Any]:
-        return await _run(connection, composer.page(cursor, counted=counted, base_count=base), listing)
+        return await _run(desk, composer.page(cursor, counted=counted, base_count=base), listing)
 
     if listing.count == "none":
         return await read(counted=False) | {"total": None}
     if listing.count == "exact":
         return await _count(runtime, composer, read)
-    plan = await connection.value(*_spread(composer.estimate()))
+    plan = await desk.connection.value(composer.estimate())
     estimate = int(exact_json.decode(plan)[0]["Plan"]["Plan Rows"]) if composer.reads_mirror else 0
     page = await read(counted=True)
     return page | {"total": max(0, estimate - page["left_count"] + page["landed_count"])}
@@ -216,21 +216,18 @@ async def _count(
     return page | {"total": total}
 
 
-async def _run(connection: Connection, page: Composed, listing: Listing) -> dict[str, Any]:
+async def _run(desk: Desk, page: Composed, listing: Listing) -> dict[str, Any]:
+    connection = desk.connection
     if listing.search is None:
-        row = await connection.row(*_spread(page))
+        row = await connection.row(page)
     else:
         # How many rows a word finds differs by orders of magnitude: plan for this one.
         async with connection.raw.transaction():
             await connection.value(PLAN_FOR_WORDS)
-            row = await connection.row(*_spread(page))
+            row = await connection.row(page)
     if row is None:
-        raise DatasetNotFound("The dataset is not set up for this organization.")
+        raise desk.not_set_up
     return dict(row)
-
-
-def _spread(page: Composed) -> tuple[Any, ...]:
-    return page.statement, *page.arguments
 
 
 @get(
@@ -253,7 +250,7 @@ async def get_rows(request: VanguardRequest, runtime: Here, org: Organization, d
         exact_json.encode(answer.pagination),
         exact_json.encode(answer.metadata),
     )
-    headers = {"Cache-Control": "private, no-cache"} | ({} if listing.overlap else {"ETag": answer.etag})
+    headers = PRIVATE if listing.overlap else {"ETag": answer.etag, **PRIVATE}
     return Response(body, media_type="application/json", headers=headers)
 
 
@@ -276,13 +273,13 @@ async def get_row(
     contract = contract_of(runtime, dataset)
     if include not in (None, "overlap"):
         raise refuse("include", "one of overlap.")
-    async with runtime.database.connection() as connection:
-        record = await read_row(connection, contract, org, request.user.user_id, row_id)
+    async with runtime.desk(contract, org) as desk:
+        record = await read_row(desk, request.user.user_id, row_id)
         body = record["body"].encode()
         if include == "overlap":
-            overlap = await connection.value(READ_OVERLAP.within(contract.schema), org, request.user.user_id, row_id)
+            overlap = await desk.value(READ_OVERLAP, user=request.user.user_id, key=row_id)
             body = body[:-1] + b',"overlap":' + overlap.encode() + b"}"
-    headers = {"ETag": f'"{record["version"]}"', "Cache-Control": "private, no-cache"}
+    headers = {"ETag": f'"{record["version"]}"', **PRIVATE}
     return Response(body, media_type="application/json", headers=headers)
 
 

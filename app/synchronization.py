@@ -15,11 +15,11 @@ from litestar.openapi.spec import Example
 from litestar.params import PathParameter
 
 from app.base import exact_json
-from app.base.database import Connection
-from app.base.errors import DatasetNotFound, NoUpstream, RunNotFound
+from app.base.errors import NoUpstream, RunNotFound
 from app.base.statements import statement
 from app.contracts import Contract
 from app.engine.cursors import read_cursor, write_cursor
+from app.engine.desk import Desk
 from app.engine.locks import read_dataset
 from app.engine.page import Cursor
 from app.web.auth import Action, VanguardRequest, require
@@ -171,16 +171,12 @@ class Health(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 # -- asking for a run --------------------------------------------------------------------------------------------------
 
 
-async def request_run(
-    connection: Connection, contract: Contract, organization: str, kind: Kind, user: str, at: datetime, *, whole: bool
-) -> uuid.UUID:
+async def request_run(desk: Desk, kind: Kind, user: str, at: datetime, *, full: bool) -> uuid.UUID:
     """The run of this kind that waits for a worker, added where none does; raises NoUpstream, DatasetNotFound."""
-    if await connection.value(LOCK_SYNCHRONIZATION, organization, contract.name) is None:
-        await read_dataset(connection, contract, organization)
-        raise _no_upstream(contract)
-    found: uuid.UUID = await connection.value(
-        REQUEST_RUN, organization, contract.name, kind, whole, user, at, uuid.uuid4()
-    )
+    if await desk.value(LOCK_SYNCHRONIZATION) is None:
+        await read_dataset(desk)
+        raise _no_upstream(desk.contract)
+    found: uuid.UUID = await desk.value(REQUEST_RUN, kind=kind, full=full, user=user, at=at, run_id=uuid.uuid4())
     return found
 
 
@@ -191,15 +187,15 @@ def _no_upstream(contract: Contract) -> NoUpstream:
 
 
 async def _answer_request(
-    request: VanguardRequest, runtime: Runtime, organization: str, dataset: str, kind: Kind, *, whole: bool
+    request: VanguardRequest, runtime: Runtime, organization: str, dataset: str, kind: Kind, *, full: bool
 ) -> Response[bytes]:
     contract, user = contract_of(runtime, dataset), request.user.user_id
 
-    async def work(connection: Connection) -> bytes:
-        run = await request_run(connection, contract, organization, kind, user, runtime.clock(), whole=whole)
+    async def work(desk: Desk) -> bytes:
+        run = await request_run(desk, kind, user, runtime.clock(), full=full)
         return exact_json.encode(Requested(run_id=str(run)))
 
-    return await answer_once(request, runtime, organization, work, status=202)
+    return await answer_once(request, runtime, contract, organization, work, status=202)
 
 
 @post(
@@ -218,7 +214,7 @@ async def request_pull(
     data: Annotated[PullRequest | None, body({"full": True})] = None,
 ) -> Response[bytes]:
     """A pull that waits already is joined, and becomes a full one if this one is. The body may be left out."""
-    return await _answer_request(request, runtime, org, dataset, "pull", whole=data is not None and data.full)
+    return await _answer_request(request, runtime, org, dataset, "pull", full=data is not None and data.full)
 
 
 @post(
@@ -237,7 +233,7 @@ async def request_push(
     data: Annotated[PushRequest | None, body({})] = None,
 ) -> Response[bytes]:
     """A push that waits already is joined. The body may be left out."""
-    return await _answer_request(request, runtime, org, dataset, "push", whole=False)
+    return await _answer_request(request, runtime, org, dataset, "push", full=False)
 
 
 # -- lists -------------------------------------------------------------------------------------------------------------
@@ -269,14 +265,20 @@ async def list_runs(request: VanguardRequest, runtime: Here, org: Organization, 
     contract = contract_of(runtime, dataset)
     limit, given = read_page(request, kind=KINDS, state=STATES)
     purpose = f"{org}/{contract.name}/sync/runs"
-    start: tuple[datetime | None, uuid.UUID | None] = (None, None)
+    after: datetime | None = None
+    after_id: uuid.UUID | None = None
     if "after" in given:
         cursor = read_cursor(runtime.settings.secret, runtime.clock, purpose, given["after"])
-        start = (datetime.fromisoformat(str(cursor.values[0])), uuid.UUID(cursor.key))
-    async with runtime.database.connection() as connection:
-        await read_dataset(connection, contract, org)
-        found = await connection.rows(
-            LIST_RUNS, org, contract.name, given.get("kind"), given.get("state"), *start, limit + 1
+        after, after_id = datetime.fromisoformat(str(cursor.values[0])), uuid.UUID(cursor.key)
+    async with runtime.desk(contract, org) as desk:
+        await read_dataset(desk)
+        found = await desk.rows(
+            LIST_RUNS,
+            kind=given.get("kind"),
+            state=given.get("state"),
+            after=after,
+            after_id=after_id,
+            limit=limit + 1,
         )
     following = None
     if len(found) > limit:
@@ -300,8 +302,8 @@ async def get_run(runtime: Here, org: Organization, dataset: DatasetName, run_id
         id_ = uuid.UUID(run_id)
     except ValueError:
         raise _no_run(run_id) from None
-    async with runtime.database.connection() as connection:
-        record = await connection.row(READ_RUN, org, contract.name, id_)
+    async with runtime.desk(contract, org) as desk:
+        record = await desk.row(READ_RUN, run_id=id_)
     if record is None:
         raise _no_run(run_id)
     return _run(record)
@@ -346,10 +348,10 @@ def _run(record: Record) -> Run:
 async def get_health(runtime: Here, org: Organization, dataset: DatasetName) -> Health:
     """Of the rows and pushes settled in 24 hours: healthy from 95 % that went well, degraded from 80 %."""
     contract, now = contract_of(runtime, dataset), runtime.clock()
-    async with runtime.database.connection() as connection:
-        found = await connection.row(READ_HEALTH.within(contract.schema), org, contract.name, now, now - LATELY)
+    async with runtime.desk(contract, org) as desk:
+        found = await desk.row(READ_HEALTH, at=now, since=now - LATELY)
     if found is None:
-        raise DatasetNotFound("The dataset is not set up for this organization.")
+        raise desk.not_set_up
     if contract.upstream is None:
         raise _no_upstream(contract)
     return _health(found)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from app.commits import CommitRequest, commit
 from app.contracts import PFA
 from app.drafts import Draft
+from app.engine.desk import Desk
 from benchmarks.data import AT, ORGANIZATION, Bench, Place, save_drafts
 from benchmarks.figures import Figure, at_most
 from benchmarks.timing import interleaved
@@ -44,6 +45,6 @@ class _Committer:
         started = time.perf_counter()
         async with self._place.database.transaction() as connection:
             wanted = CommitRequest(ids=tuple(keys))
-            answer = await commit(connection, PFA, ORGANIZATION, self._user, wanted, AT)
+            answer = await commit(Desk(connection, PFA, ORGANIZATION), self._user, wanted, AT)
         assert answer.committed == FIVE
         return time.perf_counter() - started

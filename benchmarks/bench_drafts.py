@@ -10,6 +10,7 @@ import asyncpg
 from app.contracts import PFA
 from app.discards import DiscardRequest, discard
 from app.drafts import Draft
+from app.engine.desk import Desk
 from benchmarks.api import request
 from benchmarks.data import AT, ORGANIZATION, PATH, Bench, Place, save_drafts
 from benchmarks.figures import Figure, at_least, at_most, plain
@@ -69,7 +70,7 @@ class _Turns:
     async def discard(self) -> None:
         key = self._saved.pop(0)
         async with self._place.database.transaction() as connection:
-            await discard(connection, PFA, ORGANIZATION, self._user, DiscardRequest(ids=(key,)), AT)
+            await discard(Desk(connection, PFA, ORGANIZATION), self._user, DiscardRequest(ids=(key,)), AT)
 
 
 async def many_drafts(bench: Bench) -> AsyncIterator[Figure]:

@@ -10,6 +10,7 @@ import asyncpg
 from app.base.database import Connection
 from app.contracts import PFA, Contract
 from app.contracts.aggregates import aggregates
+from app.engine.desk import Desk
 from app.engine.figures import Wanted
 from app.kpis import Kpis, read_kpis, read_wanted
 from benchmarks.api import get
@@ -96,12 +97,12 @@ async def kpis(bench: Bench) -> AsyncIterator[Figure]:
 
 async def _read(connection: Connection, person: Person, wanted: Wanted) -> tuple[Kpis, float]:
     """The figures and the median seconds, as the application reads: from rows where its stored figures cannot tell."""
-    found = await read_kpis(connection, PFA, ORGANIZATION, person.id, wanted)  # which plans the statement
+    found = await read_kpis(Desk(connection, PFA, ORGANIZATION), person.id, wanted)  # which plans the statement
     taken: list[float] = []
     deadline = time.monotonic() + PATIENCE
     while len(taken) < REPEATED and (not taken or time.monotonic() < deadline):
         started = time.perf_counter()
-        found = await read_kpis(connection, PFA, ORGANIZATION, person.id, wanted)
+        found = await read_kpis(Desk(connection, PFA, ORGANIZATION), person.id, wanted)
         taken.append(time.perf_counter() - started)
     return found, median(taken)
 

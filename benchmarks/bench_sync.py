@@ -15,6 +15,7 @@ from app.base import exact_json
 from app.commits import CommitRequest, commit
 from app.contracts import PFA
 from app.drafts import Draft, save
+from app.engine.desk import Desk
 from app.upstream.pems.config import Grid
 from app.upstream.pems.screen import screen_request
 from app.web.auth import Role
@@ -174,8 +175,8 @@ async def pushes(bench: Bench) -> AsyncIterator[Figure]:
         keys = [f"PFA-{number:07d}" for number in range(1, changes + 1)]
         async with database.transaction() as connection:
             drafts = [Draft(id=key, delta={"equipment": f"PUSH-{key}"}) for key in keys]
-            await save(connection, PFA, ORGANIZATION, account.id, drafts, AT)
-            await commit(connection, PFA, ORGANIZATION, account.id, CommitRequest(ids=tuple(keys)), AT)
+            await save(Desk(connection, PFA, ORGANIZATION), account.id, drafts, AT)
+            await commit(Desk(connection, PFA, ORGANIZATION), account.id, CommitRequest(ids=tuple(keys)), AT)
         latency = await _latency(simulator, keys)
         before = await simulator.requests()
         started = time.perf_counter()

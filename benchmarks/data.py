@@ -30,6 +30,7 @@ from app.contracts.filters import read_listing
 from app.dev import seed
 from app.dev.postgres import DevDatabaseError, Server, embedded_bin_dir
 from app.drafts import MAX_DRAFTS, Draft, save
+from app.engine.desk import Desk
 from app.engine.page import Cursor, PageComposer
 from app.engine.view import Composed
 from app.migrate import migrate
@@ -337,7 +338,7 @@ async def save_drafts(place: Place, who: str, drafts: Sequence[Draft]) -> None:
     for start in range(0, len(drafts), MAX_DRAFTS):
         async with place.database.transaction() as connection:
             batch = drafts[start : start + MAX_DRAFTS]
-            answer = await save(connection, PFA, ORGANIZATION, place.people[who].id, batch, AT)
+            answer = await save(Desk(connection, PFA, ORGANIZATION), place.people[who].id, batch, AT)
         assert not answer.errors, answer.errors[0]
 
 

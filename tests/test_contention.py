@@ -10,8 +10,8 @@ import pytest
 
 from app.base import exact_json
 from app.contracts import PFA, Contract
-from app.contracts.images import imaged
 from app.drafts import SAVE_DRAFTS, Draft, save
+from app.engine.desk import Desk
 from app.engine.locks import lock_rows, raise_workspace
 from benchmarks.contention import check_images, contend, report, verify
 from tests.support.world import CONTRACTS, FLEET, User, World, ids, line, refused, vehicle
@@ -263,7 +263,7 @@ async def test_eight_hundred_saves_of_one_user_onto_the_same_rows_all_survive(wo
             delta = {name: number if name == "monthlyRate" else f"{name} {number}"}
             async with world.runtime.database.transaction() as connection:
                 draft = Draft(id=keys[number * stride % 100], delta=delta)
-                answer = await save(connection, PFA, "acme", "ann", [draft], world.clock())
+                answer = await save(Desk(connection, PFA, "acme"), "ann", [draft], world.clock())
             versions += [saved.version for saved in answer.saved]
         return versions
 
@@ -298,14 +298,21 @@ async def test_a_row_that_goes_and_comes_back_while_it_is_drafted_stands_once(
     database, at = world.runtime.database, world.clock()
     async with database.transaction() as connection:
         # What `save` does, with bob's deletion between its reading of absent keys and its locks.
-        version, absent, _ = await raise_workspace(connection, FLEET, "acme", "ann", ["V1"])
+        version, absent, _ = await raise_workspace(Desk(connection, FLEET, "acme"), "ann", ["V1"])
         assert not absent
         assert (await others.commit()).status_code == 200
-        await lock_rows(connection, FLEET, "acme", ["V1"], absent=False, inserting=False)
+        await lock_rows(Desk(connection, FLEET, "acme"), ["V1"], absent=False, inserting=False)
         wanted = [{"id": "V1", "op": "insert", "delta": new(FLEET), "unset": []}]
-        await connection.rows(
-            imaged(SAVE_DRAFTS, FLEET), "acme", "ann", version, wanted, FLEET.cell_map, at, None, {}
-        )  # fmt: skip
+        await Desk(connection, FLEET, "acme").rows(
+            SAVE_DRAFTS,
+            user="ann",
+            version=version,
+            drafts=wanted,
+            groups=FLEET.cell_map,
+            at=at,
+            session_id=None,
+            initial={},
+        )
         await others.draft("V1", new(FLEET), op="insert")
         (committing,) = at_once(others.commit())
         await until_waiting(world, 1, committing)

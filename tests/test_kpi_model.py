@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from app.base.statements import statement
 from app.commits import APPLY_CHANGES
 from app.contracts import PFA, Contract
-from app.contracts.images import imaged
+from app.engine.desk import Desk
 from app.engine.modifications import image
 from tests.support.kpi_model import Kpis, plain
 from tests.support.model import Change, Document, Query, Refused
@@ -173,18 +173,24 @@ class KpiComparison(Comparison):
         commit = uuid.uuid4()
         model.revision += 1
         async with self.world.runtime.database.transaction() as connection:
-            await connection.rows(RAISE_REVISION, step.organization, contract.name)
+            desk = Desk(connection, contract, step.organization)
+            await desk.rows(RAISE_REVISION)
             await connection.raw.executemany(
                 f"INSERT INTO {contract.schema}.change"
                 " (organization_id, row_key, user_id, op, base, delta, state, commit_id)"
                 " VALUES ($1, $2, 'pull', $3, '{}', $4, 'committed', $5)",
                 [(step.organization, change.key, change.op, change.delta, commit) for change in changes],
             )
-            await connection.value(
-                imaged(APPLY_CHANGES, contract), step.organization, commit, model.revision, contract.key, "pull", at
+            await desk.value(
+                APPLY_CHANGES,
+                commit_id=commit,
+                revision=model.revision,
+                key_field=contract.key,
+                source="pull",
+                at=at,
             )
             keys = [change.key for change in changes]
-            await image(connection, contract, step.organization, None, keys, model.revision)
+            await image(desk, None, keys, model.revision)
         for change in changes:
             model.reach_mirror(change)
 
@@ -195,9 +201,10 @@ class KpiComparison(Comparison):
             return
         await self.world.mirror(rows, step.organization, contract)
         async with self.world.runtime.database.transaction() as connection:
-            await connection.rows(RAISE_REVISION, step.organization, contract.name)
-            await connection.rows(statement("dev/mark_unrecorded"), step.organization, contract.name)
-            await image(connection, contract, step.organization, None, list(rows))
+            desk = Desk(connection, contract, step.organization)
+            await desk.rows(RAISE_REVISION)
+            await desk.rows(statement("dev/mark_unrecorded"))
+            await image(desk, None, list(rows))
         model.revision += 1
         self.views[step.organization] = None
         for key, row in rows.items():

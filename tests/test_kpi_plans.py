@@ -11,6 +11,7 @@ from app.base.settings import Settings
 from app.contracts import PFA
 from app.contracts.ddl import drop_indexes_ddl, indexes_ddl
 from app.drafts import Draft, save
+from app.engine.desk import Desk
 from app.engine.figures import FigureComposer
 from app.kpis import Kpis, read_kpis, read_wanted
 from tests.conftest import new_database
@@ -93,7 +94,7 @@ async def filled(plan_url: str) -> str:
         for i in range(DRAFTS)
     ]
     async with database.transaction() as transaction:
-        await save(transaction, PFA, "acme", "ann", drafts, AT)
+        await save(Desk(transaction, PFA, "acme"), "ann", drafts, AT)
     await connection.execute(COPY)
     await database.close()
     await connection.execute("CHECKPOINT; ANALYZE pfa.mirror, pfa.modification, pfa.history, pfa.kpi")
@@ -148,10 +149,12 @@ async def test_a_bound_that_was_taken_away_is_found_by_an_index(
     database = Database(Settings(database_url=filled, secret=SECRET))
     await database.open()
     async with database.transaction() as transaction:
-        await save(transaction, PFA, "acme", "cy", [Draft(id="P0000001", delta={"forecastStart": "2030-01-01"})], AT)
+        await save(
+            Desk(transaction, PFA, "acme"), "cy", [Draft(id="P0000001", delta={"forecastStart": "2030-01-01"})], AT
+        )
     wanted = read_wanted(PFA, [])
     async with database.connection() as connection:
-        found: Kpis = await read_kpis(connection, PFA, "acme", "cy", wanted)
+        found: Kpis = await read_kpis(Desk(connection, PFA, "acme"), "cy", wanted)
     await database.close()
     assert found.view_revision == 3
     assert str(found.total["mine_min_forecast_start"]) == "2024-01-13"

@@ -19,6 +19,7 @@ from app.cli import main
 from app.contracts import Contract
 from app.contracts.ddl import kpi_shape
 from app.contracts.model import Exclusion, Measure
+from app.engine.desk import Desk
 from app.kpis import read_kpis, read_wanted
 from app.migrate import migrate
 from tests.conftest import new_database
@@ -82,7 +83,7 @@ ROWS = {
 async def figures(world: World, contract: Contract, *parameters: tuple[str, str]) -> tuple[Any, list[Any]]:
     """The view's revision of an answer, and rows by group."""
     async with world.runtime.database.connection() as connection:
-        found = await read_kpis(connection, contract, "acme", "ann", read_wanted(contract, list(parameters)))
+        found = await read_kpis(Desk(connection, contract, "acme"), "ann", read_wanted(contract, list(parameters)))
     return found.view_revision, [(tuple(key.values()), record["mine_row_count"]) for key, record in found.groups]
 
 

@@ -15,8 +15,9 @@ from app.commits import FREEZE_DRAFTS
 from app.contracts import PFA
 from app.contracts.ddl import drop_indexes_ddl, indexes_ddl
 from app.contracts.filters import read_listing
-from app.contracts.images import imaged
+from app.contracts.images import qualified
 from app.drafts import Draft, save
+from app.engine.desk import Desk
 from app.engine.modifications import IMAGE_MODIFICATIONS
 from app.engine.page import Cursor, PageComposer
 from app.engine.selection import SELECT_DRAFTS, SELECTIONS
@@ -94,7 +95,7 @@ async def filled(plan_url: str) -> str:
     }
     for user, wanted in drafts.items():
         async with database.transaction() as transaction:
-            answer = await save(transaction, PFA, "acme", user, wanted, AT)
+            answer = await save(Desk(transaction, PFA, "acme"), user, wanted, AT)
         assert len(answer.saved) == DRAFTS
     await database.close()
     # The server under test commits asynchronously; what is not flushed yet, VACUUM cannot mark as visible to all.
@@ -258,11 +259,11 @@ SMALL = [f"P{i:07d}" for i in range(9, 54, 9)]
 REQUEST = [{"id": key, "op": "update", "delta": {"model": "M"}} for key in SMALL]
 WRITERS: dict[str, tuple[Any, list[Any]]] = {
     "save": (
-        imaged(statement("drafts/save_drafts"), PFA),
+        qualified(statement("drafts/save_drafts"), PFA),
         ["acme", "nobody", 1, json.dumps(REQUEST), "{}", AT, None, "{}"],
     ),
     "freeze": (FREEZE_DRAFTS, ["acme", "mover", 2, SMALL, "{}", "0" * 32, None, AT, "[]"]),
-    "image": (imaged(IMAGE_MODIFICATIONS, PFA), ["acme", None, SMALL, "{}", None]),
+    "image": (qualified(IMAGE_MODIFICATIONS, PFA), ["acme", None, SMALL, "{}", None]),
     "lock": (statement("locks/lock_rows"), ["acme", SMALL]),
     "apply": (statement("commits/apply_changes"), ["acme", "0" * 32, 1, "pfaId", "commit", AT]),
     "fold": (statement("modifications/fold_pending"), ["acme", SMALL, None]),

@@ -11,7 +11,7 @@ import pytest
 from app.base.statements import ROOT, STATEMENTS, Statement, read_statement, statement
 from app.contracts import Contract
 from app.contracts.filters import read_listing
-from app.contracts.images import imaged, parts
+from app.contracts.images import parts, qualified
 from app.engine.page import PageComposer
 from tests.conftest import new_database
 from tests.support.samples import with_samples
@@ -68,7 +68,7 @@ def on_contract(item: Statement, contract: Contract) -> Statement:
     """The statement as the application runs it: images filled from the contract, other markers as the file has them."""
     known = parts(contract)
     if item.markers and item.markers <= known.keys():
-        return imaged(item, contract)
+        return qualified(item, contract)
     return item.within(contract.schema)
 
 
@@ -124,18 +124,18 @@ def test_a_parameter_can_be_given_by_its_name(name: str) -> None:
     names = statement(name).parameters
     assert all(each.isidentifier() and each.islower() and not iskeyword(each) for each in names)
     given = {each: number for number, each in enumerate(names, 1)}
-    assert statement(name).arguments(dict(reversed(given.items()))) == tuple(range(1, len(names) + 1))
+    assert statement(name).bind(dict(reversed(given.items()))) == tuple(range(1, len(names) + 1))
 
 
 def test_a_parameter_that_is_missing_or_unknown_is_said_at_once() -> None:
     item = read_statement("rows/lock", "-- Lock rows. $1 organization, $2 keys (text[]).\nSELECT $1, $2;\n")
     assert item.parameters == ("organization", "keys")
     with pytest.raises(TypeError, match=r"^rows/lock misses keys$"):
-        item.arguments({"organization": "acme"})
+        item.bind({"organization": "acme"})
     with pytest.raises(TypeError, match=r"^rows/lock has no key, user$"):
-        item.arguments({"organization": "acme", "keys": [], "user": "ann", "key": "A"})
+        item.bind({"organization": "acme", "keys": [], "user": "ann", "key": "A"})
     with pytest.raises(TypeError, match=r"^rows/lock misses keys and has no key$"):
-        item.arguments({"organization": "acme", "key": "A"})
+        item.bind({"organization": "acme", "key": "A"})
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 from app.base.statements import Statement, statement
 from app.contracts import PFA
 from app.contracts.ddl import drop_indexes_ddl, indexes_ddl
-from app.contracts.images import imaged
+from app.contracts.images import qualified
 from tests.conftest import new_database
 from tests.test_plans import AT, PLANNED, _nodes, literal, on, touched
 
@@ -28,7 +28,7 @@ STATEMENTS: dict[str, tuple[Statement, list[Any]]] = {
     "sift": (statement("worker/sift_staged"), ["acme"]),
     "read": (statement("worker/read_staged"), ["acme"]),
     "leave": (statement("worker/leave_alone"), ["acme", 0]),
-    "apply": (imaged(statement("worker/apply_staged"), PFA), ["acme", 2, "pull", AT]),
+    "apply": (qualified(statement("worker/apply_staged"), PFA), ["acme", 2, "pull", AT]),
     "due": (statement("worker/find_due"), ["acme", AT, DUE, "0" * 32]),
     "any due": (statement("worker/read_due"), [["acme"], "pfa", AT]),
     "count missing": (statement("worker/count_missing"), ["acme", 1]),

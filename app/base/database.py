@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import date
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import asyncpg
 import stamina
@@ -15,7 +15,6 @@ from prometheus_client import Counter, Histogram
 from app.base import exact_json
 from app.base.errors import DatabaseUnavailable
 from app.base.settings import Settings
-from app.base.statements import Statement
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -54,26 +53,41 @@ LOST = (
 )
 
 
+class Runnable(Protocol):
+    """What a connection runs: a statement of sql/, or one that was composed and brings its values."""
+
+    @property
+    def name(self) -> str:
+        """Its file, for metrics and logs."""
+
+    @property
+    def text(self) -> str:
+        """SQL with `$1` and on."""
+
+    def bind(self, given: Mapping[str, Any], /) -> Sequence[Any]:
+        """The values of `$1` and on."""
+
+
 class Connection:
-    """An asyncpg connection that takes statements by their file and times each one."""
+    """An asyncpg connection that takes statements by their file, with named values, and times each one."""
 
     def __init__(self, raw: "asyncpg.pool.PoolConnectionProxy[Any]", slow_ms: float):
         self.raw = raw
         self._slow_ms = slow_ms
 
-    async def rows(self, statement: Statement, *arguments: Any) -> Sequence[asyncpg.Record]:
-        """All rows of the statement."""
-        found: Sequence[asyncpg.Record] = await self._timed(statement, self.raw.fetch, arguments)
+    async def rows(self, statement: Runnable, /, **given: Any) -> Sequence[asyncpg.Record]:
+        """All rows of the statement; like the others it raises TypeError for a value that is missing or unknown."""
+        found: Sequence[asyncpg.Record] = await self._timed(statement, self.raw.fetch, given)
         return found
 
-    async def row(self, statement: Statement, *arguments: Any) -> asyncpg.Record | None:
+    async def row(self, statement: Runnable, /, **given: Any) -> asyncpg.Record | None:
         """The first row, or None."""
-        found: asyncpg.Record | None = await self._timed(statement, self.raw.fetchrow, arguments)
+        found: asyncpg.Record | None = await self._timed(statement, self.raw.fetchrow, given)
         return found
 
-    async def value(self, statement: Statement, *arguments: Any) -> Any:
+    async def value(self, statement: Runnable, /, **given: Any) -> Any:
         """The first column of the first row, or None."""
-        return await self._timed(statement, self.raw.fetchval, arguments)
+        return await self._timed(statement, self.raw.fetchval, given)
 
     async def run(self, work: Callable[[], Awaitable[T]]) -> T:
         """Run `work` in a transaction of this connection, and again after a deadlock or a serialization failure."""
@@ -83,10 +97,10 @@ class Connection:
                     return await work()
         raise AssertionError("stamina returns or raises")
 
-    async def _timed(self, statement: Statement, call: Any, arguments: tuple[Any, ...]) -> Any:
-        started = time.perf_counter()
+    async def _timed(self, statement: Runnable, call: Any, given: Mapping[str, Any]) -> Any:
+        values, started = statement.bind(given), time.perf_counter()
         try:
-            return await call(statement.text, *arguments)
+            return await call(statement.text, *values)
         finally:
             seconds = time.perf_counter() - started
             DURATION.labels(statement.name).observe(seconds)

@@ -43,7 +43,7 @@ class Statement(msgspec.Struct, frozen=True):
         """Names of the places that `fill` replaces."""
         return frozenset(_pieces(self.text)[1::2])
 
-    def arguments(self, given: Mapping[str, Any]) -> tuple[Any, ...]:
+    def bind(self, given: Mapping[str, Any]) -> tuple[Any, ...]:
         """The values in the order of the parameters; raises TypeError where one is missing, or is none of them."""
         try:
             ordered = tuple([given[name] for name in self.parameters])

@@ -1,6 +1,6 @@
 """The index image of a row, as text for the statements that write modifications: column lists and expressions.
 
-The files of sql/ hold the text for `pfa` between their markers; here is the same for any contract.
+The files of sql/ hold the text of a contract with few columns between their markers; here is the same for any contract.
 """
 
 from functools import lru_cache
@@ -9,13 +9,18 @@ from app.base.statements import Statement
 from app.contracts.model import Contract, snake
 
 
-def imaged(statement: Statement, contract: Contract) -> Statement:
-    """The statement on the contract's schema and columns."""
-    return _imaged(statement, contract.schema, _Key(contract))
+def qualified(statement: Statement, contract: Contract) -> Statement:
+    """The statement on the contract's schema, its image markers filled with the contract's columns.
+
+    Raises KeyError for a marker of another kind: whoever composes a statement fills its markers first.
+    """
+    return _qualified(statement, _Key(contract))
 
 
 class _Key:
     """A contract by identity: its content is immutable, and hashing all of it at every call would be waste."""
+
+    __slots__ = ("contract",)
 
     def __init__(self, contract: Contract):
         self.contract = contract
@@ -27,11 +32,12 @@ class _Key:
         return isinstance(other, _Key) and other.contract is self.contract
 
 
-@lru_cache(maxsize=256)
-def _imaged(statement: Statement, schema: str, key: _Key) -> Statement:
-    available = parts(key.contract)
-    filled = statement.fill(**{name: available[name] for name in statement.markers})
-    return filled.within(schema)
+@lru_cache(maxsize=1024)
+def _qualified(statement: Statement, key: _Key) -> Statement:
+    if statement.markers:
+        available = parts(key.contract)
+        statement = statement.fill(**{name: available[name] for name in statement.markers})
+    return statement.within(key.contract.schema)
 
 
 def parts(contract: Contract) -> dict[str, str]:

@@ -37,7 +37,7 @@ def _value(document: Document | None, name: str) -> Any:
 def _broken(rule: Rule, before: Document | None, after: Document | None) -> Iterator[tuple[str, str]]:
     """(field, message) of each breach."""
     if isinstance(rule, Frozen):
-        yield from _thawed(rule, before, after)
+        yield from _broken_frozen(rule, before, after)
         return
     if after is None:
         return
@@ -72,7 +72,7 @@ def _missing(rule: Required, before: Document | None, after: Document) -> Iterat
             yield name, f"{name} is required{' in a new row' if rule.new_rows_only else ''}{condition}."
 
 
-def _thawed(rule: Frozen, before: Document | None, after: Document | None) -> Iterator[tuple[str, str]]:
+def _broken_frozen(rule: Frozen, before: Document | None, after: Document | None) -> Iterator[tuple[str, str]]:
     if before is None or before.get(rule.when) is not True:
         return
     if after is None:

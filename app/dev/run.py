@@ -277,7 +277,7 @@ async def _count_lines(settings: Settings) -> int:
     await database.open()
     try:
         async with database.connection() as connection:
-            return int(await connection.value(COUNT_LINES, "demo"))
+            return int(await connection.value(COUNT_LINES, organization="demo"))
     finally:
         await database.close()
 
@@ -290,7 +290,9 @@ async def _until_pulled(settings: Settings, children: Children, tell: Watch) -> 
         async with database.connection() as connection:
             began = await connection.value(READ_CLOCK)
             while True:
-                pulls = await connection.rows(READ_PULLS, list(ORGANIZATIONS), PFA.name, began)
+                pulls = await connection.rows(
+                    READ_PULLS, organizations=list(ORGANIZATIONS), dataset=PFA.name, since=began
+                )
                 if all(row["pulled"] for row in pulls):
                     return
                 for row in pulls:

@@ -6,10 +6,8 @@ Each is a statement of its own, after the one that moved them: it has to see wha
 from collections.abc import Sequence
 from datetime import datetime
 
-from app.base.database import Connection
 from app.base.statements import statement
-from app.contracts import Contract
-from app.contracts.images import imaged
+from app.engine.desk import Desk
 
 TAKE_BACK = statement("modifications/take_back")
 FOLD_PENDING = statement("modifications/fold_pending")
@@ -17,37 +15,31 @@ IMAGE_MODIFICATIONS = statement("modifications/image_modifications")
 SWEEP_EMPTY = statement("modifications/sweep_empty")
 
 
-async def fold(
-    connection: Connection, contract: Contract, organization: str, user: str | None, keys: Sequence[str]
-) -> None:
+async def fold(desk: Desk, user: str | None, keys: Sequence[str]) -> None:
     """Pending anew, of one user or everybody, after changes of these rows came or ended."""
-    await connection.rows(FOLD_PENDING.within(contract.schema), organization, list(keys), user)
+    await desk.rows(FOLD_PENDING, user=user, keys=list(keys))
 
 
-async def take_back(
-    connection: Connection, contract: Contract, organization: str, user: str, keys: Sequence[str], at: datetime
-) -> None:
+async def take_back(desk: Desk, user: str, keys: Sequence[str], at: datetime) -> None:
     """What upstream refused of these rows is a draft again, under what was drafted since; under locks 2 and 4.
 
     The modifications are to be imaged afterwards.
     """
-    await connection.rows(TAKE_BACK.within(contract.schema), organization, user, list(keys), at)
-    await fold(connection, contract, organization, user, keys)
+    await desk.rows(TAKE_BACK, user=user, keys=list(keys), at=at)
+    await fold(desk, user, keys)
 
 
-async def image(
-    connection: Connection,
-    contract: Contract,
-    organization: str,
-    user: str | None,
-    keys: Sequence[str],
-    revision: int | None = None,
-) -> int:
+async def image(desk: Desk, user: str | None, keys: Sequence[str], revision: int | None = None) -> int:
     """Image the modifications of these rows anew (of one user, or everybody's) and sweep those with nothing left.
 
     `revision` is the one whose deletions took rows away under drafts. Returns how many came into conflict by it.
     """
-    statement_ = imaged(IMAGE_MODIFICATIONS, contract)
-    found = await connection.rows(statement_, organization, user, list(keys), contract.cell_map, revision)
-    await connection.rows(SWEEP_EMPTY.within(contract.schema), organization, user, list(keys))
+    groups = desk.contract.cell_map
+    found = await desk.rows(IMAGE_MODIFICATIONS, user=user, keys=list(keys), groups=groups, revision=revision)
+    await sweep(desk, user, keys)
     return sum(row["newly"] for row in found)
+
+
+async def sweep(desk: Desk, user: str | None, keys: Sequence[str]) -> None:
+    """Take away those of these modifications with nothing left."""
+    await desk.rows(SWEEP_EMPTY, user=user, keys=list(keys))

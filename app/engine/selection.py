@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
+from asyncpg import Record
 
-from app.base.database import Connection
 from app.base.errors import NothingSelected
 from app.base.statements import statement
-from app.contracts import Contract
+from app.engine.desk import Desk
 
 SELECT_DRAFTS = statement("selection/select_drafts")
 SELECTIONS = {"ids": "x.row_key = ANY ($3::text[])", "session": "x.session_id = $3::text", "all": "$3::bool"}
@@ -22,9 +22,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     all: Literal[True] | None = None
 
 
-async def select(
-    connection: Connection, contract: Contract, organization: str, user: str, wanted: Selection
-) -> Sequence[Any]:
+async def select(desk: Desk, user: str, wanted: Selection) -> Sequence[Record]:
     """The modifications that a request is about (row_key, version, draft_op, pending_state, absent), by key.
 
     Raises NothingSelected unless exactly one of ids, sessionId and all is given.
@@ -37,5 +35,5 @@ async def select(
     if len(given) != 1:
         raise NothingSelected("Give exactly one of ids, sessionId and all.")
     kind, value = given[0]
-    chosen = SELECT_DRAFTS.within(contract.schema).fill(selection=SELECTIONS[kind])
-    return await connection.rows(chosen, organization, user, list(value) if kind == "ids" else value)
+    chosen = SELECT_DRAFTS.fill(selection=SELECTIONS[kind])
+    return await desk.rows(chosen, user=user, value=list(value) if kind == "ids" else value)

@@ -11,7 +11,7 @@ depends on what the listing looks at:
 The aliases are the same everywhere: m the mirror's row, x the modification, d.doc the merged document.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
@@ -36,6 +36,22 @@ class Composed(msgspec.Struct, frozen=True):
 
     statement: Statement
     arguments: list[object]
+
+    @property
+    def name(self) -> str:
+        """Its file."""
+        return self.statement.name
+
+    @property
+    def text(self) -> str:
+        """The whole statement."""
+        return self.statement.text
+
+    def bind(self, given: Mapping[str, object]) -> list[object]:
+        """Its own arguments: nothing is left to be given."""
+        if given:
+            raise TypeError(f"{self.name} is composed, and takes no {', '.join(sorted(given))}")
+        return self.arguments
 
 
 class View:

@@ -30,7 +30,7 @@ from app.web.keys import KeySet
 
 log = structlog.get_logger(__name__)
 
-READ_STANDING = statement("auth/read_standing")
+READ_STORED = statement("auth/read_stored")
 READ_ORGANIZATIONS = statement("auth/read_organizations")
 REVOKE_TOKEN = statement("auth/revoke_token")
 
@@ -39,7 +39,7 @@ LONGEST_TOKEN = 8192
 # A provider's clock may be a little ahead of ours. Expiry has no such grace: revocations are kept until then only.
 LEEWAY = 5
 # A second less than the promise, for the time that the request itself takes.
-STANDING_SECONDS = 4
+STORED_SECONDS = 4
 
 # The same words for an organization that does not exist, that is another's, or that one has been removed from.
 FOREIGN = "This is not an organization of yours."
@@ -166,7 +166,7 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True):
     name: str | None = None
 
 
-class Standing(msgspec.Struct, frozen=True, kw_only=True):
+class Stored(msgspec.Struct, frozen=True, kw_only=True):
     """What is stored about a token's bearer in one organization."""
 
     revoked: bool
@@ -185,8 +185,8 @@ class Auth:
         self._verified: TLRUCache[bytes, Principal] = TLRUCache(
             maxsize=10_000, ttu=lambda _, principal, __: principal.expires_at.timestamp(), timer=self._seconds
         )
-        self._standings: TTLCache[tuple[str, str | None, str], Standing] = TTLCache(
-            maxsize=50_000, ttl=STANDING_SECONDS, timer=self._seconds
+        self._stored: TTLCache[tuple[str, str | None, str], Stored] = TTLCache(
+            maxsize=50_000, ttl=STORED_SECONDS, timer=self._seconds
         )
         self._generation = 0
 
@@ -252,7 +252,9 @@ class Auth:
     async def revoke(self, principal: Principal) -> None:
         """Make the principal's token invalid: at once here, within 5 seconds in other processes."""
         async with self._database.connection() as connection:
-            await connection.value(REVOKE_TOKEN, principal.token_id, principal.expires_at, self._clock())
+            await connection.value(
+                REVOKE_TOKEN, token_id=principal.token_id, expires_at=principal.expires_at, at=self._clock()
+            )
         self.forget()
 
     async def _verify(self, token: str, digest: bytes) -> Principal:
@@ -316,37 +318,39 @@ class Auth:
         """
         # What the token does not name is not looked up: one entry of the cache for all foreign organizations.
         claimed = principal.orgs.get(organization) if organization is not None else None
-        standing = await self._standing(principal, organization if claimed else None)
-        if standing.revoked:
+        stored = await self._read_stored(principal, organization if claimed else None)
+        if stored.revoked:
             raise Unauthenticated("The token was revoked.")
-        return _effective(claimed, standing.managed, standing.role) if claimed else None
+        return _effective(claimed, stored.managed, stored.role) if claimed else None
 
     async def organizations(self, principal: Principal) -> dict[str, Role]:
         """The role that counts in each organization that the token names, by its id."""
         async with self._database.connection() as connection:
-            rows = await connection.rows(READ_ORGANIZATIONS, principal.user_id, list(principal.orgs))
+            rows = await connection.rows(READ_ORGANIZATIONS, user=principal.user_id, organizations=list(principal.orgs))
         roles = {row["id"]: _effective(principal.orgs[row["id"]], row["managed"], row["role"]) for row in rows}
         return {organization: role for organization, role in roles.items() if role is not None}
 
     def forget(self) -> None:
         """Drop what is cached about memberships and revocations: after a change, so that it counts at once here."""
         self._generation += 1
-        self._standings.clear()
+        self._stored.clear()
 
-    async def _standing(self, principal: Principal, organization: str | None) -> Standing:
+    async def _read_stored(self, principal: Principal, organization: str | None) -> Stored:
         key = (principal.user_id, organization, principal.token_id)
-        standing: Standing | None = self._standings.get(key)
-        if standing is not None:
-            return standing
+        stored: Stored | None = self._stored.get(key)
+        if stored is not None:
+            return stored
         generation = self._generation
         async with self._database.connection() as connection:
-            row = await connection.row(READ_STANDING, *key)
+            row = await connection.row(
+                READ_STORED, user=principal.user_id, organization=organization, token_id=principal.token_id
+            )
         assert row is not None, "the statement always answers with one row"
-        standing = Standing(revoked=row["revoked"], managed=row["managed"], role=row["role"])
+        stored = Stored(revoked=row["revoked"], managed=row["managed"], role=row["role"])
         if generation == self._generation:
             # Else somebody changed it while it was read.
-            self._standings[key] = standing
-        return standing
+            self._stored[key] = stored
+        return stored
 
     def _seconds(self) -> float:
         return self._clock().timestamp()

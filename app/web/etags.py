@@ -5,33 +5,35 @@ from typing import Any
 
 from litestar import Response
 
-from app.base.database import Connection
 from app.base.statements import statement
 from app.contracts import Contract
+from app.engine.desk import Desk
 from app.web.auth import VanguardRequest
 from app.web.runtime import Runtime
 
-READ_STANDING = statement("etags/read_revisions")
+# Only for whoever asked, and to be asked about again each time.
+PRIVATE = {"Cache-Control": "private, no-cache"}
+
+READ_REVISIONS = statement("etags/read_revisions")
 
 
-async def unchanged(
-    connection: Connection, request: VanguardRequest, runtime: Runtime, contract: Contract, organization: str
-) -> str | None:
+async def unchanged(desk: Desk, request: VanguardRequest, runtime: Runtime) -> str | None:
     """The ETag of the caller's view where If-None-Match still holds: neither dataset nor workspace has moved."""
     if "If-None-Match" not in request.headers:
         return None
-    standing = await connection.row(READ_STANDING, organization, contract.name, request.user.user_id)
-    if standing is None:
+    user = request.user.user_id
+    revisions = await desk.row(READ_REVISIONS, user=user)
+    if revisions is None:
         return None
-    etag = etag_of(runtime, organization, request.user.user_id, contract, standing)
+    etag = etag_of(runtime, desk.contract, desk.organization, user, revisions)
     return etag if _matches(request.headers["If-None-Match"], etag) else None
 
 
-def etag_of(runtime: Runtime, organization: str, user: str, contract: Contract, standing: Any) -> str:
+def etag_of(runtime: Runtime, contract: Contract, organization: str, user: str, revisions: Any) -> str:
     """Weak, since queryTime varies. It holds the user: two of them may stand at the same revisions."""
     whose = f"{organization} {user} {contract.name} {contract.version} {runtime.version}"
     digest = sha256(whose.encode()).hexdigest()[:16]
-    return f'W/"{standing["revision"]}.{standing["workspace_revision"]}.{digest}"'
+    return f'W/"{revisions["revision"]}.{revisions["workspace_revision"]}.{digest}"'
 
 
 def _matches(header: str, etag: str) -> bool:
@@ -43,4 +45,4 @@ def _matches(header: str, etag: str) -> bool:
 
 def not_modified(etag: str) -> Response[bytes]:
     """304, with the tag that still holds."""
-    return Response(b"", status_code=304, headers={"ETag": etag, "Cache-Control": "private, no-cache"})
+    return Response(b"", status_code=304, headers={"ETag": etag, **PRIVATE})

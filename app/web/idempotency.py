@@ -10,6 +10,8 @@ from litestar import Response
 from app.base.database import Connection
 from app.base.errors import Culprit, IdempotencyKeyReused, MalformedRequest, VanguardError
 from app.base.statements import statement
+from app.contracts import Contract
+from app.engine.desk import Desk
 from app.web.auth import VanguardRequest
 from app.web.problems import MEDIA_TYPE, problem, request_id
 from app.web.runtime import Runtime
@@ -21,25 +23,30 @@ FORGET_OLD = statement("idempotency/forget_old")
 RETENTION = timedelta(days=1)
 KEY = re.compile(r"[\x21-\x7e]{1,200}")
 
-Work = Callable[[Connection], Awaitable[bytes]]
+Work = Callable[[Desk], Awaitable[bytes]]
 
 
 async def answer_once(
-    request: VanguardRequest, runtime: Runtime, organization: str, work: Work, *, status: int = 200
+    request: VanguardRequest, runtime: Runtime, contract: Contract, organization: str, work: Work, *, status: int = 200
 ) -> Response[bytes]:
-    """Run `work` in one transaction and answer `status` with the JSON it returns; with a key, only the first time.
+    """Run `work` at a desk, in one transaction, and answer `status` with the JSON that it returns.
 
-    A deadlock or a serialization failure runs it once more. Raises what `work` raises, with nothing saved.
+    With a key it runs the first time only. A deadlock or a serialization failure runs it once more. Raises
+    what `work` raises, with nothing saved.
     """
+
+    async def at_desk(connection: Connection) -> bytes:
+        return await work(Desk(connection, contract, organization))
+
     key = request.headers.get("Idempotency-Key")
     if key is None:
-        return Response(await runtime.database.run(work), status_code=status, media_type="application/json")
+        return Response(await runtime.database.run(at_desk), status_code=status, media_type="application/json")
     if not KEY.fullmatch(key):
         culprit = Culprit(code="INVALID_PARAMETER", parameter="Idempotency-Key", message="1 to 200 visible characters.")
         raise MalformedRequest("The Idempotency-Key has 1 to 200 visible ASCII characters.", errors=[culprit])
     keeper = _Keeper(organization, request.user.user_id, key, await _digest(request), runtime.clock())
     try:
-        status, body = await runtime.database.run(lambda connection: keeper.run(connection, work, status))
+        status, body = await runtime.database.run(lambda connection: keeper.run(connection, at_desk, status))
     except VanguardError as error:
         status, body, headers = problem(error, request.url.path, request_id(request))
         if status >= 500 or isinstance(error, IdempotencyKeyReused):
@@ -57,27 +64,37 @@ class _Keeper:
     """One key of one user: claims it, and keeps or repeats the answer."""
 
     def __init__(self, organization: str, user: str, key: str, digest: bytes, at: datetime):
-        self.owner = (organization, user, key)
+        self.owner = {"organization": organization, "user": user, "idempotency_key": key}
         self.digest = digest
         self.at = at
 
-    async def run(self, connection: Connection, work: Work, status: int) -> tuple[int, bytes]:
+    async def run(
+        self, connection: Connection, work: Callable[[Connection], Awaitable[bytes]], status: int
+    ) -> tuple[int, bytes]:
         """The first answer: kept, or made now. A second request with the key waits here for the first to end."""
-        if await connection.value(CLAIM_KEY, *self.owner, self.digest, self.at, self.at - RETENTION) is None:
+        if not await self._claim(connection):
             return await self._repeat(connection)
         body = await work(connection)
-        await connection.row(KEEP_ANSWER, *self.owner, status, body)
-        await connection.row(FORGET_OLD, self.owner[0], self.at - RETENTION)
+        await connection.row(KEEP_ANSWER, **self.owner, status=status, body=body)
+        await self._forget_old(connection)
         return status, body
 
     async def keep_refusal(self, connection: Connection, status: int, body: bytes) -> None:
         """Keep a refusal; its own transaction, since the one that was refused has left nothing behind."""
-        if await connection.value(CLAIM_KEY, *self.owner, self.digest, self.at, self.at - RETENTION) is not None:
-            await connection.row(KEEP_ANSWER, *self.owner, status, body)
-        await connection.row(FORGET_OLD, self.owner[0], self.at - RETENTION)
+        if await self._claim(connection):
+            await connection.row(KEEP_ANSWER, **self.owner, status=status, body=body)
+        await self._forget_old(connection)
+
+    async def _claim(self, connection: Connection) -> bool:
+        before = self.at - RETENTION
+        claimed = await connection.value(CLAIM_KEY, **self.owner, digest=self.digest, at=self.at, before=before)
+        return claimed is not None
+
+    async def _forget_old(self, connection: Connection) -> None:
+        await connection.row(FORGET_OLD, organization=self.owner["organization"], before=self.at - RETENTION)
 
     async def _repeat(self, connection: Connection) -> tuple[int, bytes]:
-        kept = await connection.row(READ_ANSWER, *self.owner)
+        kept = await connection.row(READ_ANSWER, **self.owner)
         assert kept is not None, "a key that could not be claimed is there"
         if kept["request_digest"] != self.digest:
             raise IdempotencyKeyReused("Use a new Idempotency-Key for each request; this one came with another body.")

@@ -1,5 +1,8 @@
 """What the application holds for every request; handlers take it by its name, `runtime`."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 import msgspec
 from cachetools import LRUCache
 
@@ -9,6 +12,7 @@ from app.base.database import Database
 from app.base.errors import DatasetNotFound
 from app.base.settings import Settings
 from app.contracts import Contract
+from app.engine.desk import Desk
 from app.web.auth import Auth
 
 
@@ -29,6 +33,12 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True):
     base_counts: LRUCache[bytes, tuple[int, int]] = msgspec.field(default_factory=lambda: LRUCache(4096))
     totals: LRUCache[bytes, tuple[int, int, int]] = msgspec.field(default_factory=lambda: LRUCache(16384))
     version: str = __version__
+
+    @asynccontextmanager
+    async def desk(self, contract: Contract, organization: str) -> AsyncIterator[Desk]:
+        """A desk outside any transaction: one statement, one snapshot."""
+        async with self.database.connection() as connection:
+            yield Desk(connection, contract, organization)
 
 
 def contract_of(runtime: Runtime, dataset: str) -> Contract:

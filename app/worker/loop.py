@@ -20,6 +20,8 @@ from app.base.database import Connection, Database
 from app.base.errors import DatabaseUnavailable
 from app.base.statements import statement
 from app.contracts import Contract
+from app.contracts.images import qualified
+from app.engine.desk import Desk
 from app.worker.pull import pull
 from app.worker.push import push
 from app.worker.target import ReadClock, Target
@@ -155,7 +157,12 @@ class Worker:
         known = True
         for target in self.targets.values():
             every, full = (max(1, int(each.total_seconds())) for each in (target.pull_every, target.full_every))
-            if await connection.value(CONNECT, target.organization, target.dataset, every, full, at) is None:
+            if (
+                await Desk(connection, target.contract, target.organization).value(
+                    CONNECT, pull_every=every, full_every=full, at=at
+                )
+                is None
+            ):
                 log.warning("no such dataset", organization=target.organization, dataset=target.dataset)
                 known = False
         self._connected = known
@@ -164,7 +171,9 @@ class Worker:
         organizations = [organization for organization, dataset in self.targets if dataset == contract.name]
         if not organizations:
             return
-        due = await connection.rows(READ_DUE.within(contract.schema), organizations, contract.name, at)
+        due = await connection.rows(
+            qualified(READ_DUE, contract), organizations=organizations, dataset=contract.name, at=at
+        )
         # Who had a turn longest ago comes first, or those that fail again and again would keep the others waiting.
         for row in sorted(due, key=lambda row: self._begun.get((row["organization_id"], contract.name), 0)):
             target = self.targets[row["organization_id"], contract.name]
@@ -205,7 +214,8 @@ class Worker:
 
     async def _measure(self, connection: Connection, contract: Contract, at: datetime) -> None:
         organizations = [organization for organization, dataset in self.targets if dataset == contract.name]
-        for row in await connection.rows(MEASURE.within(contract.schema), organizations, contract.name, at):
+        measured = qualified(MEASURE, contract)
+        for row in await connection.rows(measured, organizations=organizations, dataset=contract.name, at=at):
             labels = (row["organization_id"], contract.name)
             LAG.labels(*labels).set(row["lag"] if row["lag"] is not None else float("nan"))
             OUTBOX.labels(*labels).set(row["outbox"])

@@ -16,6 +16,7 @@ import structlog
 
 from app.base.database import Connection, Database
 from app.base.statements import statement
+from app.engine.desk import Desk
 from app.engine.locks import lock_dataset, lock_rows
 from app.upstream.protocol import Broken, Failed, Page, Unavailable, UpstreamError
 from app.worker import runs
@@ -67,20 +68,20 @@ class _Pull:
 
     def __init__(self, connection: Connection, target: Target, read_clock: ReadClock, stopping: asyncio.Event):
         self.connection, self.target, self.read_clock, self.stopping = connection, target, read_clock, stopping
-        self.contract, self.organization = target.contract, target.organization
+        self.desk = Desk(connection, target.contract, target.organization)
 
     async def run(self) -> None:
         run = await self._open()
         try:
             finished = await self._read_pages(run)
-            if finished and run.whole:
+            if finished and run.full:
                 finished = await self._delete_missing(run)
             if finished:
                 await self._finish(run)
         except UpstreamError as error:
             code = "UPSTREAM_UNAVAILABLE" if isinstance(error, Unavailable) else "UPSTREAM_FAILED"
             await self._fail(run, code, str(error))
-            await runs.note_failure(self.connection, self.target, await self._now(), error)
+            await runs.note_failure(self.desk, await self._now(), error)
         except TooManyDeletions as error:
             await self._fail(run, "TOO_MANY_DELETIONS", str(error))
         except Exception:
@@ -91,21 +92,21 @@ class _Pull:
     async def _open(self) -> Run:
         """Everything, where it is the first time, where upstream cannot tell what is new, and once in `full_every`."""
         at, target = await self._now(), self.target
-        standing = await runs.read_standing(self.connection, target)
-        last = standing.pulled_whole_at
-        whole = (
+        known = await runs.read_synchronization(self.desk)
+        last = known.pulled_whole_at
+        full = (
             not target.upstream.capabilities.incremental
-            or standing.watermark is None
+            or known.watermark is None
             or last is None
             or at >= last + target.full_every
         )
-        since = None if standing.watermark is None else standing.watermark - target.overlap
+        since = None if known.watermark is None else known.watermark - target.overlap
         async with self.connection.raw.transaction():
-            run = await runs.open_run(self.connection, target, "pull", at, whole=whole, since=since)
-            if run.whole and not run.resumed:
-                await self.connection.value(FORGET_KEYS.within(self.contract.schema), self.organization)
+            run = await runs.open_run(self.desk, "pull", at, full=full, since=since)
+            if run.full and not run.resumed:
+                await self.desk.value(FORGET_KEYS)
         log.info(
-            "pull begins", organization=self.organization, dataset=target.dataset, run=str(run.id), whole=run.whole
+            "pull begins", organization=self.target.organization, dataset=target.dataset, run=str(run.id), full=run.full
         )
         return run
 
@@ -116,12 +117,12 @@ class _Pull:
         following = asyncio.create_task(self._ask(run, run.cursor, await self._revision()))
         try:
             while True:
-                if not await self._comes(following):
+                if not await self._wait_for_page(following):
                     return False
                 asked, page = following.result()
                 if page.cursor is not None:
                     following = asyncio.create_task(self._ask(run, page.cursor, await self._revision()))
-                await self._take(run, page, asked)
+                await self._write_page(run, page, asked)
                 if page.cursor is None:
                     return True
                 if self.stopping.is_set():
@@ -130,7 +131,7 @@ class _Pull:
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)
 
-    async def _comes(self, page: "asyncio.Task[tuple[int, Page]]") -> bool:
+    async def _wait_for_page(self, page: "asyncio.Task[tuple[int, Page]]") -> bool:
         """Wait for a page; False where it was stopped meanwhile: upstream may take longer than a worker has to end."""
         stopped = asyncio.create_task(self.stopping.wait())
         try:
@@ -146,23 +147,23 @@ class _Pull:
                 return revision, await self.target.upstream.page(since=run.since, cursor=cursor)
         raise AssertionError("stamina returns or raises")
 
-    async def _take(self, run: Run, page: Page, asked: int) -> None:
+    async def _write_page(self, run: Run, page: Page, asked: int) -> None:
         at = await self._now()
-        good, broken = sort_out(self.contract, page)
+        good, broken = sort_out(self.target.contract, page)
         keys = list(good)
 
         async def work() -> None:
-            if run.whole:
+            if run.full:
                 seen = [*keys, *(each for each in broken if each is not None)]
-                await self.connection.value(REMEMBER_KEYS.within(self.contract.schema), self.organization, seen)
+                await self.desk.value(REMEMBER_KEYS, keys=seen)
             unchanged = await stage(
-                self.connection, self.contract, self.organization,
+                self.desk,
                 (Incoming(key=key, document=document) for key, document in good.items()),
             )  # fmt: skip
-            left_alone, written = await self._bring(asked, at)
+            left_alone, written = await self._write_staged(asked, at)
             await self._put_aside(run, keys, broken, at)
             await runs.count(
-                self.connection, self.target, run, at,
+                self.desk, run, at,
                 {
                     "rows_read": len(good) + len(broken),
                     "unchanged": unchanged,
@@ -176,24 +177,25 @@ class _Pull:
 
         await self.connection.run(work)
 
-    async def _bring(self, asked: int | None, at: datetime) -> tuple[int, Written]:
+    async def _write_staged(self, asked: int | None, at: datetime) -> tuple[int, Written]:
         """What is staged into the mirror: how many rows were left alone, and what was written."""
-        found = await self.connection.rows(READ_STAGED.within(self.contract.schema), self.organization)
+        found = await self.desk.rows(READ_STAGED)
         if not found:
             return 0, Written()
-        await lock_dataset(self.connection, self.contract, self.organization)
+        await lock_dataset(self.desk)
         await lock_rows(
-            self.connection, self.contract, self.organization, [row["row_key"] for row in found],
-            absent=any(row["absent"] for row in found), inserting=True,
-        )  # fmt: skip
-        left_alone = await self.connection.value(LEAVE_ALONE.within(self.contract.schema), self.organization, asked)
+            self.desk,
+            [row["row_key"] for row in found],
+            absent=any(row["absent"] for row in found),
+            inserting=True,
+        )
+        left_alone = await self.desk.value(LEAVE_ALONE, asked_revision=asked)
         if left_alone == len(found):
             return left_alone, Written()
-        return left_alone, await write(self.connection, self.contract, self.organization, "pull", at)
+        return left_alone, await write(self.desk, "pull", at)
 
     async def _put_aside(self, run: Run, good: list[str], broken: Mapping[str, Broken], at: datetime) -> None:
-        dataset = self.target.dataset
-        await self.connection.value(RELEASE_ROWS, self.organization, dataset, good)
+        await self.desk.value(RELEASE_ROWS, keys=good)
         if broken:
             rows = [
                 {
@@ -203,14 +205,13 @@ class _Pull:
                 }
                 for key, row in broken.items()
             ]
-            await self.connection.value(QUARANTINE_ROWS, self.organization, dataset, run.id, at, rows)
+            await self.desk.value(QUARANTINE_ROWS, run_id=run.id, at=at, rows=rows)
 
     # --- the end
 
     async def _delete_missing(self, run: Run) -> bool:
         """Delete what upstream has no more; False where it was stopped. Raises TooManyDeletions."""
-        schema = self.contract.schema
-        found = await self.connection.row(COUNT_MISSING.within(schema), self.organization, run.start_revision)
+        found = await self.desk.row(COUNT_MISSING, start_revision=run.start_revision)
         assert found is not None, "a count returns its row"
         missing, present, share = found["missing"], found["present"], self.target.deletion_share
         if missing > share * present:
@@ -220,7 +221,7 @@ class _Pull:
                 "gone, raise deletionShare for one pull."
             )
         if missing and await self._count_nameless(run):
-            log.warning("pull deletes nothing", organization=self.organization, dataset=self.target.dataset)
+            log.warning("pull deletes nothing", organization=self.target.organization, dataset=self.target.dataset)
             return True
         last: str | None = ""
         while missing and last is not None:
@@ -231,54 +232,50 @@ class _Pull:
 
     async def _count_nameless(self, run: Run) -> int:
         """Rows that came without an id that can be read: what seems to be missing may be among them."""
-        return int(await self.connection.value(COUNT_NAMELESS, self.organization, self.target.dataset, run.id))
+        return int(await self.desk.value(COUNT_NAMELESS, run_id=run.id))
 
     async def _delete_some(self, run: Run, after: str) -> str | None:
         """Delete some of the missing rows beyond a key; the last one's key, None where there was none."""
         at = await self._now()
 
         async def work() -> str | None:
-            rows = await self.connection.rows(
-                STAGE_MISSING.within(self.contract.schema),
-                self.organization,
-                run.start_revision,
-                after,
-                DELETED_AT_ONCE,
+            rows = await self.desk.rows(
+                STAGE_MISSING, start_revision=run.start_revision, after=after, limit=DELETED_AT_ONCE
             )
             # Nothing that was settled since the pull began: those rows have a later revision.
-            _, written = await self._bring(run.start_revision, at)
-            await runs.count(self.connection, self.target, run, at, msgspec.to_builtins(written))
+            _, written = await self._write_staged(run.start_revision, at)
+            await runs.count(self.desk, run, at, msgspec.to_builtins(written))
             return max((row["row_key"] for row in rows), default=None)
 
         return await self.connection.run(work)
 
     async def _finish(self, run: Run) -> None:
-        at, dataset = await self._now(), self.target.dataset
+        at = await self._now()
         async with self.connection.raw.transaction():
-            await self.connection.value(SCHEDULE_PULL, self.organization, dataset, run.id, at)
-            await runs.note_success(self.connection, self.target, run, at)
-            if run.whole:
-                await self.connection.value(RELEASE_UNSEEN, self.organization, dataset, run.id)
-                await self.connection.value(FORGET_KEYS.within(self.contract.schema), self.organization)
-            await runs.finish(self.connection, self.target, run, at)
-        log.info("pull ends", organization=self.organization, dataset=dataset)
+            await self.desk.value(SCHEDULE_PULL, run_id=run.id, at=at)
+            await runs.note_success(self.desk, run, at)
+            if run.full:
+                await self.desk.value(RELEASE_UNSEEN, run_id=run.id)
+                await self.desk.value(FORGET_KEYS)
+            await runs.finish(self.desk, run, at)
+        log.info("pull ends", organization=self.target.organization, dataset=self.target.dataset)
 
     async def _fail(self, run: Run, code: str, error: str) -> None:
         """The run is over; the next one comes sooner than the schedule says, and later with each failure in a row."""
         at = await self._now()
-        standing = await runs.read_standing(self.connection, self.target)
-        wait = min(self.target.pull_every.total_seconds(), 30.0 * 2 ** min(standing.pull_failures, 10))
+        known = await runs.read_synchronization(self.desk)
+        wait = min(self.target.pull_every.total_seconds(), 30.0 * 2 ** min(known.pull_failures, 10))
         then = datetime.fromtimestamp(at.timestamp() + wait, at.tzinfo)
         async with self.connection.raw.transaction():
-            await self.connection.value(POSTPONE_PULL, self.organization, self.target.dataset, then)
-            await runs.finish(self.connection, self.target, run, at, code, error)
-        log.warning("pull failed", organization=self.organization, dataset=self.target.dataset, code=code)
+            await self.desk.value(POSTPONE_PULL, until=then)
+            await runs.finish(self.desk, run, at, code, error)
+        log.warning("pull failed", organization=self.target.organization, dataset=self.target.dataset, code=code)
 
     async def _now(self) -> datetime:
         return await self.read_clock(self.connection)
 
     async def _revision(self) -> int:
-        return int(await self.connection.value(READ_REVISION, self.organization, self.target.dataset))
+        return int(await self.desk.value(READ_REVISION))
 
 
 def _wait(error: Exception) -> bool | float:

@@ -18,6 +18,7 @@ from app.base.database import Connection, Database
 from app.base.errors import DatabaseUnavailable
 from app.base.statements import statement
 from app.contracts.validation import check_key
+from app.engine.desk import Desk
 from app.engine.locks import raise_workspaces
 from app.engine.modifications import fold
 from app.upstream.protocol import (
@@ -94,29 +95,30 @@ class _Push:
         self.database, self.connection, self.target = database, connection, target
         self.read_clock, self.chance, self.stopping = read_clock, chance, stopping
         self.contract, self.organization = target.contract, target.organization
+        self.desk = Desk(connection, target.contract, target.organization)
         # Keys that upstream gave in this run, before the mirror has them: no other new row may take them for its own.
         self.given: set[str] = set()
 
     async def run(self) -> None:
         at = await self._now()
-        run = await runs.open_run(self.connection, self.target, "push", at)
+        run = await runs.open_run(self.desk, "push", at)
         if run.asked:
-            await self.connection.value(HASTEN_CHANGES.within(self.contract.schema), self.organization, at)
+            await self.desk.value(HASTEN_CHANGES, at=at)
         working: dict[asyncio.Task[Outcome], Change] = {}
         try:
             error = await self._work(run, working)
         except Exception:
             if not self.connection.raw.is_closed():
-                await runs.finish(self.connection, self.target, run, await self._now(), "INTERNAL_ERROR", runs.DEFECT)
+                await runs.finish(self.desk, run, await self._now(), "INTERNAL_ERROR", runs.DEFECT)
             raise
         finally:
             for task in working:
                 task.cancel()
             await asyncio.gather(*working, return_exceptions=True)
         if error is None:
-            await runs.finish(self.connection, self.target, run, await self._now())
+            await runs.finish(self.desk, run, await self._now())
         else:
-            await runs.finish(self.connection, self.target, run, await self._now(), "UPSTREAM_UNAVAILABLE", str(error))
+            await runs.finish(self.desk, run, await self._now(), "UPSTREAM_UNAVAILABLE", str(error))
 
     async def _work(self, run: Run, working: "dict[asyncio.Task[Outcome], Change]") -> Unavailable | None:
         """Claim, carry out and settle until nothing is due, or upstream is gone: then that error."""
@@ -160,24 +162,21 @@ class _Push:
     # --- claims and settlements, over the connection that holds the lock
 
     async def _claim(self, claim: uuid.UUID) -> list[Change]:
-        at, schema = await self._now(), self.contract.schema
-        limit = LOT * self.target.concurrency
-        due = await self.connection.rows(FIND_DUE.within(schema), self.organization, at, limit, claim)
+        at = await self._now()
+        due = await self.desk.rows(FIND_DUE, at=at, limit=LOT * self.target.concurrency, claim=claim)
         if not due:
             return []
 
         async def work() -> list[Change]:
-            await raise_workspaces(self.connection, self.contract, self.organization, {row["user_id"] for row in due})
-            records = await self.connection.rows(
-                CLAIM_CHANGES.within(schema), self.organization, [row["id"] for row in due], at, at + self.target.lease,
-                claim,
-            )  # fmt: skip
+            await raise_workspaces(self.desk, {row["user_id"] for row in due})
+            ids, until = [row["id"] for row in due], at + self.target.lease
+            records = await self.desk.rows(CLAIM_CHANGES, ids=ids, at=at, until=until, claim=claim)
             # User by user: the workspace of somebody else who came to these rows is not locked here.
             keys = {record["user_id"]: list[str]() for record in records}
             for record in records:
                 keys[record["user_id"]].append(record["row_key"])
             for user, own in keys.items():
-                await fold(self.connection, self.contract, self.organization, user, own)
+                await fold(self.desk, user, own)
             return sorted((Change(**dict(record)) for record in records), key=lambda change: change.id)
 
         return await self.connection.run(work)
@@ -188,7 +187,7 @@ class _Push:
         at = await self._now()
 
         async def work() -> list[str]:
-            mine = await settle(self.connection, self.contract, self.organization, claim, ended, at)
+            mine = await settle(self.desk, claim, ended, at)
             states = [outcome.state for _, outcome in mine]
             counts = {
                 "synced": states.count("synced"),
@@ -196,11 +195,11 @@ class _Push:
                 "sync_errors": states.count("sync_error"),
                 "retried": sum(o.state == "committed" and o.retry_at is not None for _, o in mine),
             }
-            await runs.count(self.connection, self.target, run, at, counts)
+            await runs.count(self.desk, run, at, counts)
             if gone := next((o.unavailable for _, o in ended if o.unavailable is not None), None):
-                await runs.note_failure(self.connection, self.target, at, gone)
+                await runs.note_failure(self.desk, at, gone)
             elif any(state != "committed" for state in states):
-                await runs.note_success(self.connection, self.target, run, at)
+                await runs.note_success(self.desk, run, at)
             return [str(state) for state in states]
 
         for state in await self.connection.run(work):
@@ -271,10 +270,9 @@ class _Push:
             )
         if key is None:
             async with self.database.connection() as connection:
-                at = await self.read_clock(connection)
-                sent = MARK_SENT.within(self.contract.schema)
+                at, desk = await self.read_clock(connection), self._desk(connection)
                 until = at + self.target.lease
-                if await connection.value(sent, self.organization, change.id, claim, at, until) is None:
+                if await desk.value(MARK_SENT, change_id=change.id, claim=claim, at=at, until=until) is None:
                     raise _LostClaim
             key = await self.target.upstream.write(Write(op="insert", key=None, fields=change.delta), None)
             self.given.add(key)
@@ -285,9 +283,8 @@ class _Push:
     async def _find_created(self, change: Change) -> str | None:
         """The row that an earlier attempt left, if it did: one with just these values that came since it was sent."""
         found = await self.target.upstream.find_created(change.delta)
-        known = FIND_KNOWN.within(self.contract.schema)
         async with self.database.connection() as connection:
-            records = await connection.rows(known, self.organization, found, change.sent_at)
+            records = await self._desk(connection).rows(FIND_KNOWN, keys=found, sent_at=change.sent_at)
         free = sorted(set(found) - {record["row_key"] for record in records} - self.given)
         if not free:
             return None
@@ -301,10 +298,16 @@ class _Push:
         # What is derived is not upstream's to hold, and would always differ.
         delta = {name: value for name, value in change.delta.items() if not by_name[name].derived_from}
         async with self.database.connection() as connection:
-            row = await connection.row(
-                JUDGE_CHANGE.within(self.contract.schema),
-                change.op, change.base, delta, document, self.contract.cell_map, self.organization, change.id, claim,
-            )  # fmt: skip
+            row = await self._desk(connection).row(
+                JUDGE_CHANGE,
+                op=change.op,
+                base=change.base,
+                delta=delta,
+                document=document,
+                groups=self.contract.cell_map,
+                change_id=change.id,
+                claim=claim,
+            )
         if row is None:
             raise _LostClaim
         return row["verdict"], row["fields"]
@@ -338,6 +341,10 @@ class _Push:
         """Until when upstream may still work on what is sent now."""
         async with self.database.connection() as connection:
             return await self.read_clock(connection) + self.target.lease
+
+    def _desk(self, connection: Connection) -> Desk:
+        """At a connection of one's own: changes are carried out side by side."""
+        return Desk(connection, self.contract, self.organization)
 
     async def _now(self) -> datetime:
         return await self.read_clock(self.connection)

@@ -7,15 +7,14 @@ from typing import Literal
 
 import msgspec
 
-from app.base.database import Connection
 from app.base.statements import statement
+from app.engine.desk import Desk
 from app.upstream.protocol import Unavailable, UpstreamError
-from app.worker.target import Target
 
 OPEN_RUN = statement("worker/open_run")
 COUNT_RUN = statement("worker/count_run")
 FINISH_RUN = statement("worker/finish_run")
-READ_STANDING = statement("worker/read_standing")
+READ_SYNCHRONIZATION = statement("worker/read_synchronization")
 FAIL_UPSTREAM = statement("worker/fail_upstream")
 HEAL_UPSTREAM = statement("worker/heal_upstream")
 
@@ -33,14 +32,14 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     id: uuid.UUID
     asked: bool
     resumed: bool
-    whole: bool
+    full: bool
     since: datetime | None
     cursor: str | None
     mark: datetime | None
     start_revision: int
 
 
-class Standing(msgspec.Struct, frozen=True, kw_only=True):
+class Synchronization(msgspec.Struct, frozen=True, kw_only=True):
     """Where a dataset's synchronization stands."""
 
     revision: int
@@ -51,31 +50,29 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     open_until: datetime | None
 
 
-async def read_standing(connection: Connection, target: Target) -> Standing:
-    """Where the target stands."""
-    row = await connection.row(READ_STANDING, target.organization, target.dataset)
+async def read_synchronization(desk: Desk) -> Synchronization:
+    """Where it stands."""
+    row = await desk.row(READ_SYNCHRONIZATION)
     assert row is not None, "a worker connects its targets before it works on them"
-    return Standing(**dict(row))
+    return Synchronization(**dict(row))
 
 
 async def open_run(
-    connection: Connection,
-    target: Target,
+    desk: Desk,
     kind: Literal["pull", "push"],
     at: datetime,
     *,
-    whole: bool = False,
+    full: bool = False,
     since: datetime | None = None,
 ) -> Run:
     """The unfinished run, or the one asked for, or a new one."""
-    row = await connection.row(OPEN_RUN, target.organization, target.dataset, kind, at, uuid.uuid4(), whole, since)
+    row = await desk.row(OPEN_RUN, kind=kind, at=at, run_id=uuid.uuid4(), full=full, since=since)
     assert row is not None, "a run of a dataset that is there can be begun"
     return Run(**dict(row))
 
 
 async def count(
-    connection: Connection,
-    target: Target,
+    desk: Desk,
     run: Run,
     at: datetime,
     counts: Mapping[str, int],
@@ -85,15 +82,13 @@ async def count(
     total: int | None = None,
 ) -> None:
     """Add to the run's counts, by the names of their columns."""
-    await connection.value(COUNT_RUN, target.organization, run.id, at, cursor, mark, total, dict(counts))
+    await desk.value(COUNT_RUN, run_id=run.id, at=at, cursor=cursor, mark=mark, total=total, counts=dict(counts))
 
 
-async def finish(
-    connection: Connection, target: Target, run: Run, at: datetime, code: str | None = None, error: str | None = None
-) -> None:
+async def finish(desk: Desk, run: Run, at: datetime, code: str | None = None, error: str | None = None) -> None:
     """The run is over: well, or with an error."""
     text = None if error is None else for_people(error)
-    await connection.value(FINISH_RUN, target.organization, run.id, at, code, text)
+    await desk.value(FINISH_RUN, run_id=run.id, at=at, error_code=code, error=text)
 
 
 def pause(error: UpstreamError) -> float | None:
@@ -108,11 +103,11 @@ def for_people(error: str) -> str:
     return error.replace("\0", "")[:LONGEST_ERROR]
 
 
-async def note_failure(connection: Connection, target: Target, at: datetime, error: UpstreamError) -> None:
+async def note_failure(desk: Desk, at: datetime, error: UpstreamError) -> None:
     """Upstream failed: enough of it, and the circuit opens."""
-    await connection.value(FAIL_UPSTREAM, target.organization, target.dataset, at, pause(error))
+    await desk.value(FAIL_UPSTREAM, at=at, pause=pause(error))
 
 
-async def note_success(connection: Connection, target: Target, run: Run, at: datetime) -> None:
+async def note_success(desk: Desk, run: Run, at: datetime) -> None:
     """Upstream answered."""
-    await connection.value(HEAL_UPSTREAM, target.organization, target.dataset, at, run.asked)
+    await desk.value(HEAL_UPSTREAM, at=at, asked=run.asked)

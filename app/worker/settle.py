@@ -7,9 +7,8 @@ from uuid import UUID
 
 import msgspec
 
-from app.base.database import Connection
 from app.base.statements import statement
-from app.contracts import Contract
+from app.engine.desk import Desk
 from app.engine.locks import lock_dataset, lock_rows, raise_workspaces
 from app.engine.modifications import fold, image
 from app.upstream.protocol import Unavailable
@@ -57,39 +56,45 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 Ended = tuple[Change, Outcome]
 
 
-async def settle(
-    connection: Connection, contract: Contract, organization: str, claim: UUID, ended: Collection[Ended], at: datetime
-) -> list[Ended]:
+async def settle(desk: Desk, claim: UUID, ended: Collection[Ended], at: datetime) -> list[Ended]:
     """Settle inside the caller's transaction.
 
     Returns those that were still the caller's to settle: a lease may have run out.
     """
-    await lock_dataset(connection, contract, organization)
-    await raise_workspaces(connection, contract, organization, {change.user_id for change, _ in ended})
+    await lock_dataset(desk)
+    await raise_workspaces(desk, {change.user_id for change, _ in ended})
     keys = {change.row_key for change, _ in ended} | {o.key for _, o in ended if o.key is not None}
-    await lock_rows(connection, contract, organization, sorted(keys), absent=_may_insert(ended), inserting=True)
-    mine = await _mark(connection, contract, organization, claim, ended, at)
+    await lock_rows(desk, sorted(keys), absent=_may_insert(ended), inserting=True)
+    mine = await _mark(desk, claim, ended, at)
     # The temporary key of a new row, too: somebody else may have one of the same name.
     settled = {change.row_key for change, _ in mine}
     for change, outcome in mine:
         if outcome.key is not None and outcome.key != change.row_key:
-            await connection.value(
-                FOLLOW_KEY.within(contract.schema), organization, change.row_key, outcome.key, change.user_id,
-                contract.key, change.id,
-            )  # fmt: skip
+            await desk.value(
+                FOLLOW_KEY,
+                temporary_key=change.row_key,
+                key=outcome.key,
+                user=change.user_id,
+                key_field=desk.contract.key,
+                change_id=change.id,
+            )
             settled.add(outcome.key)
         if _kept_otherwise(change, outcome):
-            await connection.value(
-                MOVE_BASES.within(contract.schema), organization, outcome.key or change.row_key, change.id,
-                change.delta, outcome.document, change.op == "insert",
-            )  # fmt: skip
-    await stage(connection, contract, organization, await _incoming(connection, contract, organization, mine))
-    await fold(connection, contract, organization, None, sorted(settled))
+            await desk.value(
+                MOVE_BASES,
+                key=outcome.key or change.row_key,
+                change_id=change.id,
+                written=change.delta,
+                document=outcome.document,
+                inserted=change.op == "insert",
+            )
+    await stage(desk, await _incoming(desk, mine))
+    await fold(desk, None, sorted(settled))
     if any(outcome.state != "committed" for _, outcome in mine):
         # A new revision, also where the mirror has it all already: what others see as theirs has moved.
-        await write(connection, contract, organization, "push", at, sorted(settled))
+        await write(desk, "push", at, sorted(settled))
     else:
-        await image(connection, contract, organization, None, sorted(settled))
+        await image(desk, None, sorted(settled))
     return mine
 
 
@@ -106,11 +111,9 @@ def _kept_otherwise(change: Change, outcome: Outcome) -> bool:
     return change.op == "insert" or any(document.get(name) != value for name, value in change.delta.items())
 
 
-async def _mark(
-    connection: Connection, contract: Contract, organization: str, claim: UUID, ended: Collection[Ended], at: datetime
-) -> list[Ended]:
+async def _mark(desk: Desk, claim: UUID, ended: Collection[Ended], at: datetime) -> list[Ended]:
     """The changes' new states; returns those that were still the caller's."""
-    wanted = [
+    outcomes = [
         {
             "id": change.id,
             "state": outcome.state,
@@ -120,26 +123,24 @@ async def _mark(
         }
         for change, outcome in ended
     ]
-    records = await connection.rows(SETTLE_CHANGES.within(contract.schema), organization, claim, at, wanted)
+    records = await desk.rows(SETTLE_CHANGES, claim=claim, at=at, outcomes=outcomes)
     found = {record["id"] for record in records}
     return [(change, outcome) for change, outcome in ended if change.id in found]
 
 
-async def _incoming(
-    connection: Connection, contract: Contract, organization: str, mine: Collection[Ended]
-) -> list[Incoming]:
+async def _incoming(desk: Desk, mine: Collection[Ended]) -> list[Incoming]:
     """The rows that are known now, as they go into the mirror.
 
     What was written and could not be read back is taken as it was wanted; the next pull corrects it.
     """
     unread = [o.key or c.row_key for c, o in mine if o.state == "synced" and o.document is msgspec.UNSET]
-    records = await connection.rows(READ_DOCUMENTS.within(contract.schema), organization, unread) if unread else []
+    records = await desk.rows(READ_DOCUMENTS, keys=unread) if unread else []
     mirror = {record["row_key"]: record["data"] for record in records}
     found = {}
     for change, outcome in mine:
         key, document = outcome.key or change.row_key, outcome.document
         if document is msgspec.UNSET and outcome.state == "synced":
-            wanted = mirror.get(key, {contract.key: key}) | change.delta
+            wanted = mirror.get(key, {desk.contract.key: key}) | change.delta
             document = None if change.op == "delete" else wanted
         if document is not msgspec.UNSET:
             done = outcome.state == "synced" and (document is None) == (change.op == "delete")

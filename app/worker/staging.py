@@ -7,10 +7,8 @@ from uuid import UUID
 
 import msgspec
 
-from app.base.database import Connection
 from app.base.statements import statement
-from app.contracts import Contract
-from app.contracts.images import imaged
+from app.engine.desk import Desk
 from app.engine.locks import raise_revision
 from app.engine.modifications import image
 
@@ -40,34 +38,27 @@ class Written(msgspec.Struct, frozen=True, kw_only=True):
     conflicts: int = 0
 
 
-async def stage(connection: Connection, contract: Contract, organization: str, rows: Iterable[Incoming]) -> int:
+async def stage(desk: Desk, rows: Iterable[Incoming]) -> int:
     """Stage rows, each key once, less those that the mirror has just so; returns how many those are."""
     records = [(row.key, row.document, row.actor, row.commit_id, row.change_reason) for row in rows]
-    await connection.raw.copy_records_to_table("staged", columns=COLUMNS, records=records)
-    return int(await connection.value(SIFT_STAGED.within(contract.schema), organization))
+    await desk.connection.raw.copy_records_to_table("staged", columns=COLUMNS, records=records)
+    return int(await desk.value(SIFT_STAGED))
 
 
-async def write(
-    connection: Connection,
-    contract: Contract,
-    organization: str,
-    source: Literal["pull", "push"],
-    at: datetime,
-    others: Sequence[str] = (),
-) -> Written:
+async def write(desk: Desk, source: Literal["pull", "push"], at: datetime, others: Sequence[str] = ()) -> Written:
     """Write what is staged, under locks 1, 3 and 4 on it, then bring everybody's modifications of it up to date.
 
     `others`: rows that are not written, whose modifications are to be brought up to date as well.
     """
-    revision = await raise_revision(connection, contract, organization)
-    written = await connection.rows(imaged(APPLY_STAGED, contract), organization, revision, source, at)
+    revision = await raise_revision(desk)
+    written = await desk.rows(APPLY_STAGED, revision=revision, source=source, at=at)
     ops = [row["op"] for row in written]
     if "delete" in ops:
-        await connection.value(COMPLETE_BASES.within(contract.schema), organization, revision)
+        await desk.value(COMPLETE_BASES, revision=revision)
     keys = sorted({*others, *(row["row_key"] for row in written)})
     return Written(
         inserted=ops.count("insert"),
         updated=ops.count("update"),
         deleted=ops.count("delete"),
-        conflicts=await image(connection, contract, organization, None, keys, revision),
+        conflicts=await image(desk, None, keys, revision),
     )

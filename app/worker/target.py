@@ -58,13 +58,13 @@ async def alone(database: Database, job: Job, organization: str, dataset: str) -
     The lock lives as long as the connection: all that must not be done twice goes over this one.
     """
     async with database.connection() as connection:
-        if not await connection.value(TAKE, job.value, organization, dataset):
+        if not await connection.value(TAKE, job=job.value, organization=organization, dataset=dataset):
             yield None
             return
         try:
             await connection.value(MAKE_STAGING)
             yield connection
-            await connection.value(GIVE_BACK, job.value, organization, dataset)
+            await connection.value(GIVE_BACK, job=job.value, organization=organization, dataset=dataset)
         except BaseException:
             # Whatever state it is in: its end gives the lock back.
             connection.raw.terminate()

@@ -5,9 +5,11 @@ from datetime import datetime, timedelta
 import msgspec
 import structlog
 
-from app.base.database import Connection, Database
+from app.base.database import Database
 from app.base.statements import statement
 from app.contracts import Contract
+from app.contracts.images import qualified
+from app.engine.desk import Desk
 from app.worker.target import Job, ReadClock, alone
 
 log = structlog.get_logger(__name__)
@@ -33,9 +35,9 @@ class Retention(msgspec.Struct, frozen=True, kw_only=True):
 async def refresh_kpis(database: Database, contract: Contract) -> bool:
     """Refresh the view where it is behind; False where there was nothing to do, or another worker does it."""
     async with alone(database, Job.UPKEEP, "kpis", contract.name) as connection:
-        if connection is None or not await connection.value(READ_LAG.within(contract.schema), contract.name):
+        if connection is None or not await connection.value(qualified(READ_LAG, contract), dataset=contract.name):
             return False
-        await connection.value(REFRESH_KPIS.within(contract.schema))
+        await connection.value(qualified(REFRESH_KPIS, contract))
         return True
 
 
@@ -46,21 +48,19 @@ async def forget(database: Database, contract: Contract, retention: Retention, r
             return 0
         at = await read_clock(connection)
         forgotten = 0
-        for row in await connection.rows(LIST_ORGANIZATIONS, contract.name):
-            forgotten += await _forget(connection, contract, row["id"], retention, at)
+        for row in await connection.rows(LIST_ORGANIZATIONS, dataset=contract.name):
+            forgotten += await _forget(Desk(connection, contract, row["id"]), retention, at)
         if forgotten:
             log.info("forgot what is old", dataset=contract.name, rows=forgotten)
         return forgotten
 
 
-async def _forget(
-    connection: Connection, contract: Contract, organization: str, retention: Retention, at: datetime
-) -> int:
+async def _forget(desk: Desk, retention: Retention, at: datetime) -> int:
     forgotten = 0
-    for statement_, kept in ((FORGET_CHANGES, retention.changes), (FORGET_HISTORY, retention.history)):
+    for forget_some, kept in ((FORGET_CHANGES, retention.changes), (FORGET_HISTORY, retention.history)):
         gone = AT_ONCE
         while gone == AT_ONCE:
-            gone = await connection.value(statement_.within(contract.schema), organization, at - kept, AT_ONCE)
+            gone = await desk.value(forget_some, before=at - kept, limit=AT_ONCE)
             forgotten += gone
-    await connection.value(FORGET_RUNS, organization, at - retention.runs)
+    await desk.value(FORGET_RUNS, before=at - retention.runs)
     return forgotten

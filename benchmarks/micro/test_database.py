@@ -13,6 +13,7 @@ from app.commits import CommitRequest, commit
 from app.contracts import PFA
 from app.contracts.filters import read_listing
 from app.drafts import Draft, save
+from app.engine.desk import Desk
 from app.engine.page import Cursor, PageComposer
 from app.rows import read_row
 from benchmarks.micro.conftest import Transaction
@@ -36,7 +37,7 @@ def _drafted(loop: asyncio.AbstractEventLoop, database: Database) -> None:
 
     async def draft() -> None:
         async with database.transaction() as connection:
-            await save(connection, PFA, "acme", "reader", drafts(100), AT)
+            await save(Desk(connection, PFA, "acme"), "reader", drafts(100), AT)
 
     loop.run_until_complete(draft())
 
@@ -69,7 +70,7 @@ def test_one_row_with_its_layers_is_read(
 ) -> None:
     key = drafts(1)[0].id
     found = benchmark(
-        lambda: reading(loop, database, lambda connection: read_row(connection, PFA, "acme", "reader", key))
+        lambda: reading(loop, database, lambda connection: read_row(Desk(connection, PFA, "acme"), "reader", key))
     )
     assert found["op"] == "update"
 
@@ -81,7 +82,7 @@ def test_drafts_are_saved(
     """Each round in a transaction that is rolled back; begin and rollback are not counted."""
     wanted = drafts(size)
     answer = benchmark.pedantic(
-        lambda connection: loop.run_until_complete(save(connection, PFA, "acme", "writer", wanted, AT)),
+        lambda connection: loop.run_until_complete(save(Desk(connection, PFA, "acme"), "writer", wanted, AT)),
         setup=lambda: ((transaction.begin(),), {}),
         teardown=transaction.roll_back,
         rounds=ROUNDS,
@@ -99,12 +100,12 @@ def test_drafts_are_committed(
 
     def saved() -> tuple[tuple[Connection], dict[str, Any]]:
         connection = transaction.begin()
-        loop.run_until_complete(save(connection, PFA, "acme", "writer", wanted, AT))
+        loop.run_until_complete(save(Desk(connection, PFA, "acme"), "writer", wanted, AT))
         return (connection,), {}
 
     answer = benchmark.pedantic(
         lambda connection: loop.run_until_complete(
-            commit(connection, PFA, "acme", "writer", CommitRequest(all=True), AT)
+            commit(Desk(connection, PFA, "acme"), "writer", CommitRequest(all=True), AT)
         ),
         setup=saved,
         teardown=transaction.roll_back,

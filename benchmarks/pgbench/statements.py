@@ -13,7 +13,7 @@ from pathlib import Path
 from app.base import exact_json
 from app.contracts import PFA
 from app.contracts.filters import read_listing, read_parameters
-from app.contracts.images import imaged
+from app.contracts.images import qualified
 from app.drafts import SAVE_DRAFTS
 from app.engine.page import Cursor, PageComposer
 from app.engine.view import Composed
@@ -98,7 +98,7 @@ def _composer(user: str, query: str, composer: type[PageComposer] = PageComposer
 
 def _saved(*, lateral: bool = True) -> str:
     """A batch, in a transaction that is rolled back; the drafts are made by a function, as a parameter is given."""
-    text = imaged(SAVE_DRAFTS, PFA).text.rstrip().removesuffix(";")
+    text = qualified(SAVE_DRAFTS, PFA).text.rstrip().removesuffix(";")
     if not lateral:
         # Without LIMIT the planner makes the LATERAL an ordinary join, and chooses how.
         text, found = re.subn(r"\n *LIMIT 1\b", "", text)

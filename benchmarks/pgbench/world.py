@@ -10,6 +10,7 @@ from app.base.settings import Settings
 from app.contracts import PFA
 from app.dev.seed import FIRST_DAY, seed
 from app.drafts import MAX_DRAFTS, Draft, save
+from app.engine.desk import Desk
 from app.migrate import migrate
 from app.organizations import add_organization
 
@@ -43,7 +44,7 @@ async def _fill(url: str, lines: int) -> None:
         for user, drafts in drafts_of(lines, [record["row_key"] for record in head]).items():
             for first in range(0, len(drafts), MAX_DRAFTS):
                 async with database.transaction() as transaction:
-                    await save(transaction, PFA, ORGANIZATION, user, drafts[first : first + MAX_DRAFTS], AT)
+                    await save(Desk(transaction, PFA, ORGANIZATION), user, drafts[first : first + MAX_DRAFTS], AT)
         # What the server has not flushed yet, VACUUM cannot mark as visible to all.
         await connection.execute("CHECKPOINT")
         await connection.execute("VACUUM (ANALYZE) pfa.modification")

@@ -2,7 +2,7 @@
 -- schedule. The caller alone runs this kind here (an advisory lock).
 -- $1 organization, $2 dataset, $3 kind, $4 at (timestamptz now), $5 run_id (uuid: of a new one), $6 full (boolean:
 -- whether a pull has to be whole), $7 since (timestamptz: from when on one that is not).
--- Returns id, asked (somebody did), resumed, whole, since, cursor, mark, start_revision.
+-- Returns id, asked (somebody did), resumed, full, since, cursor, mark, start_revision.
 WITH found AS (
     SELECT r.id, r.started_at IS NOT NULL AS resumed
       FROM public.sync_run AS r
@@ -37,6 +37,6 @@ added AS (
      WHERE NOT EXISTS (SELECT FROM found)
     RETURNING r.id, FALSE AS asked, FALSE AS resumed, r.whole, r.since, r.cursor, r.mark, r.start_revision
 )
-SELECT o.id, o.asked, o.resumed, o.whole, o.since, o.cursor, o.mark, o.start_revision FROM opened AS o
+SELECT o.id, o.asked, o.resumed, o.whole AS "full", o.since, o.cursor, o.mark, o.start_revision FROM opened AS o
 UNION ALL
 SELECT a.id, a.asked, a.resumed, a.whole, a.since, a.cursor, a.mark, a.start_revision FROM added AS a;

@@ -7,6 +7,7 @@ from typing import Any
 from app.base import exact_json
 from app.base.database import Connection
 from app.contracts import PFA
+from app.engine.desk import Desk
 from app.engine.modifications import fold, image
 from app.web.auth import Role
 from tests.support.world import User, World
@@ -49,8 +50,8 @@ async def settle(world: World, key: str, state: str, error: str | None = None, o
     )  # fmt: skip
 
     async def follow(connection: Connection) -> None:
-        await fold(connection, PFA, organization, None, [key])
-        await image(connection, PFA, organization, None, [key])
+        await fold(Desk(connection, PFA, organization), None, [key])
+        await image(Desk(connection, PFA, organization), None, [key])
 
     await world.runtime.database.run(follow)
 

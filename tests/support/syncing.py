@@ -11,6 +11,7 @@ from app.base import exact_json
 from app.base.database import Connection, Database
 from app.base.settings import Settings
 from app.contracts import PFA
+from app.engine.desk import Desk
 from app.engine.modifications import fold, image
 from app.worker.loop import DEFECTS, Worker
 from app.worker.target import Target
@@ -181,8 +182,8 @@ class Yard:
                     " WHERE EXISTS (SELECT FROM fleet.change AS c WHERE c.row_key = x.row_key AND c.user_id = x.user_id"
                     " AND c.state IN ('in_review', 'committed', 'syncing', 'conflict', 'sync_error'))"
                 )
-                await fold(connection, LEDGERED, "acme", None, keys)
-                await image(connection, LEDGERED, "acme", None, keys)
+                await fold(Desk(connection, LEDGERED, "acme"), None, keys)
+                await image(Desk(connection, LEDGERED, "acme"), None, keys)
                 after = await connection.raw.fetch(select)
             finally:
                 await transaction.rollback()

@@ -1,0 +1,57 @@
+"""The desk: where one organization's dataset is worked on."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+from asyncpg import Record
+
+from app.base.database import Connection
+from app.base.errors import DatasetNotFound
+from app.base.statements import Statement
+from app.contracts import Contract
+from app.contracts.images import qualified
+
+T = TypeVar("T")
+
+
+class Desk:
+    """A connection, the contract and the organization, bound together.
+
+    Statements are qualified for the dataset's schema, and their image markers filled from its contract; those that name
+    `organization` or `dataset` get them here.
+    """
+
+    __slots__ = ("connection", "contract", "organization")
+
+    def __init__(self, connection: Connection, contract: Contract, organization: str):
+        self.connection = connection
+        self.contract = contract
+        self.organization = organization
+
+    async def rows(self, statement: Statement, /, **given: Any) -> Sequence[Record]:
+        """All rows of the statement."""
+        return await self.connection.rows(qualified(statement, self.contract), **self._complete(statement, given))
+
+    async def row(self, statement: Statement, /, **given: Any) -> Record | None:
+        """The first row, or None."""
+        return await self.connection.row(qualified(statement, self.contract), **self._complete(statement, given))
+
+    async def value(self, statement: Statement, /, **given: Any) -> Any:
+        """The first column of the first row, or None."""
+        return await self.connection.value(qualified(statement, self.contract), **self._complete(statement, given))
+
+    async def run(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Run `work` in a transaction, and again after a deadlock or a serialization failure."""
+        return await self.connection.run(work)
+
+    @property
+    def not_set_up(self) -> DatasetNotFound:
+        """The error where the organization has no such dataset."""
+        return DatasetNotFound(f"{self.contract.name} is not set up for this organization.")
+
+    def _complete(self, statement: Statement, given: dict[str, Any]) -> dict[str, Any]:
+        if "organization" in statement.parameters:
+            given["organization"] = self.organization
+        if "dataset" in statement.parameters:
+            given["dataset"] = self.contract.name
+        return given
