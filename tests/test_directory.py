@@ -12,7 +12,7 @@ from app.base.errors import ConfigurationError
 from app.base.settings import read_settings
 from app.contracts import PFA, Contract
 from app.upstream import directory
-from app.upstream.directory import Kind, Target, open_upstream, read_directory
+from app.upstream.directory import Kind, TargetOptions, open_upstream, read_directory
 from app.upstream.pems.adapter import Pems
 from app.upstream.pems.config import Alias, Auth, Grid, PemsConfig
 from app.upstream.protocol import Upstream
@@ -55,7 +55,7 @@ def entry(**members: Any) -> dict[str, Any]:
 def test_an_entry_says_whose_dataset_is_where_and_the_rest_has_defaults(tmp_path: Path) -> None:
     (connection,) = read_directory(written(tmp_path, ENTRY))
 
-    assert connection.target == Target(
+    assert connection.target == TargetOptions(
         organization="demo",
         dataset="pfa",
         kind="pems",
@@ -296,7 +296,7 @@ def test_the_setting_names_the_file() -> None:
 
 def test_the_document_explains_every_member() -> None:
     section = section_of("docs/settings.md", "## Upstreams")
-    members = [*Target.__struct_encode_fields__, *PemsConfig.__struct_encode_fields__]
+    members = [*TargetOptions.__struct_encode_fields__, *PemsConfig.__struct_encode_fields__]
     members += [*Grid.__struct_encode_fields__, *Auth.__struct_encode_fields__, *Alias.__struct_encode_fields__]
 
     assert {member for member in members if f"`{member}`" not in section} == set()

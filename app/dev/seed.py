@@ -204,7 +204,7 @@ async def _seed(
         decoder=lambda stored: stored[1:],
     )
     async with connection.transaction():
-        empty = await _take(connection, contract, organization)
+        empty = await _lock(connection, contract, organization)
         revision = await connection.fetchval(RAISE_REVISION.text, organization, contract.name)
         later = empty and rows > MANY_ROWS
         if later:
@@ -224,7 +224,7 @@ async def _seed(
     return Seeded(rows, revision, seconds)
 
 
-async def _take(connection: "asyncpg.Connection[Any]", contract: Contract, organization: str) -> bool:
+async def _lock(connection: "asyncpg.Connection[Any]", contract: Contract, organization: str) -> bool:
     """Lock the dataset; whether the mirror holds nobody's rows."""
     if await connection.fetchrow(LOCK_DATASET.text, organization, contract.name) is None:
         raise ConfigurationError(

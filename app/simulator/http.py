@@ -65,11 +65,11 @@ class HttpServer:
         self._server = None
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.get_running_loop().create_task(self._serve(Connection(reader, writer)))
+        task = asyncio.get_running_loop().create_task(self._serve(Client(reader, writer)))
         self._connections.add(task)
         task.add_done_callback(self._connections.discard)
 
-    async def _serve(self, connection: "Connection") -> None:
+    async def _serve(self, connection: "Client") -> None:
         try:
             while (request := await connection.receive()) is not None:
                 answer = await self._handler(request)
@@ -86,7 +86,7 @@ class HttpServer:
             connection.close()
 
 
-class Connection:
+class Client:
     """One client's connection."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter):

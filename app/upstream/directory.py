@@ -15,7 +15,7 @@ from app.upstream.protocol import Upstream
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
 
 
-class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+class TargetOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
     """Whose dataset is kept in step with an upstream, and when; times in seconds.
 
     `pull_every`: from one pull to the next; `full_every`: from one that reads everything to the next; `overlap`: how
@@ -34,10 +34,10 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     lease: Seconds = 120.0
 
 
-class Connection(msgspec.Struct, frozen=True, kw_only=True):
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """An entry of the file: its target, what its kind of upstream needs to know, and where it stands."""
 
-    target: Target
+    target: TargetOptions
     config: Any
     file: Path
     where: str
@@ -57,10 +57,10 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 KINDS: dict[str, Kind] = {
     "pems": Kind(PemsConfig, lambda contract, config, folder: Pems(contract, config, folder=folder)),
 }
-MEMBERS = frozenset(Target.__struct_encode_fields__)
+MEMBERS = frozenset(TargetOptions.__struct_encode_fields__)
 
 
-def read_directory(path: Path) -> tuple[Connection, ...]:
+def read_directory(path: Path) -> tuple[Entry, ...]:
     """The file's entries; raises ConfigurationError that names the entry and the member. Reads no secret."""
     try:
         file = msgspec.json.decode(path.read_bytes(), type=_File)
@@ -68,37 +68,37 @@ def read_directory(path: Path) -> tuple[Connection, ...]:
         raise ConfigurationError(f"VANGUARD_UPSTREAMS: {path} cannot be read: {error.strerror}.") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigurationError(f"{path}: {error}.") from None
-    connections = tuple(_connection(path, number, entry) for number, entry in enumerate(file.upstreams))
+    entries = tuple(_entry(path, number, given) for number, given in enumerate(file.upstreams))
     places: dict[tuple[str, str], str] = {}
-    for connection in connections:
-        target = connection.target
-        earlier = places.setdefault((target.organization, target.dataset), connection.where)
-        if earlier != connection.where:
-            raise ConfigurationError(f"{path}, {connection.where}: the same organization and dataset as {earlier}.")
-    return connections
+    for entry in entries:
+        target = entry.target
+        earlier = places.setdefault((target.organization, target.dataset), entry.where)
+        if earlier != entry.where:
+            raise ConfigurationError(f"{path}, {entry.where}: the same organization and dataset as {earlier}.")
+    return entries
 
 
-def open_upstream(connection: Connection, contract: Contract) -> Upstream:
+def open_upstream(entry: Entry, contract: Contract) -> Upstream:
     """The adapter, with its secret; connects to nobody yet. Raises ConfigurationError that names the entry."""
     try:
-        return KINDS[connection.target.kind].open(contract, connection.config, connection.file.parent)
+        return KINDS[entry.target.kind].open(contract, entry.config, entry.file.parent)
     except ConfigurationError as error:
-        raise ConfigurationError(f"{connection.file}, {connection.where}: {error}") from None
+        raise ConfigurationError(f"{entry.file}, {entry.where}: {error}") from None
 
 
-def _connection(path: Path, number: int, entry: dict[str, Any]) -> Connection:
+def _entry(path: Path, number: int, given: dict[str, Any]) -> Entry:
     where = f"upstreams[{number}]"
-    ours = {name: value for name, value in entry.items() if name in MEMBERS}
-    theirs = {name: value for name, value in entry.items() if name not in MEMBERS}
+    ours = {name: value for name, value in given.items() if name in MEMBERS}
+    theirs = {name: value for name, value in given.items() if name not in MEMBERS}
     try:
-        target = msgspec.convert(ours, Target)
+        target = msgspec.convert(ours, TargetOptions)
         kind = KINDS.get(target.kind)
         if kind is None:
             raise msgspec.ValidationError(f"kind is one of {', '.join(KINDS)}")
         config = msgspec.convert(theirs, kind.config)
     except msgspec.ValidationError as error:
         raise ConfigurationError(f"{path}, {where}: {_member(str(error))}.") from None
-    return Connection(target=target, config=config, file=path, where=where)
+    return Entry(target=target, config=config, file=path, where=where)
 
 
 def _member(message: str) -> str:

@@ -14,7 +14,7 @@ from app.base.database import Database
 from app.base.errors import ConfigurationError
 from app.base.settings import Settings
 from app.contracts import BUILT_IN, Contract
-from app.upstream.directory import Connection, open_upstream, read_directory
+from app.upstream.directory import Entry, open_upstream, read_directory
 from app.worker.loop import Worker
 from app.worker.target import Target
 from app.worker.upkeep import Retention
@@ -30,20 +30,20 @@ def read_targets(settings: Settings, contracts: tuple[Contract, ...] = BUILT_IN)
     if settings.upstreams is None:
         return []
     by_name = {contract.name: contract for contract in contracts}
-    return [_target(connection, by_name) for connection in read_directory(Path(settings.upstreams))]
+    return [_target(entry, by_name) for entry in read_directory(Path(settings.upstreams))]
 
 
-def _target(connection: Connection, contracts: dict[str, Contract]) -> Target:
-    wanted = connection.target
+def _target(entry: Entry, contracts: dict[str, Contract]) -> Target:
+    wanted = entry.target
     contract = contracts.get(wanted.dataset)
     if contract is None or contract.upstream != wanted.kind:
         raise ConfigurationError(
-            f"{connection.file}, {connection.where}: there is no dataset {wanted.dataset} of the kind {wanted.kind}."
+            f"{entry.file}, {entry.where}: there is no dataset {wanted.dataset} of the kind {wanted.kind}."
         )
     return Target(
         organization=wanted.organization,
         contract=contract,
-        upstream=open_upstream(connection, contract),
+        upstream=open_upstream(entry, contract),
         pull_every=timedelta(seconds=wanted.pull_every),
         full_every=timedelta(seconds=wanted.full_every),
         overlap=timedelta(seconds=wanted.overlap),
