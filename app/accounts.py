@@ -13,7 +13,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from app.base.database import Connection, Database
-from app.base.errors import AlreadyExists, Culprit, ValidationFailed
+from app.base.errors import AlreadyExists, Code, Culprit, ValidationFailed
 from app.base.statements import statement
 from app.members import LONGEST_EMAIL, SAVE_MEMBER, keep_admin, normalized, unknown
 from app.organizations import lock_organization
@@ -122,4 +122,4 @@ async def _account(connection: Connection, account: str) -> Account:
 
 
 def _invalid(field: str, message: str) -> ValidationFailed:
-    return ValidationFailed(message, errors=[Culprit(code="INVALID_VALUE", message=message, field=field)])
+    return ValidationFailed(message, errors=[Culprit(code=Code.INVALID_VALUE, message=message, field=field)])

@@ -17,6 +17,7 @@ from app.base import exact_json
 from app.base.database import Connection
 from app.base.errors import (
     ApprovalRequired,
+    Code,
     Culprit,
     MergeConflict,
     NoDrafts,
@@ -130,7 +131,7 @@ def _check_versions(expected: dict[str, int], found: dict[str, int]) -> None:
     stale = {key: found.get(key, 0) for key, version in expected.items() if found.get(key, 0) != version}
     if stale:
         culprits = [
-            Culprit(id=key, code="VERSION_CONFLICT", message=f"The draft is at version {version} now.")
+            Culprit(id=key, code=Code.VERSION_CONFLICT, message=f"The draft is at version {version} now.")
             for key, version in list(stale.items())[:MAX_SHOWN]
         ]
         raise VersionConflict(f"{len(stale)} of the drafts changed since you saw them.", errors=culprits)
@@ -262,14 +263,14 @@ def _check_resolution(contract: Contract, resolution: Resolution, keys: set[str]
         if name not in _members(contract, field):
             found.append(_wrong(key, name, f"{name[:80]} is no field of {field}."))
         elif not contract.by_name[name].editable:
-            found.append(Culprit(id=key, field=name, code="READ_ONLY_FIELD", message=f"{name} cannot be edited."))
+            found.append(Culprit(id=key, field=name, code=Code.READ_ONLY_FIELD, message=f"{name} cannot be edited."))
         elif (reason := check_value(contract.by_name[name], value)) is not None:
             found.append(Culprit(id=key, field=name, code=reason[0], message=reason[1]))
     return found
 
 
 def _wrong(key: str, field: str | None, message: str) -> Culprit:
-    return Culprit(id=key[:200], field=field, code="INVALID_RESOLUTION", message=message)
+    return Culprit(id=key[:200], field=field, code=Code.INVALID_RESOLUTION, message=message)
 
 
 # -- on the wire -------------------------------------------------------------------------------------------------------

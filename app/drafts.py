@@ -12,10 +12,9 @@ from litestar.openapi.spec import Operation
 
 from app.base import exact_json
 from app.base.database import Connection
-from app.base.errors import Culprit, PreconditionFailed, ValidationFailed
+from app.base.errors import Code, Culprit, PreconditionFailed, ValidationFailed
 from app.base.statements import statement
 from app.contracts import Contract
-from app.contracts.filters import INTEGER, read_parameters, refuse
 from app.contracts.validation import check_delta, check_key
 from app.engine.cursors import read_cursor, write_cursor
 from app.engine.desk import Desk
@@ -27,6 +26,7 @@ from app.web.auth import Action, VanguardRequest, require
 from app.web.etags import PRIVATE
 from app.web.idempotency import answer_once
 from app.web.openapi import DATASET_PATH, DatasetName, Here, Organization, RowId, answers, body, parameter
+from app.web.paging import PAGE_SIZE, read_page
 from app.web.runtime import contract_of
 
 SAVE_DRAFTS = statement("drafts/save_drafts")
@@ -38,10 +38,10 @@ Version = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Reason = Annotated[str, msgspec.Meta(max_length=2000)]
 
 MESSAGES = {
-    "VERSION_CONFLICT": "The draft changed meanwhile; it is at version {version} now.",
-    "ROW_NOT_FOUND": "There is no such row. Use op insert to create it.",
-    "ROW_EXISTS": "The row exists already. Use op update to change it.",
-    "ROW_DELETED": "The row has been deleted, or its deletion is on its way.",
+    Code.VERSION_CONFLICT: "The draft changed meanwhile; it is at version {version} now.",
+    Code.ROW_NOT_FOUND: "There is no such row. Use op insert to create it.",
+    Code.ROW_EXISTS: "The row exists already. Use op update to change it.",
+    Code.ROW_DELETED: "The row has been deleted, or its deletion is on its way.",
 }
 
 
@@ -160,7 +160,7 @@ def check(contract: Contract, drafts: Sequence[Draft]) -> tuple[list[Draft], lis
     for draft in drafts:
         if times[draft.id] > MAX_REPEATS:
             message = f"A request has at most {MAX_REPEATS} drafts of one row."
-            wrong[draft.id] = [Culprit(id=draft.id[:200], code="TOO_MANY_DRAFTS", message=message)]
+            wrong[draft.id] = [Culprit(id=draft.id[:200], code=Code.TOO_MANY_DRAFTS, message=message)]
         elif found := _check(contract, draft):
             wrong.setdefault(draft.id, []).extend(found)
     good = [draft for draft in drafts if draft.id not in wrong]
@@ -193,22 +193,22 @@ def _expected_of(drafts: list[Draft]) -> int | None:
 def _check(contract: Contract, draft: Draft) -> list[Culprit]:
     reason = check_key(draft.id)
     if reason is not None:
-        return [Culprit(id=draft.id[:200], code="INVALID_ID", message=reason)]
+        return [Culprit(id=draft.id[:200], code=Code.INVALID_ID, message=reason)]
     if draft.op == "insert" and "/" in draft.id:
-        return [Culprit(id=draft.id, code="INVALID_ID", message="The id of a new row has no slash.")]
+        return [Culprit(id=draft.id, code=Code.INVALID_ID, message="The id of a new row has no slash.")]
     if max(len(draft.delta), len(draft.unset)) > len(contract.fields):
         message = f"{contract.name} has {len(contract.fields)} fields; the draft names more."
-        return [Culprit(id=draft.id, code="UNKNOWN_FIELD", message=message)]
+        return [Culprit(id=draft.id, code=Code.UNKNOWN_FIELD, message=message)]
     found = check_delta(contract, draft.id, draft.delta, inserting=draft.op == "insert")
     if draft.op == "delete" and (draft.delta or draft.unset):
-        found.append(Culprit(id=draft.id, code="INVALID_TYPE", message="A deletion carries no delta and no unset."))
+        found.append(Culprit(id=draft.id, code=Code.INVALID_TYPE, message="A deletion carries no delta and no unset."))
     for name in draft.unset:
         if name not in contract.by_name:
             message = f"{contract.name} has no field {name[:80]!r}."
-            found.append(Culprit(id=draft.id, field=name[:80], code="UNKNOWN_FIELD", message=message))
+            found.append(Culprit(id=draft.id, field=name[:80], code=Code.UNKNOWN_FIELD, message=message))
     if "\0" in (draft.change_reason or ""):
         message = "A reason may not hold the character NUL."
-        found.append(Culprit(id=draft.id, code="INVALID_TYPE", message=message))
+        found.append(Culprit(id=draft.id, code=Code.INVALID_TYPE, message=message))
     return found
 
 
@@ -295,8 +295,9 @@ async def get_drafts(
 ) -> Response[bytes]:
     """Your modifications by id: drafts, deletions, and what is pending. Parameters: pageSize, after."""
     contract, user = contract_of(runtime, dataset), request.user.user_id
-    size, after = _paging(read_parameters(request.scope["query_string"]))
+    size, given = read_page(request, PAGE_SIZE)
     purpose = f"{org}/{contract.name}/drafts"
+    after = given.get("after")
     start = read_cursor(runtime.settings.secret, runtime.clock, purpose, after).key if after else ""
     async with runtime.desk(contract, org) as desk:
         page = await desk.row(READ_DRAFTS, user=user, after=start, limit=size)
@@ -312,19 +313,6 @@ async def get_drafts(
         exact_json.encode({"revision": page["revision"]}),
     )
     return Response(body, media_type="application/json", headers=PRIVATE)
-
-
-def _paging(parameters: list[tuple[str, str]]) -> tuple[int, str | None]:
-    """pageSize and after, the only parameters here."""
-    given = dict(parameters)
-    if len(given) != len(parameters):
-        raise refuse(parameters[-1][0], "it can be given once.")
-    if unknown := given.keys() - {"pageSize", "after"}:
-        raise refuse(min(unknown), "no such parameter; there are pageSize and after.")
-    text = given.get("pageSize", "100")
-    if not INTEGER.fullmatch(text) or not 1 <= int(text) <= 1000:
-        raise refuse("pageSize", "a whole number from 1 to 1000.")
-    return int(text), given.get("after")
 
 
 @patch(
@@ -379,7 +367,7 @@ async def _save_patch(desk: Desk, user: str, draft: Draft, at: datetime) -> None
         await save(desk, user, [draft], at, atomic=True)
     except ValidationFailed as error:
         # The draft moved between the reading of its version and the lock.
-        if any(culprit.code == "VERSION_CONFLICT" for culprit in error.errors):
+        if any(culprit.code == Code.VERSION_CONFLICT for culprit in error.errors):
             raise PreconditionFailed(error.errors[0].message) from None
         raise
 

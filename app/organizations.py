@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import msgspec
 
 from app.base.database import Connection, Database
-from app.base.errors import AlreadyExists, Culprit, NotFound, ValidationFailed
+from app.base.errors import AlreadyExists, Code, Culprit, NotFound, ValidationFailed
 from app.base.statements import statement
 from app.contracts import BUILT_IN, Contract
 
@@ -32,7 +32,7 @@ async def add_organization(
     """Add an organization with the built-in datasets, empty."""
     if not ORGANIZATION_ID.fullmatch(organization):
         message = "An organization's id has 1 to 63 of a-z, 0-9, - and _, and begins with a letter or digit."
-        raise ValidationFailed(message, errors=[Culprit(code="INVALID_VALUE", message=message, field="id")])
+        raise ValidationFailed(message, errors=[Culprit(code=Code.INVALID_VALUE, message=message, field="id")])
     names, versions = [contract.name for contract in contracts], [contract.version for contract in contracts]
     async with database.connection() as connection:
         added = await connection.rows(

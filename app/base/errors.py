@@ -1,9 +1,63 @@
-"""The tree of domain errors. Nothing here knows HTTP: problems.py alone does."""
+"""The tree of domain errors. Nothing here knows HTTP: web/problems.py alone does.
+
+    VanguardError
+    |-- MalformedRequest: InvalidFilter, InvalidCursor, NothingSelected
+    |-- Unauthenticated, InvalidCredentials
+    |-- Forbidden, ApprovalRequired
+    |-- NotFound: DatasetNotFound, RowNotFound, MemberNotFound, NoDrafts, NothingFailed, RunNotFound
+    |-- NoUpstream, VersionConflict, MergeConflict, AlreadyExists, LastAdmin
+    |-- PreconditionFailed
+    |-- ValidationFailed, IdempotencyKeyReused
+    |-- TooManyAttempts
+    `-- DatabaseUnavailable, DatabaseBusy, IdentityProviderUnavailable
+
+ConfigurationError stands apart: it is told to operators, never to callers.
+"""
 
 from collections.abc import Sequence
+from enum import StrEnum, auto
 from typing import Any, ClassVar
 
 import msgspec
+
+
+class Kind(StrEnum):
+    """What sort of refusal an error is; web/problems.py gives each its status."""
+
+    MALFORMED = auto()
+    UNAUTHENTICATED = auto()
+    FORBIDDEN = auto()
+    MISSING = auto()
+    NOT_ALLOWED = auto()
+    CONFLICT = auto()
+    PRECONDITION = auto()
+    TOO_LARGE = auto()
+    INVALID = auto()
+    THROTTLED = auto()
+    INTERNAL = auto()
+    UNAVAILABLE = auto()
+
+
+class Code(StrEnum):
+    """What can be wrong with one thing; beside these, the rules of a contract name their own."""
+
+    INVALID_ENUM_VALUE = "INVALID_ENUM_VALUE"
+    INVALID_FILTER = "INVALID_FILTER"
+    INVALID_ID = "INVALID_ID"
+    INVALID_PARAMETER = "INVALID_PARAMETER"
+    INVALID_RANGE = "INVALID_RANGE"
+    INVALID_RESOLUTION = "INVALID_RESOLUTION"
+    INVALID_TYPE = "INVALID_TYPE"
+    INVALID_VALUE = "INVALID_VALUE"
+    MALFORMED_ROW = "MALFORMED_ROW"
+    MISSING_FIELD = "MISSING_FIELD"
+    READ_ONLY_FIELD = "READ_ONLY_FIELD"
+    ROW_DELETED = "ROW_DELETED"
+    ROW_EXISTS = "ROW_EXISTS"
+    ROW_NOT_FOUND = "ROW_NOT_FOUND"
+    TOO_MANY_DRAFTS = "TOO_MANY_DRAFTS"
+    UNKNOWN_FIELD = "UNKNOWN_FIELD"
+    VERSION_CONFLICT = "VERSION_CONFLICT"
 
 
 class Culprit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
@@ -23,13 +77,13 @@ class ConfigurationError(Exception):
 class VanguardError(Exception):
     """A refusal that a person can act on.
 
-    `code` is stable and UPPER_SNAKE, `kind` one of the keys of problems.STATUS, `detail` the sentence for this case.
+    `code` is stable and UPPER_SNAKE, `kind` what sort of refusal it is, `detail` the sentence for this case.
     `extra` goes into the answer beside them.
     """
 
     code: ClassVar[str] = "INTERNAL_ERROR"
     title: ClassVar[str] = "Something went wrong on our side"
-    kind: ClassVar[str] = "internal"
+    kind: ClassVar[Kind] = Kind.INTERNAL
 
     def __init__(self, detail: str, *, errors: Sequence[Culprit] = (), retry_after: int | None = None, **extra: Any):
         super().__init__(detail)
@@ -42,7 +96,7 @@ class VanguardError(Exception):
 class MalformedRequest(VanguardError):
     """The request cannot be read: syntax, unknown parameter, wrong type."""
 
-    code, title, kind = "MALFORMED_REQUEST", "The request cannot be read", "malformed"
+    code, title, kind = "MALFORMED_REQUEST", "The request cannot be read", Kind.MALFORMED
 
 
 class InvalidFilter(MalformedRequest):
@@ -58,23 +112,23 @@ class NothingSelected(MalformedRequest):
 
 
 class Unauthenticated(VanguardError):
-    code, title, kind = "UNAUTHENTICATED", "Who are you?", "unauthenticated"
+    code, title, kind = "UNAUTHENTICATED", "Who are you?", Kind.UNAUTHENTICATED
 
 
 class InvalidCredentials(VanguardError):
-    code, title, kind = "INVALID_CREDENTIALS", "Email or password is wrong", "unauthenticated"
+    code, title, kind = "INVALID_CREDENTIALS", "Email or password is wrong", Kind.UNAUTHENTICATED
 
 
 class Forbidden(VanguardError):
-    code, title, kind = "FORBIDDEN", "Not allowed", "forbidden"
+    code, title, kind = "FORBIDDEN", "Not allowed", Kind.FORBIDDEN
 
 
 class ApprovalRequired(VanguardError):
-    code, title, kind = "APPROVAL_REQUIRED", "This dataset wants a change request", "forbidden"
+    code, title, kind = "APPROVAL_REQUIRED", "This dataset wants a change request", Kind.FORBIDDEN
 
 
 class NotFound(VanguardError):
-    code, title, kind = "NOT_FOUND", "There is nothing here", "missing"
+    code, title, kind = "NOT_FOUND", "There is nothing here", Kind.MISSING
 
 
 class DatasetNotFound(NotFound):
@@ -102,17 +156,17 @@ class RunNotFound(NotFound):
 
 
 class NoUpstream(VanguardError):
-    code, title, kind = "NO_UPSTREAM", "No system of record is connected", "conflict"
+    code, title, kind = "NO_UPSTREAM", "No system of record is connected", Kind.CONFLICT
 
 
 class VersionConflict(VanguardError):
-    code, title, kind = "VERSION_CONFLICT", "The draft changed meanwhile", "conflict"
+    code, title, kind = "VERSION_CONFLICT", "The draft changed meanwhile", Kind.CONFLICT
 
 
 class MergeConflict(VanguardError):
     """`rows`: the ids of all rows in conflict, of which the answer shows a part."""
 
-    code, title, kind = "MERGE_CONFLICT", "Others changed the same cells", "conflict"
+    code, title, kind = "MERGE_CONFLICT", "Others changed the same cells", Kind.CONFLICT
 
     def __init__(self, detail: str, *, rows: frozenset[str], **more: Any):
         super().__init__(detail, **more)
@@ -120,36 +174,36 @@ class MergeConflict(VanguardError):
 
 
 class AlreadyExists(VanguardError):
-    code, title, kind = "ALREADY_EXISTS", "It exists already", "conflict"
+    code, title, kind = "ALREADY_EXISTS", "It exists already", Kind.CONFLICT
 
 
 class LastAdmin(VanguardError):
-    code, title, kind = "LAST_ADMIN", "An organization keeps at least one ADMIN", "conflict"
+    code, title, kind = "LAST_ADMIN", "An organization keeps at least one ADMIN", Kind.CONFLICT
 
 
 class PreconditionFailed(VanguardError):
-    code, title, kind = "PRECONDITION_FAILED", "The row changed meanwhile", "precondition"
+    code, title, kind = "PRECONDITION_FAILED", "The row changed meanwhile", Kind.PRECONDITION
 
 
 class ValidationFailed(VanguardError):
-    code, title, kind = "VALIDATION_FAILED", "Some values cannot be accepted", "invalid"
+    code, title, kind = "VALIDATION_FAILED", "Some values cannot be accepted", Kind.INVALID
 
 
 class IdempotencyKeyReused(VanguardError):
-    code, title, kind = "IDEMPOTENCY_KEY_REUSED", "The key belongs to another request", "invalid"
+    code, title, kind = "IDEMPOTENCY_KEY_REUSED", "The key belongs to another request", Kind.INVALID
 
 
 class TooManyAttempts(VanguardError):
-    code, title, kind = "TOO_MANY_ATTEMPTS", "Slow down", "throttled"
+    code, title, kind = "TOO_MANY_ATTEMPTS", "Slow down", Kind.THROTTLED
 
 
 class DatabaseUnavailable(VanguardError):
-    code, title, kind = "DATABASE_UNAVAILABLE", "The database cannot be reached", "unavailable"
+    code, title, kind = "DATABASE_UNAVAILABLE", "The database cannot be reached", Kind.UNAVAILABLE
 
 
 class DatabaseBusy(VanguardError):
-    code, title, kind = "DATABASE_BUSY", "The database is busy", "unavailable"
+    code, title, kind = "DATABASE_BUSY", "The database is busy", Kind.UNAVAILABLE
 
 
 class IdentityProviderUnavailable(VanguardError):
-    code, title, kind = "IDENTITY_PROVIDER_UNAVAILABLE", "The identity provider cannot be reached", "unavailable"
+    code, title, kind = "IDENTITY_PROVIDER_UNAVAILABLE", "The identity provider cannot be reached", Kind.UNAVAILABLE

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from app.base.errors import Culprit, MalformedRequest
+from app.base.errors import Code, Culprit, MalformedRequest
 
 T = TypeVar("T")
 
@@ -39,7 +39,7 @@ def read(body: bytes, shape: type[T]) -> T:
         head = head[:LONGEST_MESSAGE]
         member = MEMBER.fullmatch(head)
         field = ".".join(part for part in (where, member[2] if member else "") if part)
-        culprit = Culprit(code="INVALID_TYPE", message=head, field=field or None)
+        culprit = Culprit(code=Code.INVALID_TYPE, message=head, field=field or None)
         raise MalformedRequest(f"{head}{f' at {where}' if where else ''}.", errors=[culprit]) from None
     except InvalidOperation:
         raise MalformedRequest("The body holds a number with an exponent beyond all bounds.") from None

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from app.base.errors import Culprit, InvalidFilter
+from app.base.errors import Code, Culprit, InvalidFilter
 from app.contracts.model import SQL_TYPES, Contract, FieldType
 from app.contracts.validation import MAX_DECIMALS, MAX_DIGITS, MAX_INTEGER, is_date
 
@@ -94,7 +94,7 @@ def refuse(parameter: str, message: str) -> InvalidFilter:
     """The error for one parameter."""
     shown = parameter[:80]
     return InvalidFilter(
-        f"{shown}: {message}", errors=[Culprit(code="INVALID_FILTER", parameter=shown, message=message)]
+        f"{shown}: {message}", errors=[Culprit(code=Code.INVALID_FILTER, parameter=shown, message=message)]
     )
 
 

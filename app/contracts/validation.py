@@ -5,7 +5,7 @@ import re
 from decimal import Decimal
 from typing import Any
 
-from app.base.errors import Culprit
+from app.base.errors import Code, Culprit
 from app.contracts.model import Contract, Field
 
 ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -36,11 +36,11 @@ def check_delta(contract: Contract, key: str, delta: dict[str, Any], *, insertin
     for name, value in delta.items():
         field = contract.by_name.get(name)
         if field is None:
-            found = "UNKNOWN_FIELD", f"{contract.name} has no field {name[:80]!r}."
+            found: tuple[str, str] = Code.UNKNOWN_FIELD, f"{contract.name} has no field {name[:80]!r}."
         elif inserting and name == contract.key and value == key:
             continue
         elif not field.editable:
-            found = "READ_ONLY_FIELD", f"{name} cannot be edited."
+            found = Code.READ_ONLY_FIELD, f"{name} cannot be edited."
         else:
             wrong = check_value(field, value)
             if wrong is None:
@@ -62,9 +62,9 @@ def check_value(field: Field, value: Any) -> tuple[str, str] | None:
         case "number" | "integer":
             return _check_number(field, value)
         case "boolean":
-            return None if isinstance(value, bool) else ("INVALID_TYPE", f"{field.name} is true or false.")
+            return None if isinstance(value, bool) else (Code.INVALID_TYPE, f"{field.name} is true or false.")
         case "date":
-            return None if is_date(value) else ("INVALID_TYPE", f"{field.name} is a date, YYYY-MM-DD.")
+            return None if is_date(value) else (Code.INVALID_TYPE, f"{field.name} is a date, YYYY-MM-DD.")
 
 
 def is_date(value: Any) -> bool:
@@ -80,39 +80,39 @@ def is_date(value: Any) -> bool:
 
 def _check_text(field: Field, value: Any) -> tuple[str, str] | None:
     if not isinstance(value, str):
-        return "INVALID_TYPE", f"{field.name} is a text."
+        return Code.INVALID_TYPE, f"{field.name} is a text."
     if "\0" in value:
-        return "INVALID_TYPE", f"{field.name} may not hold the character NUL."
+        return Code.INVALID_TYPE, f"{field.name} may not hold the character NUL."
     if len(value.encode()) > field.max_length:
-        return "INVALID_RANGE", f"{field.name} has at most {field.max_length} bytes."
+        return Code.INVALID_RANGE, f"{field.name} has at most {field.max_length} bytes."
     return None
 
 
 def _check_enum(field: Field, value: Any) -> tuple[str, str] | None:
     if not isinstance(value, str):
-        return "INVALID_TYPE", f"{field.name} is one of {', '.join(field.values)}."
+        return Code.INVALID_TYPE, f"{field.name} is one of {', '.join(field.values)}."
     if value not in field.values:
-        return "INVALID_ENUM_VALUE", f"{field.name} is one of {', '.join(field.values)}."
+        return Code.INVALID_ENUM_VALUE, f"{field.name} is one of {', '.join(field.values)}."
     return None
 
 
 def _check_number(field: Field, value: Any) -> tuple[str, str] | None:
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
-        return "INVALID_TYPE", f"{field.name} is {'a whole number' if field.type == 'integer' else 'a number'}."
+        return Code.INVALID_TYPE, f"{field.name} is {'a whole number' if field.type == 'integer' else 'a number'}."
     return _check_range(field, value)
 
 
 def _check_range(field: Field, value: int | Decimal) -> tuple[str, str] | None:
     if not _fits(value):
-        return "INVALID_RANGE", f"{field.name} has at most {MAX_DIGITS} digits, and {MAX_DECIMALS} after the point."
+        return Code.INVALID_RANGE, f"{field.name} has at most {MAX_DIGITS} digits, and {MAX_DECIMALS} after the point."
     if field.type == "integer" and value != int(value):
-        return "INVALID_TYPE", f"{field.name} is a whole number."
+        return Code.INVALID_TYPE, f"{field.name} is a whole number."
     if field.type == "integer" and not -MAX_INTEGER <= value <= MAX_INTEGER:
-        return "INVALID_RANGE", f"{field.name} is a whole number of at most 15 digits."
+        return Code.INVALID_RANGE, f"{field.name} is a whole number of at most 15 digits."
     if field.minimum is not None and value < field.minimum:
-        return "INVALID_RANGE", f"{field.name} is at least {field.minimum}."
+        return Code.INVALID_RANGE, f"{field.name} is at least {field.minimum}."
     if field.maximum is not None and value > field.maximum:
-        return "INVALID_RANGE", f"{field.name} is at most {field.maximum}."
+        return Code.INVALID_RANGE, f"{field.name} is at most {field.maximum}."
     return None
 
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from litestar import Response
 
 from app.base.database import Connection
-from app.base.errors import Culprit, IdempotencyKeyReused, MalformedRequest, VanguardError
+from app.base.errors import Code, Culprit, IdempotencyKeyReused, MalformedRequest, VanguardError
 from app.base.statements import statement
 from app.contracts import Contract
 from app.engine.desk import Desk
@@ -42,7 +42,9 @@ async def answer_once(
     if key is None:
         return Response(await runtime.database.run(at_desk), status_code=status, media_type="application/json")
     if not KEY.fullmatch(key):
-        culprit = Culprit(code="INVALID_PARAMETER", parameter="Idempotency-Key", message="1 to 200 visible characters.")
+        culprit = Culprit(
+            code=Code.INVALID_PARAMETER, parameter="Idempotency-Key", message="1 to 200 visible characters."
+        )
         raise MalformedRequest("The Idempotency-Key has 1 to 200 visible ASCII characters.", errors=[culprit])
     keeper = _Keeper(organization, request.user.user_id, key, await _digest(request), runtime.clock())
     try:

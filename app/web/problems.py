@@ -11,24 +11,25 @@ from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFou
 from litestar.exceptions.http_exceptions import ClientException, RequestEntityTooLarge
 
 from app.base import errors, exact_json
-from app.base.errors import Culprit, VanguardError
+from app.base.errors import Code, Culprit, Kind, VanguardError
 
 log = structlog.get_logger(__name__)
 MEDIA_TYPE = "application/problem+json"
 TYPE = "urn:vanguard:error:"
 
 STATUS = {
-    "malformed": 400,
-    "unauthenticated": 401,
-    "forbidden": 403,
-    "missing": 404,
-    "conflict": 409,
-    "gone": 410,
-    "precondition": 412,
-    "invalid": 422,
-    "throttled": 429,
-    "internal": 500,
-    "unavailable": 503,
+    Kind.MALFORMED: 400,
+    Kind.UNAUTHENTICATED: 401,
+    Kind.FORBIDDEN: 403,
+    Kind.MISSING: 404,
+    Kind.NOT_ALLOWED: 405,
+    Kind.CONFLICT: 409,
+    Kind.PRECONDITION: 412,
+    Kind.TOO_LARGE: 413,
+    Kind.INVALID: 422,
+    Kind.THROTTLED: 429,
+    Kind.INTERNAL: 500,
+    Kind.UNAVAILABLE: 503,
 }
 
 # SQLSTATE -> what to tell. Their own words never leave the house: DETAIL can hold another tenant's row.
@@ -86,7 +87,7 @@ def answer_database(request: Request[Any, Any, Any], error: asyncpg.PostgresErro
     if known is None:
         return answer_unexpected(request, error)
     kind, detail = known
-    return answer(request, kind(detail, retry_after=1 if kind.kind == "unavailable" else None))
+    return answer(request, kind(detail, retry_after=1 if kind.kind is Kind.UNAVAILABLE else None))
 
 
 def answer_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
@@ -102,16 +103,13 @@ def answer_http(request: Request[Any, Any, Any], error: HTTPException) -> Respon
 class MethodNotAllowed(VanguardError):
     """The path exists, the method does not."""
 
-    code, title, kind = "METHOD_NOT_ALLOWED", "The path does not take this method", "not_allowed"
+    code, title, kind = "METHOD_NOT_ALLOWED", "The path does not take this method", Kind.NOT_ALLOWED
 
 
 class PayloadTooLarge(VanguardError):
     """The body is over `max_body_bytes`."""
 
-    code, title, kind = "PAYLOAD_TOO_LARGE", "The body is too large", "too_large"
-
-
-STATUS |= {"not_allowed": 405, "too_large": 413}
+    code, title, kind = "PAYLOAD_TOO_LARGE", "The body is too large", Kind.TOO_LARGE
 
 
 def _translate(error: HTTPException) -> VanguardError:
@@ -126,7 +124,9 @@ def _translate(error: HTTPException) -> VanguardError:
         if any(item.get("key") == "data" for item in found):
             return errors.MalformedRequest("The request needs a body.")
         culprits = [
-            Culprit(code="INVALID_PARAMETER", message=str(item.get("message", "")), parameter=str(item.get("key", "")))
+            Culprit(
+                code=Code.INVALID_PARAMETER, message=str(item.get("message", "")), parameter=str(item.get("key", ""))
+            )
             for item in found
         ]
         names = ", ".join(culprit.parameter or "" for culprit in culprits)

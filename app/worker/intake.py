@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.base import exact_json
-from app.base.errors import Culprit
+from app.base.errors import Code, Culprit
 from app.contracts import Contract
 from app.contracts.validation import check_key, check_value
 from app.upstream.protocol import Broken, Page, Row
@@ -46,14 +46,14 @@ def _check(contract: Contract, row: Row) -> tuple[Culprit, ...]:
     """What is wrong with a row, a culprit a field."""
     wrong = []
     if (reason := check_key(row.key)) is not None:
-        wrong.append(Culprit(id=row.key[:200], field=contract.key, code="INVALID_ID", message=reason))
+        wrong.append(Culprit(id=row.key[:200], field=contract.key, code=Code.INVALID_ID, message=reason))
     by_name = contract.by_name
     for name, value in row.document.items():
         if value is None:
             continue
         field = by_name.get(name)
         if field is None:
-            found: tuple[str, str] | None = ("UNKNOWN_FIELD", f"{contract.name} has no field {name[:80]!r}.")
+            found: tuple[str, str] | None = (Code.UNKNOWN_FIELD, f"{contract.name} has no field {name[:80]!r}.")
         else:
             found = check_value(field, value)
         if found is not None:

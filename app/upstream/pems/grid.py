@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from app.base.errors import Culprit
+from app.base.errors import Code, Culprit
 from app.contracts import Contract
 from app.upstream.pems.config import ORGANIZATION, VERSION, Grid
 from app.upstream.pems.http import read_refused, words_of
@@ -263,7 +263,7 @@ class GridReader:
         organizations = read_column(read_text, columns.get(self._organization_alias, nothing))
         present = [column for column in self._columns if column.alias in columns]
         missing = tuple(
-            Culprit(code="MISSING_FIELD", field=column.field, message=f"PEMS did not send {column.alias}.")
+            Culprit(code=Code.MISSING_FIELD, field=column.field, message=f"PEMS did not send {column.alias}.")
             for column in self._columns
             if column.alias not in columns
         )
@@ -381,7 +381,7 @@ def _broken(key: str | None, reasons: Sequence[Culprit], aliases: Sequence[str],
 
 
 def _malformed(received: Any) -> Broken:
-    reason = Culprit(code="MALFORMED_ROW", message="The line has none of the three shapes.")
+    reason = Culprit(code=Code.MALFORMED_ROW, message="The line has none of the three shapes.")
     return Broken(key=None, reasons=(reason,), received={"line": _digest(received)})
 
 

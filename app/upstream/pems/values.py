@@ -11,6 +11,7 @@ from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from typing import Any
 
+from app.base.errors import Code
 from app.contracts.model import FieldType
 
 NUMBER = re.compile(r"([+-]?)(\d{1,3}(?:,\d{3})+|\d*)(\.\d+)?([eE][+-]?\d{1,4})?", re.ASCII)
@@ -34,7 +35,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class Unreadable(ValueError):
     """A value that is not of its column's type; the message says what it is, without the field's name."""
 
-    code = "INVALID_TYPE"
+    code = Code.INVALID_TYPE
 
 
 Reader = Callable[[Any], Any]
