@@ -1,0 +1,103 @@
+"""Tests that would hang: each fails where it waits, and the others go on."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PLUGINS = "-p anyio -p timeout -p xdist -p no:cacheprovider".split()
+CONFTEST = """
+import asyncio, pytest
+from tests import limits
+from tests.limits import pytest_pyfunc_call, pytest_runtest_teardown
+
+@pytest.fixture(scope="session")
+def anyio_backend():
+    return "asyncio"
+"""
+HANGING = """
+import asyncio, subprocess, time, pytest
+
+@pytest.fixture
+async def open_until_the_end():
+    yield
+    print("it was closed")
+
+@pytest.fixture
+def never_there():
+    time.sleep(600)
+
+def test_a_child_that_does_not_end():
+    with subprocess.Popen(["sleep", "600"]) as child:
+        try:
+            child.wait()
+        finally:
+            child.kill()
+
+async def test_an_event_that_never_comes(open_until_the_end):
+    await asyncio.Event().wait()
+
+async def test_a_loop_that_stands_still(open_until_the_end):
+    time.sleep(600)
+
+def test_a_server_that_never_starts(never_there):
+    pass
+
+async def test_the_next_one():
+    await asyncio.sleep(0)
+
+@pytest.mark.timeout(30)
+async def test_one_that_has_a_limit_of_its_own():
+    await asyncio.sleep(1)
+"""
+STUBBORN = """
+import signal, time, pytest
+
+@pytest.fixture
+def never_gone():
+    yield
+    time.sleep(600)
+
+def test_whoever_hears_no_alarm():
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
+    time.sleep(600)
+
+def test_whoever_does_not_let_go(never_gone):
+    assert False
+
+def test_the_next_one():
+    pass
+"""
+
+
+def run(folder: Path, tests: str, conftest: str, *options: str) -> "subprocess.CompletedProcess[str]":
+    """pytest over these tests, with the project's settings but for shorter limits."""
+    (folder / "conftest.py").write_text(CONFTEST + conftest)
+    (folder / "test_them.py").write_text(tests)
+    command = [sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), "--rootdir", str(folder), *PLUGINS]
+    environment = os.environ | {"COLUMNS": "200", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    return subprocess.run(
+        [*command, *options, str(folder)], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=100
+    )
+
+
+def test_a_test_that_would_hang_fails_where_it_waits_and_the_next_one_runs(tmp_path: Path) -> None:
+    done = run(tmp_path, HANGING, "limits.EARLIER = 0.5", "-o", "timeout=1.5")
+    said = done.stdout
+    assert "3 failed, 2 passed, 1 error" in said.splitlines()[-1], said + done.stderr
+    for waits in ("child.wait()", "await asyncio.Event().wait()", "time.sleep(600)"):
+        assert re.search(rf"^> +{re.escape(waits)}$", said, re.MULTILINE), said
+    for broken_off in ("a_child_that_does_not_end", "a_loop_that_stands_still", "a_server_that_never_starts"):
+        assert f"test_{broken_off} - Failed: Timeout (>1.5s)" in said
+    assert "test_an_event_that_never_comes - TimeoutError" in said
+    assert said.count("it was closed") == 2
+
+
+def test_whoever_cannot_be_broken_off_ends_its_process_and_another_goes_on(tmp_path: Path) -> None:
+    done = run(tmp_path, STUBBORN, "limits.LETTING_GO = 1.5", "-n", "1", "-o", "faulthandler_timeout=1.5")
+    assert "3 failed, 1 passed" in done.stdout.splitlines()[-1], done.stdout + done.stderr
+    for test, place in {"hears_no_alarm": "test_whoever_hears_no_alarm", "does_not_let_go": "never_gone"}.items():
+        assert f"crashed while running 'test_them.py::test_whoever_{test}'" in done.stdout
+        assert f" in {place}\n" in done.stderr
