@@ -110,9 +110,19 @@ async def serving(url: str, secret: str) -> AsyncIterator[Api]:
         yield Api(server, client, port)
     finally:
         for process in (client, server):
-            if process is not None and process.returncode is None:
-                process.terminate()
-                await process.wait()
+            if process is not None:
+                await end(process)
+
+
+async def end(process: asyncio.subprocess.Process) -> None:
+    """SIGTERM, and SIGKILL where that is not enough."""
+    if process.returncode is None:
+        process.terminate()
+        try:
+            await asyncio.wait_for(process.wait(), PATIENCE)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
 
 
 async def _until_ready(server: asyncio.subprocess.Process, port: int) -> None:

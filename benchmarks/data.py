@@ -150,8 +150,9 @@ def server_at(url: str | None) -> Iterator[str]:
 
 @contextmanager
 def _unwound_by_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the run as Ctrl-C does: what was made is taken away again."""
-    before = {each: signal.signal(each, _stop) for each in SIGNALS}
+    """SIGTERM and SIGHUP end the run as Ctrl-C does: what was made is taken away again. `nohup` keeps SIGHUP away."""
+    heeded = [each for each in SIGNALS if each == signal.SIGTERM or signal.getsignal(each) != signal.SIG_IGN]
+    before = {each: signal.signal(each, _stop) for each in heeded}
     try:
         yield
     finally:

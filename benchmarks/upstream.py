@@ -28,7 +28,7 @@ from app.worker.loop import CONNECT, database_clock
 from app.worker.pull import pull
 from app.worker.start import read_targets
 from app.worker.target import Target
-from benchmarks.api import PATIENCE, ROOT, Unexpected
+from benchmarks.api import PATIENCE, ROOT, Unexpected, end
 from benchmarks.data import ORGANIZATION, SECRET, scratch_database
 
 VANGUARD = [sys.executable, "-c", "from app.cli import main; main()"]
@@ -98,13 +98,7 @@ async def simulating(lines: int, *options: str) -> AsyncIterator[Simulator]:
             raise Unexpected("`vanguard pems-sim` does not start. Run it by hand to see why.")
         yield Simulator(process, told[0])
     finally:
-        await _end(process)
-
-
-async def _end(process: Process) -> None:
-    if process.returncode is None:
-        process.terminate()
-        await process.wait()
+        await end(process)
 
 
 def _environment() -> dict[str, str]:
@@ -228,7 +222,7 @@ async def working(url: str, simulator: Simulator) -> AsyncIterator[Process]:
         try:
             yield process
         finally:
-            await _end(process)
+            await end(process)
 
 
 async def one_pull(worker: Process, owner: "asyncpg.Connection[Any]", patience: float) -> Mapping[str, Any]:

@@ -18,7 +18,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from app.dev.postgres import DevDatabaseError, Server, embedded_bin_dir
 from app.migrate import migrate
-from tests.limits import pytest_pyfunc_call, pytest_runtest_teardown
+from tests.support.limits import pytest_pyfunc_call, pytest_runtest_teardown
 from tests.support.world import CONTRACTS, User, World, open_world
 
 __all__ = ["pytest_pyfunc_call", "pytest_runtest_teardown"]

@@ -5,7 +5,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import httpx
@@ -17,6 +16,7 @@ from click.testing import CliRunner, Result
 from app.accounts import matches
 from app.cli import main
 from tests.conftest import new_database
+from tests.support.children import VANGUARD, child
 from tests.support.world import SECRET
 
 PASSWORD = "correct horse battery"
@@ -186,24 +186,16 @@ def test_serve_answers_and_stops_when_it_is_told_to(shell: Shell) -> None:
         "VANGUARD_SECRET": SECRET,
         "VANGUARD_PORT": str(free_port()),
     }
-    process = subprocess.Popen(
-        [sys.executable, "-c", "from app.cli import main; main()", "serve"],
-        env=environment,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr is not None
-    try:
+    with child(*VANGUARD, "serve", env=environment, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
         for line in process.stderr:
             if "Started worker" in line:
                 break
-        response = httpx.get(f"http://127.0.0.1:{environment['VANGUARD_PORT']}/health/ready")
+        response = httpx.get(f"http://127.0.0.1:{environment['VANGUARD_PORT']}/health/ready", timeout=60)
         assert response.json()["status"] == "ready"
-    finally:
         process.send_signal(signal.SIGTERM)
         log = process.stderr.read()
-        process.stderr.close()
-    assert process.wait(30) == 0
+        assert process.wait(60) == 0
     assert '"route": "/health/ready"' in log
     assert all(line.startswith("{") for line in log.splitlines()), "JSON lines, Granian's too"
 

@@ -203,11 +203,11 @@ def provider() -> Iterator[Provider]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         served = Provider(server)
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()
         yield served
         server.shutdown()
-        thread.join()
+        thread.join(60)
 
 
 @pytest.fixture
@@ -515,7 +515,7 @@ async def probe(world: World, path: str, **headers: str) -> int:
         openapi_config=None,
     )
     transport = asgi(app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://vanguard.test") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://vanguard.test", timeout=60) as client:
         return (await client.get(path, headers=headers)).status_code
 
 

@@ -5,7 +5,6 @@ import json
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -32,6 +31,7 @@ from benchmarks.bench_http import without_password
 from benchmarks.data import Bench
 from benchmarks.figures import Figure, at_least, at_most, plain
 from benchmarks.suite import GROUPS, Group, Options, Outcome
+from tests.support.children import VANGUARD, child
 
 FAST = at_most("reading a page", 1.25, 2)
 SLOW = at_least("saving many", 0.1, 0.25, missed="It would take another table.")
@@ -233,10 +233,10 @@ def test_the_client_puts_answers_together() -> None:
                     for part in parts:
                         connection.sendall(part)
 
-        thread = threading.Thread(target=answer)
+        thread = threading.Thread(target=answer, daemon=True)
         thread.start()
         found = client.take_turns(server.getsockname()[1], [[b"?"], [b"?"], [b"?"]], 1, True)
-        thread.join()
+        thread.join(60)
     assert found["statuses"] == [200, 304, 422]
     assert [len(seconds) for seconds in found["seconds"]] == [1, 1, 1]
 
@@ -290,17 +290,12 @@ def test_pulls_and_pushes_leave_a_server_as_it_was(
 def test_a_run_that_is_told_to_stop_leaves_nothing(server_url: str, words: list[str]) -> None:
     """Given a run that has made a database, when SIGTERM comes, then the database goes, too."""
     before = databases(server_url)
-    with subprocess.Popen(
-        [sys.executable, "-c", "from app.cli import main; main()", "bench", "--quick", "--url", server_url, *words],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    ) as process:  # fmt: skip
-        try:
-            while not (made := databases(server_url) - before) and process.poll() is None:
-                time.sleep(0.05)
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(60) == 1
-        finally:
-            process.kill()
+    command = [*VANGUARD, "bench", "--quick", "--url", server_url, *words]
+    with child(*command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while not (made := databases(server_url) - before) and process.poll() is None:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 1
     assert made
     assert not made & databases(server_url)
 

@@ -10,7 +10,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -23,6 +22,7 @@ import pytest
 from app.simulator import Fault
 from app.upstream.protocol import OutcomeUnknown
 from app.web.auth import Role
+from tests.support.children import VANGUARD, child
 from tests.support.crash_checks import check_all, check_lines, check_mirror, defects
 from tests.support.crashing import (
     CODE,
@@ -140,7 +140,7 @@ async def test_a_commit_is_in_pems_within_two_seconds_and_the_row_is_pristine_ag
         await ann.draft(key, {"monthlyRate": 4321})
         began = time.monotonic()
         assert (await ann.commit(key)).status_code == 200
-        async with httpx.AsyncClient(base_url=site.pems.url) as pems, asyncio.timeout(20):
+        async with httpx.AsyncClient(base_url=site.pems.url, timeout=60) as pems, asyncio.timeout(20):
             shown = None
             while shown != 4321:
                 answer = await pems.get("/sim/records", params={"org": CODE, "id": key})
@@ -153,17 +153,12 @@ async def test_a_commit_is_in_pems_within_two_seconds_and_the_row_is_pristine_ag
 
 
 @contextmanager
-def command(site: Site) -> Iterator["subprocess.Popen[bytes]"]:
+def command(site: Site) -> Iterator["subprocess.Popen[str]"]:
     """`vanguard worker`, as people start it; it is gone afterwards, however it ends."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("VANGUARD_")}
     environment |= {"DATABASE_URL": site.url, "VANGUARD_SECRET": SECRET, "VANGUARD_UPSTREAMS": str(site.upstreams)}
-    arguments = [sys.executable, "-c", "from app.cli import main; main()", "worker"]
-    with site.log.open("ab") as log, subprocess.Popen(arguments, env=environment, stdout=log, stderr=log) as process:
-        try:
-            yield process
-        finally:
-            if process.poll() is None:
-                process.kill()
+    with site.log.open("ab") as log, child(*VANGUARD, "worker", env=environment, stdout=log, stderr=log) as process:
+        yield process
 
 
 async def until_asked(site: Site, what: str, times: int) -> None:
@@ -180,7 +175,7 @@ async def until_fault(site: Site, kind: str) -> None:
             await asyncio.sleep(0.02)
 
 
-async def stopped(process: "subprocess.Popen[bytes]") -> float:
+async def stopped(process: "subprocess.Popen[str]") -> float:
     """Say SIGTERM; how long it takes."""
     began = time.monotonic()
     process.terminate()

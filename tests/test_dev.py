@@ -27,6 +27,7 @@ from app.cli import main
 from app.dev import pems, run, seed
 from app.dev.postgres import DevDatabaseError, Server, embedded_bin_dir
 from app.migrate import migrate
+from tests.support.children import VANGUARD, child
 
 NOTHING_SAID = dict.fromkeys(("DATABASE_URL", "VANGUARD_DATABASE_URL", "VANGUARD_SECRET", "VANGUARD_UPSTREAMS"))
 DATASET = "/api/v1/orgs/demo/datasets/pfa"
@@ -62,17 +63,14 @@ Said = tuple["subprocess.Popen[str]", httpx.Client, list[str]]
 @contextmanager
 def started(port: int, directory: Path, *more: str, **given: str) -> Iterator[Said]:
     """The command in a process group of its own, once it has said all; and the lines that are to be pasted."""
-    command = [sys.executable, "-c", "from app.cli import main; main()", "dev", "--rows", "50", *more]
+    command = [*VANGUARD, "dev", "--rows", "50", *more]
     environment = {name: value for name, value in os.environ.items() if name not in NOTHING_SAID}
     environment |= {"VANGUARD_PORT": str(port), "VANGUARD_DATA_DIR": str(directory), **given}
     with (
-        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as client,
-        subprocess.Popen(command, env=environment, text=True, stdout=PIPE, start_new_session=True) as process,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client,
+        child(*command, env=environment, stdout=PIPE, start_new_session=True) as process,
     ):
-        try:
-            yield process, client, pasteable(process)
-        finally:
-            process.terminate()
+        yield process, client, pasteable(process)
 
 
 def pasteable(process: "subprocess.Popen[str]") -> list[str]:
@@ -86,7 +84,7 @@ def pasteable(process: "subprocess.Popen[str]") -> list[str]:
 
 
 def paste(*lines: str) -> str:
-    return subprocess.run(["sh", "-c", "".join(lines)], stdout=PIPE, check=True, text=True).stdout
+    return subprocess.run(["sh", "-c", "".join(lines)], stdout=PIPE, check=True, text=True, timeout=60).stdout
 
 
 def simulated(directory: Path) -> str:
@@ -99,7 +97,7 @@ def simulated(directory: Path) -> str:
     return str(entries[0]["url"])
 
 
-def eventually(happened: Callable[[], bool], seconds: float = 10) -> bool:
+def eventually(happened: Callable[[], bool], seconds: float = 60) -> bool:
     deadline = time.monotonic() + seconds
     while not happened() and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -109,7 +107,11 @@ def eventually(happened: Callable[[], bool], seconds: float = 10) -> bool:
 def pid_of(process: "subprocess.Popen[str]", command: str) -> int:
     """The child that runs a command of ours."""
     done = subprocess.run(
-        ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(process.pid)], stdout=PIPE, text=True, check=True
+        ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(process.pid)],
+        stdout=PIPE,
+        text=True,
+        check=True,
+        timeout=60,
     )
     found = [line.split() for line in done.stdout.splitlines() if f"main() {command}" in line]
     assert len(found) == 1, done.stdout
@@ -143,10 +145,8 @@ def test_start_stop_and_start_again(short_dir: Path, port: int) -> None:
         assert client.post(DRAFTS, headers=token, json={"modifications": [kept]}).status_code == 200
         for secret in (directory / "secret", directory / "pems" / "password"):
             assert secret.stat().st_mode & 0o777 == 0o600
-            assert (
-                secret.read_text()
-                not in subprocess.run(["ps", "-ww", "-e", "-o", "args"], stdout=PIPE, text=True).stdout
-            )
+            running = subprocess.run(["ps", "-ww", "-e", "-o", "args"], stdout=PIPE, text=True, timeout=60)
+            assert secret.read_text() not in running.stdout
 
         refused = invoke(port, directory)
         assert (refused.exit_code, refused.output.count("\n")) == (2, 1)
@@ -159,11 +159,11 @@ def test_start_stop_and_start_again(short_dir: Path, port: int) -> None:
         row = f"{ROWS}/{rows[0]['id']}"
         assert eventually(lambda: client.get(row, headers=token).json()["syncState"] == "pristine")
         record = f"{simulated(directory)}/sim/records?org=DEMO&id={rows[0]['id']}"
-        assert httpx.get(record, trust_env=False).json()["document"]["model"] == "Pushed"
+        assert httpx.get(record, trust_env=False, timeout=60).json()["document"]["model"] == "Pushed"
 
         # Ctrl-C, as a terminal sends it.
         os.killpg(process.pid, signal.SIGINT)
-        said, _ = process.communicate(timeout=20)
+        said, _ = process.communicate(timeout=60)
         assert (process.returncode, said.splitlines()[-1]) == (0, "Stopped. Everything is kept.")
         assert not (directory / "pg" / "postmaster.pid").exists()
 
@@ -172,14 +172,14 @@ def test_start_stop_and_start_again(short_dir: Path, port: int) -> None:
         assert client.get(f"{ROWS}/{rows[9]['id']}", headers=token).json()["data"]["model"] == "Kept"
         assert len(client.get(ROWS, headers=token).json()["data"]) == 50
         record = f"{simulated(directory)}/sim/records?org=DEMO&id={rows[0]['id']}"
-        assert httpx.get(record, trust_env=False).json()["document"]["model"] == "Pushed"
+        assert httpx.get(record, trust_env=False, timeout=60).json()["document"]["model"] == "Pushed"
         if shutil.which("curl"):
             assert paste(lines[0]).count('"id"') == 2
             # The record that is shown in the end may still be as it was, on a machine that is busy.
             assert '"committed":1' in paste(*lines)
-            assert eventually(lambda: '"model":"Mine"' in httpx.get(record, trust_env=False).text)
+            assert eventually(lambda: '"model":"Mine"' in httpx.get(record, trust_env=False, timeout=60).text)
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
         assert process.returncode == 0
         assert not (directory / "pg" / "postmaster.pid").exists()
         assert not is_ready(client)
@@ -197,7 +197,7 @@ def test_whoever_is_killed(short_dir: Path, port: int) -> None:
     directory = short_dir / "data"
     with started(port, directory) as (process, client, _):
         os.kill(pid_of(process, "worker"), signal.SIGKILL)
-        said, _ = process.communicate(timeout=20)
+        said, _ = process.communicate(timeout=60)
         assert (process.returncode, said.splitlines()[-1]) == (1, "The worker stopped by itself (status -9).")
         assert not (directory / "pg" / "postmaster.pid").exists()
         assert not is_ready(client)
@@ -213,7 +213,7 @@ def test_whoever_is_killed(short_dir: Path, port: int) -> None:
 
 def answers(address: str) -> bool:
     try:
-        return httpx.get(f"{address}/sim/log", trust_env=False).status_code == 200
+        return httpx.get(f"{address}/sim/log", trust_env=False, timeout=60).status_code == 200
     except httpx.TransportError:
         return False
 
@@ -328,3 +328,17 @@ def test_signals_are_given_back() -> None:
     with pytest.raises(KeyboardInterrupt), run._interruptible():
         signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_what_was_ignored_from_the_start_stays_so(number: signal.Signals) -> None:
+    """SIGHUP behind `nohup`, SIGINT behind a script's `&`."""
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        with run._interruptible():
+            signal.raise_signal(number)
+        assert signal.getsignal(number) is signal.SIG_IGN
+        with pytest.raises(KeyboardInterrupt), run._interruptible():
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(number, before)

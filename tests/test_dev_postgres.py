@@ -13,6 +13,7 @@ import pytest
 
 from app.dev.postgres import DevDatabaseError, Server, embedded_bin_dir
 from tests.conftest import FAST
+from tests.support.children import child
 
 
 @pytest.fixture
@@ -77,9 +78,9 @@ def test_is_taken_over_after_its_starter_was_killed(server: Server, bin_dir: Pat
         "Server(Path(sys.argv[1]), bin_dir=Path(sys.argv[2])).start(); print('up', flush=True); time.sleep(600)"
     )
     arguments = [str(server.data_dir), str(bin_dir or embedded_bin_dir())]
-    with subprocess.Popen([sys.executable, "-c", program, *arguments], stdout=subprocess.PIPE) as starter:
+    with child(sys.executable, "-c", program, *arguments, stdout=subprocess.PIPE) as starter:
         assert starter.stdout is not None
-        assert starter.stdout.readline() == b"up\n"
+        assert starter.stdout.readline() == "up\n"
         starter.kill()
     pid = pid_of(server)
     assert os.getsid(pid) != os.getsid(0)  # Ctrl-C goes to the terminal's session

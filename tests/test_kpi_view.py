@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,6 +22,7 @@ from app.engine.desk import Desk
 from app.kpis import read_kpis, read_wanted
 from app.migrate import migrate
 from tests.conftest import new_database
+from tests.support.children import VANGUARD, child
 from tests.support.world import CONTRACTS, FLEET, SECRET, User, World, open_world, vehicle
 from tests.test_contention import at_once, until_waiting
 
@@ -301,27 +301,29 @@ def test_without_a_migrated_database_it_says_what_to_do(server_url: str) -> None
     assert done.stderr.count("\n") == 1
 
 
-def test_going_on_it_refreshes_until_it_is_told_to_stop(database_url: str) -> None:
-    """In a process of its own; it stops without a traceback, and SIGTERM is no failure."""
-    stop(database_url, signal.SIGTERM, status=0)
-    stop(database_url, signal.SIGINT, status=1)
+@pytest.mark.parametrize("here", [signal.default_int_handler, signal.SIG_IGN], ids=["in front", "in the background"])
+def test_going_on_it_refreshes_until_it_is_told_to_stop(database_url: str, here: Any) -> None:
+    """In a process of its own; it stops without a traceback, and SIGTERM is no failure. Tests that a script started in
+    the background ignore SIGINT themselves.
+    """
+    before = signal.signal(signal.SIGINT, here)
+    try:
+        stop(database_url, signal.SIGTERM, status=0)
+        stop(database_url, signal.SIGINT, status=1)
+        assert signal.getsignal(signal.SIGINT) is here
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def stop(database_url: str, sent: signal.Signals, status: int) -> None:
     """Let it refresh twice, and send the signal."""
     environment = os.environ | {"DATABASE_URL": database_url, "VANGUARD_SECRET": SECRET, "PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(
-        [sys.executable, "-c", "from app.cli import main; main()", "refresh-kpis", "--every", "1"],
-        env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    ) as process:  # fmt: skip
-        try:
-            assert process.stdout is not None
-            assert process.stderr is not None
-            for _ in range(2):
-                assert process.stdout.readline().startswith("pfa: ")
-            process.send_signal(sent)
-            errors = process.stderr.read()
-            assert process.wait(20) == status
-        finally:
-            process.kill()
+    command = [*VANGUARD, "refresh-kpis", "--every", "1"]
+    with child(*command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        for _ in range(2):
+            assert process.stdout.readline().startswith("pfa: ")
+        process.send_signal(sent)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == status
     assert "Traceback" not in errors

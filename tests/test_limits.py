@@ -1,17 +1,25 @@
 """Tests that would hang: each fails where it waits, and the others go on."""
 
+import ast
 import os
 import re
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+import pytest
+
+from tests.support.children import child
+
+TESTS = Path(__file__).parent
+ROOT = TESTS.parent
 PLUGINS = "-p anyio -p timeout -p xdist -p no:cacheprovider".split()
 CONFTEST = """
 import asyncio, pytest
 from tests import limits
-from tests.limits import pytest_pyfunc_call, pytest_runtest_teardown
+from tests.support.limits import pytest_pyfunc_call, pytest_runtest_teardown
 
 @pytest.fixture(scope="session")
 def anyio_backend():
@@ -101,3 +109,61 @@ def test_whoever_cannot_be_broken_off_ends_its_process_and_another_goes_on(tmp_p
     for test, place in {"hears_no_alarm": "test_whoever_hears_no_alarm", "does_not_let_go": "never_gone"}.items():
         assert f"crashed while running 'test_them.py::test_whoever_{test}'" in done.stdout
         assert f" in {place}\n" in done.stderr
+
+
+# -- what tests may call -----------------------------------------------------------------------------------------------
+
+WAITS = {"subprocess.run", "subprocess.check_output", "subprocess.check_call", "subprocess.call", "communicate"}
+CLIENTS = {f"httpx.{name}" for name in ("Client", "AsyncClient", "get", "post", "request", "stream")}
+
+
+def unlimited(tree: ast.AST) -> Iterator[int]:
+    """Where a call could wait for ever, or for as little as a library thinks enough. What is awaited has the limit of
+    its test.
+    """
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    awaited = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Await)}
+    awaited |= {id(inner) for call in calls if ast.unparse(call.func) == "asyncio.wait_for" for inner in call.args}
+    for call in calls:
+        name = ast.unparse(call.func)
+        last = name.rpartition(".")[2]
+        given = {keyword.arg: keyword.value for keyword in call.keywords}
+        limited = "timeout" in given and ast.unparse(given["timeout"]) != "None"
+        if {name, last} & (WAITS | CLIENTS):
+            wrong = not limited and None not in given
+        else:
+            # Of a thread, a process, a queue. A string's and a dictionary's have something between the brackets.
+            bare = last in ("wait", "join", "get") and not call.args and not call.keywords
+            wrong = bare and "." in name and name != f"self.{last}"
+        if wrong and id(call) not in awaited:
+            yield call.lineno
+
+
+def test_whatever_waits_says_how_long() -> None:
+    source = (
+        "process.wait()\nqueue.get()\nsubprocess.run(['true'])\nhttpx.Client(timeout=None)\nprocess.wait(5)\nx.get(1)"
+    )
+    assert sorted(unlimited(ast.parse(source))) == [1, 2, 3, 4]
+    found = {file.name: list(unlimited(ast.parse(file.read_text()))) for file in TESTS.glob("*.py")}
+    assert {name: lines for name, lines in found.items() if lines} == {}
+
+
+def test_children_are_started_in_one_place() -> None:
+    """One that heeds signals however this process was started, and that leaves none behind."""
+    starts = re.compile(r"\b(Popen\(|create_subprocess_|os\.fork|os\.spawn|posix_spawn)")
+    found = {file.name for file in TESTS.glob("*.py") if starts.search(file.read_text())}
+    assert found - {Path(__file__).name} == {"children.py"}
+
+
+@pytest.mark.parametrize("before", [signal.SIG_IGN, signal.SIG_DFL])
+def test_children_heed_signals_that_this_process_ignores(before: signal.Handlers) -> None:
+    here = {each: signal.signal(each, before) for each in (signal.SIGINT, signal.SIGHUP)}
+    try:
+        for each in here:
+            with child("sleep", "600") as process:
+                process.send_signal(each)
+                assert process.wait(60) == -each
+            assert signal.getsignal(each) is before
+    finally:
+        for each, handler in here.items():
+            signal.signal(each, handler)

@@ -80,7 +80,7 @@ async def test_an_answer_that_was_not_expected_is_an_error() -> None:
     """Given a service that refuses everything, when one client asks, then its book has the code among the errors."""
     refusal = httpx.Response(503, json={"code": "DATABASE_UNAVAILABLE"})
     async with httpx.AsyncClient(
-        transport=httpx.MockTransport(lambda request: refusal), base_url="http://vanguard.test"
+        transport=httpx.MockTransport(lambda request: refusal), base_url="http://vanguard.test", timeout=60
     ) as http:
         book = Book()
         client = Reader(http, "/D", "token", 1, {"one row": book}, categories=[], keys=["A"], kpis=False)

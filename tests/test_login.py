@@ -40,7 +40,7 @@ def hashed() -> str:
 async def enter(world: World, email: str, password: str, address: str = "192.0.2.1") -> httpx.Response:
     """Log in from an address."""
     transport = asgi(world.application, client=(address, 5000))
-    async with httpx.AsyncClient(transport=transport, base_url="http://vanguard.test") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://vanguard.test", timeout=60) as client:
         return await client.post("/api/auth/login", json={"email": email, "password": password})
 
 

@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
@@ -23,6 +22,7 @@ from app.dev.postgres import Server
 from app.migrate import migrate
 from app.web.auth import Role
 from tests.conftest import FAST
+from tests.support.children import VANGUARD, child
 from tests.support.world import CONTRACTS, FLEET, SECRET, User, World, line, open_world, refused, vehicle
 
 own_server = pytest.mark.skipif(
@@ -294,18 +294,12 @@ def api(url: str, port: int) -> Any:
     """An API process of its own, as it runs in production; it is gone afterwards, however it ends."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("VANGUARD_")}
     environment |= {"DATABASE_URL": url, "VANGUARD_SECRET": SECRET, "VANGUARD_PORT": str(port)}
-    command = [sys.executable, "-c", "from app.cli import main; main()", "serve"]
-    with subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    ) as process:
-        try:
-            yield process
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with child(*VANGUARD, "serve", env=environment, start_new_session=True, **quiet) as process:
+        yield process
 
 
-async def until_ready(http: httpx.AsyncClient, process: "subprocess.Popen[bytes]") -> None:
+async def until_ready(http: httpx.AsyncClient, process: "subprocess.Popen[str]") -> None:
     async with asyncio.timeout(30):
         while True:
             assert process.poll() is None, "it has ended"

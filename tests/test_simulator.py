@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -21,6 +20,7 @@ from app.base.errors import ConfigurationError
 from app.cli import main
 from app.dev.seed import pfa_lines
 from app.simulator import Edit, Fault, Simulator, Step, Unusable, Writing
+from tests.support.children import VANGUARD, child
 
 GRID = "/axis/restservices/griddata"
 SCREEN = "/axis/restservices/userdefinedscreenservices"
@@ -96,7 +96,7 @@ class Pems:
 
 @asynccontextmanager
 async def serving(sim: Simulator, **more: Any) -> AsyncIterator[Pems]:
-    options = {"headers": HEADERS, "auth": ("pems", "pems-simulator"), "trust_env": False, "timeout": 10, **more}
+    options = {"headers": HEADERS, "auth": ("pems", "pems-simulator"), "trust_env": False, "timeout": 60, **more}
     async with sim, httpx.AsyncClient(base_url=sim.url, **options) as http:
         yield Pems(sim, http)
 
@@ -495,7 +495,7 @@ async def test_a_day_whose_parts_do_not_agree_is_refused(pems: Pems) -> None:
     ],
 )
 async def test_credentials_and_headers(pems: Pems, headers: dict[str, str], status: int) -> None:
-    async with httpx.AsyncClient(base_url=pems.sim.url, trust_env=False, headers=HEADERS) as http:
+    async with httpx.AsyncClient(base_url=pems.sim.url, trust_env=False, headers=HEADERS, timeout=60) as http:
         basic = {"Authorization": httpx.BasicAuth("pems", "pems-simulator")._auth_header}
         answer = await http.post(GRID, headers=basic | headers, content=b'{"GRID": {}}')
     assert answer.status_code == status
@@ -851,15 +851,17 @@ async def test_what_is_asked_of_nobody_is_unusable() -> None:
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_the_command_serves_until_it_is_told_to_stop(how: signal.Signals, tmp_path: Path) -> None:
     """A client that waits for an answer does not keep it."""
-    command = [sys.executable, "-c", "from app.cli import main; main()", "pems-sim", "--port", "0"]
+    command = [*VANGUARD, "pems-sim", "--port", "0"]
     options = ["--org", "RIO=12", "--org", "OSLO=3:7", "--state", str(tmp_path / "pems.jsonl"), "--rendered"]
     environment = os.environ | {"VANGUARD_PEMS_SIM_API_KEY": "another"}
-    with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True, env=environment) as process:
+    with child(*command, *options, stdout=subprocess.PIPE, env=environment) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
         url = line.split()[3].rstrip(",")
         assert line == f"PEMS simulator at {url}, lines: RIO 12, OSLO 3.\n"
-        with httpx.Client(base_url=url, trust_env=False, headers=HEADERS | {"X-API-Key": "another"}) as http:
+        with httpx.Client(
+            base_url=url, trust_env=False, headers=HEADERS | {"X-API-Key": "another"}, timeout=60
+        ) as http:
             assert (
                 http.post(GRID, content=b'{"GRID": {}}').json()["Result"]["ResultData"]["GRID"]["METADATA"]["RECORDS"]
                 == "15"
@@ -869,8 +871,21 @@ def test_the_command_serves_until_it_is_told_to_stop(how: signal.Signals, tmp_pa
             with pytest.raises(httpx.ReadTimeout):
                 http.post(GRID, content=b'{"GRID": {}}', timeout=0.2)
             process.send_signal(how)
-            assert process.wait(5) == 0
+            assert process.wait(60) == 0
     assert oslo == exact_json.decode(next(pfa_lines("oslo", 7))[1])
+
+
+def test_started_behind_a_scripts_ampersand_it_leaves_ctrl_c_to_others() -> None:
+    """SIGTERM stops it all the same."""
+    ignoring = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh"]
+    with child(*ignoring, *VANGUARD, "pems-sim", "--port", "0", "--org", "RIO=1", stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().split()[3].rstrip(",")
+        for _ in range(2):
+            process.send_signal(signal.SIGINT)
+            assert httpx.get(f"{url}/sim/faults", trust_env=False, timeout=60).status_code == 200
+        process.terminate()
+        assert process.wait(60) == 0
 
 
 @pytest.mark.parametrize("given", ["rio=5", "RIO", "RIO=", "RIO=5:x", "RIO=12345678"])

@@ -1,6 +1,7 @@
 """The worker: what is due, when it is due, by as many workers as one likes, whatever becomes of one of them."""
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -12,6 +13,7 @@ from app.base.database import Connection, Database
 from app.base.errors import DatabaseUnavailable
 from app.base.settings import Settings
 from app.upstream.protocol import Unavailable
+from app.worker import start
 from app.worker.loop import Worker
 from app.worker.target import Target
 from tests.support.ledger import Ledger
@@ -281,6 +283,26 @@ async def test_a_worker_that_is_stopped_waits_for_no_upstream(yard: Yard, monkey
         while await yard.states() != ["synced"]:
             await yard.work()  # the lock goes with the connection, a moment later
     assert len(yard.ledger.writes) == 1
+
+
+@pytest.mark.parametrize("ignored", [False, True], ids=["in front", "behind an ampersand"])
+async def test_a_worker_heeds_sigint_unless_it_was_ignored_from_the_start(database_url: str, ignored: bool) -> None:
+    """And SIGTERM always."""
+    settings = Settings(database_url=database_url, secret=SECRET, environment="test")
+    here = signal.signal(signal.SIGINT, signal.SIG_IGN if ignored else signal.default_int_handler)
+    terminated = signal.getsignal(signal.SIGTERM)
+    try:
+        task = asyncio.ensure_future(start.work(settings, []))
+        await asyncio.sleep(0)  # the handlers come first
+        signal.raise_signal(signal.SIGINT)
+        if ignored:
+            assert not (await asyncio.wait([task], timeout=0.3))[0]
+            signal.raise_signal(signal.SIGTERM)
+        await task
+    finally:
+        for number, handler in ((signal.SIGINT, here), (signal.SIGTERM, terminated)):
+            asyncio.get_running_loop().remove_signal_handler(number)
+            signal.signal(number, handler)
 
 
 async def test_a_worker_outlives_what_happens_to_its_database(yard: Yard, database_url: str) -> None:

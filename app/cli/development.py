@@ -93,7 +93,8 @@ def pems_sim(
             raise ConfigurationError(f"Port {port} of {host} cannot be used: {error.strerror}.") from error
         stopped = asyncio.Event()
         for each in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(each, stopped.set)
+            if each == signal.SIGTERM or signal.getsignal(each) != signal.SIG_IGN:  # as with the worker
+                asyncio.get_running_loop().add_signal_handler(each, stopped.set)
         held = ", ".join(f"{code} {rows:,}" for code, rows in simulator.sizes().items())
         click.echo(f"PEMS simulator at {url}, lines: {held}.")
         await stopped.wait()

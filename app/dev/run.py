@@ -165,14 +165,18 @@ def _prepare_pems(options: Options, settings: Settings) -> pems.Pems | None:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """The first signal unwinds everything, from wherever it is; further ones find that under way and change nothing."""
+    """The first signal unwinds everything, from wherever it is; further ones find that under way and change nothing.
+
+    What was ignored before stays so, as `nohup` and a script's `&` mean it; SIGTERM never.
+    """
 
     def stop(number: int, frame: FrameType | None) -> None:
         for each in SIGNALS:
             signal.signal(each, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    before = {each: signal.signal(each, stop) for each in SIGNALS}
+    heeded = [each for each in SIGNALS if each == signal.SIGTERM or signal.getsignal(each) != signal.SIG_IGN]
+    before = {each: signal.signal(each, stop) for each in heeded}
     try:
         yield
     finally:

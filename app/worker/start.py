@@ -63,7 +63,9 @@ async def work(settings: Settings, targets: list[Target], contracts: tuple[Contr
     )
     worker = Worker(database, targets, contracts, retention, jobs=settings.pool_size // 2)
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, worker.stopping.set)
+        # In the background of a script Ctrl-C is meant for others: SIGINT is ignored there, and stays so.
+        if number == signal.SIGTERM or signal.getsignal(number) != signal.SIG_IGN:
+            asyncio.get_running_loop().add_signal_handler(number, worker.stopping.set)
     async with AsyncExitStack() as stack:
         if settings.metrics_port:
             server, _ = start_http_server(settings.metrics_port, addr=settings.host)
