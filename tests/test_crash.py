@@ -112,7 +112,7 @@ def models(site: Site) -> dict[str, list[str]]:
 
 
 async def test_two_workers_push_no_change_twice(database_url: str, tmp_path: Path) -> None:
-    async with open_site(database_url, tmp_path) as site, working(site, 2):
+    async with open_site(database_url, tmp_path, timeout=30, lease=60) as site, working(site, 2):
         await site.connected()
         ann = await site.user("ann")
         for _ in range(3):
@@ -132,7 +132,7 @@ async def test_two_workers_push_no_change_twice(database_url: str, tmp_path: Pat
 async def test_a_commit_is_in_pems_within_two_seconds_and_the_row_is_pristine_again(
     database_url: str, tmp_path: Path
 ) -> None:
-    async with open_site(database_url, tmp_path, pullEvery=900) as site, working(site):
+    async with open_site(database_url, tmp_path, timeout=30, lease=60, pullEvery=900) as site, working(site):
         await site.connected()
         ann = await site.user("ann")
         key = site.keys()[7]
@@ -188,7 +188,7 @@ SLOW = Fault(kind="latency", ms=2000)
 
 async def test_sigterm_in_the_middle_of_a_pull(database_url: str, tmp_path: Path) -> None:
     """Given upstream that takes two seconds for a page, then the worker ends in time, and the next one goes on."""
-    async with open_site(database_url, tmp_path, timeout=5, lease=20, pullEvery=900) as site:
+    async with open_site(database_url, tmp_path, timeout=30, lease=60, pullEvery=900) as site:
         site.pems.fault(SLOW)
         with command(site) as process:
             await until_asked(site, "grid", 2)
@@ -233,7 +233,7 @@ async def test_sigterm_while_pems_does_not_answer_a_write(database_url: str, tmp
 
 async def test_sigterm_in_the_middle_of_a_push(database_url: str, tmp_path: Path) -> None:
     """What is under way is brought to its end, the rest is as it was, and the next one goes on."""
-    async with open_site(database_url, tmp_path, timeout=5, lease=20, pullEvery=900) as site:
+    async with open_site(database_url, tmp_path, timeout=30, lease=60, pullEvery=900) as site:
         async with working(site):
             await site.connected()
         edits = await edited(site, await site.user("ann"), 12)

@@ -209,19 +209,20 @@ async def test_those_behind_a_cut_connection_go_on(world: World, dora: User) -> 
     assert (await ann.row("C"))["base"] == {"remark": "old"}
 
 
-async def test_a_statement_that_waits_too_long_is_given_up(database_url: str) -> None:
-    """That is a busy database, not a missing one."""
-    async with open_world(database_url, statement_timeout=0.2) as world:
-        await world.organization("acme")
-        await world.mirror({"A": line()})
-        ann = await world.user("ann")
-        await ann.draft("A", {"model": "x"})
-        before = await contents(world)
-        async with blocked(world, "pfa.mirror", "ACCESS EXCLUSIVE"):
-            for request in (ann.get("rows"), ann.commit(), ann.discard()):
-                check_unavailable(await request, "DATABASE_BUSY")
-        assert await contents(world) == before
-        assert (await ann.commit()).status_code == 200
+async def test_a_statement_that_waits_too_long_is_given_up(database_url: str, world: World, ann: User) -> None:
+    """That is a busy database, not a missing one. What need not wait gets the usual time, on a busy machine, too."""
+    await world.mirror({"A": line()})
+    await ann.draft("A", {"model": "x"})
+    before = await contents(world)
+    async with (
+        open_world(database_url, statement_timeout=0.5) as hasty,
+        blocked(world, "pfa.mirror", "ACCESS EXCLUSIVE"),
+    ):
+        impatient = User(hasty, ann.id, ann.organization, ann.token)
+        for request in (impatient.get("rows"), impatient.commit(), impatient.discard()):
+            check_unavailable(await request, "DATABASE_BUSY")
+    assert await contents(world) == before
+    assert (await ann.commit()).status_code == 200
 
 
 # -- the server --------------------------------------------------------------------------------------------------------
@@ -300,7 +301,7 @@ def api(url: str, port: int) -> Any:
 
 
 async def until_ready(http: httpx.AsyncClient, process: "subprocess.Popen[str]") -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             assert process.poll() is None, "it has ended"
             try:

@@ -22,6 +22,7 @@ from app.dev.seed import pfa_lines
 from app.simulator import Fault, Simulator, Writing
 from app.upstream.pems.adapter import Pems
 from app.upstream.pems.config import MAPPING, Alias, Auth, Grid, PemsConfig
+from app.upstream.pems.http import PemsClient
 from app.upstream.protocol import (
     Broken,
     Failed,
@@ -60,7 +61,7 @@ def config(url: str, **members: Any) -> PemsConfig:
         "auth": Auth(user="pems", password_env="PEMS_TEST_PASSWORD"),
         "requests_per_second": 0,
         "page_size": 10,
-        "timeout": 5,
+        "timeout": 60,
     }
     return PemsConfig(url=url, **(given | members))
 
@@ -638,13 +639,15 @@ async def test_what_was_done_though_no_answer_came_can_be_seen(sim: Simulator, p
 
 
 async def test_an_answer_that_takes_too_long(sim: Simulator) -> None:
-    sim.fault(Fault(kind="latency", ms=60_000))
+    sim.fault(Fault(kind="latency", ms=600_000))
 
-    async with connected(sim.url, timeout=0.05) as pems:
-        for name, call in calls(pems).items():
-            with pytest.raises(UpstreamError, match=r"within 0\.05 seconds") as trouble:
-                await call()
-            assert type(trouble.value) is (Unavailable if name in READS else OutcomeUnknown)
+    # Long enough to connect in, on any machine.
+    async with connected(sim.url, timeout=1.5) as pems:
+        asked = calls(pems)
+        troubles = await asyncio.gather(*(call() for call in asked.values()), return_exceptions=True)
+    for name, trouble in zip(asked, troubles, strict=True):
+        assert type(trouble) is (Unavailable if name in READS else OutcomeUnknown)
+        assert "within 1.5 seconds" in str(trouble)
 
 
 async def test_nobody_there(sim: Simulator) -> None:
@@ -977,20 +980,24 @@ async def test_an_odd_answer_to_a_hold_fails(body: bytes) -> None:
 # --- how often
 
 
-async def test_requests_are_spaced_so_that_no_second_has_too_many() -> None:
-    loop = asyncio.get_running_loop()
+async def test_requests_are_spaced_so_that_no_second_has_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As they are sent: on the way one may be late and meet the next one."""
+    loop, send = asyncio.get_running_loop(), PemsClient._send
     at: list[float] = []
 
-    def answer(_: Any) -> bytes:
+    async def sent(self: PemsClient, *arguments: Any) -> Any:
         at.append(loop.time())
+        return await send(self, *arguments)
+
+    def answer(_: Any) -> bytes:
         return said({"ErrorAlert": [{"Message": "Record not found"}]})
 
     rate = 50
+    monkeypatch.setattr(PemsClient, "_send", sent)
     async with scripted(answer) as script, connected(script.url, requests_per_second=rate) as pems:
         await asyncio.gather(*(pems.hold(FIRST) for _ in range(rate + 15)))
 
     assert len(at) == rate + 15
     assert at[-1] - at[0] >= (rate + 14) / rate - 0.1
     most = max(sum(start <= other < start + 1 for other in at) for start in at)
-    # A request may be late and meet the next one: the arrival is seen, not the start.
-    assert most <= rate + 3
+    assert most <= rate + 1

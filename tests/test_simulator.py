@@ -589,7 +589,7 @@ async def attempt(pems: Pems) -> str:
     [
         (Fault(kind="drop_before"), "broken", False),
         (Fault(kind="drop_after"), "broken", True),
-        (Fault(kind="late", ms=60_000), "timeout", True),
+        (Fault(kind="late", ms=600_000), "timeout", True),
         (Fault(kind="half"), "broken", True),
         (Fault(kind="alert"), "alert", False),
         (Fault(kind="status", status=503), "status", False),
@@ -597,14 +597,17 @@ async def attempt(pems: Pems) -> str:
         (Fault(kind="html"), "unreadable", True),
         (Fault(kind="latency", ms=1), "done", True),
         (Fault(kind="latency", ms=0.5, up_to_ms=1.5), "done", True),
-        (Fault(kind="latency", ms=60_000), "timeout", False),
+        (Fault(kind="latency", ms=600_000), "timeout", False),
     ],
     ids=lambda value: value.kind if isinstance(value, Fault) else "",
 )
 async def test_what_a_client_sees_and_what_was_done(fault: Fault, seen: str, done: bool) -> None:
-    async with serving(simulator(), timeout=httpx.Timeout(10, read=0.5)) as pems:
+    async with serving(simulator()) as pems:
         pems.sim.fault(fault)
+        if seen == "timeout":
+            pems.http.timeout = httpx.Timeout(60, read=0.5)
         assert await attempt(pems) == seen
+        pems.http.timeout = httpx.Timeout(60)
         assert pems.sim.counts().faults == {fault.kind: 1}
         record = pems.sim.record("RIO", FIRST)
         assert record is not None
@@ -869,7 +872,7 @@ def test_the_command_serves_until_it_is_told_to_stop(how: signal.Signals, tmp_pa
             oslo = exact_json.decode(http.get("/sim/records", params={"org": "OSLO", "id": FIRST}).content)["document"]
             http.post("/sim/faults", json={"kind": "late", "ms": 600_000})
             with pytest.raises(httpx.ReadTimeout):
-                http.post(GRID, content=b'{"GRID": {}}', timeout=0.2)
+                http.post(GRID, content=b'{"GRID": {}}', timeout=httpx.Timeout(60, read=0.2))
             process.send_signal(how)
             assert process.wait(60) == 0
     assert oslo == exact_json.decode(next(pfa_lines("oslo", 7))[1])

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from app.base import exact_json
-from app.base.clock import now
+from app.base.clock import Clock, now
 from app.base.logs import configure_logs
 from app.base.settings import Settings
 from app.dev.seed import pfa_lines
@@ -27,7 +27,8 @@ from app.worker.start import read_targets, work
 from tests.support.world import SECRET, User, World, open_world
 
 CODE, NEIGHBOUR = "RIO", "RIO2"  # codes that begin alike: only the first is connected
-TIMEOUT, LEASE = 0.5, 3.0  # seconds; the simulator works on nothing for longer than the lease
+# Seconds. The simulator works on nothing for longer than the lease, by far: a busy machine makes everything later.
+TIMEOUT, LEASE = 0.5, 4.0
 PASSWORD = "pems-simulator"
 
 Document = dict[str, Any]
@@ -140,13 +141,15 @@ class Site:
 
 
 @asynccontextmanager
-async def open_site(url: str, folder: Path, rows: int = 200, seed: int = 1, **entry: Any) -> AsyncIterator[Site]:
+async def open_site(
+    url: str, folder: Path, rows: int = 200, seed: int = 1, clock: Clock = now, **entry: Any
+) -> AsyncIterator[Site]:
     """A site over a database of its own, nothing pulled yet; `entry` differs from the file's usual one."""
     lines = {
         CODE: [text for _, text in islice(pfa_lines("rio", seed), rows)],
         NEIGHBOUR: [text for _, text in islice(pfa_lines("rio2", seed), 30)],
     }
-    async with Simulator(lines, seed=seed) as pems, open_world(url) as world:
+    async with Simulator(lines, seed=seed, clock=clock) as pems, open_world(url) as world:
         await world.organization("acme")
         site = Site(world, pems, url, folder)
         site.connect(**entry)
@@ -207,8 +210,8 @@ async def working(site: Site, number: int = 1) -> AsyncIterator[list[WorkerProce
 
 WEATHER = [
     Fault(kind="latency", ms=0, up_to_ms=60, share=0.5),
-    Fault(kind="latency", at="screen", ms=600, up_to_ms=1800, share=0.03),
-    Fault(kind="late", ms=600, up_to_ms=1500, share=0.02),
+    Fault(kind="latency", at="screen", ms=600, up_to_ms=1200, share=0.03),
+    Fault(kind="late", ms=600, up_to_ms=1200, share=0.02),
     Fault(kind="status", status=500, share=0.02),
     Fault(kind="status", status=503, share=0.01),
     Fault(kind="status", status=429, retry_after=1, share=0.01),
