@@ -36,7 +36,7 @@ def bare(organization: str = ORGANIZATION) -> Composed:
 
 def reading(connection: Connection, page: Composed) -> Clocked:
     """The statement's seconds, as the application runs it."""
-    return clocked(partial(connection.row, page.statement, *page.arguments))
+    return clocked(partial(connection.row, page))
 
 
 OVER_DRAFTS = (

@@ -156,7 +156,7 @@ async def test_a_dataset_that_the_database_does_not_know_is_passed_over(yard: Ya
 async def test_a_connection_that_breaks_while_datasets_are_connected_loses_none(
     yard: Yard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def broken(*_: Any) -> None:
+    async def broken(*_: Any, **given: Any) -> None:
         raise DatabaseUnavailable("The connection broke.")
 
     with monkeypatch.context() as patch:

@@ -59,9 +59,7 @@ def test_a_page_of_100_is_read(
 ) -> None:
     composer = PageComposer(PFA, read_listing(PFA, [("sort", "forecastStart")]), "acme", "pfa", user)
     page = composer.page(cursor, counted=True, base_count=False)
-    found = benchmark(
-        lambda: reading(loop, database, lambda connection: connection.row(page.statement, *page.arguments))
-    )
+    found = benchmark(lambda: reading(loop, database, lambda connection: connection.row(page)))
     assert found["reached"] == 101
 
 
