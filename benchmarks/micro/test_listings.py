@@ -87,5 +87,5 @@ def test_a_pages_etag_is_made(benchmark: BenchmarkFixture, settings: Settings) -
         contracts={"pfa": PFA},
         clock=now,
     )
-    standing = {"revision": 7, "workspace_revision": 12}
-    assert benchmark(etag_of, runtime, "acme", "ann", PFA, standing).startswith('W/"7.12.')
+    revisions = {"revision": 7, "workspace_revision": 12}
+    assert benchmark(etag_of, runtime, PFA, "acme", "ann", revisions).startswith('W/"7.12.')
