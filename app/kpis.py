@@ -64,7 +64,7 @@ async def read_kpis(desk: Desk, user: str, wanted: Wanted) -> Kpis:
 
     Raises DatasetNotFound, and InvalidFilter where there are more groups than wanted.
     """
-    composer = FigureComposer(desk.contract, wanted, desk.organization, desk.contract.name, user)
+    composer = FigureComposer(desk.contract, wanted, desk.organization, user)
     from_view = composer.knows_view
     records = await _run(desk, composer.kpis(from_view=from_view))
     if from_view and (records[0]["view_revision"] is None or any(record["doubtful"] for record in records)):

@@ -19,6 +19,7 @@ from app.contracts.filters import Listing, read_listing, read_parameters, refuse
 from app.contracts.validation import check_key
 from app.engine.cursors import read_cursor, write_cursor
 from app.engine.desk import Desk
+from app.engine.markers import OVERLAP
 from app.engine.page import Cursor, PageComposer
 from app.engine.view import Composed
 from app.web.auth import Action, VanguardRequest, require
@@ -27,7 +28,7 @@ from app.web.openapi import DATASET_PATH, DatasetName, Here, Organization, RowId
 from app.web.runtime import Runtime, contract_of
 
 READ_ROW = statement("rows/read_row")
-READ_OVERLAP = statement("rows/read_overlap")
+READ_OVERLAP = statement("rows/read_overlap").fill(overlap=OVERLAP)
 PLAN_FOR_WORDS = statement("rows/plan_for_words")
 
 
@@ -140,7 +141,7 @@ async def list_rows(
     """
     started = time.perf_counter()
     user = request.user.user_id
-    composer = PageComposer(contract, listing, organization, contract.name, user)
+    composer = PageComposer(contract, listing, organization, user)
     purpose = f"{organization}/{contract.name}?" + ",".join(f"{'-' * s.descending}{s.field}" for s in composer.order)
     cursor = read_cursor(runtime.settings.secret, runtime.clock, purpose, listing.after) if listing.after else None
     async with runtime.desk(contract, organization) as desk:

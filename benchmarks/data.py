@@ -98,7 +98,7 @@ class Place:
         counted: bool = False,
     ) -> Composed:
         """The application's statement of a page whose total is known, or that counts what the user's drafts change."""
-        composer = PageComposer(PFA, read_listing(PFA, params), organization, PFA.name, self.people[who].id)
+        composer = PageComposer(PFA, read_listing(PFA, params), organization, self.people[who].id)
         return composer.page(cursor, counted=counted, base_count=False)
 
 

@@ -205,9 +205,7 @@ def test_the_projects_document_is_of_this_template() -> None:
 
 
 def test_pgbench_gets_the_same_statement() -> None:
-    page = PageComposer(PFA, read_listing(PFA, data.LISTING), "acme", "pfa", "ann").page(
-        None, counted=False, base_count=False
-    )
+    page = PageComposer(PFA, read_listing(PFA, data.LISTING), "acme", "ann").page(None, counted=False, base_count=False)
     text = bench_http.pgbench_script(page)
     assert "m.organization_id = :v1" in text
     assert ":v4::bigint" in text

@@ -114,7 +114,7 @@ async def nodes_of(
     planner: "asyncpg.Connection[Any]", user: str, parameters: list[tuple[str, str]], *, from_view: bool
 ) -> list[dict[str, Any]]:
     """All nodes of the plan, with what each has read."""
-    composer = FigureComposer(PFA, read_wanted(PFA, parameters), "acme", "pfa", user)
+    composer = FigureComposer(PFA, read_wanted(PFA, parameters), "acme", user)
     assert composer.knows_view == from_view
     return await plan_of(planner, composer.kpis(from_view=from_view))
 
@@ -159,7 +159,7 @@ async def test_a_bound_that_was_taken_away_is_found_by_an_index(
     assert found.view_revision == 3
     assert str(found.total["mine_min_forecast_start"]) == "2024-01-13"
     assert str(found.total["base_min_forecast_start"]) == "2024-01-12"
-    nodes = await plan_of(planner, FigureComposer(PFA, wanted, "acme", "pfa", "cy").kpis(from_view=True))
+    nodes = await plan_of(planner, FigureComposer(PFA, wanted, "acme", "cy").kpis(from_view=True))
     assert read(nodes, "mirror") <= 10
 
 

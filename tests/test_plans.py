@@ -156,7 +156,7 @@ def touched(node: dict[str, Any]) -> float:
 
 
 def composed(user: str, listing: str, cursor: Cursor | None = None, *, counted: bool = True) -> Composed:
-    composer = PageComposer(PFA, read_listing(PFA, LISTINGS[listing]), "acme", "pfa", user)
+    composer = PageComposer(PFA, read_listing(PFA, LISTINGS[listing]), "acme", user)
     return composer.page(cursor, counted=counted, base_count=False)
 
 
@@ -230,7 +230,7 @@ async def test_a_cursor_goes_on_where_it_stands(planner: "asyncpg.Connection[Any
 @pytest.mark.parametrize("user", USERS)
 async def test_an_exact_count_reads_an_index(planner: "asyncpg.Connection[Any]", user: str) -> None:
     listing = read_listing(PFA, LISTINGS["category, source, forecastStart"])
-    page = PageComposer(PFA, listing, "acme", "pfa", user).page(None, counted=True, base_count=True)
+    page = PageComposer(PFA, listing, "acme", user).page(None, counted=True, base_count=True)
     nodes = await plan_of(planner, page)
     assert not [node for node in nodes if node["Node Type"] == "Seq Scan" and node["Relation Name"] == "mirror"]
 
@@ -241,7 +241,7 @@ async def test_a_search_reads_the_trigram_index(planner: "asyncpg.Connection[Any
     await planner.execute("SET plan_cache_mode = force_custom_plan")
     listing = read_listing(PFA, [("search", "eq-4711"), ("sort", "forecastStart")])
     nodes = await plan_of(
-        planner, PageComposer(PFA, listing, "acme", "pfa", "nobody").page(None, counted=True, base_count=True)
+        planner, PageComposer(PFA, listing, "acme", "nobody").page(None, counted=True, base_count=True)
     )
     assert "mirror_search" in {node.get("Index Name") for node in nodes}
     assert not [node for node in nodes if node["Node Type"] == "Seq Scan" and node["Relation Name"] == "mirror"]

@@ -204,7 +204,7 @@ async def test_composed_pages_prepare_on_another_contract(
     connection: "Connection[Any]", parameters: list[tuple[str, str]]
 ) -> None:
     listing = read_listing(CONTRACTS[1], parameters)
-    composer = PageComposer(CONTRACTS[1], listing, "acme", "fleet", "ann")
+    composer = PageComposer(CONTRACTS[1], listing, "acme", "ann")
     for counted in (False, True):
         page = composer.page(None, counted=counted, base_count=counted)
         prepared = await connection.prepare(page.statement.text)

@@ -11,14 +11,14 @@ depends on what the listing looks at:
 The aliases are the same everywhere: m the mirror's row, x the modification, d.doc the merged document.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
 from app.base.statements import Statement
 from app.contracts.filters import Listing
 from app.contracts.model import Contract
-from app.engine.predicates import Arguments, Predicate, place
+from app.engine.predicates import Arguments, Filters, Image, Predicate, place
 
 JOIN_MIRROR = """
       LEFT JOIN LATERAL (
@@ -54,100 +54,95 @@ class Composed(msgspec.Struct, frozen=True):
         return self.arguments
 
 
-class View:
-    """The caller's view as one listing wants it; `looked_at` names the fields that it filters, sorts or groups by."""
+class View(msgspec.Struct, frozen=True, kw_only=True):
+    """The caller's view as one listing wants it, its parameters placed.
 
-    def __init__(
-        self, contract: Contract, listing: Listing, organization: str, dataset: str, user: str, looked_at: Iterable[str]
-    ):
-        self.contract = contract
-        self.listing = listing
-        self.fixed = (organization, dataset, user)
-        self.unindexed = sorted(name for name in set(looked_at) if name != "id" and name not in contract.column_of)
+    `mirror` is the image of the mirror's rows, `before` and `after` those of a modification's row without it and with
+    it. `states` is the placeholder of the wanted ones, None where the listing asks for none. `in_place` says which
+    modifications that are merged in place cover their rows all the same, "" where none do.
+    """
 
-    # -- columns: what a relation has for a field ---------------------------------------------------------------------
-
-    def mirror(self, name: str) -> str:
-        """The field in the mirror."""
-        if name == "id":
-            return "m.row_key"
-        column = self.contract.column_of.get(name)
-        return f"m.f_{column.name}" if column else self.contract.reader(name, "m.data")
-
-    def before(self, name: str) -> str:
-        """The field of a modification's row without the modification."""
-        if name == "id":
-            return "x.row_key"
-        column = self.contract.column_of.get(name)
-        return f"x.b_{column.name}" if column else self.contract.reader(name, "m.data")
-
-    def after(self, name: str) -> str:
-        """The field of a modification's row with it."""
-        if name == "id":
-            return "x.row_key"
-        column = self.contract.column_of.get(name)
-        return f"x.a_{column.name}" if column else self.contract.reader(name, "d.doc")
-
-    # -- conditions ---------------------------------------------------------------------------------------------------
-
-    def place(self, arguments: Arguments) -> None:
-        """Give the listing's filters their parameters."""
-        self._predicates: list[Predicate] = place(self.contract, self.listing.conditions, arguments)
-        self._search = None
-        if self.listing.search is not None:
-            self._search = f"LIKE vanguard.search_pattern({arguments.add(self.listing.search, 'text')})"
-        self.states: list[str] = []
-        self._touches = ""
-
-    def place_covering(self, arguments: Arguments) -> None:
-        """And what only modifications are asked for; `states`: those of the wanted states."""
-        if self.listing.sync_states:
-            wanted = [state for state in self.listing.sync_states if state != "pristine"]
-            self.states = [f"x.sync_state = ANY ({arguments.add(wanted, 'text[]')})"]
-        elif self.unindexed:
-            fields = arguments.add(self.unindexed, "text[]")
-            self._touches = f"(x.pending ?| {fields} OR x.delta ?| {fields})"
-
-    def filter(self, column: Callable[[str], str], search: str) -> list[str]:
-        """The listing's filters over one of the columns above; `search` is the text that is searched there."""
-        return [
-            *(predicate.on(column) for predicate in self._predicates),
-            *([f"{search} {self._search}"] if self._search else []),
-        ]
+    mirror: Image
+    before: Image
+    after: Image
+    filters: Filters
+    states: str | None
+    in_place: str
+    reads_mirror: bool
+    reads_documents: bool
 
     @property
-    def reads_mirror(self) -> bool:
-        """Whether rows without a modification are wanted at all."""
-        return not self.listing.sync_states or "pristine" in self.listing.sync_states
-
-    @property
-    def in_place(self) -> str:
-        """Which modifications that are merged in place cover their rows all the same, in this listing; "" for none."""
-        if self.listing.sync_states:
-            return "TRUE"
-        return " OR ".join([*(["x.reworded"] if self._search else []), *([self._touches] if self._touches else [])])
-
     def covers(self) -> str:
         """The modifications that leave or land."""
         return f"(x.leaves OR x.lands OR {self.in_place})" if self.in_place else "(x.leaves OR x.lands)"
 
+    @property
     def leaves(self) -> str:
         """The modifications whose rows the mirror's must be read without."""
         return f"(x.leaves OR {self.in_place})" if self.in_place else "x.leaves"
 
+    @property
     def left(self) -> str:
         """The modifications whose rows a figure of the mirror has too much."""
-        return f"m.row_key IS NOT NULL AND {self.leaves()}" if self.in_place else "x.leaves"
+        return f"m.row_key IS NOT NULL AND {self.leaves}" if self.in_place else "x.leaves"
 
+    @property
     def lands(self) -> str:
         """The modifications that are looked at by themselves. One merged in place has a row, and does not leave it."""
         if not self.in_place:
             return "x.lands"
         return f"(x.lands OR NOT x.leaves AND m.row_key IS NOT NULL AND ({self.in_place}))"
 
+    @property
+    def stated(self) -> list[str]:
+        """The modifications of the wanted states, where the listing asks for some."""
+        return [f"x.sync_state = ANY ({self.states})"] if self.states else []
+
+    @property
     def joins(self) -> str:
         """What `left`, `lands` and their filters read beside the modification."""
-        return (JOIN_MIRROR if self.in_place else "") + (JOIN_DOCUMENT if self.unindexed else "")
+        return (JOIN_MIRROR if self.in_place else "") + (JOIN_DOCUMENT if self.reads_documents else "")
+
+
+def view_of(
+    contract: Contract,
+    listing: Listing,
+    looked_at: Iterable[str],
+    arguments: Arguments,
+    excluded: tuple[Predicate, ...] = (),
+) -> View:
+    """The view of a listing that filters, sorts or groups by the fields `looked_at`, without the rows `excluded`."""
+    filters = place(contract, listing, arguments)
+    if excluded:
+        filters = Filters((*filters.predicates, *excluded), filters.pattern)
+    unindexed = sorted(name for name in set(looked_at) if name != "id" and name not in contract.column_of)
+    states, in_place = None, ["x.reworded"] if listing.search is not None else []
+    if listing.sync_states:
+        states = arguments.add([state for state in listing.sync_states if state != "pristine"], "text[]")
+        in_place = ["TRUE"]
+    elif unindexed:
+        touched = arguments.add(unindexed, "text[]")
+        in_place.append(f"(x.pending ?| {touched} OR x.delta ?| {touched})")
+    return View(
+        mirror=mirror_image(contract),
+        before=Image(contract, "x.b_", "x.row_key", "m.data", "m.search"),
+        after=Image(contract, "x.a_", "x.row_key", "d.doc", "x.a_search"),
+        filters=filters,
+        states=states,
+        in_place=" OR ".join(in_place),
+        reads_mirror=reads_mirror(listing),
+        reads_documents=bool(unindexed),
+    )
+
+
+def mirror_image(contract: Contract) -> Image:
+    """Rows as the mirror has them."""
+    return Image(contract, "m.f_", "m.row_key", "m.data", "m.search")
+
+
+def reads_mirror(listing: Listing) -> bool:
+    """Whether rows without a modification are wanted at all."""
+    return not listing.sync_states or "pristine" in listing.sync_states
 
 
 def conjunction(parts: Iterable[str]) -> str:

@@ -57,7 +57,7 @@ def reading(loop: asyncio.AbstractEventLoop, database: Database, read: Callable[
 def test_a_page_of_100_is_read(
     benchmark: BenchmarkFixture, loop: asyncio.AbstractEventLoop, database: Database, cursor: Cursor | None, user: str
 ) -> None:
-    composer = PageComposer(PFA, read_listing(PFA, [("sort", "forecastStart")]), "acme", "pfa", user)
+    composer = PageComposer(PFA, read_listing(PFA, [("sort", "forecastStart")]), "acme", user)
     page = composer.page(cursor, counted=True, base_count=False)
     found = benchmark(lambda: reading(loop, database, lambda connection: connection.row(page)))
     assert found["reached"] == 101

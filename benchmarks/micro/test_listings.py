@@ -34,7 +34,7 @@ def now() -> datetime:
 def composed(query_string: bytes, cursor: Cursor | None = None) -> str:
     """The statement of the listing's page."""
     listing = read_listing(PFA, read_parameters(query_string))
-    page = PageComposer(PFA, listing, "acme", "pfa", "ann").page(cursor, counted=True, base_count=False)
+    page = PageComposer(PFA, listing, "acme", "ann").page(cursor, counted=True, base_count=False)
     return page.statement.text
 
 
@@ -47,17 +47,13 @@ def test_a_listing_is_read_from_its_query_string(benchmark: BenchmarkFixture, qu
 @QUERY_STRINGS
 def test_the_first_page_is_composed(benchmark: BenchmarkFixture, query_string: bytes) -> None:
     listing = read_listing(PFA, read_parameters(query_string))
-    page = benchmark(
-        lambda: PageComposer(PFA, listing, "acme", "pfa", "ann").page(None, counted=True, base_count=False)
-    )
+    page = benchmark(lambda: PageComposer(PFA, listing, "acme", "ann").page(None, counted=True, base_count=False))
     assert page.statement.text == composed(query_string)
 
 
 def test_a_page_deep_in_the_list_is_composed_from_its_cursor(benchmark: BenchmarkFixture) -> None:
     listing = read_listing(PFA, read_parameters(PLAIN))
-    page = benchmark(
-        lambda: PageComposer(PFA, listing, "acme", "pfa", "ann").page(POSITION, counted=True, base_count=False)
-    )
+    page = benchmark(lambda: PageComposer(PFA, listing, "acme", "ann").page(POSITION, counted=True, base_count=False))
     assert page.statement.text == composed(PLAIN, POSITION)
 
 

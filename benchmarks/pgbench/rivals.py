@@ -1,27 +1,35 @@
 """Pages whose arms are written otherwise: the rest of the statement is the application's, so that it costs the same."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from app.engine.page import PageComposer, Step
+from app.engine.markers import markers
+from app.engine.page import READ_PAGE, Cursor, PageComposer
+from app.engine.view import Composed
 
 OWN = "x.organization_id = $1 AND x.user_id = $3"
 LIMIT = "ORDER BY s_forecast_start, row_key LIMIT 101"
 
 
-class Rival(PageComposer, ABC):
+class Rival(PageComposer, frozen=True):
     """A page in the order of forecastStart, from other arms than the application's."""
 
-    @abstractmethod
+    def page(self, cursor: Cursor | None, *, counted: bool, base_count: bool) -> Composed:
+        """The application's statement but for what `replaced` has."""
+        plan = self.plan(cursor, counted=counted, base_count=base_count)
+        filled = READ_PAGE.fill(**(parts := markers(plan)) | self.replaced(parts))
+        return Composed(filled.within(self.contract.schema), list(plan.arguments))
+
+    def replaced(self, parts: dict[str, str]) -> dict[str, str]:
+        """Markers whose text is another one."""
+        arms = self.arms([f"${number}::text" for number in range(6, 6 + len(self.listing.conditions))])
+        return {"keys": f"(SELECT arm.*, NULL::text AS row\n       FROM (\n    {arms}\n            ) AS arm)"}
+
     def arms(self, filters: Sequence[str]) -> str:
         """The text that yields the page's sort keys and ids; `filters` are the parameters of category and source."""
-
-    def _keys(self, steps: list[Step], walked: Step | None, order: str, limit: str) -> str:
-        arms = self.arms([f"${number}::text" for number in range(6, 6 + len(self.listing.conditions))])
-        return f"(SELECT arm.*, NULL::text AS row\n       FROM (\n    {arms}\n            ) AS arm)"
+        raise NotImplementedError
 
 
-class LeftJoin(Rival):
+class LeftJoin(Rival, frozen=True):
     """The obvious query, and a wrong one: rows stand where the mirror has them, insertions are missing."""
 
     def arms(self, filters: Sequence[str]) -> str:
@@ -33,7 +41,7 @@ class LeftJoin(Rival):
       {LIMIT})"""
 
 
-class Coalesce(Rival):
+class Coalesce(Rival, frozen=True):
     """Filters and sorts by the merged values as they are: right (but for a drafted null), and no index serves it."""
 
     def arms(self, filters: Sequence[str]) -> str:
@@ -48,7 +56,7 @@ class Coalesce(Rival):
       {LIMIT})"""
 
 
-class Hashed(Rival):
+class Hashed(Rival, frozen=True):
     """A hash of all covered rows is made first, then asked for each row."""
 
     def arms(self, filters: Sequence[str]) -> str:
@@ -64,7 +72,7 @@ class Hashed(Rival):
       {LIMIT})"""
 
 
-class AllShapes(Rival):
+class AllShapes(Rival, frozen=True):
     """One statement for every filter: a parameter that is NULL does not filter."""
 
     def arms(self, filters: Sequence[str]) -> str:
@@ -88,9 +96,10 @@ class AllShapes(Rival):
       {LIMIT})"""
 
 
-class Capped(PageComposer):
+class Capped(Rival, frozen=True):
     """Counts no further than 10,001."""
 
-    def _base_count(self) -> str:
-        counted = super()._base_count().removeprefix("(SELECT count(*) FROM ").removesuffix(")")
-        return f"(SELECT count(*) FROM (SELECT FROM {counted} LIMIT 10001) AS capped)"
+    def replaced(self, parts: dict[str, str]) -> dict[str, str]:
+        """The count."""
+        counted = parts["base_count"].removeprefix("(SELECT count(*) FROM ").removesuffix(")")
+        return {"base_count": f"(SELECT count(*) FROM (SELECT FROM {counted} LIMIT 10001) AS capped)"}

@@ -93,7 +93,7 @@ def _estimate(label: str) -> str:
 
 
 def _composer(user: str, query: str, composer: type[PageComposer] = PageComposer) -> PageComposer:
-    return composer(PFA, read_listing(PFA, read_parameters(query.encode())), ORGANIZATION, PFA.name, user)
+    return composer(PFA, read_listing(PFA, read_parameters(query.encode())), ORGANIZATION, user)
 
 
 def _saved(*, lateral: bool = True) -> str:

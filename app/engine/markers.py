@@ -1,0 +1,149 @@
+"""A page's plan as SQL: what goes between the markers of sql/rows/read_page.sql.
+
+Arm one reads the mirror without the rows that the caller's modifications cover, arm two those modifications.
+"""
+
+from app.base.statements import statement
+from app.contracts.filters import Sort
+from app.contracts.model import snake
+from app.engine.plan import PagePlan, Step, is_null
+from app.engine.predicates import Image
+from app.engine.view import conjunction
+
+# In an order that has indexes arm one walks so many times its limit with the documents at hand, then keys alone.
+WALK = 5
+
+OVERLAP = statement("rows/read_overlap").text.partition("/*{overlap}*/")[2].partition("/*{}*/")[0]
+OWN = "x.organization_id = $1 AND x.user_id = $3"
+UNION = "\n    UNION ALL\n    "
+
+
+def markers(plan: PagePlan) -> dict[str, str]:
+    """Marker -> its text."""
+    view, walked, order = plan.view, plan.walked, _order(plan)
+    columns = [_alias(sort) for sort in plan.keys]
+    ending = f"ORDER BY {order} LIMIT {plan.limit or '$4::bigint + $5::bigint + 1'}"
+    # What leaves is taken from the mirror's count, and there is none where the mirror is not read.
+    left_counted = plan.counted and view.reads_mirror
+    return {
+        "left": conjunction([view.left, *view.filters.on(view.before)]),
+        "landed": conjunction([view.lands, *view.filters.on(view.after), *view.stated]),
+        "covering_join": view.joins,
+        "covers": view.covers,
+        "walked_columns": ", ".join([*(f"m.{column}" for column in columns), "m.row_key"]),
+        "walked_document": _document(plan, "m.data"),
+        "mirror_columns": _columns(plan, view.mirror),
+        "walked": "FALSE" if walked is None else conjunction(_of_mirror(plan, walked)),
+        "walk": str(WALK * (plan.limit or 0)),
+        "same": conjunction(_same(plan, walked or (), [f"m.{column}" for column in columns])),
+        "keys": UNION.join([*_direct_arm(plan), *_mirror_arms(plan, ending), *_modification_arms(plan, ending)]),
+        "order": order,
+        "sort_values": ", ".join(f"l.{column}::text" for column in columns),
+        "document": _document(plan, "d.doc"),
+        "overlap": f"concat(',\"overlap\":', {OVERLAP})" if plan.overlap else "NULL",
+        "base_count": _base_count(plan) if plan.base_count else "NULL::bigint",
+        "left_count": "(SELECT count(*) FROM covering AS c WHERE c.left_filter)" if left_counted else "0::bigint",
+        "landed_count": "(SELECT count(*) FROM covering AS c WHERE c.landed_filter)" if plan.counted else "0::bigint",
+    }
+
+
+def _alias(sort: Sort) -> str:
+    return f"s_{snake(sort.field)}"
+
+
+def _order(plan: PagePlan) -> str:
+    return ", ".join(
+        f"{'row_key' if sort.field == 'id' else _alias(sort)}{' DESC' if sort.descending else ''}"
+        for sort in plan.order
+    )
+
+
+def _columns(plan: PagePlan, image: Image) -> str:
+    keys = [f"{image.column(sort.field)} AS {_alias(sort)}" for sort in plan.keys]
+    return ", ".join([*keys, f"{image.key} AS row_key"])
+
+
+def _document(plan: PagePlan, document: str) -> str:
+    return f"vanguard.pick({document}, {plan.fields})" if plan.fields else document
+
+
+def _base_count(plan: PagePlan) -> str:
+    if not plan.view.reads_mirror:
+        return "0::bigint"
+    return f"(SELECT count(*) FROM pfa.mirror AS m WHERE {conjunction(_of_mirror(plan, ()))})"
+
+
+# -- the arms ---------------------------------------------------------------------------------------------------------
+
+
+def _direct_arm(plan: PagePlan) -> list[str]:
+    """What was walked with the documents at hand, unless it was cut."""
+    if plan.walked is None:
+        return []
+    columns = ", ".join([*(f"d.{_alias(sort)}" for sort in plan.keys), "d.row_key", "d.row"])
+    return [f"(SELECT {columns}\n       FROM direct AS d\n      WHERE NOT (SELECT w.cut FROM walk AS w))"]
+
+
+def _mirror_arms(plan: PagePlan, ending: str) -> list[str]:
+    """Arm one, a select for each step. Beside a walk it reads what was cut anew, and what comes once that has ended."""
+    arms = []
+    for step in plan.mirror_steps:
+        conditions = _of_mirror(plan, step)
+        if plan.walked is not None:
+            conditions.append(f"(SELECT w.{'cut' if step == plan.walked else 'ended'} FROM walk AS w)")
+        arms.append(_arm(plan, plan.view.mirror, "pfa.mirror AS m", [*conditions, _uncovered(plan, step)], ending))
+    return arms
+
+
+def _modification_arms(plan: PagePlan, ending: str) -> list[str]:
+    """Arm two, a select for each step."""
+    view = plan.view
+    landed = [OWN, view.lands, *view.filters.on(view.after), *view.stated]
+    source = f"pfa.modification AS x{view.joins}"
+    return [
+        _arm(plan, view.after, source, [*landed, *(condition.on(view.after) for condition in step)], ending)
+        for step in plan.modification_steps
+    ]
+
+
+def _arm(plan: PagePlan, image: Image, source: str, conditions: list[str], ending: str) -> str:
+    where = "\n        AND ".join(conditions)
+    return (
+        f"(SELECT {_columns(plan, image)}, NULL::text AS row\n       FROM {source}\n      WHERE {where}"
+        f"\n      {ending})"
+    )
+
+
+def _of_mirror(plan: PagePlan, step: Step) -> list[str]:
+    """The mirror's rows of a step."""
+    image = plan.view.mirror
+    return [
+        "m.organization_id = $1",
+        *plan.view.filters.on(image),
+        *(condition.on(image) for condition in step),
+    ]
+
+
+def _uncovered(plan: PagePlan, step: Step) -> str:
+    """Not a row that a modification covers."""
+    view = plan.view
+    found = f"FROM pfa.modification AS x WHERE {OWN} AND"
+    if not plan.merged:
+        return f"NOT EXISTS (SELECT {found} x.row_key = m.row_key AND {view.leaves})"
+    if is_null(step):
+        left = conjunction(["x.leaves", *(condition.on(view.before) for condition in step)])
+        return f"m.row_key NOT IN (SELECT x.row_key {found} {left})"
+    same = conjunction(["x.leaves", *_same(plan, step, [view.mirror.column(sort.field) for sort in plan.keys])])
+    return f"NOT EXISTS (SELECT {found} {same})"
+
+
+def _same(plan: PagePlan, step: Step, keys: list[str]) -> list[str]:
+    """The modification x of the row m, whose sort keys are given, by both sides' place in the index of the order:
+    so the two are merged, and neither is probed for the other's rows.
+    """
+    image = plan.view.before
+    return [
+        *(condition.on(image) for condition in step),
+        *(f"{image.column(sort.field)} = {key}" for sort, key in zip(plan.keys, keys, strict=True)),
+        "x.row_key = m.row_key",
+    ]
