@@ -2,7 +2,7 @@
 
 python -m benchmarks.pgbench                       all of them, on a server of its own with 200,000 lines
 python -m benchmarks.pgbench cursor total          some of them
-python -m benchmarks.pgbench --write               writes the statements as the application composes them today
+python -m benchmarks.pgbench cursor --show         prints the scripts, which run in psql
 python -m benchmarks.pgbench --figures             times, and writes the figures into each README.md
 """
 
@@ -19,11 +19,11 @@ from rich.table import Table
 
 from app.base.logs import configure_logs
 from benchmarks.data import scratch_database, server_at
-from benchmarks.pgbench.scripts import Figure, Script, compare, read
-from benchmarks.pgbench.statements import HOME, WRITTEN, write
+from benchmarks.pgbench.comparisons import COMPARISONS, HOME, scripts_of
+from benchmarks.pgbench.scripts import Figure, compare
 from benchmarks.pgbench.world import LINES, ORGANIZATION, fill
 
-SLUGS = list(dict.fromkeys(name.partition("/")[0] for name in WRITTEN))
+SLUGS = list(COMPARISONS)
 FIGURES = re.compile(r"(?<=<!-- figures -->\n).*?(?=<!-- /figures -->)", re.DOTALL)
 
 Figures = Mapping[str, Mapping[str, Figure]]
@@ -39,13 +39,13 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=LINES, help="lines to seed (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=0.3, help="of each script in a round (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=11, help="turns that the scripts take (default: %(default)s)")
-    parser.add_argument("--write", action="store_true", help="write the application's statements, and time nothing")
+    parser.add_argument("--show", action="store_true", help="print the scripts, and time nothing")
     parser.add_argument("--figures", action="store_true", help="write what is found into README.md")
     options = parser.parse_args()
     configure_logs("ERROR", "console")
-    if options.write:
-        for name in write():
-            print(f"wrote benchmarks/pgbench/{name}")
+    if options.show:
+        for script in (script for slug in options.slugs or SLUGS for script in scripts_of(slug)):
+            print(script.text)
         return
     console = Console()
     with ExitStack() as stack:
@@ -67,11 +67,6 @@ def data_size(url: str) -> str:
         (count,) = lines.fetchone() or (0,)
         version = connection.info.server_version // 10_000
     return f"{count:,} lines, PostgreSQL {version}, {datetime.now(UTC).date()}"
-
-
-def scripts_of(slug: str) -> list[Script]:
-    """The chosen one, then its rivals."""
-    return [read(path) for path in [HOME / slug / "chosen.sql", *sorted((HOME / slug).glob("rival*.sql"))]]
 
 
 def table(slug: str, figures: Figures) -> Table:

@@ -1,105 +1,46 @@
-"""Pages whose arms are written otherwise: the rest of the statement is the application's, so that it costs the same."""
+"""What makes a rival of a statement of the application; all but what it changes stays, so that it costs the same."""
 
-from collections.abc import Sequence
+import re
 
-from app.engine.markers import markers
-from app.engine.page import READ_PAGE, Cursor, PageComposer
-from app.engine.view import Composed
-
-OWN = "x.organization_id = $1 AND x.user_id = $3"
-LIMIT = "ORDER BY s_forecast_start, row_key LIMIT 101"
-
-
-class Rival(PageComposer, frozen=True):
-    """A page in the order of forecastStart, from other arms than the application's."""
-
-    def page(self, cursor: Cursor | None, *, counted: bool, base_count: bool) -> Composed:
-        """The application's statement but for what `replaced` has."""
-        plan = self.plan(cursor, counted=counted, base_count=base_count)
-        filled = READ_PAGE.fill(**(parts := markers(plan)) | self.replaced(parts))
-        return Composed(filled.within(self.contract.schema), list(plan.arguments))
-
-    def replaced(self, parts: dict[str, str]) -> dict[str, str]:
-        """Markers whose text is another one."""
-        arms = self.arms([f"${number}::text" for number in range(6, 6 + len(self.listing.conditions))])
-        return {"keys": f"(SELECT arm.*, NULL::text AS row\n       FROM (\n    {arms}\n            ) AS arm)"}
-
-    def arms(self, filters: Sequence[str]) -> str:
-        """The text that yields the page's sort keys and ids; `filters` are the parameters of category and source."""
-        raise NotImplementedError
+# A step of a statement, as sql/ is written, or the query behind the last one.
+STEP = re.compile(
+    r"^(?:WITH )?((\w+) AS (?:MATERIALIZED )?\(\n.*?\n\))|^(SELECT\b.*?);?\s*\Z", re.MULTILINE | re.DOTALL
+)
+QUERY = "SELECT"
 
 
-class LeftJoin(Rival, frozen=True):
-    """The obvious query, and a wrong one: rows stand where the mirror has them, insertions are missing."""
-
-    def arms(self, filters: Sequence[str]) -> str:
-        return f"""(SELECT m.f_forecast_start AS s_forecast_start, m.row_key
-       FROM pfa.mirror AS m
-       LEFT JOIN pfa.modification AS x ON {OWN} AND x.row_key = m.row_key
-      WHERE m.organization_id = $1
-        AND x.draft_op IS DISTINCT FROM 'delete'
-      {LIMIT})"""
+def steps_of(text: str) -> dict[str, str]:
+    """Name -> step; the query behind the last one is QUERY."""
+    return {match[2] or QUERY: match[1] or match[3] for match in STEP.finditer(text)}
 
 
-class Coalesce(Rival, frozen=True):
-    """Filters and sorts by the merged values as they are: right (but for a drafted null), and no index serves it."""
-
-    def arms(self, filters: Sequence[str]) -> str:
-        (category,) = filters
-        return f"""(SELECT coalesce(vanguard.as_date(x.delta -> 'forecastStart'), m.f_forecast_start)
-            AS s_forecast_start, m.row_key
-       FROM pfa.mirror AS m
-       LEFT JOIN pfa.modification AS x ON {OWN} AND x.row_key = m.row_key
-      WHERE m.organization_id = $1
-        AND x.draft_op IS DISTINCT FROM 'delete'
-        AND coalesce(vanguard.as_text(x.delta -> 'category'), m.f_category) = {category}
-      {LIMIT})"""
+def replaced(statement: str, fragment: str) -> str:
+    """The statement with the steps that the fragment has; raises ValueError for one that is not there."""
+    steps, rivals = steps_of(statement), steps_of(fragment)
+    if not rivals:
+        raise ValueError("the fragment has no steps")
+    if unknown := rivals.keys() - steps.keys():
+        raise ValueError(f"the statement has no {', '.join(sorted(unknown))}")
+    for name, rival in rivals.items():
+        statement = statement.replace(steps[name], rival)
+    return statement
 
 
-class Hashed(Rival, frozen=True):
-    """A hash of all covered rows is made first, then asked for each row."""
-
-    def arms(self, filters: Sequence[str]) -> str:
-        return f"""(SELECT m.f_forecast_start AS s_forecast_start, m.row_key
-       FROM pfa.mirror AS m
-      WHERE m.organization_id = $1
-        AND m.row_key NOT IN (SELECT x.row_key FROM pfa.modification AS x WHERE {OWN} AND x.leaves)
-      {LIMIT})
-    UNION ALL
-    (SELECT x.a_forecast_start AS s_forecast_start, x.row_key
-       FROM pfa.modification AS x
-      WHERE {OWN} AND x.lands
-      {LIMIT})"""
+def capped(page: str) -> str:
+    """The mirror is counted no further than 10,001."""
+    return _edited(
+        r"\(SELECT count\(\*\) FROM (.*)\) AS base_count",
+        r"(SELECT count(*) FROM (SELECT FROM \1 LIMIT 10001) AS capped) AS base_count",
+        page,
+    )
 
 
-class AllShapes(Rival, frozen=True):
-    """One statement for every filter: a parameter that is NULL does not filter."""
-
-    def arms(self, filters: Sequence[str]) -> str:
-        columns = ("category", "source")
-        mirror, after = (
-            "".join(
-                f"\n        AND ({value} IS NULL OR {prefix}_{column} = {value})"
-                for column, value in zip(columns, filters, strict=True)
-            )
-            for prefix in ("m.f", "x.a")
-        )
-        return f"""(SELECT m.f_forecast_start AS s_forecast_start, m.row_key
-       FROM pfa.mirror AS m
-      WHERE m.organization_id = $1{mirror}
-        AND NOT EXISTS (SELECT FROM pfa.modification AS x WHERE {OWN} AND x.row_key = m.row_key AND x.leaves)
-      {LIMIT})
-    UNION ALL
-    (SELECT x.a_forecast_start AS s_forecast_start, x.row_key
-       FROM pfa.modification AS x
-      WHERE {OWN} AND x.lands{after}
-      {LIMIT})"""
+def joined(save: str) -> str:
+    """Without LIMIT the planner makes the LATERAL an ordinary join, and chooses how."""
+    return _edited(r"\n *LIMIT 1\b", "", save)
 
 
-class Capped(Rival, frozen=True):
-    """Counts no further than 10,001."""
-
-    def replaced(self, parts: dict[str, str]) -> dict[str, str]:
-        """The count."""
-        counted = parts["base_count"].removeprefix("(SELECT count(*) FROM ").removesuffix(")")
-        return {"base_count": f"(SELECT count(*) FROM (SELECT FROM {counted} LIMIT 10001) AS capped)"}
+def _edited(pattern: str, other: str, statement: str) -> str:
+    text, found = re.subn(pattern, other, statement)
+    assert found, "the statement does it in another way"
+    return text

@@ -1,8 +1,10 @@
-"""A script's parts, and how long pgbench finds each of its situations to take."""
+"""Scripts of a statement and its situations, and how long pgbench finds each of these to take.
+
+A script prepares its statement, then executes it once for each situation.
+"""
 
 import json
 import os
-import re
 import shutil
 import statistics
 import subprocess
@@ -18,23 +20,35 @@ from app.base.database import PLANNING
 from app.dev.postgres import embedded_bin_dir
 from benchmarks.bench_http import without_password
 
-RUN = re.compile(r"^((?:EXECUTE|EXPLAIN|BEGIN).*;) -- (.+)$", re.MULTILINE)
 # What the application's connections are set to.
 OPTIONS = " ".join(f"-c {name}={value}" for name, value in {"role": "vanguard_app", **PLANNING}.items())
 FEWEST, MOST = 2, 2_000  # times that a situation is run in a round
 
 
-class Script(NamedTuple):
-    """A file: what is done once, and label -> what is timed."""
+class Situation(NamedTuple):
+    """A statement, its arguments as SQL, and what is run before and after it."""
 
-    path: Path
+    statement: str
+    arguments: Sequence[str]
+    before: str = ""
+    after: str = ""
+
+
+Situations = Mapping[str, Situation]
+
+
+class Script(NamedTuple):
+    """`chosen`, or a rival's name; what is done once; and label -> what is timed."""
+
+    name: str
     setup: str
     runs: Mapping[str, str]
 
     @property
-    def name(self) -> str:
-        """`chosen`, or the rival's name."""
-        return self.path.stem.removeprefix("rival_").replace("_", " ")
+    def text(self) -> str:
+        """The script as it runs in psql, behind any other."""
+        runs = [f"{run} -- {label}" for label, run in self.runs.items()]
+        return "\n".join([f"-- {self.name}", "DEALLOCATE ALL;", self.setup, *runs, ""])
 
 
 class Figure(NamedTuple):
@@ -45,10 +59,19 @@ class Figure(NamedTuple):
     same: bool  # as the chosen one's rows
 
 
-def read(path: Path) -> Script:
-    """The parts of a script."""
-    text = path.read_text(encoding="utf-8")
-    return Script(path, RUN.sub("", text).rstrip(), {label: sql for sql, label in RUN.findall(text)})
+def script_of(name: str, situations: Situations, first: str = "") -> Script:
+    """The script; `first` is what it does before it prepares its statements."""
+    names: dict[str, str] = {}
+    for each in situations.values():
+        names.setdefault(each.statement, f"statement_{len(names) + 1}")
+    return Script(
+        name,
+        first + "\n".join(f"PREPARE {short} AS\n{text.rstrip().removesuffix(';')};" for text, short in names.items()),
+        {
+            label: f"{each.before}EXECUTE {names[each.statement]} ({', '.join(each.arguments)});{each.after}"
+            for label, each in situations.items()
+        },
+    )
 
 
 def compare(url: str, scripts: Sequence[Script], *, seconds: float, rounds: int) -> dict[str, dict[str, Figure]]:
@@ -113,7 +136,7 @@ def _pgbench(url: str, script: Script, label: str, times: int) -> list[float]:
             check=False,
         )  # fmt: skip
         if done.returncode != 0:
-            raise RuntimeError(f"pgbench fails on {script.path}: {done.stderr}")
+            raise RuntimeError(f"pgbench fails on {script.name}, {label}: {done.stderr}")
         (log,) = Path(directory).glob("log*")
         return [int(line.split()[2]) / 1000 for line in log.read_text(encoding="ascii").splitlines()[1:]]
 

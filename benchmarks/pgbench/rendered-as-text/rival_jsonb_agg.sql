@@ -1,32 +1,15 @@
 -- Rows and page are built as jsonb, and written as text in the end.
-PREPARE statement_1 AS
-WITH standing AS (
-    SELECT d.revision,
-           coalesce((SELECT w.revision
-                       FROM public.workspace AS w
-                      WHERE w.organization_id = $1 AND w.dataset = $2 AND w.user_id = $3), 0) AS workspace_revision
-      FROM public.dataset AS d
-     WHERE d.organization_id = $1
-       AND d.name = $2
-),
-covering AS MATERIALIZED (
-    SELECT x.leaves AS left_filter,
-           x.lands AS landed_filter
-      FROM pfa.modification AS x
-     WHERE x.organization_id = $1
-       AND x.user_id = $3
-       AND (x.leaves OR x.lands)
-),
 keys AS MATERIALIZED (
     SELECT arm.*
       FROM (
-    (SELECT m.f_forecast_start AS s_forecast_start, m.row_key AS row_key
+    (SELECT m.f_forecast_start AS s_forecast_start, m.row_key
        FROM pfa.mirror AS m
       WHERE m.organization_id = $1
-        AND NOT EXISTS (SELECT FROM pfa.modification AS x WHERE x.organization_id = $1 AND x.user_id = $3 AND x.row_key = m.row_key AND x.leaves)
+        AND NOT EXISTS (SELECT FROM pfa.modification AS x
+                         WHERE x.organization_id = $1 AND x.user_id = $3 AND x.row_key = m.row_key AND x.leaves)
       ORDER BY s_forecast_start, row_key LIMIT 101)
     UNION ALL
-    (SELECT x.a_forecast_start AS s_forecast_start, x.row_key AS row_key
+    (SELECT x.a_forecast_start AS s_forecast_start, x.row_key
        FROM pfa.modification AS x
       WHERE x.organization_id = $1 AND x.user_id = $3
         AND x.lands
@@ -35,19 +18,8 @@ keys AS MATERIALIZED (
      ORDER BY s_forecast_start, row_key
      LIMIT $4::bigint + $5::bigint + 1
 ),
-placed AS (
-    SELECT k.row_key, ARRAY[s_forecast_start::text]::text[] AS sort_values,
-           row_number() OVER (ORDER BY s_forecast_start, row_key) AS place
-      FROM keys AS k
-),
-page AS (
-    SELECT p.row_key, p.sort_values, p.place
-      FROM placed AS p
-     WHERE p.place > $4::bigint
-       AND p.place <= $4::bigint + $5::bigint
-),
 rendered AS (
-    SELECT p.place,
+    SELECT p.*,
            jsonb_build_object(
                'id', p.row_key,
                'data', d.doc,
@@ -58,7 +30,7 @@ rendered AS (
                                     FROM jsonb_object_keys(x.pending || x.delta) AS name),
                'modifiedAt', vanguard.utc(x.modified_at),
                'modifiedBy', CASE WHEN x.row_key IS NOT NULL THEN $3::text END,
-               'conflicts', coalesce(x.conflicts, '[]')) AS row
+               'conflicts', coalesce(x.conflicts, '[]')) AS body
       FROM page AS p
       LEFT JOIN LATERAL (
                SELECT m.data, m.version
@@ -73,19 +45,23 @@ rendered AS (
                 LIMIT 1
            ) AS x ON TRUE
      CROSS JOIN LATERAL (
-               SELECT CASE WHEN x.row_key IS NULL THEN m.data ELSE coalesce(m.data, '{}') || x.pending || x.delta END AS doc
+               SELECT CASE WHEN x.row_key IS NULL THEN m.data
+                           ELSE coalesce(m.data, '{}') || x.pending || x.delta END AS doc
                OFFSET 0
            ) AS d
 )
 SELECT s.revision, s.workspace_revision,
-       convert_to((SELECT coalesce(jsonb_agg(r.row ORDER BY r.place), '[]') FROM rendered AS r)::text, 'UTF8') AS body,
+       convert_to((SELECT coalesce(jsonb_agg(r.body ORDER BY s_forecast_start, row_key), '[]')
+                     FROM rendered AS r)::text, 'UTF8') AS body,
        (SELECT count(*) FROM keys) AS reached,
        l.row_key AS last_key,
-       l.sort_values AS last_values,
+       ARRAY[l.s_forecast_start::text]::text[] AS last_values,
        NULL::bigint AS base_count,
        0::bigint AS left_count,
        0::bigint AS landed_count
   FROM standing AS s
-  LEFT JOIN (SELECT p.row_key, p.sort_values FROM page AS p ORDER BY p.place DESC LIMIT 1) AS l ON TRUE;
-EXECUTE statement_1 ('acme', 'pfa', 'nobody', 0, 100); -- no drafts
-EXECUTE statement_1 ('acme', 'pfa', 'spread', 0, 100); -- 10,000 drafts, spread
+  LEFT JOIN (SELECT k.*
+               FROM keys AS k
+              ORDER BY s_forecast_start, row_key
+             OFFSET $4::bigint + $5::bigint - 1
+              LIMIT 1) AS l ON TRUE
