@@ -26,14 +26,16 @@ REFUSED = frozenset({S.CONFLICT, S.SYNC_ERROR})
 UNFINISHED = frozenset({S.IN_REVIEW, *OUTBOX, *REFUSED})
 # Nothing comes after these.
 ENDED = frozenset(ChangeState) - UNFINISHED
+# Ended, or refused: `settled_at` says since when.
+SETTLED = ENDED | REFUSED
 
 TRANSITIONS: dict[ChangeState, frozenset[ChangeState]] = {
-    # Approved and merged; sent back to its author.
+    # Approved and merged; sent back to its author. Nothing does either yet.
     S.IN_REVIEW: frozenset({S.COMMITTED, S.REJECTED}),
     # Claimed by a worker; applied at once where there is no upstream; taken back with a refused one before it.
     S.COMMITTED: frozenset({S.SYNCING, S.SYNCED, S.REJECTED}),
-    # As upstream answers: done, again later, refused.
-    S.SYNCING: frozenset({S.SYNCED, S.COMMITTED, S.CONFLICT, S.SYNC_ERROR}),
+    # As upstream answers: done, again later, refused. Claimed by another worker, once its lease has run out.
+    S.SYNCING: frozenset({S.SYNCED, S.COMMITTED, S.CONFLICT, S.SYNC_ERROR, S.SYNCING}),
     # Tried again, drafted over, discarded.
     S.CONFLICT: frozenset({S.COMMITTED, S.REJECTED, S.DISCARDED}),
     S.SYNC_ERROR: frozenset({S.COMMITTED, S.REJECTED, S.DISCARDED}),

@@ -8,7 +8,7 @@ WITH page AS MATERIALIZED (
            c.attempts, c.last_error, c.settled_at, row_number() OVER (ORDER BY c.id) AS place
       FROM pfa.change AS c
      WHERE c.organization_id = $1
-       AND c.state IN ('conflict', 'sync_error')
+       AND c.state = ANY (vanguard.refused())
        AND c.id > $3::text::bigint
      ORDER BY c.id
      LIMIT $4::bigint + 1
@@ -34,7 +34,7 @@ rendered AS (
 )
 SELECT (SELECT count(*)
           FROM pfa.change AS c
-         WHERE c.organization_id = $1 AND c.state IN ('conflict', 'sync_error')) AS total,
+         WHERE c.organization_id = $1 AND c.state = ANY (vanguard.refused())) AS total,
        convert_to('[' || coalesce((SELECT string_agg(r.row, ',' ORDER BY r.place)
                                      FROM rendered AS r), '') || ']', 'UTF8') AS body,
        CASE WHEN (SELECT count(*) FROM page) > $4 THEN (SELECT max(r.id)::text FROM rendered AS r) END AS last_key

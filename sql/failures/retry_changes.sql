@@ -7,7 +7,7 @@ WITH retried AS (
        SET state = 'committed', attempts = 0, lease_until = NULL, next_attempt_at = NULL, last_error = NULL,
            settled_at = NULL
      WHERE c.organization_id = $1
-       AND c.state IN ('conflict', 'sync_error')
+       AND c.state = ANY (vanguard.refused())
        AND c.row_key = ANY ($3::text[])
        AND c.user_id = ANY ($4::text[])
        AND /*{selection}*/c.id = ANY ($2::bigint[])/*{}*/

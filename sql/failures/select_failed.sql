@@ -6,7 +6,7 @@ WITH failed AS MATERIALIZED (
     SELECT c.row_key, c.user_id
       FROM pfa.change AS c
      WHERE c.organization_id = $1
-       AND c.state IN ('conflict', 'sync_error')
+       AND c.state = ANY (vanguard.refused())
        AND /*{selection}*/c.id = ANY ($2::bigint[])/*{}*/
 ),
 concerned AS (

@@ -19,7 +19,7 @@ RETURNING w.revision,
                          SELECT x.row_key
                            FROM pfa.modification AS x
                           WHERE x.organization_id = $1 AND x.user_id = $3 AND x.row_key = key
-                            AND x.pending_state IN ('conflict', 'sync_error')
+                            AND x.pending_state = ANY (vanguard.refused())
                           LIMIT 1
                      ) AS x
           ) AS refused;

@@ -11,7 +11,7 @@ WITH folded AS (
                 WHERE c.organization_id = $1
                   AND c.row_key = x.row_key
                   AND c.user_id = x.user_id
-                  AND c.state IN ('in_review', 'committed', 'syncing', 'conflict', 'sync_error')
+                  AND c.state = ANY (vanguard.unfinished())
            ) AS f
      WHERE x.organization_id = $1
        AND x.row_key = ANY ($2::text[])

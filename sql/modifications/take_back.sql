@@ -10,7 +10,7 @@ WITH first AS (
      WHERE c.organization_id = $1
        AND c.user_id = $2
        AND c.row_key = ANY ($3::text[])
-       AND c.state IN ('conflict', 'sync_error')
+       AND c.state = ANY (vanguard.refused())
      GROUP BY c.row_key
 ),
 taken AS (

@@ -9,5 +9,5 @@ SELECT /*{overlap}*/(
                           'since', vanguard.utc(c.created_at)) ORDER BY c.id), '[]')
                  FROM pfa.change AS c
                 WHERE c.organization_id = $1 AND c.row_key = p.row_key AND c.user_id <> $3
-                  AND c.state IN ('in_review', 'committed', 'syncing', 'conflict', 'sync_error'))/*{}*/::text AS overlap
+                  AND c.state = ANY (vanguard.unfinished()))/*{}*/::text AS overlap
   FROM (SELECT $2::text AS row_key) AS p;

@@ -40,8 +40,8 @@ SELECT json_build_object(
                                    c.change_reason, c.created_at, c.last_error
                               FROM pfa.change AS c
                              WHERE c.organization_id = $1 AND c.row_key = $3
-                               AND c.state IN ('in_review', 'committed', 'syncing', 'conflict', 'sync_error')
-                               AND (c.state IN ('committed', 'syncing') OR c.user_id = $2)
+                               AND c.state = ANY (vanguard.unfinished())
+                               AND (c.state = ANY (vanguard.outbox()) OR c.user_id = $2)
                              ORDER BY c.id DESC
                              LIMIT 100)
                        ) AS past

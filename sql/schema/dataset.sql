@@ -157,8 +157,8 @@ BEGIN ATOMIC
             FROM pfa.change AS c
            WHERE c.organization_id = theirs.organization
              AND c.row_key = theirs.key
-             AND c.state IN ('in_review', 'committed', 'syncing', 'conflict', 'sync_error')
-             AND (c.state IN ('committed', 'syncing') OR c.user_id = theirs.caller)
+             AND c.state = ANY (vanguard.unfinished())
+             AND (c.state = ANY (vanguard.outbox()) OR c.user_id = theirs.caller)
       ) AS layer;
 END;
 
@@ -169,7 +169,7 @@ CREATE OR REPLACE FUNCTION pfa.in_flight(organization text, key text) RETURNS bo
         SELECT FROM pfa.change AS c
          WHERE c.organization_id = in_flight.organization
            AND c.row_key = in_flight.key
-           AND c.state IN ('in_review', 'committed', 'syncing', 'conflict', 'sync_error'));
+           AND c.state = ANY (vanguard.unfinished()));
 
 -- Whether a change waits for an earlier one of its row: one on its way or refused, or the same user's under review,
 -- which its own base has folded in.
@@ -180,7 +180,7 @@ CREATE OR REPLACE FUNCTION pfa.waits(organization text, key text, author text, c
          WHERE c.organization_id = waits.organization
            AND c.row_key = waits.key
            AND c.id < waits.change_id
-           AND c.state IN ('in_review', 'committed', 'syncing', 'conflict', 'sync_error')
+           AND c.state = ANY (vanguard.unfinished())
            AND (c.state <> 'in_review' OR c.user_id = waits.author));
 
 -- The row that a draft lies on although it is gone, or on its way out, as the draft's author has it: the mirror's, with
@@ -194,7 +194,7 @@ CREATE OR REPLACE FUNCTION pfa.beneath(organization text, key text, document jso
           WHERE c.organization_id = beneath.organization
             AND c.row_key = beneath.key
             AND c.op = 'delete'
-            AND c.state IN ('in_review', 'committed', 'syncing', 'conflict', 'sync_error')
+            AND c.state = ANY (vanguard.unfinished())
           ORDER BY c.id DESC
           LIMIT 1),
         '{}') || pending;

@@ -6,6 +6,31 @@
 
 CREATE SCHEMA IF NOT EXISTS vanguard;
 
+-- The states of a change, by the names that app/contracts/states.py has for them. They are constants to the planner:
+-- `c.state = ANY (vanguard.unfinished())` finds the partial index of those states, in generic plans, too.
+-- CHECKs and the predicates of indexes list the states themselves: what is stored does not follow a function that
+-- changes.
+
+-- What `pending` is folded of.
+CREATE OR REPLACE FUNCTION vanguard.unfinished() RETURNS text[]
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ARRAY['in_review', 'committed', 'syncing', 'conflict', 'sync_error'];
+
+-- To be pushed, or being pushed.
+CREATE OR REPLACE FUNCTION vanguard.outbox() RETURNS text[]
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ARRAY['committed', 'syncing'];
+
+-- Refused by upstream: a person has to look.
+CREATE OR REPLACE FUNCTION vanguard.refused() RETURNS text[]
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ARRAY['conflict', 'sync_error'];
+
+-- Nothing comes after these.
+CREATE OR REPLACE FUNCTION vanguard.ended() RETURNS text[]
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ARRAY['synced', 'rejected', 'discarded'];
+
 -- Text that fits a B-tree entry: at most 500 bytes.
 CREATE OR REPLACE FUNCTION vanguard.as_text(value jsonb) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE

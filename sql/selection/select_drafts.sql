@@ -12,6 +12,6 @@ SELECT x.row_key, x.version, x.draft_op, x.pending_state,
   FROM pfa.modification AS x
  WHERE x.organization_id = $1
    AND x.user_id = $2
-   AND (x.draft_op IS NOT NULL OR x.pending_state IN ('conflict', 'sync_error'))
+   AND (x.draft_op IS NOT NULL OR x.pending_state = ANY (vanguard.refused()))
    AND /*{selection}*/x.row_key = ANY ($3::text[])/*{}*/
  ORDER BY x.row_key;

@@ -9,15 +9,15 @@ SELECT pulls.good AS rows_good, pulls.quarantined AS rows_quarantined,
        extract(epoch FROM $3 - s.pulled_at)::float8 AS lag,
        (SELECT count(*)
           FROM pfa.change AS c
-         WHERE c.organization_id = $1 AND c.state IN ('committed', 'syncing')) AS depth,
+         WHERE c.organization_id = $1 AND c.state = ANY (vanguard.outbox())) AS depth,
        (SELECT extract(epoch FROM $3 - c.created_at)::float8
           FROM pfa.change AS c
-         WHERE c.organization_id = $1 AND c.state IN ('committed', 'syncing')
+         WHERE c.organization_id = $1 AND c.state = ANY (vanguard.outbox())
          ORDER BY c.id
          LIMIT 1) AS oldest,
        (SELECT count(*)
           FROM pfa.change AS c
-         WHERE c.organization_id = $1 AND c.state IN ('conflict', 'sync_error')) AS failed,
+         WHERE c.organization_id = $1 AND c.state = ANY (vanguard.refused())) AS failed,
        (SELECT count(*) FROM public.quarantine AS q WHERE q.organization_id = $1 AND q.dataset = $2) AS quarantined,
        vanguard.utc(s.watermark) AS watermark,
        vanguard.utc(s.pulled_at) AS last_pull_at,

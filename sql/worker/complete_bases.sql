@@ -9,4 +9,4 @@ UPDATE pfa.change AS c
    AND c.organization_id = $1
    AND c.row_key = h.row_key
    AND c.op = 'update'
-   AND c.state IN ('in_review', 'committed', 'syncing', 'conflict', 'sync_error');
+   AND c.state = ANY (vanguard.unfinished());

@@ -20,9 +20,9 @@ SELECT count(*) FILTER (WHERE CASE
                                FROM pfa.change AS u
                               WHERE u.organization_id = $1
                                 AND u.row_key = m.row_key
-                                AND u.state IN ('in_review', 'committed', 'syncing', 'conflict', 'sync_error')
+                                AND u.state = ANY (vanguard.unfinished())
                              OFFSET 0) AS c
-                      WHERE c.state IN ('committed', 'syncing')
+                      WHERE c.state = ANY (vanguard.outbox())
                         AND NOT pfa.waits($1, m.row_key, c.user_id, c.id)
                       LIMIT 1) IS NULL
        END) AS missing,

@@ -9,7 +9,7 @@ SELECT c.id, c.user_id
   FROM (SELECT d.id, d.row_key, d.user_id
           FROM pfa.change AS d
          WHERE d.organization_id = $1
-           AND d.state IN ('committed', 'syncing')
+           AND d.state = ANY (vanguard.outbox())
            AND CASE d.state WHEN 'syncing' THEN d.lease_until <= $2
                             ELSE coalesce(d.next_attempt_at, '-infinity') <= $2 END
            AND d.claim_id IS DISTINCT FROM $4::uuid

@@ -11,7 +11,7 @@ WITH apart AS MATERIALIZED (
        AND c.row_key = $2
        AND c.user_id <> $4
        AND c.op = 'insert'
-       AND c.state IN ('in_review', 'committed', 'syncing', 'conflict', 'sync_error')
+       AND c.state = ANY (vanguard.unfinished())
     UNION
     SELECT x.user_id
       FROM pfa.modification AS x
@@ -26,7 +26,7 @@ changed AS (
      WHERE c.organization_id = $1
        AND c.row_key = $2
        AND (c.id = $6
-            OR c.state IN ('in_review', 'committed', 'syncing', 'conflict', 'sync_error')
+            OR c.state = ANY (vanguard.unfinished())
                AND c.user_id NOT IN (SELECT a.user_id FROM apart AS a))
 ),
 there AS MATERIALIZED (

@@ -4,7 +4,7 @@ WITH old AS (
     SELECT c.id
       FROM pfa.change AS c
      WHERE c.organization_id = $1
-       AND c.state IN ('synced', 'rejected', 'discarded')
+       AND c.state = ANY (vanguard.ended())
        AND coalesce(c.settled_at, c.created_at) < $2
      ORDER BY c.id
      LIMIT $3

@@ -12,7 +12,7 @@ WITH sent AS MATERIALIZED (
     SELECT jsonb_strip_nulls(c.delta) AS fields
       FROM pfa.change AS c
      WHERE c.organization_id = $1
-       AND c.state IN ('committed', 'syncing')
+       AND c.state = ANY (vanguard.outbox())
        AND c.sent_at IS NOT NULL
 ),
 alone AS (
@@ -22,9 +22,9 @@ alone AS (
                       FROM pfa.change AS u
                      WHERE u.organization_id = $1
                        AND u.row_key = s.row_key
-                       AND u.state IN ('in_review', 'committed', 'syncing', 'conflict', 'sync_error')
+                       AND u.state = ANY (vanguard.unfinished())
                     OFFSET 0) AS c
-             WHERE c.state IN ('committed', 'syncing')
+             WHERE c.state = ANY (vanguard.outbox())
                AND NOT pfa.waits($1, s.row_key, c.user_id, c.id)
              LIMIT 1) IS NOT NULL
         OR (SELECT h.revision

@@ -5,10 +5,10 @@ SELECT o.id AS organization_id,
        extract(epoch FROM $3::timestamptz - s.pulled_at)::float8 AS lag,
        (SELECT count(*)
           FROM pfa.change AS c
-         WHERE c.organization_id = o.id AND c.state IN ('committed', 'syncing')) AS outbox,
+         WHERE c.organization_id = o.id AND c.state = ANY (vanguard.outbox())) AS outbox,
        (SELECT count(*)
           FROM pfa.change AS c
-         WHERE c.organization_id = o.id AND c.state IN ('conflict', 'sync_error')) AS failed,
+         WHERE c.organization_id = o.id AND c.state = ANY (vanguard.refused())) AS failed,
        coalesce(s.open_until > $3, FALSE) AS open
   FROM unnest($1::text[]) AS o (id)
  CROSS JOIN LATERAL (

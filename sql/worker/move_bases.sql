@@ -23,7 +23,7 @@ later AS (
      WHERE was.organization_id = $1
        AND was.row_key = $2
        AND was.id > $3
-       AND was.state IN ('in_review', 'committed', 'syncing', 'conflict', 'sync_error')
+       AND was.state = ANY (vanguard.unfinished())
        AND c.organization_id = $1
        AND c.id = was.id
        AND n.base <> '{}'

@@ -10,7 +10,7 @@ SELECT o.id AS organization_id, w.asked_pull OR a.awake AND (s.next_pull_at <= $
              FROM (SELECT d.id, d.row_key, d.user_id
                      FROM pfa.change AS d
                     WHERE d.organization_id = o.id
-                      AND d.state IN ('committed', 'syncing')
+                      AND d.state = ANY (vanguard.outbox())
                       AND CASE d.state WHEN 'syncing' THEN d.lease_until <= $3
                                        ELSE coalesce(d.next_attempt_at, '-infinity') <= $3 END
                     ORDER BY d.id

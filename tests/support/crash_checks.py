@@ -4,10 +4,9 @@ from collections import Counter
 from typing import Any
 
 from app.base import exact_json
+from app.contracts.states import REFUSED
 from app.simulator import Applied
 from tests.support.crashing import CODE, UNDER_WAY, Document, Site
-
-REFUSED = ("conflict", "sync_error")
 
 
 async def check_mirror(site: Site) -> None:

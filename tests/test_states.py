@@ -1,0 +1,202 @@
+"""The states of a change: SQL, its indexes, the wire and docs/merging.md say what app/contracts/states.py says."""
+
+import re
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import asyncpg
+import pytest
+
+from app import failures
+from app.base.statements import STATEMENTS
+from app.contracts.filters import SYNC_STATES
+from app.contracts.states import ENDED, OUTBOX, REFUSED, SETTLED, TRANSITIONS, UNFINISHED, ChangeState
+from app.worker.settle import Outcome
+from tests.conftest import new_database
+
+Connection = asyncpg.Connection
+
+ROOT = Path(__file__).parents[1]
+SCHEMAS = ("pfa", "fleet")
+SETS = {"unfinished": UNFINISHED, "outbox": OUTBOX, "refused": REFUSED, "ended": ENDED}
+INDEXES = {
+    "change_unfinished": UNFINISHED,
+    "change_outbox": OUTBOX,
+    "change_sent": OUTBOX,
+    "change_failed": REFUSED,
+    "change_settled": SETTLED,
+}
+# The statements that move a change: what they make of it. What they expect is read out of them.
+MOVES: dict[str, frozenset[str]] = {
+    "worker/claim_changes": frozenset({"syncing"}),
+    "worker/settle_changes": frozenset(get_args(get_type_hints(Outcome)["state"])),
+    "commits/apply_changes": frozenset({"synced"}),
+    "failures/retry_changes": frozenset({"committed"}),
+    "modifications/take_back": frozenset({"rejected"}),
+    "discards/discard_changes": frozenset({"discarded"}),
+}
+FIRST = "commits/freeze_drafts"  # makes the change
+UPDATED = re.compile(r"UPDATE pfa\.change AS c\s+SET (.*?)\s(?:FROM|WHERE)\s", re.DOTALL)
+SET_STATE = re.compile(r"\bstate = (?:'(\w+)'|o\.state)")
+EXPECTED = re.compile(r"\bc\.state (?:= '(\w+)'|IN \(([^)]*)\)|= ANY \(vanguard\.(\w+)\(\)\))")
+
+
+@pytest.fixture(scope="module")
+def states_url(server_url: str, template: str) -> Iterator[str]:
+    """One database for the whole file, as `vanguard migrate` makes it."""
+    with new_database(server_url, template) as url:
+        yield url
+
+
+@pytest.fixture
+async def connection(states_url: str) -> AsyncIterator["Connection[Any]"]:
+    connection = await asyncpg.connect(states_url)
+    yield connection
+    await connection.close()
+
+
+def states_in(text: str) -> frozenset[str]:
+    """The states that a piece of SQL lists."""
+    return frozenset(re.findall(r"'(\w+)'", text)) & frozenset(ChangeState)
+
+
+def expected_by(name: str) -> frozenset[str]:
+    """The states that a statement takes a change from."""
+    found = EXPECTED.findall(STATEMENTS[name].text)
+    return frozenset[str]().union(
+        *({one} if one else SETS[word] if word else states_in(some) for one, some, word in found)
+    )
+
+
+def pairs() -> set[tuple[str, str]]:
+    """Every way from state to state that a statement has."""
+    return {(was, now) for name, made in MOVES.items() for was in expected_by(name) for now in made}
+
+
+def test_the_sets_make_up_all_states() -> None:
+    assert OUTBOX | REFUSED < UNFINISHED
+    assert not OUTBOX & REFUSED
+    assert set(ChangeState) == UNFINISHED | ENDED
+    assert not UNFINISHED & ENDED
+    assert {state for state, following in TRANSITIONS.items() if not following} == ENDED
+    assert TRANSITIONS.keys() == set(ChangeState)
+
+
+@pytest.mark.parametrize("name", SETS)
+async def test_a_function_of_sql_lists_the_states_of_its_name(connection: "Connection[Any]", name: str) -> None:
+    await connection.execute("SET ROLE vanguard_app")
+    listed = await connection.fetchval(f"SELECT vanguard.{name}()")
+    assert sorted(listed) == sorted(SETS[name])
+
+
+@pytest.mark.parametrize("schema", SCHEMAS)
+async def test_the_tables_take_these_states_and_no_others(connection: "Connection[Any]", schema: str) -> None:
+    check = """
+    SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = $1::text::regclass AND conname = $2
+    """
+    assert states_in(await connection.fetchval(check, f"{schema}.change", "change_state_check")) == set(ChangeState)
+    pending = await connection.fetchval(check, f"{schema}.modification", "modification_pending_state_check")
+    assert states_in(pending) == UNFINISHED
+
+
+@pytest.mark.parametrize("schema", SCHEMAS)
+async def test_a_partial_index_holds_the_states_of_a_set(connection: "Connection[Any]", schema: str) -> None:
+    found = await connection.fetch(
+        "SELECT indexrelid::regclass::text AS name, pg_get_expr(indpred, indrelid) AS predicate FROM pg_index"
+        " WHERE indrelid = $1::text::regclass AND indpred IS NOT NULL",
+        f"{schema}.change",
+    )
+    listed = {row["name"].split(".")[1]: states_in(row["predicate"]) for row in found}
+    assert {name: states for name, states in listed.items() if states} == INDEXES
+
+
+@pytest.mark.parametrize(
+    ("condition", "index"),
+    [
+        ("c.row_key = $2 AND c.state = ANY (vanguard.unfinished())", "change_unfinished"),
+        ("c.id > $2::text::bigint AND c.state = ANY (vanguard.outbox())", "change_outbox"),
+        ("c.id > $2::text::bigint AND c.state = ANY (vanguard.refused())", "change_failed"),
+        ("c.settled_at < $2::text::timestamptz AND c.state = ANY (vanguard.ended())", "change_settled"),
+    ],
+)
+async def test_a_set_of_states_finds_its_index_in_a_generic_plan(
+    connection: "Connection[Any]", condition: str, index: str
+) -> None:
+    """The planner sees the states themselves, whatever the parameters are."""
+    await connection.execute("BEGIN; SET LOCAL enable_seqscan = off; SET LOCAL plan_cache_mode = force_generic_plan")
+    await connection.execute(
+        "INSERT INTO pfa.change (organization_id, row_key, user_id, op, base, delta, state, settled_at)"
+        " SELECT 'acme', 'R' || i, 'ann', 'update', '{}', '{}', s.state, CASE WHEN s.settled THEN now() END"
+        "   FROM generate_series(1, 1000) AS i"
+        "  CROSS JOIN LATERAL (SELECT CASE i % 50 WHEN 1 THEN 'committed' WHEN 2 THEN 'conflict' ELSE 'synced' END,"
+        "                             i % 50 <> 1) AS s (state, settled)"
+    )
+    await connection.execute("ANALYZE pfa.change")
+    await connection.execute(
+        f"PREPARE found AS SELECT FROM pfa.change AS c WHERE c.organization_id = $1 AND {condition}"
+    )
+    plan = "\n".join(row[0] for row in await connection.fetch("EXPLAIN EXECUTE found ('acme', NULL)"))
+    await connection.execute("ROLLBACK")
+    assert index in plan
+    assert "vanguard." not in plan
+
+
+def test_no_statement_lists_the_states_that_a_function_has() -> None:
+    lists = re.compile(r"\bstate IN \(([^)]*)\)")
+    repeated = [
+        (name, listed)
+        for name, item in STATEMENTS.items()
+        if not name.startswith("schema/")
+        for listed in lists.findall(item.text)
+        if states_in(listed) in SETS.values()
+    ]
+    assert repeated == []
+
+
+def test_every_statement_that_moves_a_change_is_known_and_expects_a_state() -> None:
+    """Given all of sql/, then whatever sets a state is here, makes what it is said to make, and looks before."""
+    moving = {}
+    for name, item in STATEMENTS.items():
+        made = [found for assigned in UPDATED.findall(item.text) for found in SET_STATE.findall(assigned)]
+        if made:
+            moving[name] = frozenset(made) - {""} or MOVES[name]
+            assert expected_by(name), name
+    assert moving == MOVES
+
+
+def test_the_statements_and_the_table_of_transitions_say_the_same() -> None:
+    """Only reviews, which no statement knows yet, are ahead."""
+    table = {(was, now) for was, following in TRANSITIONS.items() for now in following}
+    assert pairs() - table == set()
+    assert {was for was, _ in table - pairs()} == {ChangeState.IN_REVIEW}
+
+
+def test_a_change_begins_committed() -> None:
+    inserting = [name for name, item in STATEMENTS.items() if "INSERT INTO pfa.change" in item.text]
+    assert inserting == [FIRST]
+    (values,) = re.findall(r"INSERT INTO pfa\.change .*?RETURNING", STATEMENTS[FIRST].text, re.DOTALL)
+    assert states_in(values) == {"committed"}
+
+
+def test_the_wire_has_the_same_words() -> None:
+    assert set(SYNC_STATES) == UNFINISHED | {"pristine", "draft"}
+    assert set(get_args(get_type_hints(failures.Failed)["state"])) == REFUSED
+    assert MOVES["worker/settle_changes"] == TRANSITIONS[ChangeState.SYNCING] - {ChangeState.SYNCING}
+
+
+def test_the_documented_transitions_are_those_of_the_statements() -> None:
+    """docs/merging.md has a line for each statement: from which states, to which, who, and the file."""
+    section = (
+        (ROOT / "docs/merging.md").read_text(encoding="utf-8").partition("### Of a change")[2].partition("\n## ")[0]
+    )
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if "sql/" in line]
+    words = re.compile(r"`(\w+)`")
+    documented = {
+        path: (frozenset(words.findall(was)), frozenset(words.findall(now)))
+        for was, now, _, file in lines
+        for path in re.findall(r"sql/(\w+/\w+)\.sql", file)
+    }
+    assert documented == {FIRST: (frozenset(), frozenset({"committed"}))} | {
+        name: (expected_by(name), made) for name, made in MOVES.items()
+    }
