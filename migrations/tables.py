@@ -1,4 +1,7 @@
-"""The control tables as SQLAlchemy metadata: for Alembic's drift check only, never queried."""
+"""The control tables as SQLAlchemy metadata: for Alembic's drift check only, never queried.
+
+Without CHECKs, which Alembic does not compare: tests/test_migrations.py does, going down and up.
+"""
 
 from sqlalchemy import (
     BigInteger,

@@ -80,7 +80,7 @@ async def test_a_refused_change_before_one_that_waits(world: World, ann: User) -
     for delta in ({"model": "M1"}, {"equipment": "E1"}):
         await ann.draft("A", delta)
         await committed(ann)
-    await world.db.execute("UPDATE pfa.change SET state = 'sync_error' WHERE delta ? 'model'")
+    await world.db.execute("UPDATE pfa.change SET state = 'sync_error', settled_at = now() WHERE delta ? 'model'")
     await world.db.execute("UPDATE pfa.modification SET pending_state = 'sync_error'")
     assert (await ann.row("A"))["syncState"] == "sync_error"
     # Who commits everything takes what is drafted: what was refused waits for a person.

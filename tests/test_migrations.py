@@ -10,7 +10,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, inspect, text
 
 from app.contracts.model import Field, FieldType
-from app.migrate import alembic_config, head, migrate, sqlalchemy_url
+from app.migrate import alembic_config, head, migrate, run, sqlalchemy_url
 from migrations.tables import metadata
 from tests.support.world import CONTRACTS, FLEET, open_world
 
@@ -26,7 +26,7 @@ def test_migrating_twice_changes_nothing(database_url: str) -> None:
 
 
 def schema_of(url: str) -> list[tuple[object, ...]]:
-    """Columns, indexes and functions of our schemas."""
+    """Columns, indexes, checks and functions of our schemas."""
     with create_engine(sqlalchemy_url(url)).connect() as connection:
         found = connection.execute(
             text("""
@@ -34,6 +34,10 @@ def schema_of(url: str) -> list[tuple[object, ...]]:
              WHERE table_schema IN ('public', 'pfa', 'fleet')
             UNION ALL SELECT 'index', schemaname, tablename, indexname, indexdef FROM pg_indexes
              WHERE schemaname IN ('public', 'pfa', 'fleet')
+            UNION ALL
+            SELECT 'check', connamespace::regnamespace::text, conrelid::regclass::text, conname,
+                   pg_get_constraintdef(oid)
+              FROM pg_constraint WHERE contype = 'c' AND connamespace::regnamespace::text IN ('public', 'pfa', 'fleet')
             UNION ALL
             SELECT 'function', pronamespace::regnamespace::text, proname, oid::regprocedure::text, prosrc FROM pg_proc
              WHERE pronamespace::regnamespace::text IN ('vanguard', 'pfa', 'fleet')
@@ -95,6 +99,70 @@ def test_texts_that_are_keys_compare_by_code_points(database_url: str) -> None:
             """)
         ).all()
     assert found == []
+
+
+CHECKS = ("settled_at", "claim", "next_attempt_at", "attempts", "sent_at", "temporary_key")
+# As a database without checks could have them: state, settled_at, claimed, lease_until, next_attempt_at.
+OLD_CHANGES = """
+INSERT INTO pfa.change (organization_id, row_key, user_id, op, base, delta, created_at, state, settled_at, claim_id,
+                        lease_until, next_attempt_at)
+SELECT 'acme', c.key, 'ann', 'update', '{}', '{}', '2026-03-01Z', c.state, c.settled::timestamptz,
+       CASE WHEN c.claimed THEN gen_random_uuid() END, c.lease::timestamptz, c.next::timestamptz
+  FROM (VALUES ('applied', 'synced', NULL, FALSE, NULL, NULL),
+               ('claimed', 'syncing', NULL, FALSE, NULL, '2026-03-02Z'),
+               ('given back', 'committed', '2026-03-02Z', TRUE, '2026-03-02Z', '2026-03-02Z'),
+               ('leased', 'syncing', NULL, TRUE, '2026-03-02Z', NULL),
+               ('refused', 'conflict', NULL, FALSE, NULL, NULL),
+               ('taken back', 'rejected', '2026-03-02Z', FALSE, NULL, '2026-03-02Z'),
+               ('waiting', 'committed', NULL, FALSE, NULL, '2026-03-02Z')
+       ) AS c (key, state, settled, claimed, lease, next);
+"""
+MENDED_CHANGES = [
+    ("applied", "synced", "03-01", False, None, None),
+    ("claimed", "syncing", None, True, "03-01", None),
+    ("given back", "committed", None, False, None, "03-02"),
+    ("leased", "syncing", None, True, "03-02", None),
+    ("refused", "conflict", "03-01", False, None, None),
+    ("taken back", "rejected", "03-02", False, None, None),
+    ("waiting", "committed", None, False, None, "03-02"),
+]
+READ_CHANGES = """
+SELECT row_key, state, to_char(settled_at AT TIME ZONE 'UTC', 'MM-DD'), claim_id IS NOT NULL,
+       to_char(lease_until AT TIME ZONE 'UTC', 'MM-DD'), to_char(next_attempt_at AT TIME ZONE 'UTC', 'MM-DD')
+  FROM pfa.change ORDER BY row_key
+"""
+OLD_RUNS = """
+INSERT INTO organization VALUES ('acme', 'acme');
+INSERT INTO dataset (organization_id, name, contract_version) VALUES ('acme', 'pfa', '1.0');
+INSERT INTO sync_run (organization_id, id, dataset, kind, state, requested_at, started_at, finished_at, error_code)
+SELECT 'acme', gen_random_uuid(), 'pfa', 'pull', r.state, now(), r.started, r.finished, r.code
+  FROM (VALUES ('requested', now(), NULL, NULL), ('running', NULL, now(), 'X'), ('succeeded', NULL, NULL, 'X'),
+               ('failed', now(), NULL, NULL)) AS r (state, started, finished, code);
+"""
+MENDED_RUNS = [
+    ("failed", True, True, "INTERNAL_ERROR"),
+    ("requested", False, False, None),
+    ("running", True, False, None),
+    ("succeeded", True, True, None),
+]
+READ_RUNS = "SELECT state, started_at IS NOT NULL, finished_at IS NOT NULL, error_code FROM sync_run ORDER BY state"
+
+
+def test_rows_of_before_are_brought_in_line_with_the_checks(database_url: str) -> None:
+    """Given rows of a database without checks, then migrating mends those that break one, and adds the checks."""
+    before, engine = schema_of(database_url), create_engine(sqlalchemy_url(database_url))
+    with engine.begin() as connection:
+        config = alembic_config()
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0003")
+        for check in CHECKS:
+            run(connection, f"ALTER TABLE pfa.change DROP CONSTRAINT change_{check}_check")
+        run(connection, OLD_CHANGES + OLD_RUNS)
+    assert migrate(database_url, CONTRACTS) == head()
+    assert schema_of(database_url) == before
+    with engine.connect() as connection:
+        assert [tuple(row) for row in connection.execute(text(READ_CHANGES))] == MENDED_CHANGES
+        assert [tuple(row) for row in connection.execute(text(READ_RUNS))] == MENDED_RUNS
 
 
 async def test_a_new_indexed_field_is_imaged_in_the_drafts_that_are_there(database_url: str) -> None:

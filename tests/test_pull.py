@@ -375,8 +375,9 @@ async def test_a_row_with_a_change_on_its_way_is_left_alone(yard: Yard, state: s
     await yard.work()
     yard.ledger.at = yard.world.clock()
     await committed(yard)
-    lease = yard.world.clock() + timedelta(hours=1)
-    await yard.world.db.execute("UPDATE fleet.change SET state = $1, lease_until = $2", state, lease)
+    if state == "syncing":
+        claim = "UPDATE fleet.change SET state = 'syncing', claim_id = gen_random_uuid(), lease_until = $1"
+        await yard.world.db.execute(claim, yard.world.clock() + timedelta(hours=1))
     await yard.world.db.execute("UPDATE fleet.modification SET pending_state = $1", state)
     yard.ledger.put("V-1", mileage=111)
     yard.ledger.remove("V-7")
@@ -391,7 +392,10 @@ async def test_a_row_with_a_change_on_its_way_is_left_alone(yard: Yard, state: s
     await alone(yard, "pull")
     assert "V-7" in await yard.mirror()
     assert (await last_run(yard))["deleted"] == 0
-    await yard.world.db.execute("UPDATE fleet.change SET state = 'discarded'")
+    await yard.world.db.execute(
+        "UPDATE fleet.change SET state = 'discarded', settled_at = $1, claim_id = NULL, lease_until = NULL",
+        yard.world.clock(),
+    )
     await yard.world.db.execute("DELETE FROM fleet.modification")
     yard.world.clock.move(minutes=15)
     await alone(yard, "pull")

@@ -575,11 +575,11 @@ async def test_a_pull_leaves_a_new_row_alone_until_its_push_has_found_it(yard: Y
 
 async def pulled_after_giving_up(yard: Yard) -> None:
     """A pull while the search for a new row has been given up, and a retry of it afterwards."""
-    sent = "UPDATE fleet.change SET state = $1 WHERE sent_at IS NOT NULL"
+    sent = "UPDATE fleet.change SET state = $1, settled_at = $2, next_attempt_at = NULL WHERE sent_at IS NOT NULL"
     yard.world.clock.move(seconds=1)
-    await yard.world.db.execute(sent, "sync_error")
+    await yard.world.db.execute(sent, "sync_error", yard.world.clock())
     await hook(yard, "pull")()
-    await yard.world.db.execute(sent, "committed")
+    await yard.world.db.execute(sent, "committed", None)
     assert "L-0004" in await yard.mirror()
 
 

@@ -37,6 +37,7 @@ MOVES: dict[str, frozenset[str]] = {
     "discards/discard_changes": frozenset({"discarded"}),
 }
 FIRST = "commits/freeze_drafts"  # makes the change
+MOVABLE = {name: item for name, item in STATEMENTS.items() if not name.startswith("schema/")}
 UPDATED = re.compile(r"UPDATE pfa\.change AS c\s+SET (.*?)\s(?:FROM|WHERE)\s", re.DOTALL)
 SET_STATE = re.compile(r"\bstate = (?:'(\w+)'|o\.state)")
 EXPECTED = re.compile(r"\bc\.state (?:= '(\w+)'|IN \(([^)]*)\)|= ANY \(vanguard\.(\w+)\(\)\))")
@@ -142,12 +143,72 @@ async def test_a_set_of_states_finds_its_index_in_a_generic_plan(
     assert "vanguard." not in plan
 
 
+# A change of each state as it has to be, and what may not be true of it.
+COMMITTED = {"state": "committed"}
+SYNCING = {"state": "syncing", "claim_id": "gen_random_uuid()", "lease_until": "now()"}
+SYNCED = {"state": "synced", "settled_at": "now()"}
+REFUSED_ONE = {"state": "conflict", "settled_at": "now()"}
+
+
+@pytest.mark.parametrize("schema", SCHEMAS)
+@pytest.mark.parametrize(
+    ("right", "wrong", "check"),
+    [
+        *[({"state": state, "settled_at": "now()"}, {"settled_at": "NULL"}, "settled_at") for state in sorted(SETTLED)],
+        *[({"state": state}, {"settled_at": "now()"}, "settled_at") for state in ("in_review", "committed")],
+        (SYNCING, {"settled_at": "now()"}, "settled_at"),
+        (SYNCING, {"claim_id": "NULL"}, "claim"),
+        (SYNCING, {"lease_until": "NULL"}, "claim"),
+        (COMMITTED, {"claim_id": "gen_random_uuid()"}, "claim"),
+        (COMMITTED, {"lease_until": "now()"}, "claim"),
+        (SYNCING, {"next_attempt_at": "now()"}, "next_attempt_at"),
+        (COMMITTED | {"next_attempt_at": "now()"}, SYNCED | {"next_attempt_at": "now()"}, "next_attempt_at"),
+        (COMMITTED, {"attempts": "-1"}, "attempts"),
+        (COMMITTED | {"op": "insert", "sent_at": "now()"}, {"op": "update"}, "sent_at"),
+        (SYNCED | {"op": "insert", "temporary_key": "'T'"}, REFUSED_ONE, "temporary_key"),
+        (SYNCED | {"op": "insert", "temporary_key": "'T'"}, {"op": "update"}, "temporary_key"),
+    ],
+)
+async def test_a_change_keeps_what_its_state_says(
+    connection: "Connection[Any]", schema: str, right: dict[str, str], wrong: dict[str, str], check: str
+) -> None:
+    """Given a change as it has to be, when one of its columns says something else, a constraint refuses it."""
+
+    async def add(given: dict[str, str]) -> None:
+        values = {"row_key": "'A'", "user_id": "'ann'", "op": "update", "base": "'{}'", "delta": "'{}'"} | given
+        for name in ("op", "state"):
+            values[name] = f"'{values[name]}'"
+        await connection.execute(
+            f"INSERT INTO {schema}.change (organization_id, {', '.join(values)})"
+            f" VALUES ('acme', {', '.join(values.values())})"
+        )
+
+    transaction = connection.transaction()
+    await transaction.start()
+    await add(right)
+    with pytest.raises(asyncpg.CheckViolationError) as refused:
+        await add(right | wrong)
+    await transaction.rollback()
+    assert refused.value.constraint_name == f"change_{check}_check"
+
+
+@pytest.mark.parametrize("schema", SCHEMAS)
+async def test_settled_says_since_when_in_exactly_the_settled_states(
+    connection: "Connection[Any]", schema: str
+) -> None:
+    found = await connection.fetchval(
+        "SELECT pg_get_constraintdef(oid) FROM pg_constraint"
+        " WHERE conrelid = $1::text::regclass AND conname = 'change_settled_at_check'",
+        f"{schema}.change",
+    )
+    assert states_in(found) == SETTLED
+
+
 def test_no_statement_lists_the_states_that_a_function_has() -> None:
     lists = re.compile(r"\bstate IN \(([^)]*)\)")
     repeated = [
         (name, listed)
-        for name, item in STATEMENTS.items()
-        if not name.startswith("schema/")
+        for name, item in MOVABLE.items()
         for listed in lists.findall(item.text)
         if states_in(listed) in SETS.values()
     ]
@@ -157,7 +218,7 @@ def test_no_statement_lists_the_states_that_a_function_has() -> None:
 def test_every_statement_that_moves_a_change_is_known_and_expects_a_state() -> None:
     """Given all of sql/, then whatever sets a state is here, makes what it is said to make, and looks before."""
     moving = {}
-    for name, item in STATEMENTS.items():
+    for name, item in MOVABLE.items():
         made = [found for assigned in UPDATED.findall(item.text) for found in SET_STATE.findall(assigned)]
         if made:
             moving[name] = frozenset(made) - {""} or MOVES[name]

@@ -88,7 +88,7 @@ async def test_a_request_joins_the_run_that_waits(world: World, erin: User) -> N
     push = await asked(erin, "push")
     assert push != first
     assert await asked(erin, "push", {}) == push
-    await world.db.execute("UPDATE sync_run SET state = 'running' WHERE kind = 'pull'")
+    await world.db.execute("UPDATE sync_run SET state = 'running', started_at = now() WHERE kind = 'pull'")
     second = await asked(erin, "pull")
     assert second not in (first, push)
     assert {run["id"]: run["state"] for run in await runs(erin)} == {
@@ -120,7 +120,7 @@ async def test_a_run_that_is_started_meanwhile_is_not_joined(world: World, erin:
     await connect(world)
     first = await asked(erin, "pull")
     async with world.db.acquire() as worker, worker.transaction():
-        await worker.execute("UPDATE sync_run SET state = 'running'")
+        await worker.execute("UPDATE sync_run SET state = 'running', started_at = now()")
         (request,) = at_once(asked(erin, "pull", {"full": True}))
         await until_waiting(world, 1, request)
     second = await request
@@ -133,7 +133,7 @@ async def test_an_idempotency_key_repeats_the_run_and_its_status(world: World, e
     await connect(world)
     key = {"Idempotency-Key": "k1"}
     first = await asked(erin, "pull", {"full": True}, headers=key)
-    await world.db.execute("UPDATE sync_run SET state = 'succeeded'")
+    await world.db.execute("UPDATE sync_run SET state = 'succeeded', started_at = now(), finished_at = now()")
     assert await asked(erin, "pull", {"full": True}, headers=key) == first
     assert await asked(erin, "pull", {"full": True}) != first
     again = await erin.request("POST", "sync/pull", headers=key)

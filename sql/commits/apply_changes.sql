@@ -82,7 +82,7 @@ recorded AS (
 ),
 finished AS (
     UPDATE pfa.change AS c
-       SET state = 'synced'
+       SET state = 'synced', settled_at = $6
      WHERE c.organization_id = $1
        AND c.commit_id = $2
        AND c.state = 'committed'

@@ -4,8 +4,7 @@
 -- Returns retried, how many.
 WITH retried AS (
     UPDATE pfa.change AS c
-       SET state = 'committed', attempts = 0, lease_until = NULL, next_attempt_at = NULL, last_error = NULL,
-           settled_at = NULL
+       SET state = 'committed', attempts = 0, last_error = NULL, settled_at = NULL
      WHERE c.organization_id = $1
        AND c.state = ANY (vanguard.refused())
        AND c.row_key = ANY ($3::text[])

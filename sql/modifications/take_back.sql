@@ -15,7 +15,7 @@ WITH first AS (
 ),
 taken AS (
     UPDATE pfa.change AS c
-       SET state = 'rejected', settled_at = $4
+       SET state = 'rejected', settled_at = $4, next_attempt_at = NULL
       FROM first AS f
      WHERE c.organization_id = $1
        AND c.user_id = $2

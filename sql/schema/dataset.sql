@@ -117,6 +117,36 @@ CREATE INDEX IF NOT EXISTS change_failed ON pfa.change (organization_id, id) WHE
 CREATE INDEX IF NOT EXISTS change_settled ON pfa.change (organization_id, settled_at)
     WHERE state IN ('synced', 'rejected', 'discarded', 'conflict', 'sync_error');
 
+-- What holds for every change. Settled is what ended, and what was refused, since when: a failure is told by that time.
+-- All at once, for that takes one pass over the table; rows of before are brought in line first.
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_constraint
+                    WHERE conrelid = 'pfa.change'::regclass AND conname = 'change_settled_at_check') THEN
+        UPDATE pfa.change AS c
+           SET settled_at = CASE WHEN c.state = ANY (vanguard.ended() || vanguard.refused())
+                                 THEN coalesce(c.settled_at, c.created_at) END,
+               claim_id = CASE WHEN c.state = 'syncing' THEN coalesce(c.claim_id, gen_random_uuid()) END,
+               lease_until = CASE WHEN c.state = 'syncing' THEN coalesce(c.lease_until, c.created_at) END,
+               next_attempt_at = CASE WHEN c.state = 'committed' THEN c.next_attempt_at END
+         WHERE (c.settled_at IS NOT NULL) <> (c.state = ANY (vanguard.ended() || vanguard.refused()))
+            OR (c.claim_id IS NOT NULL) <> (c.state = 'syncing')
+            OR (c.lease_until IS NOT NULL) <> (c.state = 'syncing')
+            OR c.next_attempt_at IS NOT NULL AND c.state <> 'committed';
+        ALTER TABLE pfa.change
+            ADD CONSTRAINT change_settled_at_check CHECK (
+                (settled_at IS NOT NULL) = (state IN ('synced', 'rejected', 'discarded', 'conflict', 'sync_error'))),
+            ADD CONSTRAINT change_claim_check CHECK (
+                (claim_id IS NOT NULL) = (state = 'syncing') AND (lease_until IS NOT NULL) = (state = 'syncing')),
+            ADD CONSTRAINT change_next_attempt_at_check CHECK (next_attempt_at IS NULL OR state = 'committed'),
+            ADD CONSTRAINT change_attempts_check CHECK (attempts >= 0),
+            ADD CONSTRAINT change_sent_at_check CHECK (sent_at IS NULL OR op = 'insert'),
+            ADD CONSTRAINT change_temporary_key_check CHECK (
+                temporary_key IS NULL OR op = 'insert' AND state = 'synced');
+    END IF;
+END
+$$;
+
 -- The keys that upstream gave to new rows.
 CREATE INDEX IF NOT EXISTS change_assigned ON pfa.change (organization_id, row_key) WHERE temporary_key IS NOT NULL;
 

@@ -13,7 +13,7 @@ WITH free AS (
        FOR UPDATE SKIP LOCKED
 )
 UPDATE pfa.change AS c
-   SET state = 'syncing', claim_id = $5, lease_until = $4, attempts = c.attempts + 1
+   SET state = 'syncing', claim_id = $5, lease_until = $4, next_attempt_at = NULL, attempts = c.attempts + 1
   FROM free AS f
  WHERE c.organization_id = $1
    AND c.id = f.id

@@ -5,7 +5,7 @@ WITH old AS (
       FROM pfa.change AS c
      WHERE c.organization_id = $1
        AND c.state = ANY (vanguard.ended())
-       AND coalesce(c.settled_at, c.created_at) < $2
+       AND c.settled_at < $2
      ORDER BY c.id
      LIMIT $3
 ),

@@ -24,8 +24,14 @@ async def connect(world: World, organization: str = "acme", **more: Any) -> None
 
 
 async def add_run(world: World, kind: str = "pull", state: str = "succeeded", **more: Any) -> str:
-    """A run, requested now unless said otherwise; its id."""
+    """A run, requested now unless said otherwise, and in that moment begun and ended, as its state wants; its id."""
     given = {"organization_id": "acme", "id": str(uuid.uuid4()), "dataset": "pfa", "requested_at": world.clock()} | more
+    if state != "requested":
+        given = {"started_at": given["requested_at"]} | given
+    if state in ("succeeded", "failed"):
+        given = {"finished_at": given["started_at"]} | given
+    if state == "failed":
+        given = {"error_code": "INTERNAL_ERROR"} | given
     await _insert(world, "public.sync_run", kind=kind, state=state, **given)
     return str(given["id"])
 
@@ -61,9 +67,10 @@ async def settled_changes(
 ) -> None:
     """So many changes that a push has settled, or that wait for one."""
     await world.db.execute(
-        "INSERT INTO pfa.change (organization_id, row_key, user_id, op, base, delta, state, settled_at, created_at)"
-        " SELECT 'acme', 'R' || i, 'ann', 'update', '{}', '{}', $1, $2, $3 FROM generate_series(1, $4) AS i",
-        state, at, world.clock(), number,
+        "INSERT INTO pfa.change (organization_id, row_key, user_id, op, base, delta, state, settled_at, created_at,"
+        "                        claim_id, lease_until)"
+        " SELECT 'acme', 'R' || i, 'ann', 'update', '{}', '{}', $1, $2, $3, $5, $6 FROM generate_series(1, $4) AS i",
+        state, at, world.clock(), number, *((uuid.uuid4(), world.clock()) if state == "syncing" else (None, None)),
     )  # fmt: skip
 
 

@@ -248,5 +248,8 @@ async def changes(world: World) -> list[tuple[Any, ...]]:
 
 async def refuse_upstream(world: World, key: str, state: str) -> None:
     """What a push leaves behind when upstream refuses a row's changes."""
-    await world.db.execute("UPDATE pfa.change SET state = $2 WHERE row_key = $1 AND state = 'committed'", key, state)
+    await world.db.execute(
+        "UPDATE pfa.change SET state = $2, settled_at = $3 WHERE row_key = $1 AND state = 'committed'",
+        key, state, world.clock(),
+    )  # fmt: skip
     await world.db.execute("UPDATE pfa.modification SET pending_state = $2 WHERE row_key = $1", key, state)
