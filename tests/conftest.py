@@ -19,10 +19,20 @@ from psycopg.conninfo import conninfo_to_dict
 
 from app.dev.postgres import DevDatabaseError, Server, embedded_bin_dir
 from app.migrate import migrate
-from tests.support.limits import pytest_pyfunc_call, pytest_runtest_teardown
+from tests.support.limits import (
+    pytest_collection_modifyitems,
+    pytest_pyfunc_call,
+    pytest_report_collectionfinish,
+    pytest_runtest_teardown,
+)
 from tests.support.world import CONTRACTS, User, World, open_world
 
-__all__ = ["pytest_pyfunc_call", "pytest_runtest_teardown"]
+__all__ = [
+    "pytest_collection_modifyitems",
+    "pytest_pyfunc_call",
+    "pytest_report_collectionfinish",
+    "pytest_runtest_teardown",
+]
 
 # Nothing here has to outlive a power cut: it is kept in memory, where there is room. A copy of the template takes a
 # third of the time then.

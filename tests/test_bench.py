@@ -270,6 +270,7 @@ def test_a_run_leaves_a_server_as_it_was(
     assert all(each["value"] > 0 for each in found)
 
 
+@pytest.mark.slow("the benchmarks of synchronization run to their end, and leave nothing")
 def test_pulls_and_pushes_leave_a_server_as_it_was(
     server_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

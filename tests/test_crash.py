@@ -1,8 +1,9 @@
-"""Workers are killed at random moments, and stopped, and stalled: nothing is lost, and nothing is done twice.
+r"""Workers are killed at random moments, and stopped, and stalled: nothing is lost, and nothing is done twice.
 
 For a long run:
 
-    VANGUARD_CRASH_KILLS=400 VANGUARD_CRASH_SEED=7 python -m pytest -s tests/test_crash.py
+    VANGUARD_CRASH_KILLS=400 VANGUARD_CRASH_SEED=7 \
+        python -m pytest -s --timeout=0 -o faulthandler_timeout=0 tests/test_crash.py
 """
 
 import asyncio
@@ -44,6 +45,7 @@ KILLS = int(os.environ.get("VANGUARD_CRASH_KILLS", "40"))
 SEED = int(os.environ.get("VANGUARD_CRASH_SEED") or time.time_ns() % 10**6)
 
 
+@pytest.mark.slow("forty kills of real processes, at moments that nobody chose, find what no story tells")
 async def test_workers_killed_at_random_moments(database_url: str, tmp_path: Path) -> None:
     chance = random.Random(SEED)
     print(f"VANGUARD_CRASH_SEED={SEED}")
@@ -214,6 +216,7 @@ async def test_sigterm_while_pems_wants_to_be_left_alone(database_url: str, tmp_
         assert [row["state"] for row in await site.world.db.fetch("SELECT state FROM sync_run")] == ["running"]
 
 
+@pytest.mark.slow("a real worker has its seven seconds of grace, and is gone within ten")
 async def test_sigterm_while_pems_does_not_answer_a_write(database_url: str, tmp_path: Path) -> None:
     """What takes longer than a worker has to end is left as it is, and settled by the next one, which reads first."""
     async with open_site(database_url, tmp_path, timeout=40, lease=3, pullEvery=900) as site:
@@ -231,6 +234,7 @@ async def test_sigterm_while_pems_does_not_answer_a_write(database_url: str, tmp
         assert models(site) == {key: [delta["model"]] for key, delta in edits.items()}
 
 
+@pytest.mark.slow("a real worker brings what is under way to its end, at a slow PEMS")
 async def test_sigterm_in_the_middle_of_a_push(database_url: str, tmp_path: Path) -> None:
     """What is under way is brought to its end, the rest is as it was, and the next one goes on."""
     async with open_site(database_url, tmp_path, timeout=30, lease=60, pullEvery=900) as site:
@@ -249,6 +253,7 @@ async def test_sigterm_in_the_middle_of_a_push(database_url: str, tmp_path: Path
         assert models(site) == {key: [delta["model"]] for key, delta in edits.items()}
 
 
+@pytest.mark.slow("a real lease runs out under a real process, three times")
 async def test_a_worker_that_stands_still_for_longer_than_its_lease(database_url: str, tmp_path: Path) -> None:
     """Given a worker that is stopped in the middle of pushes and loses its connection, as behind a broken network, when
     another has gone on and it wakes up, then nothing is done twice and nothing is settled that is not its own.

@@ -131,6 +131,7 @@ def log_in(client: httpx.Client, email: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {answer.json()['accessToken']}"}
 
 
+@pytest.mark.slow("the command as people meet it: made, stopped, found again as it was")
 @pytest.mark.skipif(not has_embedded(), reason="needs the embedded server")
 def test_start_stop_and_start_again(short_dir: Path, port: int) -> None:
     directory = short_dir / "data"
@@ -190,6 +191,7 @@ def commit(client: httpx.Client, token: dict[str, str], key: str, delta: dict[st
     assert client.post(f"{DATASET}/commit", headers=token, json={"ids": [key]}).json()["committed"] == 1
 
 
+@pytest.mark.slow("no process outlives another one, twice")
 @pytest.mark.skipif(not has_embedded(), reason="needs the embedded server")
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children of their parent's end")
 def test_whoever_is_killed(short_dir: Path, port: int) -> None:

@@ -485,6 +485,7 @@ def answers_of(output: str) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.slow("the first thing that a reader tries does what README says")
 @pytest.mark.skipif(not shutil.which("curl"), reason="needs curl")
 def test_readmes_walk_works(served: dict[str, str]) -> None:
     """Given the demonstration, when README's commands are pasted in turn, then each does what README says of it."""

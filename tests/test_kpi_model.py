@@ -2,7 +2,7 @@
 
 The machinery is that of test_model.py, and so are its environment variables:
 
-    VANGUARD_MODEL_EXAMPLES=5000 python -m pytest tests/test_kpi_model.py -x
+    VANGUARD_MODEL_EXAMPLES=5000 python -m pytest --timeout=0 -o faulthandler_timeout=0 tests/test_kpi_model.py -x
 """
 
 import uuid

@@ -167,3 +167,20 @@ def test_children_heed_signals_that_this_process_ignores(before: signal.Handlers
     finally:
         for each, handler in here.items():
             signal.signal(each, handler)
+
+
+def test_whatever_is_slow_says_what_it_buys() -> None:
+    """In a sentence, and nothing is marked without one."""
+    marks = 0
+    for file in TESTS.glob("*.py"):
+        tree = ast.parse(file.read_text())
+        calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+        said = [call.args[0] for call in calls if ast.unparse(call.func) == "pytest.mark.slow" and len(call.args) == 1]
+        reasons = [each.value for each in said if isinstance(each, ast.Constant) and isinstance(each.value, str)]
+        named = sum(
+            isinstance(node, ast.Attribute) and ast.unparse(node) == "pytest.mark.slow" for node in ast.walk(tree)
+        )
+        assert len(reasons) == named, file.name
+        assert all(len(reason.split()) > 5 for reason in reasons), file.name
+        marks += named
+    assert marks

@@ -3,7 +3,7 @@
 Everything goes over HTTP into the application in this process, so that grammar, cursors and problems are part of it.
 The run of CI is short and always the same. To search further, with other examples each time:
 
-    VANGUARD_MODEL_EXAMPLES=5000 python -m pytest tests/test_model.py -x
+    VANGUARD_MODEL_EXAMPLES=5000 python -m pytest --timeout=0 -o faulthandler_timeout=0 tests/test_model.py -x
 
 A failure prints the story up to the step that went wrong; such a run looks for a shorter one first, which takes minutes
 unless VANGUARD_MODEL_NO_SHRINK=1 forbids it. Put what it tells into TOLD below.
@@ -708,12 +708,14 @@ async def test_listings_of_fleet(world: World, users: list[User], story: Story) 
     await Comparison(world, FLEET, users, story).run()
 
 
+@pytest.mark.slow("sixty stories that nobody wrote, each checked against a model in plain Python")
 @examples(60)
 @given(editing_stories(EDITED["fleet"]))
 async def test_edits_that_reach_the_mirror(world: World, users: list[User], story: Story) -> None:
     await Comparison(world, FLEET, users, story).run()
 
 
+@pytest.mark.slow("sixty stories that nobody wrote, each checked against a model in plain Python")
 @examples(60)
 @given(editing_stories(EDITED["pfa"]))
 async def test_edits_that_wait_for_upstream(world: World, users: list[User], story: Story) -> None:

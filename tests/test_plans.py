@@ -46,6 +46,8 @@ SELECT organization, 'P' || lpad(i::text, 7, '0'), jsonb_build_object(
  CROSS JOIN LATERAL generate_series(1, n) AS i;
 """
 
+pytestmark = pytest.mark.slow("plans over 100,000 lines, which take long to make: over a few, all plans are good")
+
 LISTINGS = {
     "forecastStart": [("sort", "forecastStart")],
     "forecastEnd": [("sort", "forecastEnd")],

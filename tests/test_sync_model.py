@@ -1,8 +1,9 @@
-"""Synchronization against what has to hold in the end, whatever happened: random edits on both sides, and faults.
+r"""Synchronization against what has to hold in the end, whatever happened: random edits on both sides, and faults.
 
 Stories are made of seeds: the run of CI is short and always the same. To search further:
 
-    VANGUARD_MODEL_EXAMPLES=2000 VANGUARD_MODEL_FIRST=15 python -m pytest tests/test_sync_model.py
+    VANGUARD_MODEL_EXAMPLES=2000 VANGUARD_MODEL_FIRST=15 \
+        python -m pytest --timeout=0 -o faulthandler_timeout=0 tests/test_sync_model.py
 """
 
 import asyncio

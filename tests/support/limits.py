@@ -16,8 +16,24 @@ from typing import Any
 import pytest
 from _pytest.faulthandler import fault_handler_stderr_fd_key
 
+SLOW = 400.0  # seconds: the limit of a slow test
 EARLIER = 0.9  # of a test's limit: what a coroutine gets
 LETTING_GO = 60.0  # seconds for the end of a test's fixtures, the session's with the last test
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Slow tests have a limit of their own, unless `--timeout` says another one."""
+    for item in items:
+        if item.get_closest_marker("slow") and config.option.timeout is None:
+            item.add_marker(pytest.mark.timeout(SLOW))
+
+
+def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
+    """With `-m slow`, what each of them buys."""
+    if config.option.markexpr != "slow":
+        return []
+    marked = {item.nodeid.partition("[")[0]: item.get_closest_marker("slow") for item in items}
+    return [f"{name}: {marker.args[0]}" for name, marker in marked.items() if marker is not None]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -43,15 +59,15 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object
 
 
 def _limit_of(item: pytest.Item) -> float:
-    """Seconds: a test's own, or everybody's."""
-    own = item.get_closest_marker("timeout")
-    return float(own.args[0] if own is not None else item.config.getini("timeout"))
+    """Seconds: a test's own, the command line's, or everybody's; 0 is none."""
+    own, said = item.get_closest_marker("timeout"), item.config.option.timeout
+    return float(own.args[0] if own is not None else item.config.getini("timeout") if said is None else said)
 
 
 def _limited(test: Callable[..., Awaitable[object]], seconds: float) -> Callable[..., Awaitable[object]]:
     @functools.wraps(test)
     async def limited(**fixtures: Any) -> None:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(seconds or None):
             await test(**fixtures)
 
     return limited
