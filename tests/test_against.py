@@ -16,6 +16,7 @@ import pytest
 from benchmarks import against
 from benchmarks.against import Outcome, Refused, Side, Taken
 from benchmarks.api import ROOT
+from tests.support.children import child
 
 MODULE = [sys.executable, "-m", "benchmarks.against"]
 FILE = [sys.executable, str(ROOT / "benchmarks" / "against.py")]
@@ -36,18 +37,8 @@ def running(*words: str, directory: Path) -> Iterator["subprocess.Popen[str]"]:
     # Not under the eyes of coverage, which would look for the other checkout's files afterwards.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
     environment["TMPDIR"] = str(directory)
-    with subprocess.Popen(
-        words, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            yield process
-        finally:
-            if process.poll() is None:
-                process.terminate()
-                try:
-                    process.communicate(timeout=60)
-                except subprocess.TimeoutExpired:
-                    process.kill()
+    with child(*words, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        yield process
 
 
 def databases(url: str) -> set[str]:
@@ -172,9 +163,9 @@ def test_what_ps_tells_is_understood(text: str, seconds: float) -> None:
 
 
 def test_processes_that_are_gone_have_used_nothing() -> None:
-    process = subprocess.Popen([sys.executable, "-c", "pass"])
-    process.wait(60)
-    assert against.clock(process.pid) == 0.0
+    with child(sys.executable, "-c", "pass") as process:
+        process.wait(60)
+        assert against.clock(process.pid) == 0.0
 
 
 @pytest.mark.skipif(not against.LINUX, reason="this system has no clocks of other processes")

@@ -12,7 +12,7 @@ LINED = {".md", ".py", ".sql", ".template"}
 
 def tracked() -> list[Path]:
     """The project's files: those that git knows, or all that are there where the sources came without it."""
-    listed = subprocess.run(["git", "-C", ROOT, "ls-files", "-z"], capture_output=True, text=True)
+    listed = subprocess.run(["git", "-C", ROOT, "ls-files", "-z"], capture_output=True, text=True, timeout=60)
     if listed.returncode == 0:
         return [ROOT / name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
     return [file for file in ROOT.rglob("*") if file.is_file() and not hidden(file.relative_to(ROOT))]

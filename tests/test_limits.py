@@ -18,7 +18,7 @@ ROOT = TESTS.parent
 PLUGINS = "-p anyio -p timeout -p xdist -p no:cacheprovider".split()
 CONFTEST = """
 import asyncio, pytest
-from tests import limits
+from tests.support import limits
 from tests.support.limits import pytest_pyfunc_call, pytest_runtest_teardown
 
 @pytest.fixture(scope="session")
@@ -144,14 +144,14 @@ def test_whatever_waits_says_how_long() -> None:
         "process.wait()\nqueue.get()\nsubprocess.run(['true'])\nhttpx.Client(timeout=None)\nprocess.wait(5)\nx.get(1)"
     )
     assert sorted(unlimited(ast.parse(source))) == [1, 2, 3, 4]
-    found = {file.name: list(unlimited(ast.parse(file.read_text()))) for file in TESTS.glob("*.py")}
+    found = {file.name: list(unlimited(ast.parse(file.read_text()))) for file in TESTS.rglob("*.py")}
     assert {name: lines for name, lines in found.items() if lines} == {}
 
 
 def test_children_are_started_in_one_place() -> None:
     """One that heeds signals however this process was started, and that leaves none behind."""
     starts = re.compile(r"\b(Popen\(|create_subprocess_|os\.fork|os\.spawn|posix_spawn)")
-    found = {file.name for file in TESTS.glob("*.py") if starts.search(file.read_text())}
+    found = {file.name for file in TESTS.rglob("*.py") if starts.search(file.read_text())}
     assert found - {Path(__file__).name} == {"children.py"}
 
 
@@ -172,7 +172,7 @@ def test_children_heed_signals_that_this_process_ignores(before: signal.Handlers
 def test_whatever_is_slow_says_what_it_buys() -> None:
     """In a sentence, and nothing is marked without one."""
     marks = 0
-    for file in TESTS.glob("*.py"):
+    for file in TESTS.rglob("*.py"):
         tree = ast.parse(file.read_text())
         calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
         said = [call.args[0] for call in calls if ast.unparse(call.func) == "pytest.mark.slow" and len(call.args) == 1]

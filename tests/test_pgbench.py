@@ -136,6 +136,7 @@ def test_what_is_shown_runs_in_one_session(
         capture_output=True,
         text=True,
         check=False,
+        timeout=60,
     )
     assert done.returncode == 0, done.stderr
 
