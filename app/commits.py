@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
+from asyncpg import Record
 from litestar import Response, post
 
 from app.base import exact_json
@@ -106,8 +107,8 @@ async def commit(desk: Desk, user: str, wanted: CommitRequest, at: datetime) -> 
     if wanted.resolutions:
         await _resolve(desk, user, wanted.resolutions, set(keys), version, at)
     commit_id, revision = uuid.uuid4(), dataset.revision
-    changed = await _freeze(
-        desk,
+    frozen = await desk.rows(
+        FREEZE_DRAFTS,
         user=user,
         version=version,
         keys=keys,
@@ -117,6 +118,7 @@ async def commit(desk: Desk, user: str, wanted: CommitRequest, at: datetime) -> 
         at=at,
         ruled_fields=ruled_fields(desk.contract),
     )
+    changed = _check_frozen(desk.contract, frozen)
     if local and changed:
         revision = await raise_revision(desk)
         await _apply(desk, commit_id, revision, keys, at)
@@ -137,9 +139,8 @@ def _check_versions(expected: dict[str, int], found: dict[str, int]) -> None:
         raise VersionConflict(f"{len(stale)} of the drafts changed since you saw them.", errors=culprits)
 
 
-async def _freeze(desk: Desk, **given: Any) -> int:
-    """Drafts into changes, with the values of freeze_drafts.sql; returns how many rows have something to do."""
-    records = await desk.rows(FREEZE_DRAFTS, **given)
+def _check_frozen(contract: Contract, records: Sequence[Record]) -> int:
+    """How many rows have something to do; raises MergeConflict, ValidationFailed."""
     conflicts = [conflict for record in records if record["conflicts"] for conflict in record["conflicts"]]
     if conflicts:
         rows = {conflict["id"] for conflict in conflicts}
@@ -153,7 +154,7 @@ async def _freeze(desk: Desk, **given: Any) -> int:
     broken = [
         culprit
         for record in changed
-        for culprit in check_rules(desk.contract, record["row_key"], record["before"], record["after"])
+        for culprit in check_rules(contract, record["row_key"], record["before"], record["after"])
     ]
     if broken:
         raise ValidationFailed(

@@ -16,11 +16,10 @@ from app.base.errors import Code, Culprit, PreconditionFailed, ValidationFailed
 from app.base.statements import statement
 from app.contracts import Contract
 from app.contracts.validation import check_delta, check_key
-from app.engine.cursors import read_cursor, write_cursor
+from app.engine.cursors import Cursor, read_cursor, write_cursor
 from app.engine.desk import Desk
 from app.engine.locks import lock_rows, raise_workspace
 from app.engine.modifications import image, sweep, take_back
-from app.engine.page import Cursor
 from app.rows import read_row
 from app.web.auth import Action, VanguardRequest, require
 from app.web.etags import PRIVATE

@@ -9,11 +9,10 @@ from app.base import exact_json
 from app.base.errors import NothingFailed, NothingSelected
 from app.base.statements import Statement, statement
 from app.contracts import Contract
-from app.engine.cursors import read_cursor, write_cursor
+from app.engine.cursors import Cursor, read_cursor, write_cursor
 from app.engine.desk import Desk
 from app.engine.locks import lock_rows, raise_workspaces
 from app.engine.modifications import fold, image
-from app.engine.page import Cursor
 from app.web.auth import Action, VanguardRequest, require
 from app.web.etags import PRIVATE
 from app.web.idempotency import answer_once

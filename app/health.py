@@ -38,7 +38,7 @@ async def ready(request: Request[Any, Any, Any], runtime: Here) -> dict[str, str
         # An empty database has neither that table nor the role to log in as.
         revision = None
     if revision != runtime.migration:
-        log.warning("migrations are not current", revision=revision, newest=runtime.migration)
+        log.warning("migrations are not current", revision=revision, head=runtime.migration)
         raise DatabaseUnavailable("The database misses a migration. Run `vanguard migrate`.")
     return {"status": "ready", "revision": revision}
 

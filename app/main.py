@@ -20,12 +20,12 @@ from app.migrate import head
 from app.web import problems
 from app.web.auth import Auth
 from app.web.bodies import JsonBody
-from app.web.middleware import Edge
+from app.web.middleware import Middleware
 from app.web.runtime import Runtime
 from app.web.schema_page import openapi_config
 
 
-def create_app(settings: Settings, *, contracts: Sequence[Contract] = BUILT_IN, clock: Clock = now) -> Edge:
+def create_app(settings: Settings, *, contracts: Sequence[Contract] = BUILT_IN, clock: Clock = now) -> Middleware:
     """The ASGI application: opens its pool when it starts, closes it when it stops."""
     database = Database(settings)
     runtime = Runtime(
@@ -46,7 +46,7 @@ def create_app(settings: Settings, *, contracts: Sequence[Contract] = BUILT_IN, 
             await runtime.auth.close()
             await database.close()
 
-    return Edge(
+    return Middleware(
         Litestar(
             route_handlers=[
                 *health.ROUTES,
@@ -80,7 +80,7 @@ def create_app(settings: Settings, *, contracts: Sequence[Contract] = BUILT_IN, 
     )
 
 
-def serve() -> Edge:
+def serve() -> Middleware:
     """The application with its settings from the environment: what the server process imports."""
     settings = read_settings()
     configure_logs(settings.log_level, settings.log_format)

@@ -44,14 +44,14 @@ def normalized(email: str) -> str:
     return email.strip().lower()
 
 
-async def list_members(database: Database, organization: str) -> list[Member]:
+async def read_members(database: Database, organization: str) -> list[Member]:
     """The organization's members, by email."""
     async with database.connection() as connection:
         rows = await connection.rows(LIST_MEMBERS, organization=organization)
     return [_member(row, Role(row["role"])) for row in rows]
 
 
-async def set_role(database: Database, organization: str, account: str, role: Role) -> Member:
+async def give_role(database: Database, organization: str, account: str, role: Role) -> Member:
     """Make the account a member in this role; raises LastAdmin where it was the only ADMIN."""
     async with database.transaction() as connection:
         row = await _locked_member(connection, organization, account)
@@ -61,7 +61,7 @@ async def set_role(database: Database, organization: str, account: str, role: Ro
     return _member(row, role)
 
 
-async def remove_member(database: Database, organization: str, account: str) -> None:
+async def end_membership(database: Database, organization: str, account: str) -> None:
     """End the membership; raises LastAdmin for the only ADMIN, MemberNotFound for somebody who is no member."""
     async with database.transaction() as connection:
         row = await _locked_member(connection, organization, account)
@@ -119,9 +119,9 @@ class Members(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     summary="Members",
     responses=answers(Members),
 )
-async def get_members(runtime: Here, org: Organization) -> Members:
+async def list_members(runtime: Here, org: Organization) -> Members:
     """Everybody who belongs to the organization."""
-    return Members(data=await list_members(runtime.database, org))
+    return Members(data=await read_members(runtime.database, org))
 
 
 @put(
@@ -131,12 +131,12 @@ async def get_members(runtime: Here, org: Organization) -> Members:
     summary="Set a role",
     responses=answers(Member, 404, 409),
 )
-async def put_member(runtime: Here, org: Organization, account: AccountKey, data: JSONBody[Membership]) -> Member:
+async def set_role(runtime: Here, org: Organization, account: AccountKey, data: JSONBody[Membership]) -> Member:
     """Make an account a member, or change its role. Counts at once here, within 5 seconds everywhere.
 
     An organization keeps at least one ADMIN.
     """
-    member = await set_role(runtime.database, org, account, data.role)
+    member = await give_role(runtime.database, org, account, data.role)
     runtime.auth.forget()
     return member
 
@@ -148,10 +148,10 @@ async def put_member(runtime: Here, org: Organization, account: AccountKey, data
     summary="End a membership",
     responses=answers(None, 404, 409, status=204),
 )
-async def delete_member(runtime: Here, org: Organization, account: AccountKey) -> None:
+async def remove_member(runtime: Here, org: Organization, account: AccountKey) -> None:
     """End a membership. Counts at once here, within 5 seconds everywhere. An organization keeps at least one ADMIN."""
-    await remove_member(runtime.database, org, account)
+    await end_membership(runtime.database, org, account)
     runtime.auth.forget()
 
 
-ROUTES = [get_members, put_member, delete_member]
+ROUTES = [list_members, set_role, remove_member]

@@ -17,10 +17,10 @@ from app.base.statements import statement
 from app.contracts import Contract
 from app.contracts.filters import Listing, read_listing, read_parameters, refuse
 from app.contracts.validation import check_key
-from app.engine.cursors import read_cursor, write_cursor
+from app.engine.cursors import Cursor, read_cursor, write_cursor
 from app.engine.desk import Desk
-from app.engine.markers import OVERLAP
-from app.engine.page import Cursor, PageComposer
+from app.engine.page import PageComposer
+from app.engine.page_markers import OVERLAP
 from app.engine.view import Composed
 from app.web.auth import Action, VanguardRequest, require
 from app.web.etags import PRIVATE, etag_of, not_modified, unchanged

@@ -18,10 +18,9 @@ from app.base import exact_json
 from app.base.errors import NoUpstream, RunNotFound
 from app.base.statements import statement
 from app.contracts import Contract
-from app.engine.cursors import read_cursor, write_cursor
+from app.engine.cursors import Cursor, read_cursor, write_cursor
 from app.engine.desk import Desk
 from app.engine.locks import read_dataset
-from app.engine.page import Cursor
 from app.web.auth import Action, VanguardRequest, require
 from app.web.idempotency import answer_once
 from app.web.openapi import DATASET_PATH, DatasetName, Here, Organization, answers, body, parameter
@@ -241,7 +240,7 @@ async def request_push(
 
 @dataclass
 class RunsOperation(PageOperation):
-    """The same with the filters of runs."""
+    """A page's parameters, and the filters of runs."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -5,7 +5,7 @@ from functools import partial
 
 from app.base.database import Connection
 from app.base.statements import Statement
-from app.engine.page import Cursor
+from app.engine.cursors import Cursor
 from app.engine.view import Composed
 from benchmarks.data import LISTING, NEIGHBOURS, ORGANIZATION, SORTED, Bench, Place
 from benchmarks.figures import Figure, at_most, plain

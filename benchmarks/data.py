@@ -30,8 +30,9 @@ from app.contracts.filters import read_listing
 from app.dev import seed
 from app.dev.postgres import DevDatabaseError, Server, embedded_bin_dir
 from app.drafts import MAX_DRAFTS, Draft, save
+from app.engine.cursors import Cursor
 from app.engine.desk import Desk
-from app.engine.page import Cursor, PageComposer
+from app.engine.page import PageComposer
 from app.engine.view import Composed
 from app.migrate import migrate
 from app.web.auth import Auth, Role

@@ -1,7 +1,14 @@
 """Alembic's environment: raw SQL over psycopg, one transaction for everything."""
 
+import sys
+from pathlib import Path
+
 from alembic import context
 from sqlalchemy import create_engine, pool
+
+# Migrations run from anywhere, and beside what is installed.
+if (root := str(Path(__file__).parent.parent)) not in sys.path:
+    sys.path.insert(0, root)
 
 from migrations.tables import metadata
 

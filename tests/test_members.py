@@ -119,11 +119,11 @@ async def test_an_account_that_is_somewheres_last_admin_stays(world: World, admi
     await world.organization("second")
     for name, organization in (("ann", "acme"), ("bob", "second")):
         await world.user(name, organization, Role.ADMIN)
-    await members.set_role(world.runtime.database, "second", "admin", Role.ADMIN)
+    await members.give_role(world.runtime.database, "second", "admin", Role.ADMIN)
     await accounts.remove_account(world.runtime.database, "bob")
     with pytest.raises(LastAdmin, match="second"):
         await accounts.remove_account(world.runtime.database, "admin")
-    await members.set_role(world.runtime.database, "second", "ann", Role.ADMIN)
+    await members.give_role(world.runtime.database, "second", "ann", Role.ADMIN)
     await accounts.remove_account(world.runtime.database, "admin")
     assert await world.db.fetch("SELECT account_id FROM membership ORDER BY organization_id") == [("ann",), ("ann",)]
 

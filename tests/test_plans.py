@@ -17,9 +17,10 @@ from app.contracts.ddl import drop_indexes_ddl, indexes_ddl
 from app.contracts.filters import read_listing
 from app.contracts.images import qualified
 from app.drafts import Draft, save
+from app.engine.cursors import Cursor
 from app.engine.desk import Desk
 from app.engine.modifications import IMAGE_MODIFICATIONS
-from app.engine.page import Cursor, PageComposer
+from app.engine.page import PageComposer
 from app.engine.selection import SELECT_DRAFTS, SELECTIONS
 from app.engine.view import Composed
 from tests.conftest import new_database

@@ -48,7 +48,7 @@ def add_account(
 @click.argument("role", type=ROLE)
 def set_role(email: str, organization: str, role: str) -> None:
     """Make EMAIL a member of ORGANIZATION, or change the role there."""
-    member = with_database(lambda _, database: members.set_role(database, organization, email, Role(role)))
+    member = with_database(lambda _, database: members.give_role(database, organization, email, Role(role)))
     click.echo(f"{member.email} is {member.role.value} of {organization}.")
 
 
@@ -61,7 +61,7 @@ def remove_account(email: str, organization: str | None) -> None:
         with_database(lambda _, database: accounts.remove_account(database, email))
         click.echo(f"Removed the account {email}.")
     else:
-        with_database(lambda _, database: members.remove_member(database, organization, email))
+        with_database(lambda _, database: members.end_membership(database, organization, email))
         click.echo(f"Removed {email} from {organization}.")
 
 

@@ -50,7 +50,7 @@ class Vanguard(click.Group):
         return sorted({*super().list_commands(ctx), *entry_points(group=COMMANDS).names})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Raises ConfigurationError for an entry point that leads to a module which is not there."""
+        """Where an entry point leads to a module that is not there, a command that says so."""
         found = super().get_command(ctx, cmd_name)
         if found is not None:
             return found
@@ -58,7 +58,9 @@ class Vanguard(click.Group):
             try:
                 command: click.Command = entry.load()
             except ModuleNotFoundError as error:
-                raise ConfigurationError(f"{error.name} is not here: it is in a checkout of the source.") from error
+                if (error.name or "").partition(".")[0] != entry.module.partition(".")[0]:
+                    raise
+                return _missing(cmd_name, entry.module)
             return command
         return None
 
@@ -66,6 +68,15 @@ class Vanguard(click.Group):
     def _fail(message: str, status: int) -> None:
         click.secho(message, fg="red", err=True)
         raise SystemExit(status)
+
+
+def _missing(name: str, module: str) -> click.Command:
+    def refuse() -> None:
+        raise ConfigurationError(f"{module} is not here: it is in a checkout of the source.")
+
+    return click.Command(
+        name, callback=refuse, short_help="Not here.", context_settings={"ignore_unknown_options": True}
+    )
 
 
 @click.group(cls=Vanguard, context_settings={"help_option_names": ["-h", "--help"]})

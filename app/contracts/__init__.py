@@ -1,4 +1,7 @@
-"""Contracts: the model, the built-in ones, and what is made of them (DDL, validation, rules, filters)."""
+"""Contracts: the model, the built-in ones, and what is made of them.
+
+Validation, rules, filters, DDL, images, aggregates; and the states of a change.
+"""
 
 from pathlib import Path
 

@@ -315,7 +315,7 @@ def _address(settings: Settings) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
 
 
-def _greet(console: Console, address: str, pems: pems.Pems | None) -> None:
+def _greet(console: Console, address: str, simulated: pems.Pems | None) -> None:
     def say(text: str) -> None:
         console.print(text, soft_wrap=True, markup=False)
 
@@ -323,8 +323,8 @@ def _greet(console: Console, address: str, pems: pems.Pems | None) -> None:
     for person in PEOPLE:
         table.add_row(person.email, person.role.value, person.organization, "operator" if person.operator else "")
     say(f"\nVanguard is at {address}, its documentation at {address}/schema.")
-    if pems is not None:
-        say(f"The PEMS behind it is simulated: {pems.address}/sim/records has its lines.")
+    if simulated is not None:
+        say(f"The PEMS behind it is simulated: {simulated.address}/sim/records has its lines.")
     console.print()
     console.print(table)
     login = shlex.quote(f'{{"email": "analyst@demo.example", "password": "{PASSWORD}"}}')
@@ -335,12 +335,12 @@ def _greet(console: Console, address: str, pems: pems.Pems | None) -> None:
         f' D={address}/api/v1/orgs/demo/datasets/pfa; A="Authorization: Bearer $TOKEN";'
         ' curl -s "$D/rows?pageSize=2" -H "$A"'
     )
-    if pems is not None:
+    if simulated is not None:
         say("\nThen edit a line, commit it, and see it arrive in PEMS:\n")
         say(
             'curl -s -o /dev/null -X PATCH "$D/rows/PFA-0000001" -H "$A" -H \'Content-Type: application/json\''
             ' -d \'{"model": "Mine"}\';'
             ' curl -s "$D/commit" -H "$A" -H \'Content-Type: application/json\' -d \'{"ids": ["PFA-0000001"]}\'; echo;'
-            f" sleep 2; curl -s '{pems.address}/sim/records?org=DEMO&id=PFA-0000001'"
+            f" sleep 2; curl -s '{simulated.address}/sim/records?org=DEMO&id=PFA-0000001'"
         )
     console.print("\nCtrl-C stops it; the data is kept.")

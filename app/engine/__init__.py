@@ -1,1 +1,4 @@
-"""How the merged view is read and written: views, pages, figures, locks, modifications, cursors."""
+"""How the merged view is read and written.
+
+Desk, view, page, figures, predicates, selection, locks, modifications, cursors.
+"""

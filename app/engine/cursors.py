@@ -4,13 +4,23 @@ from datetime import timedelta
 from typing import Any
 
 import jwt
+import msgspec
 
 from app.base.clock import Clock
 from app.base.errors import InvalidCursor
-from app.engine.page import Cursor
 
 LIFETIME = timedelta(hours=24)
 AUDIENCE = "cursor"  # keeps a cursor from ever passing as an access token, and the other way round
+
+# The same for every cursor, so it does not travel.
+HEADER = jwt.encode({}, "0" * 32, algorithm="HS256").partition(".")[0]
+
+
+class Cursor(msgspec.Struct, frozen=True):
+    """A position in a sort order: the sort values of the last row as text, and its id."""
+
+    values: tuple[str | None, ...]
+    key: str
 
 
 def write_cursor(secret: str, clock: Clock, purpose: str, cursor: Cursor) -> str:
@@ -36,7 +46,3 @@ def read_cursor(secret: str, clock: Clock, purpose: str, text: str) -> Cursor:
     if claims["for"] != purpose:
         raise InvalidCursor("The cursor belongs to another dataset or sort. Start again without it.")
     return Cursor(tuple(claims["v"]), claims["k"])
-
-
-# The same for every cursor, so it does not travel.
-HEADER = jwt.encode({}, "0" * 32, algorithm="HS256").partition(".")[0]

@@ -1,7 +1,7 @@
 """The desk: where one organization's dataset is worked on."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 from asyncpg import Record
 
@@ -11,14 +11,12 @@ from app.base.statements import Statement
 from app.contracts import Contract
 from app.contracts.images import qualified
 
-T = TypeVar("T")
-
 
 class Desk:
     """A connection, the contract and the organization, bound together.
 
     Statements are qualified for the dataset's schema, and their image markers filled from its contract; those that name
-    `organization` or `dataset` get them here.
+    `organization` or `dataset` get them here. A composed statement has all that already, and runs on the connection.
     """
 
     __slots__ = ("connection", "contract", "organization")
@@ -40,18 +38,15 @@ class Desk:
         """The first column of the first row, or None."""
         return await self.connection.value(qualified(statement, self.contract), **self._complete(statement, given))
 
-    async def run(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Run `work` in a transaction, and again after a deadlock or a serialization failure."""
-        return await self.connection.run(work)
-
     @property
     def not_set_up(self) -> DatasetNotFound:
         """The error where the organization has no such dataset."""
-        return DatasetNotFound(f"{self.contract.name} is not set up for this organization.")
+        return DatasetNotFound("The dataset is not set up for this organization.")
 
     def _complete(self, statement: Statement, given: dict[str, Any]) -> dict[str, Any]:
-        if "organization" in statement.parameters:
-            given["organization"] = self.organization
-        if "dataset" in statement.parameters:
-            given["dataset"] = self.contract.name
+        for name, own in (("organization", self.organization), ("dataset", self.contract.name)):
+            if name in given:
+                raise TypeError(f"{statement.name}: the desk itself gives {name}")
+            if name in statement.parameters:
+                given[name] = own
         return given

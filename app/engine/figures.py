@@ -14,11 +14,10 @@ from app.contracts import Contract
 from app.contracts.aggregates import REVISION_GRAIN, Aggregate, aggregates, coarsest
 from app.contracts.filters import Listing
 from app.engine.predicates import Arguments, Image, Predicate
-from app.engine.view import Composed, View, conjunction, view_of
+from app.engine.view import OWN, UNION, Composed, View, conjunction, view_of
 
 READ_KPIS = statement("kpis/read_kpis")
 MAX_GROUPS = 5000
-OWN = "x.organization_id = $1 AND x.user_id = $3"
 SIDES = (("baseline", "base"), ("mine", "mine"))  # a source's flag, the prefix of its figures
 
 
@@ -112,7 +111,7 @@ def markers(plan: FigurePlan) -> dict[str, str]:
     keys = plan.groups
     grouped = ", ".join(f"c.{key}" for key in keys)
     return {
-        "cells": "\n    UNION ALL\n    ".join(sources),
+        "cells": UNION.join(sources),
         "keys": f"1 - GROUPING(c.g1) AS grouped, {grouped}" if keys else "0 AS grouped",
         "figures": "".join(f",\n           {figure}" for each in plan.aggregates for figure in _figures(each)),
         "sets": f"GROUPING SETS (({grouped}), ())" if keys else "()",

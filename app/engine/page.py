@@ -7,11 +7,11 @@ import msgspec
 
 from app.base.errors import InvalidCursor
 from app.base.statements import statement
-from app.contracts.filters import Listing, Sort, parse
-from app.contracts.filters import field_type as type_of
+from app.contracts.filters import Listing, Sort, field_type, parse
 from app.contracts.model import SQL_TYPES, Contract
-from app.engine.markers import markers
-from app.engine.plan import IS_NULL, NOT_NULL, Behind, PagePlan, Step, is_null
+from app.engine.cursors import Cursor
+from app.engine.page_markers import markers
+from app.engine.page_plan import IS_NULL, NOT_NULL, Behind, PagePlan, Step, is_null
 from app.engine.predicates import Arguments, Predicate, place
 from app.engine.view import Composed, View, conjunction, mirror_image, reads_mirror, view_of
 
@@ -21,13 +21,6 @@ ESTIMATE_COUNT = statement("rows/estimate_count")
 # The planner has to know how far the arms go, or it prepares to walk a tenth of the mirror. A literal for every page
 # size would fill the statement cache, so there are two.
 ARM_LIMITS = (101, 1001)
-
-
-class Cursor(msgspec.Struct, frozen=True):
-    """A position in a sort order: the sort values of the last row as text, and its id."""
-
-    values: tuple[str | None, ...]
-    key: str
 
 
 class PageComposer(msgspec.Struct, frozen=True):
@@ -176,7 +169,7 @@ def _values(contract: Contract, order: tuple[Sort, ...], cursor: Cursor) -> list
 def _value(contract: Contract, sort: Sort, text: str | None) -> Any:
     if text is None:
         return None
-    kind = type_of(contract, sort.field)
+    kind = field_type(contract, sort.field)
     assert kind is not None, "sort keys are checked when they are read"
     if (value := parse(kind, text)) is None:
         raise InvalidCursor("The cursor does not fit this sort. Start again without it.")
@@ -184,6 +177,6 @@ def _value(contract: Contract, sort: Sort, text: str | None) -> Any:
 
 
 def _sql_type(contract: Contract, sort: Sort) -> str:
-    kind = type_of(contract, sort.field)
+    kind = field_type(contract, sort.field)
     assert kind is not None, "sort keys are checked when they are read"
     return SQL_TYPES[kind]

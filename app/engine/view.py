@@ -20,6 +20,11 @@ from app.contracts.filters import Listing
 from app.contracts.model import Contract
 from app.engine.predicates import Arguments, Filters, Image, Predicate, place
 
+# The caller's modifications.
+OWN = "x.organization_id = $1 AND x.user_id = $3"
+# Between the sources of one statement.
+UNION = "\n    UNION ALL\n    "
+
 JOIN_MIRROR = """
       LEFT JOIN LATERAL (
                SELECT m.row_key, m.data, m.search

@@ -18,7 +18,7 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 REQUESTS = Histogram("vanguard_request_seconds", "Time of each request", ["method", "route", "status"])
 
 
-class Edge:
+class Middleware:
     """Wraps the whole application, so that a path that no route has gets an id and a log line too."""
 
     def __init__(self, app: Litestar, runtime: Runtime):

@@ -18,7 +18,7 @@ class Size(NamedTuple):
     most: int
 
 
-# What new routes take; drafts came before them.
+# `GET D/drafts` is older, and says pageSize.
 LIMIT = Size("limit", 50, 200)
 PAGE_SIZE = Size("pageSize", 100, 1000)
 

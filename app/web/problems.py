@@ -71,7 +71,7 @@ def problem(error: VanguardError, instance: str, request_id: str) -> tuple[int, 
 
 
 def request_id(request: Request[Any, Any, Any]) -> str:
-    """The id that main.py's middleware gave the request."""
+    """The id that web/middleware.py gave the request."""
     return str(request.scope.get("state", {}).get("request_id", ""))
 
 

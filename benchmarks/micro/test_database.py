@@ -13,8 +13,9 @@ from app.commits import CommitRequest, commit
 from app.contracts import PFA
 from app.contracts.filters import read_listing
 from app.drafts import Draft, save
+from app.engine.cursors import Cursor
 from app.engine.desk import Desk
-from app.engine.page import Cursor, PageComposer
+from app.engine.page import PageComposer
 from app.rows import read_row
 from benchmarks.micro.conftest import Transaction
 

@@ -9,8 +9,8 @@ from app.base.database import Database
 from app.base.settings import Settings
 from app.contracts import PFA
 from app.contracts.filters import read_listing, read_parameters
-from app.engine.cursors import read_cursor, write_cursor
-from app.engine.page import READ_PAGE, Cursor, PageComposer
+from app.engine.cursors import Cursor, read_cursor, write_cursor
+from app.engine.page import READ_PAGE, PageComposer
 from app.web.auth import Auth
 from app.web.etags import etag_of
 from app.web.runtime import Runtime

@@ -16,7 +16,8 @@ from app.contracts import PFA
 from app.contracts.filters import read_listing, read_parameters
 from app.contracts.images import qualified
 from app.drafts import SAVE_DRAFTS
-from app.engine.page import Cursor, PageComposer
+from app.engine.cursors import Cursor
+from app.engine.page import PageComposer
 from app.engine.view import Composed
 from benchmarks.pgbench.rivals import capped, joined, replaced
 from benchmarks.pgbench.scripts import Script, Situation, Situations, script_of

@@ -1,5 +1,5 @@
--- Who else has a row in review or on its way upstream. app/engine/markers.py puts what is between the markers into a
--- page, whose rows are p there.
+-- Who else has a row in review or on its way upstream. app/engine/page_markers.py puts what is between the markers into
+-- a page, whose rows are p there.
 -- $1 organization, $2 key (of the row), $3 user (the caller, left out). Returns overlap (text, a JSON array).
 SELECT /*{overlap}*/(
                SELECT coalesce(json_agg(json_build_object(

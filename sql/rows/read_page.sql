@@ -1,7 +1,7 @@
 -- A page of the caller's view: mirror || pending || delta, filtered, sorted and counted on merged values.
 --
 -- $1 organization, $2 dataset, $3 user, $4 offset (bigint), $5 limit (bigint: the page size), then what the markers
--- need (app/engine/page.py composes them).
+-- need (app/engine/page.py places them).
 -- Returns one row: revision, workspace_revision, body (bytea, the page's rows as a JSON array), reached (how many of
 -- offset + limit + 1 rows there are), last_key and last_values (text[], for the next cursor; NULL where the page is not
 -- full), base_count (mirror rows that pass the filter, NULL when not asked), left_count and landed_count (the caller's

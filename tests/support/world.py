@@ -14,7 +14,7 @@ from app.base.settings import Settings
 from app.contracts import PFA, Contract, read_contract
 from app.main import create_app
 from app.web.auth import Account, Role
-from app.web.middleware import Edge
+from app.web.middleware import Middleware
 from app.web.runtime import Runtime
 
 FLEET = read_contract(Path(__file__).parent / "fleet.json")
@@ -121,7 +121,7 @@ class World:
 
     def __init__(
         self,
-        application: Edge,
+        application: Middleware,
         runtime: Runtime,
         http: httpx.AsyncClient,
         db: "asyncpg.Pool[Any]",

@@ -6,16 +6,14 @@ Arm one reads the mirror without the rows that the caller's modifications cover,
 from app.base.statements import statement
 from app.contracts.filters import Sort
 from app.contracts.model import snake
-from app.engine.plan import PagePlan, Step, is_null
+from app.engine.page_plan import PagePlan, Step, is_null
 from app.engine.predicates import Image
-from app.engine.view import conjunction
+from app.engine.view import OWN, UNION, conjunction
 
 # In an order that has indexes arm one walks so many times its limit with the documents at hand, then keys alone.
 WALK = 5
 
 OVERLAP = statement("rows/read_overlap").text.partition("/*{overlap}*/")[2].partition("/*{}*/")[0]
-OWN = "x.organization_id = $1 AND x.user_id = $3"
-UNION = "\n    UNION ALL\n    "
 
 
 def markers(plan: PagePlan) -> dict[str, str]:

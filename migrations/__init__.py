@@ -1,0 +1,1 @@
+"""The control tables: their migrations, and the same as metadata."""
