@@ -4,6 +4,7 @@ Runs as the owner of the schema, over psycopg, which takes whole scripts. Two ru
 """
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ def alembic_config() -> Config:
     return Config(ROOT / "alembic.ini")
 
 
+@cache
 def head() -> str:
     """The newest revision of migrations/."""
     return ScriptDirectory.from_config(alembic_config()).get_current_head() or ""

@@ -14,6 +14,9 @@ from app.web.auth import Account, Role
 from tests.conftest import new_database
 from tests.support.world import SECRET, User, World, line, open_world
 
+# What runs here is covered elsewhere, and coverage would take as long as it does.
+pytestmark = pytest.mark.no_cover
+
 # Words that stand in rows and drafts, and in no answer to an attack.
 SECRETS = ("SECRET-OF-THE-MIRROR", "SECRET-OF-BOB", "SECRET-OF-THE-RIVAL")
 # What an answer would hold if it told how it was made.

@@ -16,6 +16,9 @@ from app.engine.locks import lock_rows, raise_workspace
 from benchmarks.contention import check_images, contend, report, verify
 from tests.support.world import CONTRACTS, FLEET, User, World, ids, line, refused, vehicle
 
+# What runs here is covered elsewhere, and coverage would take as long as it does.
+pytestmark = pytest.mark.no_cover
+
 both_datasets = pytest.mark.parametrize("contract", CONTRACTS, ids=[contract.name for contract in CONTRACTS])
 # A text and a number that nothing is derived from, in each dataset.
 TEXT = {"pfa": "equipment", "fleet": "remark"}

@@ -42,6 +42,9 @@ from tests.test_model import (
     users,
 )
 
+# What runs here is covered elsewhere, and coverage would take as long as it does.
+pytestmark = pytest.mark.no_cover
+
 __all__ = ["users"]  # the fixture
 
 RAISE_REVISION = statement("locks/raise_revision")

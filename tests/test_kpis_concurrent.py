@@ -12,10 +12,15 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
+import pytest
+
 from app.base import exact_json
 from tests.support.kpi_model import Kpis, plain
 from tests.support.model import Document, Draft, Model, Query
 from tests.support.world import FLEET, User, World, vehicle
+
+# What runs here is covered elsewhere, and coverage would take as long as it does.
+pytestmark = pytest.mark.no_cover
 
 READERS, WRITERS, EACH = 3, 3, 4
 COMMITS = int(os.environ.get("VANGUARD_KPI_COMMITS", "12"))  # of each writer

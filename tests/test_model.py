@@ -31,6 +31,9 @@ from app.contracts.model import Required
 from tests.support.model import Document, Model, Query, Refused, shown
 from tests.support.world import FLEET, User, World
 
+# What runs here is covered elsewhere, and coverage would take as long as it does.
+pytestmark = pytest.mark.no_cover
+
 WANTED = int(os.environ.get("VANGUARD_MODEL_EXAMPLES", "0"))
 HURRY = not WANTED or "VANGUARD_MODEL_NO_SHRINK" in os.environ
 SEATS = (("acme", "ann"), ("acme", "bob"), ("beta", "ann"))

@@ -20,6 +20,9 @@ from app.contracts.validation import check_key, check_value
 from app.dev import seed
 from tests.support.world import SECRET, World
 
+# What runs here is covered elsewhere, and coverage would take as long as it does.
+pytestmark = pytest.mark.no_cover
+
 SAMPLE = 20_000
 
 

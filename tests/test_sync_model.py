@@ -25,6 +25,9 @@ from app.worker.push import push
 from tests.support.ledger import Ledger
 from tests.support.syncing import Yard, open_yard, van
 
+# What runs here is covered elsewhere, and coverage would take as long as it does.
+pytestmark = pytest.mark.no_cover
+
 WANTED = int(os.environ.get("VANGUARD_MODEL_EXAMPLES", "0"))
 FIRST = int(os.environ.get("VANGUARD_MODEL_FIRST", "0"))
 KEYS = ("A", "B", "C")
