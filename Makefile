@@ -1,5 +1,6 @@
 # make run     the whole product on this machine, with a database of its own
 # make test    every check and every test;  make test PG=15  the tests on that PostgreSQL
+# make coverage   the tests once more, counted;  PG=15  on that PostgreSQL
 # make bench   how fast it is;  QUICK=1  a rehearsal,  ONLY=pages,http  some figures,  URL=...  on a server of yours
 PYTHON ?= python3
 BIN := .venv/bin
@@ -11,7 +12,7 @@ FIND_PG = for dir in /usr/lib/postgresql/$(PG)/bin "$$(pg_config --bindir 2>/dev
 
 .DEFAULT_GOAL := run
 .DELETE_ON_ERROR:
-.PHONY: run venv test check-install bench bench-micro pg-bindir format requirements clean
+.PHONY: run venv test coverage check-install bench bench-micro pg-bindir format requirements clean
 
 # The pins are complete: nothing is resolved at installation, and `pip check` says whether that is so. pip fetches
 # everything before it changes anything, so an environment that was ready is ready still when it cannot fetch.
@@ -53,13 +54,17 @@ test: $(READY)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -n 2 --cov
+	$(BIN)/pytest -n 2
 	$(BIN)/pytest --benchmark-disable --quiet benchmarks/micro
+coverage: $(READY)
+	$(BIN)/pytest -n 2 --cov
 else
-test: $(READY)
+test: PYTEST = $(BIN)/pytest -n 2
+coverage: PYTEST = $(BIN)/pytest -n 2 --cov
+test coverage: $(READY)
 	@bindir="$$($(FIND_PG))" && \
 		echo "PostgreSQL $(PG) in $$bindir" && \
-		VANGUARD_TEST_PG_BINDIR="$$bindir" $(BIN)/pytest -n 2
+		VANGUARD_TEST_PG_BINDIR="$$bindir" $(PYTEST)
 endif
 
 bench: $(READY)
