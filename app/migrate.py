@@ -3,10 +3,10 @@
 Runs as the owner of the schema, over psycopg, which takes whole scripts. Two runs at once wait for each other.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 from alembic import command
@@ -14,15 +14,16 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from psycopg.types.json import Jsonb
-from sqlalchemy import Connection, create_engine, pool
+from sqlalchemy import Connection, Engine, create_engine, pool
 
 from app.base.statements import statement
 from app.contracts import BUILT_IN, Contract
 from app.contracts.ddl import (
     dataset_ddl,
-    drop_column_ddl,
+    drop_columns_ddl,
+    drop_images_ddl,
     generated_columns,
-    indexes_ddl,
+    index_scripts,
     kpi_ddl,
     kpi_shape,
     shared_ddl,
@@ -33,8 +34,13 @@ IMAGE_MODIFICATIONS = statement("modifications/image_modifications")
 READ_KEYS = statement("migrate/read_keys")
 READ_GENERATED = statement("migrate/read_generated")
 READ_SHAPE = statement("migrate/read_shape")
+ESTIMATE_ROWS = statement("migrate/estimate_rows")
+RETIRED = statement("schema/retired")
 
 ROOT = Path(__file__).parent.parent
+Tell = Callable[[str], None]
+
+PORTION = 5_000  # rows whose drafts are imaged at a time
 LOCK = 8_266_264  # any number that nobody else locks: one migration at a time
 
 
@@ -57,8 +63,11 @@ def sqlalchemy_url(url: str) -> str:
     return url
 
 
-def migrate(url: str, contracts: Sequence[Contract] = BUILT_IN) -> str:
-    """Bring the database to the newest revision and make the contracts' schemas, all or nothing; returns it."""
+def migrate(url: str, contracts: Sequence[Contract] = BUILT_IN, tell: Tell = lambda _: None) -> str:
+    """Bring the database to the newest revision and make the contracts' schemas, all or nothing; returns it.
+
+    `tell` hears a line before each step that takes its time with the rows that are there.
+    """
     engine = create_engine(sqlalchemy_url(url), poolclass=pool.NullPool)
     with engine.begin() as connection:
         run(connection, f"SELECT pg_advisory_xact_lock({LOCK})")
@@ -66,29 +75,71 @@ def migrate(url: str, contracts: Sequence[Contract] = BUILT_IN) -> str:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
         run(connection, shared_ddl())
+        remade = [contract for contract in contracts if migrate_dataset(connection, contract, tell)]
+        run(connection, RETIRED.text)
+        revision = MigrationContext.configure(connection).get_current_revision() or ""
+    if remade:
+        vacuum(engine, remade, tell)
+    return revision
+
+
+def vacuum(engine: Engine, contracts: Sequence[Contract], tell: Tell) -> None:
+    """What pages are planned and read by, where columns were made anew: statistics, and the map of visible rows."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         for contract in contracts:
-            before = column_comments(connection, contract)
-            # The view holds on to the columns that it reads.
-            same_shape = kpi_comment(connection, contract) == kpi_shape(contract)
-            if not same_shape:
-                run(connection, f"DROP MATERIALIZED VIEW IF EXISTS {contract.schema}.kpi")
-            for name in stale_columns(contract, before):
-                run(connection, drop_column_ddl(contract, name))
-            for script in dataset_ddl(contract):
-                run(connection, script)
-            run(connection, indexes_ddl(contract))
-            if not same_shape:
-                run(connection, kpi_ddl(contract))
-            if before and column_comments(connection, contract) != before:
-                image_everything(connection, contract)
-        return MigrationContext.configure(connection).get_current_revision() or ""
+            tell(f"{contract.name}: statistics")
+            run(connection, f"VACUUM (ANALYZE) {contract.schema}.mirror, {contract.schema}.modification")
 
 
-def column_comments(connection: Connection, contract: Contract) -> dict[str, str]:
-    """The mirror's generated columns with the expression that each was made of; none where there is no such table."""
+def migrate_dataset(connection: Connection, contract: Contract, tell: Tell) -> bool:
+    """Make or complete the dataset's schema; whether columns of rows that were there are made anew."""
+    before = generated(connection, contract)
+    # The view holds on to the columns that it reads.
+    same_shape = kpi_comment(connection, contract) == kpi_shape(contract)
+    if not same_shape:
+        run(connection, f"DROP MATERIALIZED VIEW IF EXISTS {contract.schema}.kpi")
+    stale = stale_columns(contract, before)
+    if stale:
+        tell(f"{contract.name}: {len(stale)} columns of about {row_count(connection, contract):,} rows")
+        run(connection, drop_columns_ddl(contract, stale))
+    if retyped := [name for name in stale if before[name].type_name != sql_type(contract, name)]:
+        run(connection, drop_images_ddl(contract, retyped))
+    for script in dataset_ddl(contract):
+        run(connection, script)
+    scripts = index_scripts(contract)
+    for number, script in enumerate(scripts, start=1):
+        if stale:
+            tell(f"{contract.name}: index {number} of {len(scripts)}")
+        run(connection, script)
+    if not same_shape:
+        if before:
+            tell(f"{contract.name}: KPIs")
+        run(connection, kpi_ddl(contract))
+    if before and generated(connection, contract) != before:
+        image_everything(connection, contract, tell)
+    return bool(stale)
+
+
+class Generated(NamedTuple):
+    """A generated column as it is: its type, and the expression that it was made of."""
+
+    type_name: str
+    made_of: str
+
+
+def generated(connection: Connection, contract: Contract) -> dict[str, Generated]:
+    """The mirror's generated columns; none where there is no such table."""
     with psycopg.RawCursor(driver(connection)) as cursor:
         cursor.execute(READ_GENERATED.text, [contract.schema])
-        return dict(cursor.fetchall())
+        return {name: Generated(type_name, made_of) for name, type_name, made_of in cursor.fetchall()}
+
+
+def row_count(connection: Connection, contract: Contract) -> int:
+    """About how many rows the mirror has."""
+    with psycopg.RawCursor(driver(connection)) as cursor:
+        cursor.execute(ESTIMATE_ROWS.within(contract.schema).text)
+        found = cursor.fetchone()
+        return 0 if found is None else int(found[0])
 
 
 def kpi_comment(connection: Connection, contract: Contract) -> str | None:
@@ -99,17 +150,28 @@ def kpi_comment(connection: Connection, contract: Contract) -> str | None:
         return None if found is None else str(found[0])
 
 
-def stale_columns(contract: Contract, comments: dict[str, str]) -> list[str]:
-    """Columns that the contract computes in another way now; they are made anew, with indexes and images."""
+def stale_columns(contract: Contract, before: Mapping[str, Generated]) -> list[str]:
+    """Columns that the contract computes in another way now; they are made anew, with their indexes."""
     wanted = generated_columns(contract)
-    return [name for name, made_of in comments.items() if name in wanted and wanted[name][1] != made_of]
+    return [name for name, column in before.items() if name in wanted and wanted[name][1] != column.made_of]
 
 
-def image_everything(connection: Connection, contract: Contract) -> None:
+def sql_type(contract: Contract, name: str) -> str:
+    """The type that a generated column should have, as PostgreSQL names it."""
+    return generated_columns(contract)[name][0].partition(" ")[0]
+
+
+def image_everything(connection: Connection, contract: Contract, tell: Tell) -> None:
     """Every modification's image anew: a column that was just added is empty, whatever the row has there."""
     with psycopg.RawCursor(driver(connection)) as cursor:
         cursor.execute(READ_KEYS.within(contract.schema).text)
-        for organization, keys in cursor.fetchall():
+        portions = [
+            (organization, keys[start : start + PORTION])
+            for organization, keys in cursor.fetchall()
+            for start in range(0, len(keys), PORTION)
+        ]
+        for number, (organization, keys) in enumerate(portions, start=1):
+            tell(f"{contract.name}: drafts, portion {number} of {len(portions)}")
             groups = Jsonb(contract.cell_map)
             cursor.execute(qualified(IMAGE_MODIFICATIONS, contract).text, [organization, None, keys, groups, None])
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import time
 from contextlib import suppress
 
 import click
@@ -52,10 +53,15 @@ def serve() -> None:
 
 @main.command()
 def migrate() -> None:
-    """Bring the database to the newest revision."""
+    """Bring the database to the newest revision. What takes its time is told while it is done."""
     settings = read_settings()
     configure_logs("WARNING", "console")
-    click.echo(f"The database is at revision {migrate_database(settings.database_url)}.")
+    started = time.monotonic()
+
+    def tell(step: str) -> None:
+        click.echo(f"{time.monotonic() - started:6.1f} s  {step}")
+
+    click.echo(f"The database is at revision {migrate_database(settings.database_url, tell=tell)}.")
 
 
 @main.command()

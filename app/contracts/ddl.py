@@ -1,6 +1,7 @@
 """The DDL that a contract compiles to. All of it can run twice: what is there stays, what is new is added."""
 
 import hashlib
+from collections.abc import Iterable
 from itertools import combinations
 
 from app.base.statements import BUILT_IN_SCHEMA, Statement, statement
@@ -25,11 +26,16 @@ def dataset_ddl(contract: Contract) -> list[str]:
     return scripts
 
 
-def indexes_ddl(contract: Contract) -> str:
-    """The B-trees of the hot sorts in mirror and modification, and the trigram index of the search."""
+def index_scripts(contract: Contract) -> list[str]:
+    """One for each index: B-trees of the hot sorts in mirror and modification, and the trigram index of the search."""
     hot_indexes = [sql for hot in contract.hot for sql in _hot_indexes(contract, hot)]
     merged_indexes = [_merged_index(contract, sort) for sort in contract.merged_sorts]
-    return "\n".join([*hot_indexes, *merged_indexes, _search_index(contract)])
+    return [*hot_indexes, *merged_indexes, _search_index(contract)]
+
+
+def indexes_ddl(contract: Contract) -> str:
+    """All of `index_scripts` in one."""
+    return "\n".join(index_scripts(contract))
 
 
 def drop_indexes_ddl(contract: Contract) -> str:
@@ -38,13 +44,15 @@ def drop_indexes_ddl(contract: Contract) -> str:
     return "\n".join(f"DROP INDEX IF EXISTS {contract.schema}.{name};" for name in names)
 
 
-def drop_column_ddl(contract: Contract, name: str) -> str:
-    """Drop a generated column of the mirror, with the images of its value: where its type is another, so is theirs."""
-    scripts = [f"ALTER TABLE {contract.schema}.mirror DROP COLUMN {name};"]
-    if name.startswith("f_"):
-        images = ", ".join(f"DROP COLUMN IF EXISTS {prefix}_{name.removeprefix('f_')}" for prefix in ("b", "a"))
-        scripts += [f"ALTER TABLE {contract.schema}.{table} {images};" for table in ("modification", "history")]
-    return "\n".join(scripts)
+def drop_columns_ddl(contract: Contract, names: Iterable[str]) -> str:
+    """Drop generated columns of the mirror."""
+    return f"ALTER TABLE {contract.schema}.mirror {', '.join(f'DROP COLUMN {name}' for name in names)};"
+
+
+def drop_images_ddl(contract: Contract, names: Iterable[str]) -> str:
+    """Drop the images of the mirror's columns of these names: their type is another now."""
+    images = ", ".join(f"DROP COLUMN IF EXISTS {prefix}_{name.removeprefix('f_')}" for name in names for prefix in "ba")
+    return "\n".join(f"ALTER TABLE {contract.schema}.{table} {images};" for table in ("modification", "history"))
 
 
 def _qualified(part: Statement, contract: Contract) -> str:

@@ -64,14 +64,13 @@ def parts(contract: Contract) -> dict[str, str]:
     after = ["a_search", *(f"a_{name}" for name in names)]
     kept = [*before[1:], *after]
 
-    def value(name: str) -> str:
-        column = contract.column_of.get(name)
-        return f"a_{column.name}" if column else contract.reader(name, "doc")
-
     fields = [field for field in contract.fields if field.indexed]
     images = [_image("search", contract.search_expression, contract.searched)]
     images += [_image(snake(field.name), contract.reader(field.name, "doc"), (field.name,)) for field in fields]
-    computed = [_image(snake(item.name), contract.computing(item, value), item.reads) for item in contract.computed]
+    known = {field.name: f"a_{snake(field.name)}" for field in fields}
+    computed = [
+        _image(snake(item.name), contract.computing(item, "doc", known), item.fields) for item in contract.computed
+    ]
     return {
         "before_image": _list(["m.search AS b_search", *(f"m.f_{name} AS b_{name}" for name in names)]),
         "before_columns": _list([f"m.{name}" for name in before]),

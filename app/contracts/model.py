@@ -1,8 +1,9 @@
 """The contract: what a dataset is, declared as data. Everything that knows a field's name learned it here."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Mapping
 from functools import cached_property, lru_cache
+from types import MappingProxyType
 from typing import Annotated, Literal
 
 import msgspec
@@ -72,15 +73,21 @@ class Field(Shape, frozen=True, kw_only=True):
 
 
 class Computed(Shape, frozen=True, kw_only=True):
-    """A column to filter and sort by, computed by the SQL function `<schema>.<function>` of the values of the fields
-    `reads`, in their order.
+    """A column to filter and sort by, computed by the SQL function `<schema>.<function>`: of the values of the fields
+    `reads`, in their order, then of whether each of the fields `present` has a value that can be read.
     """
 
     name: Name
     type: FieldType
     function: SchemaName
     reads: Annotated[tuple[Name, ...], msgspec.Meta(min_length=1)]
+    present: tuple[Name, ...] = ()
     description: str = ""
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields that it is computed of, each once."""
+        return tuple(dict.fromkeys((*self.reads, *self.present)))
 
 
 class Measure(Shape, frozen=True, kw_only=True):
@@ -211,11 +218,10 @@ class Contract(Shape, frozen=True, kw_only=True, dict=True):
     def columns(self) -> tuple["Column", ...]:
         """The indexed fields and the computed ones, in the order of the contract: the index image of a row."""
 
-        def value(name: str) -> str:
-            return self.reader(name, "doc")
-
-        indexed = [Column(field.name, field.type, value(field.name)) for field in self.fields if field.indexed]
-        computed = [Column(item.name, item.type, self.computing(item, value)) for item in self.computed]
+        indexed = [
+            Column(field.name, field.type, self.reader(field.name, "doc")) for field in self.fields if field.indexed
+        ]
+        computed = [Column(item.name, item.type, self.computing(item, "doc")) for item in self.computed]
         return (*indexed, *computed)
 
     @cached_property
@@ -269,12 +275,20 @@ class Contract(Shape, frozen=True, kw_only=True, dict=True):
         field = self.by_name[name]
         kind = "text" if field.type == "enum" else field.type
         if kind == "text" and not field.indexed:
-            return f"(vanguard.as_long_text({doc} -> '{name}') COLLATE \"C\")"
-        return f"vanguard.as_{kind}({doc} -> '{name}')"
+            return f"(vanguard.as_long_text({doc}, '{name}') COLLATE \"C\")"
+        return f"vanguard.as_{kind}({doc}, '{name}')"
 
-    def computing(self, item: Computed, value: Callable[[str], str]) -> str:
-        """SQL that computes a column, of the SQL for the value of each field that it reads."""
-        return f"{self.schema}.{item.function}({', '.join(map(value, item.reads))})"
+    def presence(self, name: str, doc: str) -> str:
+        """SQL that tells whether `reader` yields a value."""
+        if self.by_name[name].type == "date":
+            return f"vanguard.has_date({doc}, '{name}')"
+        return f"{self.reader(name, doc)} IS NOT NULL"
+
+    def computing(self, item: Computed, doc: str, known: Mapping[str, str] = MappingProxyType({})) -> str:
+        """SQL that computes a column out of the document `doc`; `known` has columns that hold a field's value."""
+        values = [known.get(name) or self.reader(name, doc) for name in item.reads]
+        present = [f"{known[name]} IS NOT NULL" if name in known else self.presence(name, doc) for name in item.present]
+        return f"{self.schema}.{item.function}({', '.join((*values, *present))})"
 
     @cached_property
     def search_expression(self) -> str:
@@ -352,7 +366,7 @@ def _check(contract: Contract) -> None:
         refuse("a field is in two atomic groups.")
     named = {*grouped, *(name for field in contract.fields for name in field.derived_from)}
     named |= {name for rule in contract.rules for name in rule_fields(rule)}
-    named |= {name for item in contract.computed for name in item.reads}
+    named |= {name for item in contract.computed for name in item.fields}
     if missing := named - documents:
         refuse(f"{', '.join(sorted(missing))} is no field of it.")
     if len({group.name for group in contract.atomic_groups}) != len(contract.atomic_groups):

@@ -135,9 +135,9 @@ image AS (
            CASE WHEN NOT layer ? 'pfaId' THEN b_search
                 ELSE vanguard.fold(coalesce(doc ->> 'pfaId', '')) END AS a_search,
            CASE WHEN NOT layer ? 'source' THEN b_source
-                ELSE vanguard.as_text(doc -> 'source') END AS a_source,
+                ELSE vanguard.as_text(doc, 'source') END AS a_source,
            CASE WHEN NOT layer ? 'forecastStart' THEN b_forecast_start
-                ELSE vanguard.as_date(doc -> 'forecastStart') END AS a_forecast_start
+                ELSE vanguard.as_date(doc, 'forecastStart') END AS a_forecast_start
            /*{}*/
       FROM merged
     OFFSET 0
@@ -146,7 +146,7 @@ completed AS (
     SELECT image.*
            /*{computed_image}*/,
            CASE WHEN NOT layer ?| ARRAY['source', 'monthlyRate'] THEN b_monthly_rental
-                ELSE pfa.monthly_rental(a_source, vanguard.as_number(doc -> 'monthlyRate')) END AS a_monthly_rental
+                ELSE pfa.monthly_rental(a_source, vanguard.as_number(doc, 'monthlyRate')) END AS a_monthly_rental
            /*{}*/
       FROM image
     OFFSET 0

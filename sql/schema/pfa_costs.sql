@@ -9,12 +9,15 @@ CREATE OR REPLACE FUNCTION pfa.cost(source text, rate numeric, price numeric, fi
         WHEN 'Purchase' THEN round(price, 2)
     END, 0);
 
--- Only where both dates are present, a purchase's too.
-CREATE OR REPLACE FUNCTION pfa.actual_cost(source text, rate numeric, price numeric, first_day date, last_day date)
+-- Only where both dates are present, a purchase's too: a rental without them costs 0 as it is.
+CREATE OR REPLACE FUNCTION pfa.actual_cost(
+    source text, rate numeric, price numeric, first_day date, last_day date, has_first boolean, has_last boolean)
     RETURNS numeric
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN CASE WHEN first_day IS NULL OR last_day IS NULL THEN 0
-                ELSE pfa.cost(source, rate, price, first_day, last_day) END;
+    RETURN coalesce(CASE source
+        WHEN 'Rental' THEN round(greatest(0, last_day - first_day) * rate / 30.44, 2)
+        WHEN 'Purchase' THEN CASE WHEN has_first AND has_last THEN round(price, 2) END
+    END, 0);
 
 -- What a rental costs a month, and what a purchase costs.
 CREATE OR REPLACE FUNCTION pfa.monthly_rental(source text, rate numeric) RETURNS numeric
@@ -28,14 +31,13 @@ CREATE OR REPLACE FUNCTION pfa.purchase_cost(source text, price numeric) RETURNS
 -- Whether something is missing that the cost of plan or forecast needs. Without actual dates there is no actual cost
 -- yet: nothing is missing then.
 CREATE OR REPLACE FUNCTION pfa.incomplete(
-    source text, rate numeric, price numeric, original_start date, original_end date, forecast_start date,
-    forecast_end date)
+    source text, has_rate boolean, has_price boolean, has_original_start boolean, has_original_end boolean,
+    has_forecast_start boolean, has_forecast_end boolean)
     RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN CASE source
         WHEN 'Rental' THEN
-            rate IS NULL OR original_start IS NULL OR original_end IS NULL OR forecast_start IS NULL
-            OR forecast_end IS NULL
-        WHEN 'Purchase' THEN price IS NULL
+            NOT (has_rate AND has_original_start AND has_original_end AND has_forecast_start AND has_forecast_end)
+        WHEN 'Purchase' THEN NOT has_price
         ELSE TRUE
     END;

@@ -31,51 +31,59 @@ CREATE OR REPLACE FUNCTION vanguard.ended() RETURNS text[]
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN ARRAY['synced', 'rejected', 'discarded'];
 
+-- The readers take the document and the field's name, and are written so that PostgreSQL inlines them: with a name that
+-- is a constant, nothing of them is called but built-in functions. A parameter that is no column or constant may stand
+-- once only in what is inlined.
+
 -- Text that fits a B-tree entry: at most 500 bytes.
-CREATE OR REPLACE FUNCTION vanguard.as_text(value jsonb) RETURNS text
+CREATE OR REPLACE FUNCTION vanguard.as_text(document jsonb, field text) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN CASE WHEN jsonb_typeof(value) = 'string' AND octet_length(value #>> '{}') <= 500 THEN value #>> '{}' END;
+    RETURN CASE WHEN jsonb_typeof(document -> field) = 'string' AND octet_length(document ->> field) <= 500
+                THEN document ->> field END;
 
 -- Text of any length, for fields without an index.
-CREATE OR REPLACE FUNCTION vanguard.as_long_text(value jsonb) RETURNS text
+CREATE OR REPLACE FUNCTION vanguard.as_long_text(document jsonb, field text) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN CASE WHEN jsonb_typeof(value) = 'string' THEN value #>> '{}' END;
+    RETURN CASE WHEN jsonb_typeof(document -> field) = 'string' THEN document ->> field END;
 
 -- A number below 1e30 with at most 20 decimals; what is longer has no business in a plan and would not fit an index.
-CREATE OR REPLACE FUNCTION vanguard.as_number(value jsonb) RETURNS numeric
+-- One of at most 20 characters is such a number, and need not be looked at.
+CREATE OR REPLACE FUNCTION vanguard.as_number(document jsonb, field text) RETURNS numeric
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN CASE WHEN jsonb_typeof(value) = 'number' THEN
-        CASE WHEN abs(value::numeric) < 1e30 AND scale(value::numeric) <= 20 THEN value::numeric END
+    RETURN CASE WHEN jsonb_typeof(document -> field) = 'number' THEN
+        CASE WHEN octet_length(document ->> field) <= 20
+                  OR abs((document -> field)::numeric) < 1e30 AND scale((document -> field)::numeric) <= 20
+             THEN (document -> field)::numeric END
     END;
 
-CREATE OR REPLACE FUNCTION vanguard.as_integer(value jsonb) RETURNS bigint
+CREATE OR REPLACE FUNCTION vanguard.as_integer(document jsonb, field text) RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN CASE WHEN jsonb_typeof(value) = 'number' THEN
-        CASE WHEN abs(value::numeric) <= 9007199254740991 AND value::numeric = trunc(value::numeric)
-             THEN value::bigint END
+    RETURN CASE WHEN jsonb_typeof(document -> field) = 'number' THEN
+        CASE WHEN abs((document -> field)::numeric) <= 9007199254740991
+                  AND (document -> field)::numeric = trunc((document -> field)::numeric)
+             THEN (document -> field)::bigint END
     END;
 
-CREATE OR REPLACE FUNCTION vanguard.as_boolean(value jsonb) RETURNS boolean
+CREATE OR REPLACE FUNCTION vanguard.as_boolean(document jsonb, field text) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN CASE WHEN jsonb_typeof(value) = 'boolean' THEN value::boolean END;
+    RETURN CASE document -> field WHEN 'true'::jsonb THEN TRUE WHEN 'false'::jsonb THEN FALSE END;
 
--- YYYY-MM-DD of the Gregorian calendar. make_date raises for 2025-02-30, so the last days of a month are checked
--- before; a cast from text would depend on DateStyle and not be immutable.
-CREATE OR REPLACE FUNCTION vanguard.as_date(value jsonb) RETURNS date
+-- Whether the field is a day of the Gregorian calendar, YYYY-MM-DD, from year 1 to 9999: whether it looks as the day
+-- does that JSON path takes it for. JSON path alone takes much more; later years have more digits, earlier ones an era.
+CREATE OR REPLACE FUNCTION vanguard.has_date(document jsonb, field text) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN CASE
-        WHEN jsonb_typeof(value) = 'string'
-            AND (value #>> '{}') ~ '^(?!0000)[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$' THEN
-            CASE
-                WHEN right(value #>> '{}', 2) COLLATE "C" <= '28'
-                    OR right(value #>> '{}', 5) COLLATE "C"
-                        NOT IN ('02-29', '02-30', '02-31', '04-31', '06-31', '09-31', '11-31')
-                    OR right(value #>> '{}', 5) COLLATE "C" = '02-29'
-                        AND left(value #>> '{}', 4)::int % 4 = 0
-                        AND (left(value #>> '{}', 4)::int % 100 <> 0 OR left(value #>> '{}', 4)::int % 400 = 0)
-                THEN make_date(
-                    left(value #>> '{}', 4)::int, substr(value #>> '{}', 6, 2)::int, right(value #>> '{}', 2)::int)
-            END
+    RETURN coalesce(
+        jsonb_path_query_first(document, ('$."' || field || '".datetime("YYYY-MM-DD")')::jsonpath, '{}', TRUE) #>> '{}'
+            = (document ->> field) COLLATE "C"
+        AND octet_length(document ->> field) = 10,
+        FALSE);
+
+-- A cast from text would depend on DateStyle and not be immutable; make_date raises for a day that is none.
+CREATE OR REPLACE FUNCTION vanguard.as_date(document jsonb, field text) RETURNS date
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE WHEN vanguard.has_date(document, field) THEN
+        make_date(left(document ->> field, 4)::int, substr(document ->> field, 6, 2)::int,
+                  right(document ->> field, 2)::int)
     END;
 
 -- Text without regard to case, the same on every server: the collation is the best Unicode one that the server has.

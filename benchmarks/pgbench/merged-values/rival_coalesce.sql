@@ -2,13 +2,13 @@
 keys AS MATERIALIZED (
     SELECT arm.*
       FROM (
-    (SELECT coalesce(vanguard.as_date(x.delta -> 'forecastStart'), m.f_forecast_start) AS s_forecast_start, m.row_key,
+    (SELECT coalesce(vanguard.as_date(x.delta, 'forecastStart'), m.f_forecast_start) AS s_forecast_start, m.row_key,
             NULL::text AS row
        FROM pfa.mirror AS m
        LEFT JOIN pfa.modification AS x ON x.organization_id = $1 AND x.user_id = $3 AND x.row_key = m.row_key
       WHERE m.organization_id = $1
         AND x.draft_op IS DISTINCT FROM 'delete'
-        AND coalesce(vanguard.as_text(x.delta -> 'category'), m.f_category) = $6::text
+        AND coalesce(vanguard.as_text(x.delta, 'category'), m.f_category) = $6::text
       ORDER BY s_forecast_start, row_key LIMIT 101)
       ) AS arm
      ORDER BY s_forecast_start, row_key

@@ -1,0 +1,153 @@
+"""The readers of sql/schema/vanguard.sql: a typed value out of a document, or NULL, on every server alike."""
+
+import random
+import re
+from collections.abc import AsyncIterator, Sequence
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Any
+
+import asyncpg
+import pytest
+
+from app.base import exact_json
+from app.contracts import PFA
+from app.contracts.validation import MAX_INTEGER, is_date
+from tests.support.world import FLEET
+
+READERS = ("as_text", "as_long_text", "as_number", "as_integer", "as_boolean", "has_date", "as_date")
+READ = "SELECT {} FROM unnest($1::text[]) WITH ORDINALITY AS d (document, place) ORDER BY place"
+# As JSON texts: what upstream may send, or a person write.
+TEXTS = (
+    "",
+    " ",
+    "a",
+    "true",
+    "null",
+    "5",
+    "é" * 250,
+    "é" * 250 + "x",
+    "x" * 500,
+    "x" * 501,
+    "\x1f",
+    "\U0001d7d8",
+    '"',
+    "\\",
+    "a\nb",
+)
+DAYS = (
+    "2026-01-28", "0001-01-01", "9999-12-31", "2024-02-29", "2000-02-29", "0004-02-29", "2026-12-31", "1582-10-10",
+    "1900-02-29", "2100-02-29", "2025-02-29", "2026-02-30", "2026-04-31", "2026-00-10", "2026-13-01", "2026-01-00",
+    "2026-01-32", "0000-01-01", "10000-01-01", "12026-01-01", "02026-01-1", "2026-1-1", "2026-1-28", "26-01-28",
+    "2026-01-28 ", " 2026-01-28", " 026-01-28", "2026-01-28\n", "\t2026-01-28", "2026-01-+1", "+026-01-28",
+    "-026-01-28", "-001-01-01", "2026--1-28", "2026-01--8", "2026/01/28", "20260128", "2026-01-28T00:00", "2026-01-28Z",
+    "2026-01-28 BC", "0001-01-01 BC", "today", "infinity", "-infinity", "epoch", "January 8", "2026-Jan-28",
+    # Digits of other scripts, full-width ones, another hyphen, a space without width.
+    "\uff12\uff10\uff12\uff16-01-28", "2026-01-2\uff18", "\u0662\u0660\u0662\u0666-01-28", "2026\u201001\u201028",
+    "2026-01-28\u200b", "é026-01-28", "2026-01-2e", "2026-0x-01",
+    "9999-12-32", "9999-99-99", "0000-00-00", "2026-02-29", "1-01-2026", "28-01-2026", "2026-010-8", "2026-01-028",
+)  # fmt: skip
+NUMBERS = (
+    "0", "-0", "0.0", "5", "-5", "1.5", "-1.50", "1e2", "1E+2", "1e-2", "1e29", "999999999999999999999999999999",
+    "1e30", "-1e30", "999999999999999999999999999999.99", "0.00000000000000000001", "0.000000000000000000001",
+    "1.000000000000000000000", "12345678901234567890", "123456789012345678901", "-1234567890123456789.5", "1e-20",
+    "1e-21", "1e1000", "-1e1000", "9007199254740991", "9007199254740992", "-9007199254740991", "-9007199254740992",
+    "9007199254740991.0", "0.5e1", "3.0",
+)  # fmt: skip
+OTHERS = ("true", "false", "null", "[]", "{}", '["2026-01-28"]', "[5]", "[true]", '{"f": 5}', '[["2026-01-28"]]')
+ODD = [*(exact_json.encode(text).decode() for text in (*TEXTS, *DAYS)), *NUMBERS, *OTHERS]
+
+
+@pytest.fixture
+async def connection(database_url: str) -> AsyncIterator["asyncpg.Connection[Any]"]:
+    """To a database with the readers; a style of dates that reads the day first changes nothing."""
+    opened = await asyncpg.connect(database_url, server_settings={"datestyle": "SQL, DMY", "timezone": "Asia/Tokyo"})
+    yield opened
+    await opened.close()
+
+
+async def read(connection: "asyncpg.Connection[Any]", reader: str, values: Sequence[str]) -> list[Any]:
+    """What the reader makes of the field f with each of the values, given as JSON."""
+    documents = [f'{{"e": 1, "f": {value}, "ff": "2026-01-01"}}' for value in values]
+    rows = await connection.fetch(READ.format(f"vanguard.{reader}(document::jsonb, 'f')"), documents)
+    return [row[0] for row in rows]
+
+
+def expected(reader: str, value: str) -> Any:
+    """What the documents promise, in Python's own terms."""
+    found = exact_json.decode(value.encode())
+    number = Decimal(value) if re.fullmatch(r"-?\d.*", value) else None
+    match reader:
+        case "as_text":
+            return found if isinstance(found, str) and len(found.encode()) <= 500 else None
+        case "as_long_text":
+            return found if isinstance(found, str) else None
+        case "as_boolean":
+            return found if isinstance(found, bool) else None
+        case "has_date":
+            return is_date(found)
+        case "as_date":
+            return date.fromisoformat(found) if is_date(found) else None
+        case "as_number":
+            fits = number is not None and number.copy_abs() < Decimal("1e30") and decimals(number) <= 20
+            return number if fits else None
+        case _:
+            whole = number is not None and number.copy_abs() <= MAX_INTEGER and number == number.to_integral_value()
+            return int(number) if whole and number is not None else None
+
+
+def decimals(number: Decimal) -> int:
+    """How many digits stand behind the point."""
+    return max(0, -int(number.as_tuple().exponent))
+
+
+@pytest.mark.parametrize("reader", READERS)
+async def test_an_odd_value_is_read_or_is_null(connection: "asyncpg.Connection[Any]", reader: str) -> None:
+    assert dict(zip(ODD, await read(connection, reader, ODD), strict=True)) == {
+        value: expected(reader, value) for value in ODD
+    }
+
+
+@pytest.mark.parametrize("reader", READERS)
+async def test_a_field_that_is_not_there_is_null(connection: "asyncpg.Connection[Any]", reader: str) -> None:
+    for document in ("{}", '{"g": "2026-01-28"}', '{"f": null}'):
+        found = await connection.fetchval(f"SELECT vanguard.{reader}($1::text::jsonb, 'f')", document)
+        assert found is (False if reader == "has_date" else None)
+    found = await connection.fetchval(f"SELECT vanguard.{reader}(NULL, 'f')")
+    assert found is (False if reader == "has_date" else None)
+
+
+async def test_every_day_of_the_calendar_is_read(connection: "asyncpg.Connection[Any]") -> None:
+    """All 31 numbers of every month, from the first years to the last."""
+    years = [1, 2, 3, 4, 99, 100, 101, 400, 1582, 1899, 1900, 1904, 1999, 2000, 2001, 2023, 2024, 2100, 9996, 9999]
+    texts = [f"{year:04}-{month:02}-{day:02}" for year in years for month in range(14) for day in range(33)]
+    found = await read(connection, "as_date", [f'"{text}"' for text in texts])
+    assert found == [date.fromisoformat(text) if is_date(text) else None for text in texts]
+    assert sum(day is not None for day in found) == sum(
+        (date(year, 12, 31) - date(year, 1, 1)).days + 1 for year in years
+    )
+
+
+async def test_what_is_nearly_a_day_is_none(connection: "asyncpg.Connection[Any]") -> None:
+    """Days with a character changed, put in, taken out or doubled."""
+    pick = random.Random(4711)
+    texts = []
+    for _ in range(20_000):
+        text = list((date(1, 1, 1) + timedelta(pick.randrange(3_652_059))).isoformat())
+        for _ in range(pick.randint(0, 2)):
+            place = pick.randrange(len(text) + 1)
+            text[place : place + pick.randint(0, 1)] = pick.choice(["", *"0123456789-+ /.:TZ,eBC\u00a0\t\uff10"])
+        texts.append("".join(text))
+    found = await read(connection, "as_date", [exact_json.encode(text).decode() for text in texts])
+    assert found == [date.fromisoformat(text) if is_date(text) else None for text in texts]
+
+
+async def test_the_readers_and_formulae_of_columns_are_inlined(connection: "asyncpg.Connection[Any]") -> None:
+    """So that a generated column calls built-in functions alone: a call of one in SQL costs more than it computes."""
+    for contract in (PFA, FLEET):
+        for column in contract.columns:
+            rows = await connection.fetch(
+                f"EXPLAIN (VERBOSE, COSTS OFF) SELECT {column.of('data')} FROM {contract.schema}.mirror"
+            )
+            output = next(row[0] for row in rows if "Output:" in row[0])
+            assert not re.search(rf"\b(vanguard|{contract.schema})\.\w+\(", output), f"{column.field}: {output[:200]}"
