@@ -75,6 +75,7 @@ SELECT p.oid::regprocedure::text FROM pg_proc AS p
  WHERE p.pronamespace = 'vanguard'::regnamespace AND p.proname ~ '^as_' AND p.pronargs = 1
     OR p.oid = to_regprocedure('pfa.incomplete(text, numeric, numeric, date, date, date, date)')
 """
+OPTIONS = "SELECT reloptions::text FROM pg_class WHERE oid = 'pfa.mirror_search'::regclass"
 ASKED = (
     "rows?count=exact",
     "rows?sort=-forecastStart&forecastEnd[isnull]=false",
@@ -102,6 +103,7 @@ def made_by_the_release_before(url: str, contract: Contract) -> None:
             )
             connection.execute(f"COMMENT ON COLUMN {contract.schema}.mirror.{name} IS $comment${former}$comment$")
         connection.execute(indexes_ddl(contract).encode())
+        connection.execute(f"ALTER INDEX {contract.schema}.mirror_search SET (fastupdate = off)")
         connection.execute("UPDATE alembic_version SET version_num = '0004'")
 
 
@@ -168,6 +170,7 @@ async def test_every_answer_is_the_same_after_the_upgrade(database_url: str) -> 
             assert answer == before[path], path
         assert after.keys() == before.keys()
         assert await world.db.fetch(LEFT_OF_BEFORE) == []
+        assert "fastupdate=on" in await world.db.fetchval(OPTIONS)
     assert {step.partition(":")[0] for step in told} == {"pfa", "fleet"}
     for what in ("columns of about", "index 1 of", "KPIs", "drafts, portion 1 of 1", "statistics"):
         assert any(what in step for step in told), what
