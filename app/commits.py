@@ -27,7 +27,7 @@ from app.base.errors import (
 )
 from app.base.statements import statement
 from app.contracts import Contract
-from app.contracts.rules import check_rules, ruled_fields
+from app.contracts.rules import check_rules, unruled_fields
 from app.contracts.states import REFUSED
 from app.contracts.validation import check_value
 from app.engine.desk import Desk
@@ -116,14 +116,17 @@ async def commit(desk: Desk, user: str, wanted: CommitRequest, at: datetime) -> 
         commit_id=commit_id,
         reason=wanted.change_reason,
         at=at,
-        ruled_fields=ruled_fields(desk.contract),
+        unruled_fields=unruled_fields(desk.contract),
     )
     changed = _check_frozen(desk.contract, frozen)
     if local and changed:
         revision = await raise_revision(desk)
         await _apply(desk, commit_id, revision, keys, at)
     else:
-        await image(desk, user, keys)
+        moved = {*refused, *(resolution.id for resolution in wanted.resolutions)}
+        imaged = {record["row_key"] for record in frozen if record["imaged"]} - moved
+        if stale := [key for key in keys if key not in imaged]:
+            await image(desk, user, stale)
     if wanted.dry_run:
         raise _DryRun(CommitAnswer(commit_id=None, committed=changed, revision=dataset.revision))
     return CommitAnswer(commit_id=str(commit_id), committed=changed, revision=revision)

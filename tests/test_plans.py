@@ -265,7 +265,7 @@ WRITERS: dict[str, tuple[Any, list[Any]]] = {
         qualified(statement("drafts/save_drafts"), PFA),
         ["acme", "nobody", 1, json.dumps(REQUEST), "{}", AT, None, "{}"],
     ),
-    "freeze": (FREEZE_DRAFTS, ["acme", "mover", 2, SMALL, "{}", "0" * 32, None, AT, "[]"]),
+    "freeze": (FREEZE_DRAFTS, ["acme", "mover", 2, SMALL, "{}", "0" * 32, None, AT, []]),
     "image": (qualified(IMAGE_MODIFICATIONS, PFA), ["acme", None, SMALL, "{}", None]),
     "lock": (statement("locks/lock_rows"), ["acme", SMALL]),
     "apply": (statement("commits/apply_changes"), ["acme", "0" * 32, 1, "pfaId", "commit", AT]),

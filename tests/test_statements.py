@@ -52,7 +52,7 @@ COLUMNS = {
     "locks/lock_dataset": {"revision", "require_approval"},
     "locks/read_dataset": {"revision", "require_approval"},
     "locks/raise_workspace": {"revision", "absent", "refused"},
-    "commits/freeze_drafts": {"row_key", "op", "before", "after", "conflicts"},
+    "commits/freeze_drafts": {"row_key", "op", "before", "after", "conflicts", "imaged"},
     "commits/resolve_drafts": {"row_key", "touched"},
     "selection/select_drafts": {"row_key", "version", "draft_op", "pending_state", "absent"},
     "rows/read_page": {

@@ -32,7 +32,7 @@ def index_scripts(contract: Contract) -> list[str]:
     """One for each index: B-trees of the hot sorts in mirror and modification, and the trigram index of the search."""
     hot_indexes = [sql for hot in contract.hot for sql in _hot_indexes(contract, hot)]
     merged_indexes = [_merged_index(contract, sort) for sort in contract.merged_sorts]
-    return [*hot_indexes, *merged_indexes, _search_index(contract)]
+    return [*hot_indexes, *merged_indexes, _search_index(contract), _primary_keys_last(contract)]
 
 
 def indexes_ddl(contract: Contract) -> str:
@@ -267,5 +267,29 @@ BEGIN
             ALTER INDEX {contract.schema}.mirror_search SET ({PENDING_LIST});
         END IF;
     END IF;
+END
+$$;"""
+
+
+def _primary_keys_last(contract: Contract) -> str:
+    """Primary keys younger than the other indexes of their tables.
+
+    In an empty table all indexes cost the same, and the planner takes the youngest that has the columns. Those of the
+    hot sorts have them, too, with others between: a lookup by key then reads all that the user or the organization has.
+    """
+    return f"""DO $$
+DECLARE
+    found record;
+BEGIN
+    FOR found IN
+        SELECT c.conrelid::regclass AS relation, c.conname, pg_get_constraintdef(c.oid) AS definition
+          FROM pg_constraint AS c
+         WHERE c.conrelid IN ('{contract.schema}.mirror'::regclass, '{contract.schema}.modification'::regclass)
+           AND c.contype = 'p'
+           AND c.conindid < (SELECT max(i.indexrelid) FROM pg_index AS i WHERE i.indrelid = c.conrelid)
+    LOOP
+        EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I, ADD CONSTRAINT %I %s',
+                       found.relation, found.conname, found.conname, found.definition);
+    END LOOP;
 END
 $$;"""

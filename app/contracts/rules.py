@@ -9,9 +9,10 @@ from app.contracts.model import Contract, Exclusive, Frozen, Ordered, Required, 
 Document = dict[str, Any]
 
 
-def ruled_fields(contract: Contract) -> list[str]:
-    """The fields that any rule looks at: all that `check_rules` needs of a document."""
-    return sorted(set().union(*(rule_fields(rule) for rule in contract.rules))) if contract.rules else []
+def unruled_fields(contract: Contract) -> list[str]:
+    """The fields that no rule looks at: `check_rules` needs nothing of them."""
+    ruled = {name for rule in contract.rules for name in rule_fields(rule)}
+    return sorted(contract.by_name.keys() - ruled)
 
 
 def check_rules(contract: Contract, key: str, before: Document | None, after: Document | None) -> list[Culprit]:

@@ -3,9 +3,11 @@
 --
 -- $1 organization, $2 user, $3 version (bigint: the workspace's new revision), $4 keys (text[]), $5 groups (jsonb
 -- atomic groups), $6 commit_id (uuid), $7 reason (text, or NULL: then each draft's own), $8 at (timestamptz now),
--- $9 ruled_fields (jsonb: the fields that rules look at).
--- Returns row_key, op (NULL: nothing to do), before, after (the ruled fields of theirs and of the result, NULL for no
--- row), conflicts (jsonb array or NULL).
+-- $9 unruled_fields (text[]: the fields that no rule looks at).
+-- Returns row_key, op (NULL: nothing to do), before, after (theirs and the result without the unruled fields, NULL for
+-- no row), conflicts (jsonb array or NULL), imaged (the merged row is what it was, and so is its image).
+--
+-- Most drafts are of rows that nobody else has changed: they are clear, and their cells are not merged one by one.
 --
 -- | base | theirs | mine | op, or conflict |
 -- | theirs = base, cell by cell | | | update with the cells of mine that differ |
@@ -13,14 +15,22 @@
 -- | row | edited | deleted | conflict of the whole row |
 -- | row | deleted | deleted | nothing to do |
 -- | - | inserted | inserted | cells that differ: conflict; none: nothing to do |
+--
+-- Plan: the drafts by keys, the mirror's primary key for each, the drafts again by their place: nobody else writes
+-- them, and a join by keys is quadratic where the planner expects few.
 WITH present AS MATERIALIZED (
-    SELECT x.row_key, x.draft_op, x.delta, x.base, x.change_reason, m.data,
+    SELECT x.ctid AS place, x.row_key, x.draft_op, x.delta, x.base, x.change_reason, m.data,
            x.pending_op, x.pending, x.pending_state,
-           CASE WHEN pfa.in_flight($1, x.row_key) THEN pfa.theirs($1, $2, x.row_key, m.data) ELSE m.data END AS theirs
+           t.theirs, x.draft_op = 'update' AND vanguard.unchanged(t.theirs, x.base) AS clear
       FROM pfa.modification AS x
       LEFT JOIN LATERAL (
                SELECT m.data FROM pfa.mirror AS m WHERE m.organization_id = $1 AND m.row_key = x.row_key LIMIT 1
            ) AS m ON TRUE
+     CROSS JOIN LATERAL (
+               SELECT CASE WHEN pfa.in_flight($1, x.row_key) THEN pfa.theirs($1, $2, x.row_key, m.data)
+                           ELSE m.data END AS theirs
+               OFFSET 0
+           ) AS t
      WHERE x.organization_id = $1
        AND x.user_id = $2
        AND x.row_key = ANY ($4::text[])
@@ -28,12 +38,16 @@ WITH present AS MATERIALIZED (
 ),
 judged AS MATERIALIZED (
     SELECT p.*,
-           CASE WHEN p.draft_op <> 'delete' AND p.theirs IS NOT NULL
-                THEN vanguard.three_way(p.base, p.theirs, p.delta, $5) END AS cells
+           CASE WHEN p.draft_op = 'delete' OR p.theirs IS NULL THEN NULL
+                WHEN p.clear THEN jsonb_build_object('apply', (
+                         SELECT coalesce(jsonb_object_agg(field.key, field.value), '{}')
+                           FROM jsonb_each(p.delta) AS field
+                          WHERE field.value IS DISTINCT FROM coalesce(p.theirs -> field.key, 'null')))
+                ELSE vanguard.three_way(p.base, p.theirs, p.delta, $5) END AS cells
       FROM present AS p
 ),
 decided AS MATERIALIZED (
-    SELECT j.row_key, j.pending_op, j.pending, j.pending_state, j.theirs, j.change_reason,
+    SELECT j.place, j.row_key, j.pending_op, j.pending, j.pending_state, j.theirs, j.change_reason,
            CASE
                WHEN j.draft_op = 'delete' THEN CASE WHEN j.theirs IS NOT NULL THEN 'delete' END
                WHEN j.draft_op = 'insert' AND j.theirs IS NULL THEN 'insert'
@@ -55,16 +69,19 @@ decided AS MATERIALIZED (
                             'mine', pfa.beneath($1, j.row_key, j.data, j.pending) || j.base || j.delta))
                WHEN j.cells -> 'conflicts' <> '[]'
                    THEN vanguard.conflicts(j.row_key, j.base, j.theirs, j.delta, $5)
-           END AS conflicts
+           END AS conflicts,
+           -- All of the draft, as it was drafted: a change needs no other base, and the merged row stays what it was.
+           coalesce(j.clear AND j.cells -> 'apply' = j.delta, FALSE) AS whole, j.base
       FROM judged AS j
 ),
 frozen AS (
     INSERT INTO pfa.change (organization_id, row_key, user_id, op, base, delta, state, commit_id, change_reason,
                             created_at)
     SELECT $1, d.row_key, $2, d.op,
-           CASE d.op WHEN 'update' THEN vanguard.pick(d.theirs, vanguard.touched(d.delta, $5))
-                     WHEN 'delete' THEN d.theirs
-                     ELSE '{}' END,
+           CASE WHEN d.whole THEN d.base
+                WHEN d.op = 'update' THEN vanguard.pick(d.theirs, vanguard.touched(d.delta, $5))
+                WHEN d.op = 'delete' THEN d.theirs
+                ELSE '{}' END,
            d.delta, 'committed', $6, coalesce($7, d.change_reason), $8
       FROM decided AS d
      WHERE d.op IS NOT NULL
@@ -76,26 +93,29 @@ moved AS (
     UPDATE pfa.modification AS x
        SET draft_op = NULL, delta = '{}', base = '{}', conflicts = NULL, session_id = NULL, change_reason = NULL,
            version = $3, modified_at = $8,
-           pending_op = CASE WHEN d.op IS NULL THEN d.pending_op ELSE layer.folded ->> 'op' END,
-           pending = CASE WHEN d.op IS NULL THEN d.pending ELSE layer.folded -> 'delta' END,
+           pending_op = CASE WHEN d.op IS NULL THEN d.pending_op
+                             WHEN d.pending_op IS NULL THEN d.op
+                             ELSE layer.folded ->> 'op' END,
+           pending = CASE WHEN d.op IS NULL THEN d.pending
+                          WHEN d.pending_op IS NULL THEN d.delta
+                          ELSE layer.folded -> 'delta' END,
            pending_state = CASE
                WHEN d.op IS NULL OR d.pending_state IN ('conflict', 'sync_error', 'syncing') THEN d.pending_state
                ELSE 'committed'
            END
       FROM decided AS d
      CROSS JOIN LATERAL (
-               SELECT vanguard.fold_layer(
-                          CASE WHEN d.pending_op IS NOT NULL
-                               THEN jsonb_build_object('op', d.pending_op, 'delta', d.pending) END,
-                          d.op, d.delta) AS folded
+               SELECT CASE WHEN d.op IS NOT NULL AND d.pending_op IS NOT NULL
+                           THEN vanguard.fold_layer(jsonb_build_object('op', d.pending_op, 'delta', d.pending),
+                                                    d.op, d.delta) END AS folded
+               OFFSET 0
            ) AS layer
-     WHERE x.organization_id = $1
-       AND x.user_id = $2
-       AND x.row_key = d.row_key
-       AND x.row_key = ANY ($4::text[])
+     WHERE x.ctid = d.place
 )
 SELECT d.row_key, d.op, d.conflicts,
-       CASE WHEN d.theirs IS NOT NULL THEN vanguard.pick(d.theirs, $9) END AS before,
-       CASE WHEN d.op = 'delete' THEN NULL ELSE vanguard.pick(coalesce(d.theirs, '{}') || d.delta, $9) END AS after
+       d.theirs - $9::text[] AS before,
+       CASE WHEN d.op = 'delete' THEN NULL ELSE (coalesce(d.theirs, '{}') || d.delta) - $9::text[] END AS after,
+       d.whole AND coalesce(d.pending_op, 'update') = 'update'
+       AND coalesce(d.pending_state NOT IN ('conflict', 'sync_error'), TRUE) AS imaged
   FROM decided AS d
  ORDER BY d.row_key;

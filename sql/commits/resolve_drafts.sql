@@ -11,11 +11,11 @@ WITH resolution AS (
 ),
 present AS (
     SELECT r.id, r.whole, r.mine, r.theirs AS given_up, r.value, x.draft_op, x.delta, x.base,
-           m.data, x.pending,
+           x.place, m.data, x.pending,
            CASE WHEN pfa.in_flight($1, r.id) THEN pfa.theirs($1, $2, r.id, m.data) ELSE m.data END AS theirs
       FROM resolution AS r
      CROSS JOIN LATERAL (
-               SELECT x.draft_op, x.delta, x.base, x.pending
+               SELECT x.ctid AS place, x.draft_op, x.delta, x.base, x.pending
                  FROM pfa.modification AS x
                 WHERE x.organization_id = $1 AND x.user_id = $2 AND x.row_key = r.id AND x.draft_op IS NOT NULL
                 LIMIT 1
@@ -25,7 +25,7 @@ present AS (
            ) AS m ON TRUE
 ),
 resolved AS (
-    SELECT p.id,
+    SELECT p.place,
            vanguard.touched(p.delta, $4) AS touched,
            CASE
                WHEN p.whole = 'theirs' THEN NULL
@@ -56,7 +56,5 @@ resolved AS (
 UPDATE pfa.modification AS x
    SET draft_op = r.draft_op, delta = r.delta, base = r.base, version = $5, modified_at = $6
   FROM resolved AS r
- WHERE x.organization_id = $1
-   AND x.user_id = $2
-   AND x.row_key = r.id
+ WHERE x.ctid = r.place
 RETURNING x.row_key, r.touched;

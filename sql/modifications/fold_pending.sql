@@ -1,7 +1,10 @@
 -- Fold what is still unfinished into pending, for every modification of these rows that has a pending part.
 -- $1 organization, $2 keys (text[]), $3 user (or NULL for everybody's).
+--
+-- Plan: modifications by keys, the changes of each by change_unfinished, the modifications again by their place: nobody
+-- else writes them meanwhile.
 WITH folded AS (
-    SELECT x.user_id, x.row_key, f.layer, f.state
+    SELECT x.ctid AS place, f.layer, f.state
       FROM pfa.modification AS x
      CROSS JOIN LATERAL (
                SELECT vanguard.fold_layers(c.op, c.delta ORDER BY c.id) AS layer,
@@ -21,7 +24,4 @@ WITH folded AS (
 UPDATE pfa.modification AS x
    SET pending_op = f.layer ->> 'op', pending = coalesce(f.layer -> 'delta', '{}'), pending_state = f.state
   FROM folded AS f
- WHERE x.organization_id = $1
-   AND x.row_key = ANY ($2::text[])
-   AND x.user_id = f.user_id
-   AND x.row_key = f.row_key;
+ WHERE x.ctid = f.place;

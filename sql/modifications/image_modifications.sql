@@ -7,11 +7,13 @@
 -- A row deleted under a draft: the whole row goes into base, and the draft stands in conflict; a drafted deletion of it
 -- is done with. A change that upstream's row stood in the way of shows its conflicts, whatever is drafted over it.
 -- Returns row_key, user_id, newly: it came into conflict just now.
+--
+-- Plan: modifications by keys, the mirror's primary key for each, the modifications again by their place: nobody else
+-- writes them meanwhile, and a join by keys is quadratic where the planner expects few.
 WITH present AS (
-    SELECT x.user_id, x.row_key, x.pending_op, x.pending, x.pending_state, x.draft_op, x.delta, x.base, x.conflicts,
-           m.data, m.version AS mirror_version, gone.document AS gone,
-           CASE WHEN pfa.in_flight($1, x.row_key) THEN pfa.theirs($1, x.user_id, x.row_key, m.data)
-                ELSE m.data END AS theirs,
+    SELECT x.ctid AS place, x.user_id, x.row_key, x.pending_op, x.pending, x.pending_state, x.draft_op, x.delta,
+           x.base, x.conflicts, m.data, m.version AS mirror_version, gone.document AS gone,
+           t.theirs,
            /*{before_columns}*/m.b_search, m.b_source, m.b_forecast_start, m.b_monthly_rental/*{}*/
       FROM pfa.modification AS x
       LEFT JOIN LATERAL (
@@ -28,13 +30,20 @@ WITH present AS (
                 WHERE h.organization_id = $1 AND h.revision = $5 AND h.row_key = x.row_key AND h.op = 'delete'
                 LIMIT 1
            ) AS gone ON TRUE
+     CROSS JOIN LATERAL (
+               -- Only a draft is held against theirs.
+               SELECT CASE WHEN x.draft_op IS NULL THEN NULL
+                           WHEN pfa.in_flight($1, x.row_key) THEN pfa.theirs($1, x.user_id, x.row_key, m.data)
+                           ELSE m.data END AS theirs
+               OFFSET 0
+           ) AS t
      WHERE x.organization_id = $1
        AND ($2::text IS NULL OR x.user_id = $2)
        AND x.row_key = ANY ($3::text[])
 ),
 settled AS (
-    SELECT p.user_id, p.row_key, p.pending_op, p.pending, p.pending_state, p.delta, p.data, p.mirror_version, p.theirs,
-           p.conflicts,
+    SELECT p.place, p.user_id, p.row_key, p.pending_op, p.pending, p.pending_state, p.delta, p.data,
+           p.mirror_version, p.theirs, p.conflicts,
            CASE WHEN p.draft_op = 'delete' AND p.theirs IS NULL THEN NULL ELSE p.draft_op END AS draft_op,
            CASE WHEN p.gone IS NOT NULL AND p.draft_op = 'update' THEN p.gone ELSE p.base END AS base,
            /*{before_names}*/b_search, b_source, b_forecast_start, b_monthly_rental/*{}*/
@@ -110,7 +119,5 @@ UPDATE pfa.modification AS x
        b_monthly_rental = imaged.b_monthly_rental, a_search = imaged.a_search, a_source = imaged.a_source,
        a_forecast_start = imaged.a_forecast_start, a_monthly_rental = imaged.a_monthly_rental/*{}*/
   FROM imaged
- WHERE x.organization_id = $1
-   AND x.user_id = imaged.user_id
-   AND x.row_key = imaged.row_key
+ WHERE x.ctid = imaged.place
 RETURNING x.row_key, x.user_id, imaged.new_conflicts IS NOT NULL AND imaged.conflicts IS NULL AS newly;

@@ -4,24 +4,24 @@
 --
 -- base of a field is what it was when it was first touched, so that the three sides are those of the refusal. What
 -- waited behind a refused change comes back with it: it was made on top of it.
-WITH first AS (
-    SELECT c.row_key, min(c.id) AS id
+--
+-- Plan: the unfinished changes of these rows, once; they and the modifications again by their place.
+WITH unfinished AS (
+    SELECT c.ctid AS place, c.id, c.state,
+           min(c.id) FILTER (WHERE c.state = ANY (vanguard.refused())) OVER (PARTITION BY c.row_key) AS first_refused
       FROM pfa.change AS c
      WHERE c.organization_id = $1
        AND c.user_id = $2
        AND c.row_key = ANY ($3::text[])
-       AND c.state = ANY (vanguard.refused())
-     GROUP BY c.row_key
+       AND c.state = ANY (vanguard.unfinished())
 ),
 taken AS (
     UPDATE pfa.change AS c
        SET state = 'rejected', settled_at = $4, next_attempt_at = NULL
-      FROM first AS f
-     WHERE c.organization_id = $1
-       AND c.user_id = $2
-       AND c.row_key = f.row_key
-       AND c.id >= f.id
-       AND c.state IN ('committed', 'conflict', 'sync_error')
+      FROM unfinished AS u
+     WHERE c.ctid = u.place
+       AND u.id >= u.first_refused
+       AND u.state IN ('committed', 'conflict', 'sync_error')
     RETURNING c.id, c.row_key, c.op, c.base, c.delta, c.change_reason
 ),
 layer AS (
@@ -40,7 +40,7 @@ UPDATE pfa.modification AS x
        change_reason = coalesce(x.change_reason, l.change_reason)
   FROM layer AS l
  CROSS JOIN LATERAL (
-           SELECT x.draft_op, x.delta
+           SELECT x.ctid AS place, x.draft_op, x.delta
              FROM pfa.modification AS x
             WHERE x.organization_id = $1 AND x.user_id = $2 AND x.row_key = l.row_key
             LIMIT 1
@@ -49,7 +49,5 @@ UPDATE pfa.modification AS x
            SELECT CASE WHEN was.draft_op IS NULL THEN l.folded
                        ELSE vanguard.fold_layer(l.folded, was.draft_op, was.delta) END AS draft
        ) AS d
- WHERE x.organization_id = $1
-   AND x.user_id = $2
-   AND x.row_key = l.row_key
+ WHERE x.ctid = was.place
 RETURNING x.row_key;

@@ -206,6 +206,12 @@ BEGIN ATOMIC
                    '[]'));
 END;
 
+-- Whether theirs has every field of base, with its value: nobody else changed what the base is of. A field that is
+-- absent in one and null in the other is left to the three-way merge.
+CREATE OR REPLACE FUNCTION vanguard.unchanged(theirs jsonb, base jsonb) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN theirs || base = theirs;
+
 -- The conflicts of one row as the API shows them: [{id, field, base, theirs, mine}].
 CREATE OR REPLACE FUNCTION vanguard.conflicts(key text, base jsonb, theirs jsonb, mine jsonb, cells jsonb) RETURNS jsonb
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
