@@ -1,11 +1,19 @@
 """Paging by cursor: every row once, in the order of the list, whatever is null, tied or drafted."""
 
+import hmac
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
+import jwt
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from tests.support.world import FLEET, User, World, ids, line, refused, vehicle
+from app.base.errors import InvalidCursor
+from app.engine.cursors import LIFETIME, Cursor, read_cursor, write_cursor
+from tests.support.world import FLEET, SECRET, Clock, User, World, ids, line, refused, vehicle
 
 SORTS = [
     "",
@@ -138,9 +146,9 @@ async def test_a_cursor_is_good_for_its_own_listing_only(world: World, ann: User
     cursor = (await ann.page(pageSize=1, sort="category"))["pagination"]["nextCursor"]
     assert ids(await bob.rows(pageSize=1, sort="category", after=cursor)) == ["B"]
 
-    head, _, signature = cursor.partition(".")
+    head, rest = cursor[:43], cursor[43:]
     forged = [
-        "x", ".", f"{head}.", f"{head}.{signature[::-1]}", f"x{head}.{signature}", "é", "x" * 5000,
+        "x", ".", head, f"{head}{rest[::-1]}", f"x{cursor}", f"{head}.{rest}", "é", "x" * 5000,
         ann.token, ann.token.partition(".")[2],
     ]  # fmt: skip
     for text in forged:
@@ -151,9 +159,9 @@ async def test_a_cursor_is_good_for_its_own_listing_only(world: World, ann: User
     refused(await ann.on("fleet").get("rows", params={"after": cursor}), 400, "INVALID_CURSOR")
     refused(await ann.get("drafts", params={"after": cursor}), 400, "INVALID_CURSOR")
     # Nor does it open a door: a cursor is no token.
-    assert (
-        await ann.world.http.get("/api/auth/me", headers={"Authorization": f"Bearer x.{cursor}"})
-    ).status_code == 401
+    for token in (cursor, f"x.{cursor}", f"x.{rest}.{head}"):
+        answer = await ann.world.http.get("/api/auth/me", headers={"Authorization": f"Bearer {token}"})
+        assert answer.status_code == 401
 
 
 async def test_a_cursor_is_good_for_a_day(world: World) -> None:
@@ -183,3 +191,78 @@ async def test_drafts_are_walked_by_cursor(world: World, ann: User, size: int) -
             break
         after = {"after": page["pagination"]["nextCursor"]}
     assert found == ["L0", "L1", "L3", "L4"]
+
+
+# -- the text of a cursor ----------------------------------------------------------------------------------------------
+
+PURPOSE = "acme/pfa?category,id"
+POSITION = Cursor(("Cranes", None, ""), "PFA-1")
+
+
+def written(position: Cursor = POSITION) -> str:
+    return write_cursor(SECRET, Clock(), PURPOSE, position)
+
+
+def refuse(text: str, secret: str = SECRET, purpose: str = PURPOSE) -> None:
+    with pytest.raises(InvalidCursor):
+        read_cursor(secret, Clock(), purpose, text)
+
+
+@given(st.lists(st.none() | st.text(st.characters(codec="utf-8")), max_size=5), st.text(st.characters(codec="utf-8")))
+def test_what_is_written_is_read(values: list[str | None], key: str) -> None:
+    """Nothing, texts and keys of any characters; in a text that needs no escaping in an address."""
+    position = Cursor(tuple(values), key)
+    text = written(position)
+    assert text.replace("-", "").replace("_", "").isalnum()
+    assert text.isascii()
+    assert read_cursor(SECRET, Clock(), PURPOSE, text) == position
+
+
+@given(st.text() | st.binary().map(lambda raw: urlsafe_b64encode(raw).decode()))
+def test_no_other_text_is_a_cursor(text: str) -> None:
+    refuse(text)
+
+
+def test_a_cursor_is_its_text_to_the_letter() -> None:
+    """Not one letter more, fewer, or another, though base64 would overlook some of them."""
+    good = written()
+    for at in range(len(good)):
+        refuse(good[:at])
+        refuse(good[:at] + ("A" if good[at] != "A" else "B") + good[at + 1 :])
+        for extra in ("=", ".", "\n", " ", "é", "\ud800"):
+            refuse(good[:at] + extra + good[at:])
+    refuse(f"{good}=")
+    refuse(good * 2)
+    refuse(good + "A" * 100_000)
+
+
+def test_another_key_signs_nothing() -> None:
+    """Nor does the secret itself, or one that is derived from it for something else."""
+    refuse(written(), secret=SECRET.upper())
+    content = urlsafe_b64decode(written() + "==")[32:]
+    for key in (b"", SECRET.encode(), hmac.digest(SECRET.encode(), b"vanguard", "sha256")):
+        refuse(urlsafe_b64encode(hmac.digest(key, content, "sha256") + content).rstrip(b"=").decode())
+
+
+def test_a_cursor_of_before_is_refused() -> None:
+    """Until 0.1.0 it was a JWT without its header, which the secret signed."""
+    at = Clock()() + LIFETIME
+    claims = {"aud": "cursor", "exp": at, "for": PURPOSE, "v": POSITION.values, "k": POSITION.key}
+    old = jwt.encode(claims, SECRET, algorithm="HS256")
+    refuse(old)
+    refuse(old.partition(".")[2])
+
+
+def test_a_cursor_expires_by_the_clock() -> None:
+    clock = Clock()
+    text = write_cursor(SECRET, clock, PURPOSE, POSITION)
+    clock.at += timedelta(hours=24)
+    assert read_cursor(SECRET, clock, PURPOSE, text) == POSITION
+    clock.at += timedelta(milliseconds=1)
+    with pytest.raises(InvalidCursor, match="expired"):
+        read_cursor(SECRET, clock, PURPOSE, text)
+
+
+def test_a_cursor_has_one_purpose() -> None:
+    for purpose in ("", "acme/pfa?category", "acme/pfa?-category,id", "acme2/pfa?category,id", PURPOSE.upper()):
+        refuse(written(), purpose=purpose)
