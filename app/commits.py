@@ -34,10 +34,10 @@ from app.engine.desk import Desk
 from app.engine.locks import lock_dataset, lock_rows, raise_revision, raise_workspace, read_dataset
 from app.engine.modifications import fold, image, take_back
 from app.engine.selection import Selection, select
-from app.web.auth import Action, VanguardRequest, require
+from app.web.auth import Action, require
 from app.web.idempotency import answer_once
-from app.web.openapi import DATASET_PATH, DatasetName, Here, Organization, answers, body
-from app.web.runtime import Runtime, contract_of
+from app.web.openapi import DATASET_PATH, DatasetName, Organization, answers, body
+from app.web.runtime import Runtime, VanguardRequest, contract_of
 
 RESOLVE_DRAFTS = statement("commits/resolve_drafts")
 FREEZE_DRAFTS = statement("commits/freeze_drafts")
@@ -321,7 +321,7 @@ async def answer_commit(
 
 @post(
     f"{DATASET_PATH}/commit",
-    guards=[require(Action.EDIT)],
+    opt=require(Action.EDIT),
     status_code=200,
     tags=["drafts"],
     summary="Commit drafts",
@@ -329,12 +329,12 @@ async def answer_commit(
 )
 async def commit_drafts(
     request: VanguardRequest,
-    runtime: Here,
     org: Organization,
     dataset: DatasetName,
     data: Annotated[CommitRequest, body({"ids": ["PFA-0000001"], "changeReason": "New quote", "dryRun": True})],
 ) -> Response[bytes]:
     """All of the selection or nothing: 409 with base, theirs and mine where others changed the same cells."""
+    runtime = request.runtime
     return await answer_commit(request, runtime, contract_of(runtime, dataset), org, data)
 
 

@@ -14,10 +14,10 @@ from app.engine.desk import Desk
 from app.engine.locks import lock_rows, raise_workspace
 from app.engine.modifications import fold, image
 from app.engine.selection import Selection, select
-from app.web.auth import Action, VanguardRequest, require
+from app.web.auth import Action, require
 from app.web.idempotency import answer_once
-from app.web.openapi import DATASET_PATH, DatasetName, Here, Organization, answers, body
-from app.web.runtime import contract_of
+from app.web.openapi import DATASET_PATH, DatasetName, Organization, answers, body
+from app.web.runtime import VanguardRequest, contract_of
 
 DISCARD_DRAFTS = statement("discards/discard_drafts")
 DISCARD_FIELDS = statement("discards/discard_fields")
@@ -72,7 +72,7 @@ async def _discard_fields(
 
 @post(
     f"{DATASET_PATH}/discard",
-    guards=[require(Action.EDIT)],
+    opt=require(Action.EDIT),
     status_code=200,
     tags=["drafts"],
     summary="Discard drafts",
@@ -80,12 +80,12 @@ async def _discard_fields(
 )
 async def discard_drafts(
     request: VanguardRequest,
-    runtime: Here,
     org: Organization,
     dataset: DatasetName,
     data: Annotated[DiscardRequest, body({"ids": ["PFA-0000001"], "fields": ["monthlyRate"]})],
 ) -> Response[bytes]:
     """Drafts and refused changes of the selection; what is on its way upstream stays."""
+    runtime = request.runtime
     contract = contract_of(runtime, dataset)
 
     async def work(desk: Desk) -> bytes:

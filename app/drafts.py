@@ -21,12 +21,12 @@ from app.engine.desk import Desk
 from app.engine.locks import lock_rows, raise_workspace
 from app.engine.modifications import image, sweep, take_back
 from app.rows import read_row
-from app.web.auth import Action, VanguardRequest, require
+from app.web.auth import Action, require
 from app.web.etags import PRIVATE
 from app.web.idempotency import answer_once
-from app.web.openapi import DATASET_PATH, DatasetName, Here, Organization, RowId, answers, body, parameter
+from app.web.openapi import DATASET_PATH, DatasetName, Organization, RowId, answers, body, parameter
 from app.web.paging import PAGE_SIZE, read_page
-from app.web.runtime import contract_of
+from app.web.runtime import VanguardRequest, contract_of
 
 SAVE_DRAFTS = statement("drafts/save_drafts")
 READ_DRAFTS = statement("drafts/read_drafts")
@@ -239,7 +239,7 @@ def _saved(record: Any) -> Saved:
 
 @post(
     f"{DATASET_PATH}/drafts",
-    guards=[require(Action.EDIT)],
+    opt=require(Action.EDIT),
     status_code=200,
     tags=["drafts"],
     summary="Save drafts",
@@ -247,12 +247,12 @@ def _saved(record: Any) -> Saved:
 )
 async def save_drafts(
     request: VanguardRequest,
-    runtime: Here,
     org: Organization,
     dataset: DatasetName,
     data: Annotated[SaveRequest, body(SAVE_EXAMPLE)],
 ) -> Response[bytes]:
     """Each delta merges into what you drafted before. What cannot be saved is listed beside what was."""
+    runtime = request.runtime
     contract = contract_of(runtime, dataset)
 
     async def work(desk: Desk) -> bytes:
@@ -283,16 +283,15 @@ class DraftsOperation(Operation):
 
 @get(
     f"{DATASET_PATH}/drafts",
-    guards=[require(Action.QUERY)],
+    opt=require(Action.QUERY),
     tags=["drafts"],
     summary="What you have drafted",
     operation_class=DraftsOperation,
     responses=answers(DraftsAnswer, 404),
 )
-async def get_drafts(
-    request: VanguardRequest, runtime: Here, org: Organization, dataset: DatasetName
-) -> Response[bytes]:
+async def get_drafts(request: VanguardRequest, org: Organization, dataset: DatasetName) -> Response[bytes]:
     """Your modifications by id: drafts, deletions, and what is pending. Parameters: pageSize, after."""
+    runtime = request.runtime
     contract, user = contract_of(runtime, dataset), request.user.user_id
     size, given = read_page(request, PAGE_SIZE)
     purpose = f"{org}/{contract.name}/drafts"
@@ -316,14 +315,13 @@ async def get_drafts(
 
 @patch(
     f"{DATASET_PATH}/rows/{{row_id:str}}",
-    guards=[require(Action.EDIT)],
+    opt=require(Action.EDIT),
     tags=["rows"],
     summary="Patch one row",
     responses=answers(dict[str, Any], 404, 412, 422),
 )
 async def patch_row(
     request: VanguardRequest,
-    runtime: Here,
     org: Organization,
     dataset: DatasetName,
     row_id: RowId,
@@ -333,6 +331,7 @@ async def patch_row(
 
     With If-Match, only while your draft of the row is at that version.
     """
+    runtime = request.runtime
     contract, user = contract_of(runtime, dataset), request.user.user_id
     header, at = request.headers.get("If-Match"), runtime.clock()
 

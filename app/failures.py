@@ -13,12 +13,12 @@ from app.engine.cursors import Cursor, read_cursor, write_cursor
 from app.engine.desk import Desk
 from app.engine.locks import lock_rows, raise_workspaces
 from app.engine.modifications import fold, image
-from app.web.auth import Action, VanguardRequest, require
+from app.web.auth import Action, require
 from app.web.etags import PRIVATE
 from app.web.idempotency import answer_once
-from app.web.openapi import DATASET_PATH, DatasetName, Here, Organization, answers, body
+from app.web.openapi import DATASET_PATH, DatasetName, Organization, answers, body
 from app.web.paging import PageOperation, read_page
-from app.web.runtime import Runtime, contract_of
+from app.web.runtime import Runtime, VanguardRequest, contract_of
 
 LIST_QUARANTINE = statement("failures/list_quarantine")
 LIST_FAILED = statement("failures/list_failed")
@@ -101,31 +101,29 @@ class RetryAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 @get(
     f"{DATASET_PATH}/sync/quarantine",
-    guards=[require(Action.SYNCHRONIZE)],
+    opt=require(Action.SYNCHRONIZE),
     tags=["synchronization"],
     summary="Rows that could not be taken",
     operation_class=PageOperation,
     responses=answers(Quarantine, 404),
 )
-async def list_quarantine(
-    request: VanguardRequest, runtime: Here, org: Organization, dataset: DatasetName
-) -> Response[bytes]:
+async def list_quarantine(request: VanguardRequest, org: Organization, dataset: DatasetName) -> Response[bytes]:
     """Rows of upstream that break the contract, by id: why, and as they were received. Parameters: limit, after."""
+    runtime = request.runtime
     return await _page(request, runtime, org, contract_of(runtime, dataset), "quarantine", LIST_QUARANTINE, "")
 
 
 @get(
     f"{DATASET_PATH}/sync/failed",
-    guards=[require(Action.SYNCHRONIZE)],
+    opt=require(Action.SYNCHRONIZE),
     tags=["synchronization"],
     summary="Changes that wait for a person",
     operation_class=PageOperation,
     responses=answers(FailedChanges, 404),
 )
-async def list_failed(
-    request: VanguardRequest, runtime: Here, org: Organization, dataset: DatasetName
-) -> Response[bytes]:
+async def list_failed(request: VanguardRequest, org: Organization, dataset: DatasetName) -> Response[bytes]:
     """Everybody's changes in conflict or sync_error, in their order. Parameters: limit, after."""
+    runtime = request.runtime
     return await _page(request, runtime, org, contract_of(runtime, dataset), "failed", LIST_FAILED, "0")
 
 
@@ -194,7 +192,7 @@ def _selected(wanted: RetryRequest) -> tuple[str, Any]:
 
 @post(
     f"{DATASET_PATH}/sync/retry",
-    guards=[require(Action.SYNCHRONIZE)],
+    opt=require(Action.SYNCHRONIZE),
     status_code=200,
     tags=["synchronization"],
     summary="Try failed changes again",
@@ -202,12 +200,12 @@ def _selected(wanted: RetryRequest) -> tuple[str, Any]:
 )
 async def retry_failed(
     request: VanguardRequest,
-    runtime: Here,
     org: Organization,
     dataset: DatasetName,
     data: Annotated[RetryRequest, body({"ids": ["4711"]})],
 ) -> Response[bytes]:
     """Changes in conflict or sync_error, whoever made them, are committed again, as if they had never been tried."""
+    runtime = request.runtime
     contract = contract_of(runtime, dataset)
 
     async def work(desk: Desk) -> bytes:

@@ -1,25 +1,24 @@
 """Is it alive, is it ready, how is it doing."""
 
-from typing import Any
-
 import asyncpg
 import structlog
-from litestar import Request, Response, get
+from litestar import Response, get
 from litestar.openapi import ResponseSpec
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from app import __version__
 from app.base.errors import DatabaseUnavailable
 from app.base.statements import statement
-from app.web.openapi import Here
+from app.web.runtime import VanguardRequest
 
 log = structlog.get_logger(__name__)
 READ_REVISION = statement("health/read_revision")
 
 
 @get("/health", tags=["operations"], summary="Alive", opt={"public": True}, security=[{}])
-async def health(request: Request[Any, Any, Any], runtime: Here) -> dict[str, str]:
+async def health(request: VanguardRequest) -> dict[str, str]:
     """Answers while the process runs, whatever the database does."""
+    runtime = request.runtime
     return {
         "status": "ok",
         "timestamp": runtime.clock().isoformat(),
@@ -29,8 +28,9 @@ async def health(request: Request[Any, Any, Any], runtime: Here) -> dict[str, st
 
 
 @get("/health/ready", tags=["operations"], summary="Ready to serve", opt={"public": True}, security=[{}])
-async def ready(request: Request[Any, Any, Any], runtime: Here) -> dict[str, str]:
+async def ready(request: VanguardRequest) -> dict[str, str]:
     """Answers 503 while the database cannot be reached or misses a migration."""
+    runtime = request.runtime
     try:
         async with runtime.database.connection() as connection:
             revision = await connection.value(READ_REVISION)

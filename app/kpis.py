@@ -34,10 +34,10 @@ from app.contracts.model import Difference, Measure
 from app.engine.desk import Desk
 from app.engine.figures import SIDES, FigureComposer, Wanted
 from app.engine.view import Composed
-from app.web.auth import Action, VanguardRequest, require
+from app.web.auth import Action, require
 from app.web.etags import PRIVATE, etag_of, not_modified, unchanged
-from app.web.openapi import DATASET_PATH, DatasetName, Here, Organization, answers, filter_parameters, parameter
-from app.web.runtime import Runtime, contract_of
+from app.web.openapi import DATASET_PATH, DatasetName, Organization, answers, filter_parameters, parameter
+from app.web.runtime import Runtime, VanguardRequest, contract_of
 
 READ_VIEWS = statement("kpis/read_views")
 REFRESH_KPIS = statement("kpis/refresh_kpis")
@@ -268,14 +268,15 @@ def _excluded(contract: Contract, conditions: tuple[Condition, ...], include: tu
 
 @get(
     f"{DATASET_PATH}/kpis",
-    guards=[require(Action.QUERY)],
+    opt=require(Action.QUERY),
     tags=["kpis"],
     summary="Figures of the mirror and of your view",
     operation_class=KpisOperation,
     responses=answers(KpisAnswer, 404),
 )
-async def get_kpis(request: VanguardRequest, runtime: Here, org: Organization, dataset: DatasetName) -> Response[bytes]:
+async def get_kpis(request: VanguardRequest, org: Organization, dataset: DatasetName) -> Response[bytes]:
     """The contract's measures in total and by dimensions: baseline, mine (with your drafts), and the difference."""
+    runtime = request.runtime
     started = time.perf_counter()
     contract, user = contract_of(runtime, dataset), request.user.user_id
     wanted = read_wanted(contract, read_parameters(request.scope["query_string"]))

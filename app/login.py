@@ -6,10 +6,10 @@ import ipaddress
 import math
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
-from litestar import Request, Response, get, post
+from litestar import Response, get, post
 from litestar.datastructures import Cookie
 from litestar.params import JSONBody
 
@@ -18,9 +18,9 @@ from app.base.database import Connection
 from app.base.errors import Forbidden, InvalidCredentials, MemberNotFound, TooManyAttempts
 from app.base.settings import Settings
 from app.base.statements import statement
-from app.web.auth import COOKIE, Account, Role, VanguardRequest
-from app.web.openapi import Here, answers
-from app.web.runtime import Runtime
+from app.web.auth import COOKIE, Account, Role
+from app.web.openapi import answers
+from app.web.runtime import Runtime, VanguardRequest
 
 READ_FAILURES = statement("login/read_failures")
 COUNT_FAILURE = statement("login/count_failure")
@@ -79,11 +79,12 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     security=[{}],
     responses=answers(Ticket, 429),
 )
-async def login(request: Request[Any, Any, Any], runtime: Here, data: JSONBody[Credentials]) -> Response[Ticket]:
+async def login(request: VanguardRequest, data: JSONBody[Credentials]) -> Response[Ticket]:
     """A token for email and password, and the same as a cookie for the event stream.
 
     A wrong password and an unknown account answer alike. After some failures one has to wait: `Retry-After`.
     """
+    runtime = request.runtime
     if not runtime.auth.issues:
         raise Forbidden("Log in at your identity provider.")
     account = await _identify(runtime, data, _address(request))
@@ -94,8 +95,9 @@ async def login(request: Request[Any, Any, Any], runtime: Here, data: JSONBody[C
 
 
 @get("/api/auth/me", tags=["auth"], summary="Who am I", responses=answers(User))
-async def me(request: VanguardRequest, runtime: Here) -> User:
+async def me(request: VanguardRequest) -> User:
     """The bearer of the token, with the roles that count: the lesser of the token's and the stored ones."""
+    runtime = request.runtime
     principal = request.user
     roles = await runtime.auth.organizations(principal)
     try:
@@ -106,8 +108,9 @@ async def me(request: VanguardRequest, runtime: Here) -> User:
 
 
 @post("/api/auth/logout", status_code=204, tags=["auth"], summary="Log out", responses=answers(None, status=204))
-async def logout(request: VanguardRequest, runtime: Here) -> Response[None]:
+async def logout(request: VanguardRequest) -> Response[None]:
     """The token is no longer valid, here at once and elsewhere within 5 seconds."""
+    runtime = request.runtime
     await runtime.auth.revoke(request.user)
     return Response(None, cookies=[_cookie(runtime.settings, "", 0)])
 
@@ -161,7 +164,7 @@ def _wait(failures: int, pair: bool, passed: timedelta) -> int:
     return max(math.ceil(wait - passed.total_seconds()), 0)
 
 
-def _address(request: Request[Any, Any, Any]) -> str:
+def _address(request: VanguardRequest) -> str:
     """The client's address; of an IPv6 address the network, since everybody has 2^64 of them."""
     host = request.client.host if request.client is not None else ""
     try:

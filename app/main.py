@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 import asyncpg
 from litestar import Litestar
 from litestar.config.cors import CORSConfig
-from litestar.di import Provide
 from litestar.exceptions import HTTPException
+from litestar.middleware import DefineMiddleware
 
 from app import commits, discards, drafts, failures, health, kpis, login, members, pfa, rows, synchronization
 from app.base.clock import Clock, now
@@ -18,10 +18,10 @@ from app.base.settings import Settings, read_settings
 from app.contracts import BUILT_IN, Contract
 from app.migrate import head
 from app.web import problems
-from app.web.auth import Auth
+from app.web.auth import Auth, Gate
 from app.web.bodies import JsonBody
 from app.web.middleware import Middleware
-from app.web.runtime import Runtime
+from app.web.runtime import Runtime, VanguardRequest
 from app.web.schema_page import openapi_config
 
 
@@ -61,9 +61,9 @@ def create_app(settings: Settings, *, contracts: Sequence[Contract] = BUILT_IN, 
                 *synchronization.ROUTES,
                 *failures.ROUTES,
             ],
-            guards=[runtime.auth.require_identity],
+            middleware=[DefineMiddleware(Gate, auth=runtime.auth)],
+            request_class=VanguardRequest,
             dto=JsonBody,
-            dependencies={"runtime": Provide(lambda: runtime, sync_to_thread=False)},
             lifespan=[lifespan],
             exception_handlers={
                 VanguardError: problems.answer,

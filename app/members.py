@@ -15,7 +15,8 @@ from app.base.errors import LastAdmin, MemberNotFound
 from app.base.statements import statement
 from app.organizations import lock_organization
 from app.web.auth import Action, Role, require
-from app.web.openapi import Here, Organization, answers
+from app.web.openapi import Organization, answers
+from app.web.runtime import VanguardRequest
 
 LIST_MEMBERS = statement("members/list_members")
 READ_MEMBER = statement("members/read_member")
@@ -114,28 +115,31 @@ class Members(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 @get(
     PATH,
-    guards=[require(Action.ADMINISTER)],
+    opt=require(Action.ADMINISTER),
     tags=["members"],
     summary="Members",
     responses=answers(Members),
 )
-async def list_members(runtime: Here, org: Organization) -> Members:
+async def list_members(request: VanguardRequest, org: Organization) -> Members:
     """Everybody who belongs to the organization."""
-    return Members(data=await read_members(runtime.database, org))
+    return Members(data=await read_members(request.runtime.database, org))
 
 
 @put(
     f"{PATH}/{{account:str}}",
-    guards=[require(Action.ADMINISTER)],
+    opt=require(Action.ADMINISTER),
     tags=["members"],
     summary="Set a role",
     responses=answers(Member, 404, 409),
 )
-async def set_role(runtime: Here, org: Organization, account: AccountKey, data: JSONBody[Membership]) -> Member:
+async def set_role(
+    request: VanguardRequest, org: Organization, account: AccountKey, data: JSONBody[Membership]
+) -> Member:
     """Make an account a member, or change its role. Counts at once here, within 5 seconds everywhere.
 
     An organization keeps at least one ADMIN.
     """
+    runtime = request.runtime
     member = await give_role(runtime.database, org, account, data.role)
     runtime.auth.forget()
     return member
@@ -143,13 +147,14 @@ async def set_role(runtime: Here, org: Organization, account: AccountKey, data: 
 
 @delete(
     f"{PATH}/{{account:str}}",
-    guards=[require(Action.ADMINISTER)],
+    opt=require(Action.ADMINISTER),
     tags=["members"],
     summary="End a membership",
     responses=answers(None, 404, 409, status=204),
 )
-async def remove_member(runtime: Here, org: Organization, account: AccountKey) -> None:
+async def remove_member(request: VanguardRequest, org: Organization, account: AccountKey) -> None:
     """End a membership. Counts at once here, within 5 seconds everywhere. An organization keeps at least one ADMIN."""
+    runtime = request.runtime
     await end_membership(runtime.database, org, account)
     runtime.auth.forget()
 

@@ -20,10 +20,11 @@ from app.engine.desk import Desk
 from app.engine.figures import Wanted
 from app.kpis import EXACT, figures_of, percent, read_kpis, total_of, validators
 from app.rows import list_rows
-from app.web.auth import Action, VanguardRequest, require
+from app.web.auth import Action, require
 from app.web.etags import PRIVATE, not_modified, unchanged
 from app.web.idempotency import answer_once
-from app.web.openapi import Here, Organization, answers, body, parameter
+from app.web.openapi import Organization, answers, body, parameter
+from app.web.runtime import VanguardRequest
 
 # Its filter names -> the parameter of D/rows. Those that name lists may be comma-separated.
 LISTS = ("category", "class", "dor", "source", "areaSilo", "manufacturer", "model", "syncState")
@@ -158,16 +159,16 @@ def read_pfa_listing(query_string: bytes) -> Listing:
 
 @get(
     "/api/pfa/{org:str}",
-    guards=[require(Action.QUERY)],
+    opt=require(Action.QUERY),
     tags=["pfa"],
     summary="A page of your view of the lines",
     operation_class=PfaOperation,
     responses=answers(PfaPage, 404),
 )
-async def get_lines(request: VanguardRequest, runtime: Here, org: Organization) -> Response[bytes]:
+async def get_lines(request: VanguardRequest, org: Organization) -> Response[bytes]:
     """As D/rows, with comma-separated filters, sorted by forecastStart unless asked otherwise."""
     listing = read_pfa_listing(request.scope["query_string"])
-    answer = await list_rows(request, runtime, PFA, org, listing)
+    answer = await list_rows(request, request.runtime, PFA, org, listing)
     if isinstance(answer, str):
         return not_modified(answer)
     lines = [
@@ -235,13 +236,14 @@ def _summed(cells: Sequence[Cell]) -> dict[str, Any]:
 
 @get(
     "/api/pfa/{org:str}/stats",
-    guards=[require(Action.QUERY)],
+    opt=require(Action.QUERY),
     tags=["pfa"],
     summary="Figures of your view of the lines",
     responses=answers(PfaStats, 404),
 )
-async def get_stats(request: VanguardRequest, runtime: Here, org: Organization) -> Response[bytes]:
+async def get_stats(request: VanguardRequest, org: Organization) -> Response[bytes]:
     """Counts of all lines of your view; costs as in D/kpis, without discontinued and funds-transferable lines."""
+    runtime = request.runtime
     if given := read_parameters(request.scope["query_string"]):
         raise refuse(given[0][0], "stats take no parameters; D/kpis takes filters and groups.")
     wanted = Wanted(listing=Listing(), keys=("category", *PFA.flags), most=MANY_CATEGORIES)
@@ -280,16 +282,17 @@ def _save_body(answer: SaveAnswer, session_id: str | None) -> bytes:
 
 @post(
     "/api/pfa/{org:str}/draft",
-    guards=[require(Action.EDIT)],
+    opt=require(Action.EDIT),
     status_code=200,
     tags=["pfa"],
     summary="Save drafts of lines",
     responses=answers(dict[str, Any], 404, 422),
 )
 async def save_lines(
-    request: VanguardRequest, runtime: Here, org: Organization, data: Annotated[PfaDraftRequest, body(DRAFT_EXAMPLE)]
+    request: VanguardRequest, org: Organization, data: Annotated[PfaDraftRequest, body(DRAFT_EXAMPLE)]
 ) -> Response[bytes]:
     """As D/drafts."""
+    runtime = request.runtime
     drafts = [
         Draft(
             id=draft.pfa_id,
@@ -309,7 +312,7 @@ async def save_lines(
 
 @post(
     "/api/pfa/{org:str}/commit",
-    guards=[require(Action.EDIT)],
+    opt=require(Action.EDIT),
     status_code=200,
     tags=["pfa"],
     summary="Commit drafts of lines",
@@ -317,18 +320,17 @@ async def save_lines(
 )
 async def commit_lines(
     request: VanguardRequest,
-    runtime: Here,
     org: Organization,
     data: Annotated[PfaCommitRequest, body({"pfaIds": ["PFA-0000001"]})],
 ) -> Response[bytes]:
     """As D/commit."""
     wanted = CommitRequest(session_id=data.session_id, ids=data.pfa_ids, expected_versions=data.expected_versions)
-    return await answer_commit(request, runtime, PFA, org, wanted, success=True)
+    return await answer_commit(request, request.runtime, PFA, org, wanted, success=True)
 
 
 @post(
     "/api/pfa/{org:str}/discard",
-    guards=[require(Action.EDIT)],
+    opt=require(Action.EDIT),
     status_code=200,
     tags=["pfa"],
     summary="Discard drafts of lines",
@@ -336,11 +338,11 @@ async def commit_lines(
 )
 async def discard_lines(
     request: VanguardRequest,
-    runtime: Here,
     org: Organization,
     data: Annotated[PfaDiscardRequest, body({"pfaIds": ["PFA-0000001"]})],
 ) -> Response[bytes]:
     """As D/discard."""
+    runtime = request.runtime
     if sum((data.session_id is not None, data.pfa_ids is not None, data.discard_all)) != 1:
         raise NothingSelected("Give exactly one of sessionId, pfaIds and discardAll.")
     wanted = DiscardRequest(session_id=data.session_id, ids=data.pfa_ids, all=data.discard_all or None)

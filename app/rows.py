@@ -22,10 +22,10 @@ from app.engine.desk import Desk
 from app.engine.page import PageComposer
 from app.engine.page_markers import OVERLAP
 from app.engine.view import Composed
-from app.web.auth import Action, VanguardRequest, require
+from app.web.auth import Action, require
 from app.web.etags import PRIVATE, etag_of, not_modified, unchanged
-from app.web.openapi import DATASET_PATH, DatasetName, Here, Organization, RowId, answers, filter_parameters, parameter
-from app.web.runtime import Runtime, contract_of
+from app.web.openapi import DATASET_PATH, DatasetName, Organization, RowId, answers, filter_parameters, parameter
+from app.web.runtime import Runtime, VanguardRequest, contract_of
 
 READ_ROW = statement("rows/read_row")
 READ_OVERLAP = statement("rows/read_overlap").fill(overlap=OVERLAP)
@@ -233,14 +233,15 @@ async def _run(desk: Desk, page: Composed, listing: Listing) -> dict[str, Any]:
 
 @get(
     f"{DATASET_PATH}/rows",
-    guards=[require(Action.QUERY)],
+    opt=require(Action.QUERY),
     tags=["rows"],
     summary="A page of your view",
     operation_class=ListOperation,
     responses=answers(RowsAnswer, 404),
 )
-async def get_rows(request: VanguardRequest, runtime: Here, org: Organization, dataset: DatasetName) -> Response[bytes]:
+async def get_rows(request: VanguardRequest, org: Organization, dataset: DatasetName) -> Response[bytes]:
     """Mirror, pending and drafts merged; filters, sort, totals and cursors are exact on merged values."""
+    runtime = request.runtime
     contract = contract_of(runtime, dataset)
     listing = read_listing(contract, read_parameters(request.scope["query_string"]))
     answer = await list_rows(request, runtime, contract, org, listing)
@@ -257,20 +258,20 @@ async def get_rows(request: VanguardRequest, runtime: Here, org: Organization, d
 
 @get(
     f"{DATASET_PATH}/rows/{{row_id:str}}",
-    guards=[require(Action.QUERY)],
+    opt=require(Action.QUERY),
     tags=["rows"],
     summary="One row with its layers and history",
     responses=answers(RowDetail, 404),
 )
 async def get_row(
     request: VanguardRequest,
-    runtime: Here,
     org: Organization,
     dataset: DatasetName,
     row_id: RowId,
     include: FromQuery[str | None] = None,
 ) -> Response[bytes]:
     """The row, with base, delta and history; a row drafted for deletion is shown with its op."""
+    runtime = request.runtime
     contract = contract_of(runtime, dataset)
     if include not in (None, "overlap"):
         raise refuse("include", "one of overlap.")

@@ -21,11 +21,11 @@ from app.contracts import Contract
 from app.engine.cursors import Cursor, read_cursor, write_cursor
 from app.engine.desk import Desk
 from app.engine.locks import read_dataset
-from app.web.auth import Action, VanguardRequest, require
+from app.web.auth import Action, require
 from app.web.idempotency import answer_once
-from app.web.openapi import DATASET_PATH, DatasetName, Here, Organization, answers, body, parameter
+from app.web.openapi import DATASET_PATH, DatasetName, Organization, answers, body, parameter
 from app.web.paging import PageOperation, read_page
-from app.web.runtime import Runtime, contract_of
+from app.web.runtime import Runtime, VanguardRequest, contract_of
 
 LOCK_SYNCHRONIZATION = statement("locks/lock_synchronization")
 REQUEST_RUN = statement("synchronization/request_run")
@@ -199,7 +199,7 @@ async def _answer_request(
 
 @post(
     f"{DATASET_PATH}/sync/pull",
-    guards=[require(Action.SYNCHRONIZE)],
+    opt=require(Action.SYNCHRONIZE),
     status_code=202,
     tags=["synchronization"],
     summary="Ask for a pull",
@@ -207,18 +207,17 @@ async def _answer_request(
 )
 async def request_pull(
     request: VanguardRequest,
-    runtime: Here,
     org: Organization,
     dataset: DatasetName,
     data: Annotated[PullRequest | None, body({"full": True})] = None,
 ) -> Response[bytes]:
     """A pull that waits already is joined, and becomes a full one if this one is. The body may be left out."""
-    return await _answer_request(request, runtime, org, dataset, "pull", full=data is not None and data.full)
+    return await _answer_request(request, request.runtime, org, dataset, "pull", full=data is not None and data.full)
 
 
 @post(
     f"{DATASET_PATH}/sync/push",
-    guards=[require(Action.SYNCHRONIZE)],
+    opt=require(Action.SYNCHRONIZE),
     status_code=202,
     tags=["synchronization"],
     summary="Ask for a push",
@@ -226,13 +225,12 @@ async def request_pull(
 )
 async def request_push(
     request: VanguardRequest,
-    runtime: Here,
     org: Organization,
     dataset: DatasetName,
     data: Annotated[PushRequest | None, body({})] = None,
 ) -> Response[bytes]:
     """A push that waits already is joined. The body may be left out."""
-    return await _answer_request(request, runtime, org, dataset, "push", full=False)
+    return await _answer_request(request, request.runtime, org, dataset, "push", full=False)
 
 
 # -- lists -------------------------------------------------------------------------------------------------------------
@@ -253,14 +251,15 @@ class RunsOperation(PageOperation):
 
 @get(
     f"{DATASET_PATH}/sync/runs",
-    guards=[require(Action.SYNCHRONIZE)],
+    opt=require(Action.SYNCHRONIZE),
     tags=["synchronization"],
     summary="Runs",
     operation_class=RunsOperation,
     responses=answers(Runs, 404),
 )
-async def list_runs(request: VanguardRequest, runtime: Here, org: Organization, dataset: DatasetName) -> Runs:
+async def list_runs(request: VanguardRequest, org: Organization, dataset: DatasetName) -> Runs:
     """Pulls and pushes, the newest first. Parameters: kind, state, limit, after."""
+    runtime = request.runtime
     contract = contract_of(runtime, dataset)
     limit, given = read_page(request, kind=KINDS, state=STATES)
     purpose = f"{org}/{contract.name}/sync/runs"
@@ -289,13 +288,14 @@ async def list_runs(request: VanguardRequest, runtime: Here, org: Organization, 
 
 @get(
     f"{DATASET_PATH}/sync/runs/{{run_id:str}}",
-    guards=[require(Action.SYNCHRONIZE)],
+    opt=require(Action.SYNCHRONIZE),
     tags=["synchronization"],
     summary="One run",
     responses=answers(Run, 404),
 )
-async def get_run(runtime: Here, org: Organization, dataset: DatasetName, run_id: RunId) -> Run:
+async def get_run(request: VanguardRequest, org: Organization, dataset: DatasetName, run_id: RunId) -> Run:
     """The run, with its progress while it runs."""
+    runtime = request.runtime
     contract = contract_of(runtime, dataset)
     try:
         id_ = uuid.UUID(run_id)
@@ -339,13 +339,14 @@ def _run(record: Record) -> Run:
 
 @get(
     f"{DATASET_PATH}/sync/health",
-    guards=[require(Action.SYNCHRONIZE)],
+    opt=require(Action.SYNCHRONIZE),
     tags=["synchronization"],
     summary="How synchronization does",
     responses=answers(Health, 404, 409),
 )
-async def get_health(runtime: Here, org: Organization, dataset: DatasetName) -> Health:
+async def get_health(request: VanguardRequest, org: Organization, dataset: DatasetName) -> Health:
     """Of the rows and pushes settled in 24 hours: healthy from 95 % that went well, degraded from 80 %."""
+    runtime = request.runtime
     contract, now = contract_of(runtime, dataset), runtime.clock()
     async with runtime.desk(contract, org) as desk:
         found = await desk.row(READ_HEALTH, at=now, since=now - LATELY)

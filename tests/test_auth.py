@@ -16,12 +16,14 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from litestar import Litestar, get
+from litestar.middleware import DefineMiddleware
 
 from app.base import exact_json
 from app.base.clock import now
 from app.base.errors import Unauthenticated, VanguardError
-from app.web.auth import ALLOWED, COOKIE, Account, Action, Principal, Role, VanguardRequest, require_operator
+from app.web.auth import ALLOWED, COOKIE, Account, Action, Gate, Principal, Role, require_operator
 from app.web.problems import answer
+from app.web.runtime import VanguardRequest
 from tests.conftest import new_database
 from tests.support.world import SECRET, User, World, asgi, open_world
 
@@ -473,7 +475,7 @@ async def test_every_route_but_a_few_wants_a_token(world: World) -> None:
     assert open_to_all == {"get /health", "get /health/ready", "get /metrics", "post /api/auth/login"}
 
 
-@get("/system", guards=[require_operator])
+@get("/system", opt=require_operator())
 async def system(request: VanguardRequest) -> str:
     return request.user.user_id
 
@@ -507,10 +509,11 @@ async def test_the_cookie_opens_the_event_stream_and_nothing_else(world: World) 
 
 
 async def probe(world: World, path: str, **headers: str) -> int:
-    """The status of a route that this file declares, behind the guard of all routes."""
+    """The status of a route that this file declares, behind the gate of all routes."""
     app = Litestar(
         [system, stream, other],
-        guards=[world.runtime.auth.require_identity],
+        middleware=[DefineMiddleware(Gate, auth=world.runtime.auth)],
+        request_class=VanguardRequest,
         exception_handlers={VanguardError: answer},
         openapi_config=None,
     )

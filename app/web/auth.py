@@ -1,12 +1,12 @@
-"""Who is asking and what they may do: tokens, principals, and the guards of an organization's routes.
+"""Who is asking and what they may do: tokens, principals, and the gate of every route.
 
-`Auth.require_identity` guards every route: it verifies the token and, where the path has `{org}`, that the bearer
-belongs to it. `require(Action.EDIT)` on a handler asks the matrix for more. Handlers find the result in `request.user`.
+The gate verifies the token and, where the path has `{org}`, that the bearer belongs to it. `opt=require(Action.EDIT)`
+on a handler asks the matrix for more. Handlers find the result in `request.user`.
 """
 
 import hashlib
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from enum import Enum
 from functools import total_ordering
@@ -16,10 +16,8 @@ import jwt
 import msgspec
 import structlog
 from cachetools import TLRUCache, TTLCache
-from litestar import Request
 from litestar.connection import ASGIConnection
-from litestar.handlers import BaseRouteHandler
-from litestar.types import Guard
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 from app.base.clock import Clock
 from app.base.database import Database
@@ -124,27 +122,29 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
         return self.role is not None and self.role in ALLOWED[action]
 
 
-VanguardRequest = Request[Principal, Any, Any]
+Connection = ASGIConnection[Any, Any, Any, Any]
+Requirement = Callable[[Principal], None]
 
 
-def require(action: Action) -> Guard:
-    """A guard for routes under `{org}`: the role there must allow the action."""
+def require(action: Action) -> dict[str, Requirement]:
+    """What the gate asks on a route under `{org}`: the role there must allow the action."""
 
-    # A plain function would be run in a thread, which costs a tenth of a request.
-    async def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-        principal: Principal = connection.user
+    def requirement(principal: Principal) -> None:
         if not principal.may(action):
             roles = " or ".join(role.value for role in Role if role in ALLOWED[action])
             raise Forbidden(f"To {action.value} takes the role {roles}.")
 
-    return guard
+    return {"requires": requirement}
 
 
-async def require_operator(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-    """Guard of the system routes, which belong to no organization."""
-    principal: Principal = connection.user
-    if not principal.operator:
-        raise Forbidden("This takes a token of an operator.")
+def require_operator() -> dict[str, Requirement]:
+    """What the gate asks on the system routes, which belong to no organization."""
+
+    def requirement(principal: Principal) -> None:
+        if not principal.operator:
+            raise Forbidden("This takes a token of an operator.")
+
+    return {"requires": requirement}
 
 
 OrganizationId = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}\Z")]
@@ -195,21 +195,24 @@ class Auth:
         if self._keys is not None:
             await self._keys.close()
 
-    # --- the guard of every route
+    # --- the gate of every route
 
-    async def require_identity(self, connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    async def admit(self, connection: Connection, opt: Mapping[str, Any]) -> None:
         """Set `request.user`, or refuse. Handlers with `opt={"public": True}` are for everybody.
 
         `opt={"cookie": True}` takes the login's cookie too, for EventSource, which cannot send a header.
         """
-        if handler.opt.get("public"):
+        if opt.get("public"):
             return
-        principal = await self.verify(bearer(connection, cookie=bool(handler.opt.get("cookie"))))
+        principal = await self.verify(bearer(connection, cookie=bool(opt.get("cookie"))))
         organization = connection.path_params.get("org")
         role = await self.access(principal, organization)
         if organization is not None and role is None:
             raise Forbidden(FOREIGN)
-        connection.scope["user"] = msgspec.structs.replace(principal, role=role)
+        principal = msgspec.structs.replace(principal, role=role)
+        if requirement := opt.get("requires"):
+            requirement(principal)
+        connection.scope["user"] = principal
 
     # --- tokens
 
@@ -362,7 +365,18 @@ def _effective(claimed: Role, managed: bool, stored: str | None) -> Role | None:
     return min(claimed, Role(stored)) if stored is not None else None
 
 
-def bearer(connection: ASGIConnection[Any, Any, Any, Any], *, cookie: bool = False) -> str:
+class Gate:
+    """Litestar's middleware in front of every handler. Its guards would do as well, for a copy of the handler each."""
+
+    def __init__(self, app: ASGIApp, auth: Auth):
+        self._app, self._auth = app, auth
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._auth.admit(Connection(scope), scope["route_handler"].opt)
+        await self._app(scope, receive, send)
+
+
+def bearer(connection: Connection, *, cookie: bool = False) -> str:
     """The request's token; raises Unauthenticated."""
     scheme, _, token = connection.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and token.strip():

@@ -8,8 +8,7 @@ from litestar import Response
 from app.base.statements import statement
 from app.contracts import Contract
 from app.engine.desk import Desk
-from app.web.auth import VanguardRequest
-from app.web.runtime import Runtime
+from app.web.runtime import Runtime, VanguardRequest
 
 # Only for whoever asked, and to be asked about again each time.
 PRIVATE = {"Cache-Control": "private, no-cache"}

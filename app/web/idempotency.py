@@ -12,9 +12,8 @@ from app.base.errors import Code, Culprit, IdempotencyKeyReused, MalformedReques
 from app.base.statements import statement
 from app.contracts import Contract
 from app.engine.desk import Desk
-from app.web.auth import VanguardRequest
 from app.web.problems import MEDIA_TYPE, problem, request_id
-from app.web.runtime import Runtime
+from app.web.runtime import Runtime, VanguardRequest
 
 CLAIM_KEY = statement("idempotency/claim_key")
 READ_ANSWER = statement("idempotency/read_answer")

@@ -2,7 +2,6 @@
 
 from typing import Annotated, Any
 
-from litestar.di import NamedDependency
 from litestar.enums import RequestEncodingType
 from litestar.openapi import ResponseSpec
 from litestar.openapi.spec import Example, OpenAPIType, Parameter, Schema
@@ -10,11 +9,9 @@ from litestar.params import Body, PathParameter
 
 from app.contracts.filters import OPERATORS, SYNC_STATES
 from app.web.problems import MEDIA_TYPE, Problem
-from app.web.runtime import Runtime
 
 DATASET_PATH = "/api/v1/orgs/{org:str}/datasets/{dataset:str}"  # D in the documents
 
-Here = NamedDependency[Runtime]
 Organization = Annotated[
     str, PathParameter(description="Short id of the organization", examples=[Example(value="demo")])
 ]

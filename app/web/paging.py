@@ -6,8 +6,8 @@ from typing import NamedTuple
 from litestar.openapi.spec import Operation
 
 from app.contracts.filters import INTEGER, read_parameters, refuse
-from app.web.auth import VanguardRequest
 from app.web.openapi import parameter
+from app.web.runtime import VanguardRequest
 
 
 class Size(NamedTuple):

@@ -1,10 +1,12 @@
-"""What the application holds for every request; handlers take it by its name, `runtime`."""
+"""What the application holds for every request; handlers find it in theirs, `request.runtime`."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import msgspec
 from cachetools import LRUCache
+from litestar import Request
 
 from app import __version__
 from app.base.clock import Clock
@@ -13,7 +15,7 @@ from app.base.errors import DatasetNotFound
 from app.base.settings import Settings
 from app.contracts import Contract
 from app.engine.desk import Desk
-from app.web.auth import Auth
+from app.web.auth import Auth, Principal
 
 
 class Runtime(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +41,16 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True):
         """A desk outside any transaction: one statement, one snapshot."""
         async with self.database.connection() as connection:
             yield Desk(connection, contract, organization)
+
+
+class VanguardRequest(Request[Principal, Any, Any]):
+    """A request with what web/middleware.py gave it."""
+
+    @property
+    def runtime(self) -> Runtime:
+        """What the application holds. Litestar would take longer to inject it than for all the rest that it does."""
+        runtime: Runtime = self.scope["state"]["runtime"]
+        return runtime
 
 
 def contract_of(runtime: Runtime, dataset: str) -> Contract:
