@@ -26,7 +26,8 @@ Step = tuple[Predicate | Behind, ...]
 
 
 class PagePlan(msgspec.Struct, frozen=True, kw_only=True):
-    """One page: all of it is known, and nothing of it is SQL but conditions whose parameters are placed.
+    """The shape of a page: all of it is known, and nothing of it is SQL but conditions whose parameters are placed.
+    Their values are not in it, so pages of one shape are one statement.
 
     `keys` is the order without the id.
     Arm one is read directly where there is a step `walked`, with keys alone where it is `merged` and none is walked,
@@ -46,7 +47,6 @@ class PagePlan(msgspec.Struct, frozen=True, kw_only=True):
     overlap: bool
     counted: bool
     base_count: bool
-    arguments: tuple[object, ...]
 
 
 def is_null(step: Step) -> bool:

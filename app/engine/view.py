@@ -62,19 +62,31 @@ class Composed(msgspec.Struct, frozen=True):
 class View(msgspec.Struct, frozen=True, kw_only=True):
     """The caller's view as one listing wants it, its parameters placed.
 
-    `mirror` is the image of the mirror's rows, `before` and `after` those of a modification's row without it and with
-    it. `states` is the placeholder of the wanted ones, None where the listing asks for none. `in_place` says which
+    `states` is the placeholder of the wanted ones, None where the listing asks for none. `in_place` says which
     modifications that are merged in place cover their rows all the same, "" where none do.
     """
 
-    mirror: Image
-    before: Image
-    after: Image
+    contract: Contract
     filters: Filters
     states: str | None
     in_place: str
     reads_mirror: bool
     reads_documents: bool
+
+    @property
+    def mirror(self) -> Image:
+        """The image of the mirror's rows."""
+        return mirror_image(self.contract)
+
+    @property
+    def before(self) -> Image:
+        """The image of a modification's row without it."""
+        return Image(self.contract, "x.b_", "x.row_key", "m.data", "m.search")
+
+    @property
+    def after(self) -> Image:
+        """The image of a modification's row with it."""
+        return Image(self.contract, "x.a_", "x.row_key", "d.doc", "x.a_search")
 
     @property
     def covers(self) -> str:
@@ -129,9 +141,7 @@ def view_of(
         touched = arguments.add(unindexed, "text[]")
         in_place.append(f"(x.pending ?| {touched} OR x.delta ?| {touched})")
     return View(
-        mirror=mirror_image(contract),
-        before=Image(contract, "x.b_", "x.row_key", "m.data", "m.search"),
-        after=Image(contract, "x.a_", "x.row_key", "d.doc", "x.a_search"),
+        contract=contract,
         filters=filters,
         states=states,
         in_place=" OR ".join(in_place),
