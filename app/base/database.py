@@ -1,9 +1,8 @@
 """The pool, the codecs and the transactions. Statements come from statements.py; nothing here writes SQL of its own."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import date
 from typing import Any, Protocol, TypeVar
 
@@ -14,6 +13,7 @@ from prometheus_client import Counter, Histogram
 
 from app.base import exact_json
 from app.base.errors import DatabaseUnavailable
+from app.base.pool import Pool, Raw
 from app.base.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -22,7 +22,6 @@ DURATION = Histogram("vanguard_statement_seconds", "Time of each statement, by i
 SLOW = Counter("vanguard_slow_statements_total", "Statements over the configured bound", ["statement"])
 
 EPOCH = date(2000, 1, 1).toordinal()  # PostgreSQL counts days from here
-CLOSING = 1.0  # seconds that connections get to say goodbye
 
 # How statements are planned, wherever they are: here, in tests of plans, in benchmarks.
 PLANNING: Mapping[str, str] = {
@@ -71,7 +70,7 @@ class Runnable(Protocol):
 class Connection:
     """An asyncpg connection that takes statements by their file, with named values, and times each one."""
 
-    def __init__(self, raw: "asyncpg.pool.PoolConnectionProxy[Any]", slow_ms: float):
+    def __init__(self, raw: Raw, slow_ms: float):
         self.raw = raw
         self._slow_ms = slow_ms
 
@@ -114,17 +113,21 @@ class Database:
 
     def __init__(self, settings: Settings):
         self._settings = settings
-        self._pool: asyncpg.Pool[Any] | None = None
+        self._pool: Pool | None = None
 
     async def open(self) -> None:
         """Make the pool. It connects when it is first used, so that a service outlives its database's absence."""
+        self._pool = Pool(self._connect, self._settings.pool_size)
+
+    async def close(self) -> None:
+        """Close every connection; those that do not answer are cut off."""
+        if self._pool is not None:
+            await self._pool.close()
+
+    async def _connect(self) -> Raw:
         milliseconds = str(int(self._settings.statement_timeout * 1000))
-        self._pool = await asyncpg.create_pool(
+        raw: Raw = await asyncpg.connect(
             self._settings.database_url,
-            min_size=0,
-            max_size=self._settings.pool_size,
-            init=_prepare,
-            reset=_reset,
             command_timeout=self._settings.statement_timeout + 5,
             timeout=10,
             # A generic plan of a page takes the server about a megabyte.
@@ -141,33 +144,31 @@ class Database:
                 "datestyle": "ISO",
             },
         )
-
-    async def close(self) -> None:
-        """Close every connection; those that do not answer are cut off."""
-        if self._pool is not None:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._pool.close(), CLOSING)
+        try:
+            await _prepare(raw)
+        except BaseException:
+            raw.terminate()
+            raise
+        return raw
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
         """A connection outside any transaction: one statement, one snapshot; raises DatabaseUnavailable if lost."""
         assert self._pool is not None, "the database was not opened"
+        raw, fit = None, False
         try:
-            async with self._pool.acquire(timeout=15) as raw:
-                try:
-                    yield Connection(raw, self._settings.slow_statement_ms)
-                except asyncpg.InternalClientError as error:
-                    # The server's farewell has been read, and the end of the connection has not.
-                    if not raw.is_closed():
-                        raise
-                    raise _unavailable(error) from error
-        except LOST as error:
-            raise _unavailable(error) from error
-        except asyncpg.InterfaceError as error:
-            # asyncpg reports the loss of a connection in use this way; misuse of the driver is our defect.
-            if "closed" not in str(error) and "released" not in str(error):
-                raise
-            raise _unavailable(error) from error
+            raw = await self._pool.take()
+            yield Connection(raw, self._settings.slow_statement_ms)
+            fit = True
+        except Exception as error:
+            if _is_lost(error, raw):
+                raise _unavailable(error) from error
+            # A refusal leaves the connection as it was. What was broken off leaves it busy, and so may misuse.
+            fit = not isinstance(error, asyncpg.InterfaceError)
+            raise
+        finally:
+            if raw is not None:
+                self._pool.give_back(raw, fit=fit)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
@@ -194,12 +195,22 @@ class Database:
         raise AssertionError("stamina returns or raises")
 
 
+def _is_lost(error: Exception, raw: "Raw | None") -> bool:
+    if isinstance(error, LOST):
+        return True
+    if isinstance(error, asyncpg.InterfaceError):
+        # asyncpg reports the loss of a connection in use this way; misuse of the driver is our defect.
+        return "closed" in str(error) or "released" in str(error)
+    # The server's farewell has been read, and the end of the connection has not.
+    return isinstance(error, asyncpg.InternalClientError) and raw is not None and raw.is_closed()
+
+
 def _unavailable(error: Exception) -> DatabaseUnavailable:
     log.warning("database connection lost", error=type(error).__name__)
     return DatabaseUnavailable("Nothing was saved. Try again in a moment.", retry_after=2)
 
 
-async def _prepare(raw: "asyncpg.Connection[Any]") -> None:
+async def _prepare(raw: Raw) -> None:
     await raw.set_type_codec(
         "jsonb",
         schema="pg_catalog",
@@ -215,9 +226,3 @@ async def _prepare(raw: "asyncpg.Connection[Any]") -> None:
         encoder=lambda day: (day.toordinal() - EPOCH,),
         decoder=lambda stored: date.fromordinal(stored[0] + EPOCH),
     )
-
-
-async def _reset(raw: "asyncpg.Connection[Any]") -> None:
-    # The default costs a round trip at every release; nothing here leaves session state behind but a transaction.
-    if raw.is_in_transaction():
-        await raw.reset()

@@ -1,0 +1,63 @@
+"""Connections for many: as many as there are places, made when they are needed and kept for whoever comes next."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
+
+import asyncpg
+
+Raw: TypeAlias = "asyncpg.Connection[Any]"
+
+WAITING = 15.0  # seconds that somebody waits for a place
+KEPT = 300.0  # seconds after which a connection is not used again: what lies between may have forgotten it
+CLOSING = 1.0  # seconds that connections get to say goodbye
+
+
+class Pool:
+    """Whoever takes a connection gives it back. The one that was used last is taken first."""
+
+    def __init__(self, connect: Callable[[], Awaitable[Raw]], size: int):
+        self._connect = connect
+        self._places = asyncio.Semaphore(size)
+        self._idle: list[tuple[Raw, float]] = []
+        self._closed = False
+
+    @property
+    def idle(self) -> int:
+        """How many connections wait for somebody."""
+        return sum(not raw.is_closed() for raw, _ in self._idle)
+
+    async def take(self) -> Raw:
+        """A connection; raises TimeoutError where no place came free, and what `connect` raises."""
+        async with asyncio.timeout(WAITING if self._places.locked() else None):
+            await self._places.acquire()
+        try:
+            return self._kept() or await self._connect()
+        except BaseException:
+            self._places.release()
+            raise
+
+    def give_back(self, raw: Raw, *, fit: bool) -> None:
+        """One that is not fit, or is left in a transaction, ends: nobody waits for what it is still at."""
+        if fit and not self._closed and not raw.is_closed() and not raw.is_in_transaction():
+            self._idle.append((raw, time.monotonic()))
+        else:
+            raw.terminate()
+        self._places.release()
+
+    async def close(self) -> None:
+        """End every connection; those that do not say goodbye are cut off, those in use when they come back."""
+        self._closed = True
+        idle, self._idle = self._idle, []
+        await asyncio.gather(*(raw.close(timeout=CLOSING) for raw, _ in idle), return_exceptions=True)
+
+    def _kept(self) -> "Raw | None":
+        if self._closed:
+            raise asyncpg.InterfaceError("the pool is closed")
+        while self._idle:
+            raw, since = self._idle.pop()
+            if not raw.is_closed() and time.monotonic() - since < KEPT:
+                return raw
+            raw.terminate()
+        return None

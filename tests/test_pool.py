@@ -1,0 +1,128 @@
+"""The pool: nobody gets what somebody else is still at, and every place comes back."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+import pytest
+
+from app.base import pool as pools
+from app.base.database import Database
+from app.base.errors import DatabaseUnavailable, Forbidden
+from app.base.pool import Pool
+from app.base.settings import Settings
+from tests.support.world import SECRET
+
+PID = "SELECT pg_backend_pid()"
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    database = Database(Settings(database_url=database_url, secret=SECRET, pool_size=2))
+    await database.open()
+    yield database
+    await database.close()
+
+
+async def pid(database: Database) -> Any:
+    async with database.connection() as connection:
+        return await connection.raw.fetchval(PID)
+
+
+def pool_of(database: Database) -> Pool:
+    assert database._pool is not None
+    return database._pool
+
+
+async def test_a_connection_is_used_again(database: Database) -> None:
+    assert pool_of(database).idle == 0
+    assert await pid(database) == await pid(database)
+    assert pool_of(database).idle == 1
+
+
+async def test_there_are_no_more_than_places(database: Database) -> None:
+    held, most = 0, 0
+
+    async def work() -> Any:
+        nonlocal held, most
+        async with database.connection() as connection:
+            held += 1
+            most = max(most, held)
+            found = await connection.raw.fetchval(PID)
+            held -= 1
+            return found
+
+    found = await asyncio.gather(*(work() for _ in range(20)))
+    assert (len(set(found)), most, pool_of(database).idle) == (2, 2, 2)
+
+
+async def test_who_waits_too_long_is_told(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pools, "WAITING", 0.05)
+    async with database.connection(), database.connection():
+        with pytest.raises(DatabaseUnavailable):
+            await pid(database)
+    await pid(database)
+
+
+async def test_a_refusal_leaves_the_connection_as_it_was(database: Database) -> None:
+    before = await pid(database)
+    for error in (Forbidden("no"), ValueError("no")):
+        with pytest.raises(type(error)):
+            async with database.transaction():
+                raise error
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        async with database.connection() as connection:
+            await connection.raw.fetchval("SELECT 1 / 0")
+    assert await pid(database) == before
+
+
+async def test_a_statement_that_was_broken_off_takes_its_connection_along(database: Database) -> None:
+    before = await pid(database)
+    begun = asyncio.Event()
+
+    async def wait() -> None:
+        async with database.connection() as connection:
+            begun.set()
+            await connection.raw.fetchval("SELECT pg_sleep(60)")
+
+    waiting = asyncio.create_task(wait())
+    await begun.wait()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert pool_of(database).idle == 0
+    assert before not in await asyncio.gather(pid(database), pid(database))
+
+
+async def test_a_transaction_that_was_left_open_ends_with_its_connection(database: Database) -> None:
+    async with database.connection() as connection:
+        await connection.raw.execute("BEGIN")
+    assert pool_of(database).idle == 0
+
+
+async def test_an_old_connection_is_not_used_again(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = await pid(database)
+    monkeypatch.setattr(pools, "KEPT", 0.0)
+    assert await pid(database) != before
+
+
+async def test_a_place_comes_back_where_no_connection_can_be_made() -> None:
+    async def fail() -> Any:
+        raise ConnectionRefusedError
+
+    pool = Pool(fail, 1)
+    for _ in range(3):
+        with pytest.raises(ConnectionRefusedError):
+            await pool.take()
+
+
+async def test_a_closed_pool_gives_nothing_away(database: Database) -> None:
+    async with database.connection() as connection:
+        await pid(database)
+        await database.close()
+        assert pool_of(database).idle == 0
+        assert await connection.raw.fetchval("SELECT 1") == 1
+    assert connection.raw.is_closed()
+    with pytest.raises(DatabaseUnavailable):
+        await pid(database)
