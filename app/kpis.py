@@ -14,8 +14,9 @@ from typing import Any
 
 import msgspec
 from asyncpg import Record
-from litestar import Response, get
+from litestar import get
 from litestar.openapi.spec import Operation
+from litestar.response.base import ASGIResponse
 
 from app.base import exact_json
 from app.base.database import Database
@@ -274,7 +275,7 @@ def _excluded(contract: Contract, conditions: tuple[Condition, ...], include: tu
     operation_class=KpisOperation,
     responses=answers(KpisAnswer, 404),
 )
-async def get_kpis(request: VanguardRequest, org: Organization, dataset: DatasetName) -> Response[bytes]:
+async def get_kpis(request: VanguardRequest, org: Organization, dataset: DatasetName) -> ASGIResponse:
     """The contract's measures in total and by dimensions: baseline, mine (with your drafts), and the difference."""
     runtime = request.runtime
     started = time.perf_counter()
@@ -295,8 +296,10 @@ async def get_kpis(request: VanguardRequest, org: Organization, dataset: Dataset
             "filters": wanted.listing.echo,
         },
     }
-    return Response(
-        exact_json.encode(body), media_type="application/json", headers=validators(request, runtime, contract, found)
+    return ASGIResponse(
+        body=exact_json.encode(body),
+        media_type="application/json",
+        headers=validators(request, runtime, contract, found),
     )
 
 

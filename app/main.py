@@ -7,7 +7,6 @@ import asyncpg
 from litestar import Litestar
 from litestar.config.cors import CORSConfig
 from litestar.exceptions import HTTPException
-from litestar.middleware import DefineMiddleware
 
 from app import commits, discards, drafts, failures, health, kpis, login, members, pfa, rows, synchronization
 from app.base.clock import Clock, now
@@ -18,7 +17,7 @@ from app.base.settings import Settings, read_settings
 from app.contracts import BUILT_IN, Contract
 from app.migrate import head
 from app.web import problems
-from app.web.auth import Auth, Gate
+from app.web.auth import Auth
 from app.web.bodies import JsonBody
 from app.web.middleware import Middleware
 from app.web.runtime import Runtime, VanguardRequest
@@ -61,7 +60,7 @@ def create_app(settings: Settings, *, contracts: Sequence[Contract] = BUILT_IN, 
                 *synchronization.ROUTES,
                 *failures.ROUTES,
             ],
-            middleware=[DefineMiddleware(Gate, auth=runtime.auth)],
+            before_request=runtime.auth.admit,
             request_class=VanguardRequest,
             dto=JsonBody,
             lifespan=[lifespan],

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import msgspec
 from litestar import Response, get, post
 from litestar.openapi.spec import Operation
+from litestar.response.base import ASGIResponse
 
 from app.base import exact_json
 from app.base.errors import InvalidFilter, NothingSelected
@@ -165,7 +166,7 @@ def read_pfa_listing(query_string: bytes) -> Listing:
     operation_class=PfaOperation,
     responses=answers(PfaPage, 404),
 )
-async def get_lines(request: VanguardRequest, org: Organization) -> Response[bytes]:
+async def get_lines(request: VanguardRequest, org: Organization) -> ASGIResponse:
     """As D/rows, with comma-separated filters, sorted by forecastStart unless asked otherwise."""
     listing = read_pfa_listing(request.scope["query_string"])
     answer = await list_rows(request, request.runtime, PFA, org, listing)
@@ -189,7 +190,7 @@ async def get_lines(request: VanguardRequest, org: Organization) -> Response[byt
         "metadata": {key: value for key, value in answer.metadata.items() if key != "revision"},
     }
     headers = {"ETag": answer.etag, **PRIVATE}
-    return Response(exact_json.encode(body), media_type="application/json", headers=headers)
+    return ASGIResponse(body=exact_json.encode(body), media_type="application/json", headers=headers)
 
 
 class PfaStats(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -241,7 +242,7 @@ def _summed(cells: Sequence[Cell]) -> dict[str, Any]:
     summary="Figures of your view of the lines",
     responses=answers(PfaStats, 404),
 )
-async def get_stats(request: VanguardRequest, org: Organization) -> Response[bytes]:
+async def get_stats(request: VanguardRequest, org: Organization) -> ASGIResponse:
     """Counts of all lines of your view; costs as in D/kpis, without discontinued and funds-transferable lines."""
     runtime = request.runtime
     if given := read_parameters(request.scope["query_string"]):
@@ -261,8 +262,8 @@ async def get_stats(request: VanguardRequest, org: Organization) -> Response[byt
             for name, each in categories
         ],
     }
-    return Response(
-        exact_json.encode(body), media_type="application/json", headers=validators(request, runtime, PFA, found)
+    return ASGIResponse(
+        body=exact_json.encode(body), media_type="application/json", headers=validators(request, runtime, PFA, found)
     )
 
 

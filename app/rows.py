@@ -10,6 +10,7 @@ from asyncpg import Record
 from litestar import Response, get
 from litestar.openapi.spec import Operation
 from litestar.params import FromQuery
+from litestar.response.base import ASGIResponse
 
 from app.base import exact_json
 from app.base.errors import RowNotFound
@@ -239,7 +240,7 @@ async def _run(desk: Desk, page: Composed, listing: Listing) -> dict[str, Any]:
     operation_class=ListOperation,
     responses=answers(RowsAnswer, 404),
 )
-async def get_rows(request: VanguardRequest, org: Organization, dataset: DatasetName) -> Response[bytes]:
+async def get_rows(request: VanguardRequest, org: Organization, dataset: DatasetName) -> ASGIResponse:
     """Mirror, pending and drafts merged; filters, sort, totals and cursors are exact on merged values."""
     runtime = request.runtime
     contract = contract_of(runtime, dataset)
@@ -253,7 +254,7 @@ async def get_rows(request: VanguardRequest, org: Organization, dataset: Dataset
         exact_json.encode(answer.metadata),
     )
     headers = PRIVATE if listing.overlap else {"ETag": answer.etag, **PRIVATE}
-    return Response(body, media_type="application/json", headers=headers)
+    return ASGIResponse(body=body, media_type="application/json", headers=headers)
 
 
 @get(

@@ -16,12 +16,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from litestar import Litestar, get
-from litestar.middleware import DefineMiddleware
 
 from app.base import exact_json
 from app.base.clock import now
 from app.base.errors import Unauthenticated, VanguardError
-from app.web.auth import ALLOWED, COOKIE, Account, Action, Gate, Principal, Role, require_operator
+from app.web.auth import ALLOWED, COOKIE, Account, Action, Principal, Role, require_operator
 from app.web.problems import answer
 from app.web.runtime import VanguardRequest
 from tests.conftest import new_database
@@ -512,7 +511,7 @@ async def probe(world: World, path: str, **headers: str) -> int:
     """The status of a route that this file declares, behind the gate of all routes."""
     app = Litestar(
         [system, stream, other],
-        middleware=[DefineMiddleware(Gate, auth=world.runtime.auth)],
+        before_request=world.runtime.auth.admit,
         request_class=VanguardRequest,
         exception_handlers={VanguardError: answer},
         openapi_config=None,

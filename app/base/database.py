@@ -4,6 +4,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import date
+from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 
 import asyncpg
@@ -19,6 +20,7 @@ from app.base.settings import Settings
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 DURATION = Histogram("vanguard_statement_seconds", "Time of each statement, by its file", ["statement"])
+duration_of = lru_cache(maxsize=1024)(DURATION.labels)
 SLOW = Counter("vanguard_slow_statements_total", "Statements over the configured bound", ["statement"])
 
 EPOCH = date(2000, 1, 1).toordinal()  # PostgreSQL counts days from here
@@ -102,7 +104,7 @@ class Connection:
             return await call(statement.text, *values)
         finally:
             seconds = time.perf_counter() - started
-            DURATION.labels(statement.name).observe(seconds)
+            duration_of(statement.name).observe(seconds)
             if seconds * 1000 > self._slow_ms:
                 SLOW.labels(statement.name).inc()
                 log.warning("slow statement", statement=statement.name, milliseconds=round(seconds * 1000))

@@ -6,6 +6,7 @@ A cursor is the URL-safe base64 of a signature and of what it signs: [purpose, e
 import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from datetime import timedelta
+from functools import lru_cache
 
 import msgspec
 
@@ -53,8 +54,12 @@ def read_cursor(secret: str, clock: Clock, purpose: str, text: str) -> Cursor:
 
 
 def _seal(secret: str, content: bytes) -> bytes:
-    key = hmac.digest(secret.encode(), OWN_KEY, DIGEST)
-    return urlsafe_b64encode(hmac.digest(key, content, DIGEST) + content).rstrip(b"=")
+    return urlsafe_b64encode(hmac.digest(_key(secret), content, DIGEST) + content).rstrip(b"=")
+
+
+@lru_cache(maxsize=16)
+def _key(secret: str) -> bytes:
+    return hmac.digest(secret.encode(), OWN_KEY, DIGEST)
 
 
 def _opened(secret: str, text: str) -> bytes:

@@ -16,8 +16,7 @@ import jwt
 import msgspec
 import structlog
 from cachetools import TLRUCache, TTLCache
-from litestar.connection import ASGIConnection
-from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar import Request
 
 from app.base.clock import Clock
 from app.base.database import Database
@@ -122,7 +121,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
         return self.role is not None and self.role in ALLOWED[action]
 
 
-Connection = ASGIConnection[Any, Any, Any, Any]
+AnyRequest = Request[Any, Any, Any]
 Requirement = Callable[[Principal], None]
 
 
@@ -197,22 +196,23 @@ class Auth:
 
     # --- the gate of every route
 
-    async def admit(self, connection: Connection, opt: Mapping[str, Any]) -> None:
+    async def admit(self, request: AnyRequest) -> None:
         """Set `request.user`, or refuse. Handlers with `opt={"public": True}` are for everybody.
 
         `opt={"cookie": True}` takes the login's cookie too, for EventSource, which cannot send a header.
         """
+        opt = request.route_handler.opt
         if opt.get("public"):
             return
-        principal = await self.verify(bearer(connection, cookie=bool(opt.get("cookie"))))
-        organization = connection.path_params.get("org")
+        principal = await self.verify(bearer(request, cookie=bool(opt.get("cookie"))))
+        organization = request.path_params.get("org")
         role = await self.access(principal, organization)
         if organization is not None and role is None:
             raise Forbidden(FOREIGN)
         principal = msgspec.structs.replace(principal, role=role)
         if requirement := opt.get("requires"):
             requirement(principal)
-        connection.scope["user"] = principal
+        request.scope["user"] = principal
 
     # --- tokens
 
@@ -365,22 +365,11 @@ def _effective(claimed: Role, managed: bool, stored: str | None) -> Role | None:
     return min(claimed, Role(stored)) if stored is not None else None
 
 
-class Gate:
-    """Litestar's middleware in front of every handler. Its guards would do as well, for a copy of the handler each."""
-
-    def __init__(self, app: ASGIApp, auth: Auth):
-        self._app, self._auth = app, auth
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._auth.admit(Connection(scope), scope["route_handler"].opt)
-        await self._app(scope, receive, send)
-
-
-def bearer(connection: Connection, *, cookie: bool = False) -> str:
+def bearer(request: AnyRequest, *, cookie: bool = False) -> str:
     """The request's token; raises Unauthenticated."""
-    scheme, _, token = connection.headers.get("authorization", "").partition(" ")
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and token.strip():
         return token.strip()
-    if cookie and not scheme and (stored := connection.cookies.get(COOKIE)):
+    if cookie and not scheme and (stored := request.cookies.get(COOKIE)):
         return stored
     raise Unauthenticated("Send a token: `Authorization: Bearer <token>`.")

@@ -3,7 +3,7 @@
 from hashlib import sha256
 from typing import Any
 
-from litestar import Response
+from litestar.response.base import ASGIResponse
 
 from app.base.statements import statement
 from app.contracts import Contract
@@ -42,6 +42,6 @@ def _matches(header: str, etag: str) -> bool:
     )
 
 
-def not_modified(etag: str) -> Response[bytes]:
+def not_modified(etag: str) -> ASGIResponse:
     """304, with the tag that still holds."""
-    return Response(b"", status_code=304, headers={"ETag": etag, **PRIVATE})
+    return ASGIResponse(status_code=304, headers={"ETag": etag, **PRIVATE})
