@@ -110,6 +110,33 @@ class Connection:
                 log.warning("slow statement", statement=statement.name, milliseconds=round(seconds * 1000))
 
 
+class Lent:
+    """A connection of the pool, for the time of a block."""
+
+    __slots__ = ("_pool", "_raw", "_slow_ms")
+
+    def __init__(self, pool: Pool, slow_ms: float):
+        self._pool = pool
+        self._slow_ms = slow_ms
+
+    async def __aenter__(self) -> Connection:
+        try:
+            self._raw = await self._pool.take()
+        except Exception as error:
+            if _is_lost(error):
+                raise _unavailable(error) from error
+            raise
+        return Connection(self._raw, self._slow_ms)
+
+    async def __aexit__(self, _: Any, error: BaseException | None, __: Any) -> None:
+        lost = error is not None and _is_lost(error, self._raw)
+        # A refusal leaves the connection as it was. What was broken off leaves it busy, and so may misuse.
+        refused = isinstance(error, Exception) and not isinstance(error, asyncpg.InterfaceError)
+        self._pool.give_back(self._raw, fit=error is None or (refused and not lost))
+        if error is not None and lost:
+            raise _unavailable(error) from error
+
+
 class Database:
     """The application's pool; connections act as the role `vanguard_app`, whoever logs in."""
 
@@ -153,24 +180,10 @@ class Database:
             raise
         return raw
 
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
+    def connection(self) -> "Lent":
         """A connection outside any transaction: one statement, one snapshot; raises DatabaseUnavailable if lost."""
         assert self._pool is not None, "the database was not opened"
-        raw, fit = None, False
-        try:
-            raw = await self._pool.take()
-            yield Connection(raw, self._settings.slow_statement_ms)
-            fit = True
-        except Exception as error:
-            if _is_lost(error, raw):
-                raise _unavailable(error) from error
-            # A refusal leaves the connection as it was. What was broken off leaves it busy, and so may misuse.
-            fit = not isinstance(error, asyncpg.InterfaceError)
-            raise
-        finally:
-            if raw is not None:
-                self._pool.give_back(raw, fit=fit)
+        return Lent(self._pool, self._settings.slow_statement_ms)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
@@ -197,7 +210,7 @@ class Database:
         raise AssertionError("stamina returns or raises")
 
 
-def _is_lost(error: Exception, raw: "Raw | None") -> bool:
+def _is_lost(error: BaseException, raw: "Raw | None" = None) -> bool:
     if isinstance(error, LOST):
         return True
     if isinstance(error, asyncpg.InterfaceError):
@@ -207,7 +220,7 @@ def _is_lost(error: Exception, raw: "Raw | None") -> bool:
     return isinstance(error, asyncpg.InternalClientError) and raw is not None and raw.is_closed()
 
 
-def _unavailable(error: Exception) -> DatabaseUnavailable:
+def _unavailable(error: BaseException) -> DatabaseUnavailable:
     log.warning("database connection lost", error=type(error).__name__)
     return DatabaseUnavailable("Nothing was saved. Try again in a moment.", retry_after=2)
 

@@ -1,7 +1,5 @@
 """What the application holds for every request; handlers find it in theirs, `request.runtime`."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
@@ -10,7 +8,7 @@ from litestar import Request
 
 from app import __version__
 from app.base.clock import Clock
-from app.base.database import Database
+from app.base.database import Database, Lent
 from app.base.errors import DatasetNotFound
 from app.base.settings import Settings
 from app.contracts import Contract
@@ -36,11 +34,26 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True):
     totals: LRUCache[bytes, tuple[int, int, int]] = msgspec.field(default_factory=lambda: LRUCache(16384))
     version: str = __version__
 
-    @asynccontextmanager
-    async def desk(self, contract: Contract, organization: str) -> AsyncIterator[Desk]:
+    def desk(self, contract: Contract, organization: str) -> "AtDesk":
         """A desk outside any transaction: one statement, one snapshot."""
-        async with self.database.connection() as connection:
-            yield Desk(connection, contract, organization)
+        return AtDesk(self.database.connection(), contract, organization)
+
+
+class AtDesk:
+    """A desk, for the time of a block."""
+
+    __slots__ = ("_contract", "_lent", "_organization")
+
+    def __init__(self, lent: Lent, contract: Contract, organization: str):
+        self._lent = lent
+        self._contract = contract
+        self._organization = organization
+
+    async def __aenter__(self) -> Desk:
+        return Desk(await self._lent.__aenter__(), self._contract, self._organization)
+
+    async def __aexit__(self, *left: Any) -> None:
+        await self._lent.__aexit__(*left)
 
 
 class VanguardRequest(Request[Principal, Any, Any]):
