@@ -32,6 +32,8 @@ READ_ROW = statement("rows/read_row")
 READ_OVERLAP = statement("rows/read_overlap").fill(overlap=OVERLAP)
 PLAN_FOR_WORDS = statement("rows/plan_for_words")
 
+REMEMBERED = 1000  # bytes of a query string
+
 
 class Conflict(msgspec.Struct, frozen=True, kw_only=True):
     """A cell that differs three ways; `field` null means the whole row, an atomic group has objects as values."""
@@ -131,6 +133,17 @@ async def read_row(desk: Desk, user: str, key: str) -> Record:
     if record is None:
         raise RowNotFound(f"There is no row {key[:80]!r} in your view.")
     return record
+
+
+def _listing(runtime: Runtime, contract: Contract, query_string: bytes) -> Listing:
+    """What is asked for. The same list is asked for again and again, so it is read once, unless it is long."""
+    key = (contract.name, query_string)
+    listing: Listing | None = runtime.listings.get(key)
+    if listing is None:
+        listing = read_listing(contract, read_parameters(query_string))
+        if len(query_string) <= REMEMBERED:
+            runtime.listings[key] = listing
+    return listing
 
 
 async def list_rows(
@@ -244,7 +257,7 @@ async def get_rows(request: VanguardRequest, org: Organization, dataset: Dataset
     """Mirror, pending and drafts merged; filters, sort, totals and cursors are exact on merged values."""
     runtime = request.runtime
     contract = contract_of(runtime, dataset)
-    listing = read_listing(contract, read_parameters(request.scope["query_string"]))
+    listing = _listing(runtime, contract, request.scope["query_string"])
     answer = await list_rows(request, runtime, contract, org, listing)
     if isinstance(answer, str):
         return not_modified(answer)

@@ -14,7 +14,7 @@ from app.engine.cursors import Cursor
 from app.engine.page import PageComposer
 from app.engine.page_markers import markers
 from app.engine.view import Composed
-from tests.support.world import FLEET
+from tests.support.world import FLEET, User, World, ids, line, vehicle
 
 WORDS = st.text(st.characters(codec="utf-8", exclude_characters="\0\x1f,"), min_size=1, max_size=8)
 DAYS = st.dates().map(str)
@@ -114,3 +114,17 @@ def test_other_shapes_are_other_statements() -> None:
 def composed(parameters: dict[str, str], user: str, *, counted: bool = False, base_count: bool = False) -> Composed:
     listing = read_listing(PFA, parameters.items())
     return PageComposer(PFA, listing, "acme", user).page(None, counted=counted, base_count=base_count)
+
+
+async def test_what_a_list_asks_for_is_read_once(world: World, ann: User) -> None:
+    """For everybody who asks for it, in each dataset by its own contract; what was refused is refused again."""
+    await world.mirror({"A": line(), "B": line()})
+    await world.mirror({"V": vehicle()}, contract=FLEET)
+    for _ in range(2):
+        assert ids(await ann.rows(sort="id", id="A")) == ["A"]
+        assert ids(await ann.rows(sort="id", id="B")) == ["B"]
+        assert ids(await ann.on("fleet").rows(sort="id")) == ["V"]
+        assert (await ann.get("rows", params={"seats": "3"})).status_code == 400
+        assert (await ann.on("fleet").get("rows", params={"monthlyRate": "3"})).status_code == 400
+        assert (await ann.get("rows", params={"id[in]": "A" * 2000})).status_code == 200
+    assert len(world.runtime.listings) == 3

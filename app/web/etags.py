@@ -1,5 +1,6 @@
 """ETags of a view: dataset revision, workspace revision, and whose view it is."""
 
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
@@ -30,9 +31,13 @@ async def unchanged(desk: Desk, request: VanguardRequest, runtime: Runtime) -> s
 
 def etag_of(runtime: Runtime, contract: Contract, organization: str, user: str, revisions: Any) -> str:
     """Weak, since queryTime varies. It holds the user: two of them may stand at the same revisions."""
-    whose = f"{organization} {user} {contract.name} {contract.version} {runtime.version}"
-    digest = sha256(whose.encode()).hexdigest()[:16]
+    digest = _digest(f"{organization} {user} {contract.name} {contract.version} {runtime.version}")
     return f'W/"{revisions["revision"]}.{revisions["workspace_revision"]}.{digest}"'
+
+
+@lru_cache(maxsize=4096)
+def _digest(whose: str) -> str:
+    return sha256(whose.encode()).hexdigest()[:16]
 
 
 def _matches(header: str, etag: str) -> bool:

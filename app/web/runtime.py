@@ -12,6 +12,7 @@ from app.base.database import Database, Lent
 from app.base.errors import DatasetNotFound
 from app.base.settings import Settings
 from app.contracts import Contract
+from app.contracts.filters import Listing
 from app.engine.desk import Desk
 from app.web.auth import Auth, Principal
 
@@ -20,8 +21,8 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True):
     """Made once by create_app.
 
     `contracts` by dataset name; `base_counts`: filter -> (revision, mirror rows that pass); `totals`: filter and user
-    -> (revision, workspace revision, rows of that user's view that pass). `migration`: the newest, which the database
-    has to have.
+    -> (revision, workspace revision, rows of that user's view that pass); `listings`: dataset and query string -> what
+    it asks for. `migration`: the newest, which the database has to have.
     """
 
     settings: Settings
@@ -32,6 +33,7 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True):
     migration: str
     base_counts: LRUCache[bytes, tuple[int, int]] = msgspec.field(default_factory=lambda: LRUCache(4096))
     totals: LRUCache[bytes, tuple[int, int, int]] = msgspec.field(default_factory=lambda: LRUCache(16384))
+    listings: LRUCache[tuple[str, bytes], Listing] = msgspec.field(default_factory=lambda: LRUCache(512))
     version: str = __version__
 
     def desk(self, contract: Contract, organization: str) -> "AtDesk":
