@@ -118,10 +118,24 @@ def figure_sets(contract: Contract, record: Record) -> dict[str, dict[str, Any]]
     """baseline, mine and their difference: of numbers what mine has more, of dates by how many days it is later."""
     baseline, mine = figures_of(contract, record, "base"), figures_of(contract, record, "mine")
     return {
-        "baseline": baseline,
-        "mine": mine,
-        "difference": {name: _difference(value, baseline[name]) for name, value in mine.items()},
+        "baseline": written(baseline),
+        "mine": written(mine),
+        "difference": written({name: _difference(value, baseline[name]) for name, value in mine.items()}),
     }
+
+
+def written(figures: dict[str, Any]) -> dict[str, Any]:
+    """Figures for the wire. However a number was computed, it is written one way: without an exponent, and without
+    zeros behind the last digit of its fraction.
+    """
+    return {name: _plain(value) if isinstance(value, Decimal) else value for name, value in figures.items()}
+
+
+def _plain(number: Decimal) -> msgspec.Raw:
+    if not number:
+        return msgspec.Raw(b"0")  # also of one with a sign, or with an exponent
+    text = f"{number:f}"
+    return msgspec.Raw((text.rstrip("0").rstrip(".") if "." in text else text).encode())
 
 
 def figures_of(contract: Contract, record: Record, side: str) -> dict[str, Any]:
@@ -172,7 +186,7 @@ def _difference(value: Any, other: Any) -> Any:
 def bounds(contract: Contract, record: Record) -> dict[str, dict[str, Any]]:
     """The contract's bounds of the total, without and with the caller's modifications."""
     return {
-        name: {bound.name: _measured(contract, record, side, bound) for bound in contract.bounds}
+        name: written({bound.name: _measured(contract, record, side, bound) for bound in contract.bounds})
         for name, side in SIDES
     }
 
@@ -287,7 +301,7 @@ async def get_kpis(request: VanguardRequest, org: Organization, dataset: Dataset
         found = await read_kpis(desk, user, wanted)
     body = {
         "totals": figure_sets(contract, found.total),
-        "groups": [{"key": key, **figure_sets(contract, record)} for key, record in found.groups],
+        "groups": [{"key": written(key), **figure_sets(contract, record)} for key, record in found.groups],
         "bounds": bounds(contract, found.total),
         "metadata": {
             "revision": found.revision,

@@ -19,7 +19,7 @@ from app.discards import DiscardAnswer, DiscardRequest, discard
 from app.drafts import MAX_DRAFTS, Draft, Reason, SaveAnswer, Version, save
 from app.engine.desk import Desk
 from app.engine.figures import Wanted
-from app.kpis import EXACT, figures_of, percent, read_kpis, total_of, validators
+from app.kpis import EXACT, figures_of, percent, read_kpis, total_of, validators, written
 from app.rows import list_rows
 from app.web.auth import Action, require
 from app.web.etags import PRIVATE, not_modified, unchanged
@@ -227,12 +227,8 @@ def _summed(cells: Sequence[Cell]) -> dict[str, Any]:
     counted = [figures for key, figures in cells if not any(key[flag] for flag in PFA.flags)]
     sums = {name: total_of(figures[of] for figures in counted) for name, of in SUMS.items()}
     variance = EXACT.subtract(sums["forecastCost"], sums["planCost"])
-    return {
-        **{name: sum(figures[of] for _, figures in cells) for name, of in COUNTS.items()},
-        **sums,
-        "variance": variance,
-        "variancePercent": percent(variance, sums["planCost"]),
-    }
+    costs = {**sums, "variance": variance, "variancePercent": percent(variance, sums["planCost"])}
+    return {name: sum(figures[of] for _, figures in cells) for name, of in COUNTS.items()} | written(costs)
 
 
 @get(

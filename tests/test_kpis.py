@@ -1,13 +1,19 @@
 """KPIs: figures of the mirror and of one's own view, what they leave out, and where they come from."""
 
+import json
+import re
 from collections.abc import Mapping
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from app.base import exact_json
 from app.engine import figures
+from app.kpis import EXACT, written
 from app.web.auth import Role
 from tests.support.world import FLEET, User, World, line, refused, vehicle
 
@@ -231,6 +237,83 @@ async def test_a_state_is_a_filter_on_both_sides(world: World, ann: User) -> Non
     answer = await asked(ann, syncState="pristine")
     assert picked(answer["totals"]["baseline"], "rows", "forecast") == (1, 1800)
     assert picked(answer["totals"]["mine"], "rows", "forecast", "drafts") == (1, 1800, 0)
+
+
+# -- how figures are written ------------------------------------------------------------------------------------------
+
+WRITTEN = re.compile(r"0|-?(0\.\d*[1-9]|[1-9]\d*(\.\d*[1-9])?)")
+# What a rate can be, and what a row can hold: one number in several forms.
+FORMS = ["0", "0.00", "0E+2", "1E+3", "1000.000", "1000", "0.0000001", "1E-7", "12.50", "12.5"]
+SHORTEST = ["0", "0", "0", *["1000"] * 3, *["0.0000001"] * 2, *["12.5"] * 2]
+
+
+def texts(value: Any) -> list[str]:
+    """Every number of an answer, as it is written."""
+    if isinstance(value, dict | list):
+        return [text for each in (value.values() if isinstance(value, dict) else value) for text in texts(each)]
+    return [value.removeprefix("number ")] if isinstance(value, str) and value.startswith("number ") else []
+
+
+async def as_written(user: User, path: str, **params: Any) -> dict[str, Any]:
+    """An answer whose numbers are texts."""
+    response = await user.get(path, params)
+    assert response.status_code == 200, response.text
+    answer: dict[str, Any] = json.loads(response.text, parse_float="number {}".format, parse_int="number {}".format)
+    return {name: value for name, value in answer.items() if name != "metadata"}
+
+
+@given(st.decimals(min_value=Decimal("-1e40"), max_value=Decimal("1e40"), allow_nan=False))
+@example(Decimal("-0.00"))
+@example(Decimal("0E+2"))
+@example(Decimal("1E-7"))
+def test_a_number_has_one_form(number: Decimal) -> None:
+    """Shortest, without an exponent and without a sign of nothing; the same for what is the same."""
+    same = [number, EXACT.multiply(number, Decimal("1.000")), number.normalize(EXACT)]
+    found = [exact_json.encode(written({"a": each})).decode()[5:-1] for each in same]
+    assert set(found) == {found[0]}
+    assert Decimal(found[0]) == number
+    assert WRITTEN.fullmatch(found[0])
+
+
+def test_what_is_no_fraction_is_written_as_it_is() -> None:
+    assert written({"rows": 100, "first": date(2026, 1, 1), "least": None}) == {
+        "rows": 100, "first": date(2026, 1, 1), "least": None
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("fresh", [True, False], ids=["from the view", "from rows"])
+async def test_the_same_figure_is_written_the_same_way_wherever_it_comes_from(
+    world: World, ann: User, fresh: bool
+) -> None:
+    """Of a group of one row or of all, with drafts or without, from the view or from rows, or of nothing at all."""
+    lines = {f"R{n}": rental(category=form, monthlyRate=Decimal(form)) for n, form in enumerate(FORMS)}
+    await world.mirror(lines | {"P": rental(source="Purchase", purchasePrice=Decimal("1E+3"), monthlyRate=None)})
+    vehicles = {f"V{n}": vehicle(depot=form, mileage=Decimal(form)) for n, form in enumerate(FORMS)}
+    await world.mirror(vehicles, contract=FLEET)
+    for schema in ("pfa", "fleet") if fresh else ():
+        await refresh(world, schema)
+    for drafted in (False, True):
+        for params in ({"groupBy": "category,source"}, {"category": "nobody"}, {"id": "R0"}, {"syncState": "draft"}):
+            answer = await as_written(ann, "kpis", **params)
+            assert [text for text in texts(answer) if not WRITTEN.fullmatch(text)] == []
+            for sets in (answer["totals"], *answer["groups"]) if not drafted else ():
+                assert {**sets["baseline"], "drafts": ""} == {**sets["mine"], "drafts": ""}
+                assert set(texts(sets["difference"])) <= {"0"}
+        answer = await as_written(ann, "/api/pfa/acme/stats")
+        assert [text for text in texts(answer) if not WRITTEN.fullmatch(text)] == []
+        await ann.draft("R4", {"monthlyRate": Decimal("1000.0")})
+        await ann.draft("R7", {"equipment": "x"})
+    answer = await as_written(ann.on("fleet"), "kpis", groupBy="depot")
+    assert [text for text in texts(answer) if not WRITTEN.fullmatch(text)] == []
+    groups = {group["key"]["depot"]: group["mine"] for group in answer["groups"]}
+    for figure in ("mileage", "longestMileage"):
+        assert [groups[form][figure].removeprefix("number ") for form in FORMS] == SHORTEST
+
+
+async def test_rows_keep_the_digits_that_figures_leave_out(world: World, ann: User) -> None:
+    await world.mirror({"A": rental(monthlyRate=Decimal("1250.50"))})
+    assert re.search(r'"monthlyRate": ?1250\.50[,}]', (await ann.get("rows")).text)
+    assert '"monthlyRental":1250.5,' in (await ann.get("kpis")).text
 
 
 # -- groups ------------------------------------------------------------------------------------------------------------
