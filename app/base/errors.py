@@ -11,6 +11,8 @@
     |-- TooManyAttempts
     `-- DatabaseUnavailable, DatabaseBusy, IdentityProviderUnavailable
 
+What framework and server refuse by themselves has its classes in web/problems.py.
+
 ConfigurationError stands apart: it is told to operators, never to callers.
 """
 
@@ -32,10 +34,14 @@ class Kind(StrEnum):
     CONFLICT = auto()
     PRECONDITION = auto()
     TOO_LARGE = auto()
+    TARGET_TOO_LONG = auto()
+    UNSUPPORTED = auto()
     INVALID = auto()
     THROTTLED = auto()
+    HEADERS_TOO_LARGE = auto()
     INTERNAL = auto()
     UNAVAILABLE = auto()
+    TIMED_OUT = auto()
 
 
 class Code(StrEnum):

@@ -14,6 +14,11 @@ T = TypeVar("T")
 MEMBER = re.compile(r"Object (contains unknown|missing required) field `(.*)`", re.DOTALL)
 LONGEST_MESSAGE = 200
 
+
+class NotJson(MalformedRequest):
+    """A body that is no JSON text at all."""
+
+
 _encoder = msgspec.json.Encoder(decimal_format="number")
 _any = msgspec.json.Decoder(float_hook=Decimal)
 
@@ -44,6 +49,6 @@ def read(body: bytes, shape: type[T]) -> T:
     except InvalidOperation:
         raise MalformedRequest("The body holds a number with an exponent beyond all bounds.") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise MalformedRequest(f"The body is not JSON: {error}.") from None
+        raise NotJson(f"The body is not JSON: {error}.") from None
     except RecursionError:
         raise MalformedRequest("The body is nested too deeply.") from None

@@ -18,6 +18,7 @@ from litestar.openapi.spec import Reference, Schema
 from litestar.typing import FieldDefinition
 
 from app.base import exact_json
+from app.web.problems import UnsupportedMediaType
 
 if TYPE_CHECKING:
     from litestar._openapi.schema_generation import SchemaCreator
@@ -29,7 +30,13 @@ class JsonBody(AbstractDTO[Any]):
     def decode_bytes(self, value: bytes) -> Any:
         """The body in the shape that the handler asks for."""
         field = self.asgi_connection.route_handler.parsed_data_field
-        return exact_json.read(value, field.annotation)
+        try:
+            return exact_json.read(value, field.annotation)
+        except exact_json.NotJson as error:
+            # What it is called is no matter: whatever reads as JSON is taken, all else is refused as what it is.
+            if coding := self.asgi_connection.headers.get("Content-Encoding"):
+                raise UnsupportedMediaType(f"{error.detail} Send it without Content-Encoding: {coding[:80]}.") from None
+            raise
 
     @classmethod
     def create_for_field_definition(cls, *_: Any, **__: Any) -> None:

@@ -1,14 +1,13 @@
 """RFC 9457 answers: the only place where a domain error, a framework error or an SQLSTATE meets an HTTP status."""
 
 import traceback
-from typing import Any
+from typing import Any, Final
 
 import asyncpg
 import msgspec
 import structlog
 from litestar import Request, Response
-from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException, ValidationException
-from litestar.exceptions.http_exceptions import ClientException, RequestEntityTooLarge
+from litestar.exceptions import HTTPException, InternalServerException, LitestarException, ValidationException
 
 from app.base import errors, exact_json
 from app.base.errors import Code, Culprit, Kind, VanguardError
@@ -16,6 +15,9 @@ from app.base.errors import Code, Culprit, Kind, VanguardError
 log = structlog.get_logger(__name__)
 MEDIA_TYPE = "application/problem+json"
 TYPE = "urn:vanguard:error:"
+LOGGED = "The server has logged what happened under the request id."
+RETRY_AFTER = 2  # seconds, where nothing better is known
+BROKEN_OFF: Final = "client disconnected prematurely"  # Litestar's words for a body that has no end
 
 STATUS = {
     Kind.MALFORMED: 400,
@@ -26,10 +28,14 @@ STATUS = {
     Kind.CONFLICT: 409,
     Kind.PRECONDITION: 412,
     Kind.TOO_LARGE: 413,
+    Kind.TARGET_TOO_LONG: 414,
+    Kind.UNSUPPORTED: 415,
     Kind.INVALID: 422,
     Kind.THROTTLED: 429,
+    Kind.HEADERS_TOO_LARGE: 431,
     Kind.INTERNAL: 500,
     Kind.UNAVAILABLE: 503,
+    Kind.TIMED_OUT: 504,
 }
 
 # SQLSTATE -> what to tell. Their own words never leave the house: DETAIL can hold another tenant's row.
@@ -47,9 +53,11 @@ SQLSTATES: dict[str, tuple[type[VanguardError], str]] = {
 }
 
 
-def problem(error: VanguardError, instance: str, request_id: str) -> tuple[int, bytes, dict[str, str]]:
-    """Status, body and headers of the answer for a domain error."""
-    status = STATUS[error.kind]
+def problem(
+    error: VanguardError, instance: str, request_id: str, status: int | None = None
+) -> tuple[int, bytes, dict[str, str]]:
+    """Status, body and headers of the answer for a domain error; `status` where its kind has several."""
+    status = status or STATUS[error.kind]
     body: dict[str, Any] = {
         "type": f"{TYPE}{error.code}",
         "title": error.title,
@@ -63,8 +71,8 @@ def problem(error: VanguardError, instance: str, request_id: str) -> tuple[int, 
         body["errors"] = error.errors
     body |= error.extra
     headers = {}
-    if error.retry_after is not None:
-        headers["Retry-After"] = str(error.retry_after)
+    if error.retry_after is not None or status in (429, 503, 504):
+        headers["Retry-After"] = str(error.retry_after or RETRY_AFTER)
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return status, exact_json.encode(body), headers
@@ -75,9 +83,9 @@ def request_id(request: Request[Any, Any, Any]) -> str:
     return str(request.scope.get("state", {}).get("request_id", ""))
 
 
-def answer(request: Request[Any, Any, Any], error: VanguardError) -> Response[bytes]:
+def answer(request: Request[Any, Any, Any], error: VanguardError, status: int | None = None) -> Response[bytes]:
     """Exception handler for domain errors."""
-    status, body, headers = problem(error, request.url.path, request_id(request))
+    status, body, headers = problem(error, request.url.path, request_id(request), status)
     return Response(body, status_code=status, media_type=MEDIA_TYPE, headers=headers)
 
 
@@ -88,16 +96,6 @@ def answer_database(request: Request[Any, Any, Any], error: asyncpg.PostgresErro
         return answer_unexpected(request, error)
     kind, detail = known
     return answer(request, kind(detail, retry_after=1 if kind.kind is Kind.UNAVAILABLE else None))
-
-
-def answer_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
-    """Exception handler for what Litestar refuses by itself."""
-    translated = _translate(error)
-    status, body, headers = problem(translated, request.url.path, request_id(request))
-    if status == 500 and error.status_code != 500:
-        status = error.status_code
-    headers |= {key: value for key, value in (error.headers or {}).items() if key.lower() == "allow"}
-    return Response(body, status_code=status, media_type=MEDIA_TYPE, headers=headers)
 
 
 class MethodNotAllowed(VanguardError):
@@ -112,41 +110,125 @@ class PayloadTooLarge(VanguardError):
     code, title, kind = "PAYLOAD_TOO_LARGE", "The body is too large", Kind.TOO_LARGE
 
 
+class TargetTooLong(VanguardError):
+    """Path and query are."""
+
+    code, title, kind = "TARGET_TOO_LONG", "The address is too long", Kind.TARGET_TOO_LONG
+
+
+class UnsupportedMediaType(VanguardError):
+    """The body is compressed, or in another format."""
+
+    code, title, kind = "UNSUPPORTED_MEDIA_TYPE", "Bodies of this form are not taken", Kind.UNSUPPORTED
+
+
+class TooManyRequests(VanguardError):
+    """Of any kind; failed logins are TooManyAttempts."""
+
+    code, title, kind = "TOO_MANY_REQUESTS", "Slow down", Kind.THROTTLED
+
+
+class HeadersTooLarge(VanguardError):
+    """Too many headers, or too much in them."""
+
+    code, title, kind = "HEADERS_TOO_LARGE", "The headers are too large", Kind.HEADERS_TOO_LARGE
+
+
+class ServiceUnavailable(VanguardError):
+    """For another reason than the database or the identity provider."""
+
+    code, title, kind = "SERVICE_UNAVAILABLE", "Not now", Kind.UNAVAILABLE
+
+
+class TimedOut(VanguardError):
+    """Somebody behind us has not answered in time."""
+
+    code, title, kind = "TIMED_OUT", "The answer took too long", Kind.TIMED_OUT
+
+
+# Status -> what it is called when the framework gives it. Another one keeps its status, and is MALFORMED_REQUEST, or
+# INTERNAL_ERROR from 500 on.
+FRAMEWORKS: dict[int, tuple[type[VanguardError], str]] = {
+    401: (errors.Unauthenticated, "Send a token: `Authorization: Bearer <token>`."),
+    403: (errors.Forbidden, "You may not do this."),
+    404: (errors.NotFound, "No route has this path. /schema lists them."),
+    405: (MethodNotAllowed, "`Allow` has the methods of this path; see /schema."),
+    413: (PayloadTooLarge, "Send the rows in several smaller requests."),
+    414: (TargetTooLong, "Shorten the path or the query."),
+    415: (UnsupportedMediaType, "Send application/json."),
+    429: (TooManyRequests, "Try again after as many seconds as `Retry-After` says."),
+    431: (HeadersTooLarge, "Send fewer or smaller headers."),
+    503: (ServiceUnavailable, LOGGED),
+    504: (TimedOut, LOGGED),
+}
+KEPT = ("Allow", "Retry-After", "WWW-Authenticate")  # headers of the framework that an answer needs
+
+
+def answer_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    """Exception handler for what Litestar refuses by itself."""
+    if isinstance(error, InternalServerException) and error.detail == BROKEN_OFF:
+        return answer(request, errors.MalformedRequest("The body breaks off before its end."))
+    if error.status_code >= 500:
+        log_unexpected(error, request.url.path)
+    response = answer(request, _translate(error), error.status_code)
+    given = {name.lower(): value for name, value in (error.headers or {}).items()}
+    response.headers.update({name: given[name.lower()] for name in KEPT if name.lower() in given})
+    if "Allow" in response.headers:
+        response.headers["Allow"] = every_method(response.headers["Allow"])
+    return response
+
+
+def every_method(allow: str) -> str:
+    """An Allow header with HEAD where it has GET: whatever answers that answers HEAD, see edges.py."""
+    methods = {method.strip() for method in allow.split(",")}
+    return ", ".join(sorted(methods | {"HEAD"} if "GET" in methods else methods))
+
+
 def _translate(error: HTTPException) -> VanguardError:
-    if isinstance(error, NotFoundException):
-        return errors.NotFound("No route has this path. /schema lists them.")
-    if isinstance(error, MethodNotAllowedException):
-        return MethodNotAllowed("See /schema for the methods of this path.")
-    if isinstance(error, RequestEntityTooLarge):
-        return PayloadTooLarge("Send the rows in several smaller requests.")
+    if known := FRAMEWORKS.get(error.status_code):
+        kind, detail = known
+        return kind(detail)
+    if error.status_code >= 500:
+        return VanguardError(LOGGED)
     if isinstance(error, ValidationException):
-        found = error.extra if isinstance(error.extra, list) else []
-        if any(item.get("key") == "data" for item in found):
-            return errors.MalformedRequest("The request needs a body.")
-        culprits = [
-            Culprit(
-                code=Code.INVALID_PARAMETER, message=str(item.get("message", "")), parameter=str(item.get("key", ""))
-            )
-            for item in found
-        ]
-        names = ", ".join(culprit.parameter or "" for culprit in culprits)
-        if names == "data":
-            return errors.MalformedRequest("The request wants a JSON body.")
-        return errors.MalformedRequest(
-            f"A parameter is not usable: {names}." if names else "A parameter is not usable.", errors=culprits
-        )
-    if isinstance(error, ClientException):
-        return errors.MalformedRequest(f"{error.detail.rstrip('.')}.")
-    return VanguardError("The server has logged what happened under the request id.")
+        return _invalid(error)
+    return errors.MalformedRequest(f"{error.detail.rstrip('.')}.")
+
+
+def _invalid(error: ValidationException) -> VanguardError:
+    found = error.extra if isinstance(error.extra, list) else []
+    if any(item.get("key") == "data" for item in found):
+        return errors.MalformedRequest("The request needs a body.")
+    culprits = [
+        Culprit(code=Code.INVALID_PARAMETER, message=str(item.get("message", "")), parameter=str(item.get("key", "")))
+        for item in found
+    ]
+    names = ", ".join(culprit.parameter or "" for culprit in culprits)
+    return errors.MalformedRequest(
+        f"A parameter is not usable: {names}." if names else "A parameter is not usable.", errors=culprits
+    )
 
 
 def answer_unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """Exception handler of last resort: logged with its traceback, told without it."""
-    # The message of a foreign error can hold a row or a parameter, so the log keeps its kind and its place only.
-    place = "".join(traceback.format_tb(error.__traceback__))
+    log_unexpected(error, request.url.path)
+    return answer(request, VanguardError(LOGGED))
+
+
+def log_unexpected(error: BaseException, path: str) -> None:
+    """A line with the error's kind and place only: the message of a foreign error can hold a row or a parameter."""
+    place = traceback.format_tb(error.__traceback__)
+    while inner := _inside(error):
+        error, place = inner, place + traceback.format_tb(inner.__traceback__)
     sqlstate = getattr(error, "sqlstate", None)
-    log.error("unexpected error", path=request.url.path, error=type(error).__name__, sqlstate=sqlstate, place=place)
-    return answer(request, VanguardError("The server has logged what happened under the request id."))
+    log.error("unexpected error", path=path, error=type(error).__name__, sqlstate=sqlstate, place="".join(place))
+
+
+def _inside(error: BaseException) -> BaseException | None:
+    """What an error stands for: a stream's come in groups, and in one of Litestar where an answer had begun."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.exceptions[0]
+    return error.__cause__ if type(error) is LitestarException else None
 
 
 class Problem(msgspec.Struct, kw_only=True, rename="camel", omit_defaults=True):

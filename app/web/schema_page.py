@@ -6,6 +6,7 @@ foreign host learns who reads it.
 
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from litestar import MediaType, Response, Router, get
 from litestar.exceptions import NotFoundException
@@ -37,7 +38,13 @@ def openapi_config() -> OpenAPIConfig:
         ),
         security=[{"token": []}],
         openapi_router=Router(
-            PATH, route_handlers=[asset], include_in_schema=False, opt={"public": True}, dto=None, return_dto=None
+            PATH,
+            route_handlers=[asset],
+            include_in_schema=False,
+            opt={"public": True},
+            dto=None,
+            return_dto=None,
+            after_request=_refuse_unknown,
         ),
         render_plugins=[
             SwaggerRenderPlugin(
@@ -58,6 +65,13 @@ def asset(name: FromPath[str]) -> Response[bytes]:
         raise NotFoundException
     body = (_directory() / name).read_bytes()
     return Response(body, media_type=ASSETS[name], headers={"Cache-Control": "public, max-age=86400"})
+
+
+async def _refuse_unknown(response: Response[Any]) -> Response[Any]:
+    """Litestar has a page of its own for a path that is not there; here it is a problem like any other."""
+    if response.status_code == 404:
+        raise NotFoundException
+    return response
 
 
 def _directory() -> Path:
