@@ -197,12 +197,12 @@ class Auth:
     # --- the gate of every route
 
     async def admit(self, request: AnyRequest) -> None:
-        """Set `request.user`, or refuse. Handlers with `opt={"public": True}` are for everybody.
+        """Set `request.user`, or refuse. Handlers with `opt={"public": True}` are for everybody, and so is OPTIONS.
 
         `opt={"cookie": True}` takes the login's cookie too, for EventSource, which cannot send a header.
         """
         opt = request.route_handler.opt
-        if opt.get("public"):
+        if opt.get("public") or request.method == "OPTIONS":
             return
         principal = await self.verify(bearer(request, cookie=bool(opt.get("cookie"))))
         organization = request.path_params.get("org")

@@ -12,6 +12,7 @@ from litestar.enums import ScopeType
 from litestar.types import Message, Receive, Scope, Send
 from prometheus_client import Histogram
 
+from app.web import edges
 from app.web.runtime import Runtime
 
 log = structlog.get_logger(__name__)
@@ -46,7 +47,7 @@ class Middleware:
             await send(message)
 
         try:
-            await self.app(scope, receive, send_with_id)
+            await edges.serve(self.app, scope, receive, send_with_id)
         finally:
             seconds = time.perf_counter() - started
             # The template, never the path: ids are data, and a label for each would fill the memory.

@@ -1,0 +1,112 @@
+"""What routes never see: HEAD and OPTIONS, requests too large to be looked at, and errors that no handler answered."""
+
+import re
+
+from litestar import Litestar
+from litestar.datastructures import MutableScopeHeaders
+from litestar.routes import HTTPRoute
+from litestar.types import ASGIApp, HTTPScope, Message, Send
+from litestar.types.asgi_types import Receive
+from litestar.utils.scope.state import ScopeState
+
+from app.base.errors import MalformedRequest, VanguardError
+from app.web.problems import (
+    LOGGED,
+    MEDIA_TYPE,
+    HeadersTooLarge,
+    TargetTooLong,
+    every_method,
+    log_unexpected,
+    problem,
+)
+
+# A little below the server's own bounds, behind which it answers without a body: 65,534 bytes of target, 100 headers,
+# 417,792 bytes of head (docs/errors.md).
+MAX_TARGET = 65_000
+MAX_HEADERS = 96
+MAX_HEADER_BYTES = 400_000
+LONGEST_INSTANCE = 1000  # characters of a path that is told
+PARAMETER = re.compile(r"{[^}]*}")
+
+
+async def serve(app: ASGIApp, scope: HTTPScope, receive: Receive, send: Send) -> None:
+    """Let the application answer, HEAD as if it were GET, and answer where it does not."""
+    method = scope["method"]
+    if method == "HEAD":
+        scope["method"], send = "GET", _without_body(send)
+    elif method == "OPTIONS":
+        send = _with_every_method(scope, send)
+    try:
+        if refused := refusal(scope):
+            await _tell(refused, scope, send)
+        else:
+            await app(scope, receive, send)
+    except Exception as error:
+        log_unexpected(error, scope["path"])
+        # What has begun is broken off: the server closes the connection. It would log the message of an error, too.
+        if not ScopeState.from_scope(scope).response_started:
+            await _tell(VanguardError(LOGGED), scope, send)
+    finally:
+        scope["method"] = method
+
+
+def refusal(scope: HTTPScope) -> VanguardError | None:
+    """Why the request is not looked at, if so."""
+    if len(scope.get("raw_path") or scope["path"]) + len(scope["query_string"]) > MAX_TARGET:
+        return TargetTooLong(f"Path and query have at most {MAX_TARGET:,} bytes.")
+    sizes = [len(name) + len(value) for name, value in scope["headers"]]
+    if len(sizes) > MAX_HEADERS:
+        return HeadersTooLarge(f"A request has at most {MAX_HEADERS} headers.")
+    if sum(sizes) > MAX_HEADER_BYTES:
+        return HeadersTooLarge(f"Headers have at most {MAX_HEADER_BYTES:,} bytes together.")
+    return None
+
+
+async def _tell(error: VanguardError, scope: HTTPScope, send: Send) -> None:
+    request_id = str(scope["state"].get("request_id", ""))
+    status, body, headers = problem(error, scope["path"][:LONGEST_INSTANCE], request_id)
+    headers |= {"Content-Type": MEDIA_TYPE, "Content-Length": str(len(body))}
+    encoded = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": status, "headers": encoded})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+def _without_body(send: Send) -> Send:
+    """The head alone; the answer ends with it, however long its body would be."""
+    ended = False
+
+    async def send_head(message: Message) -> None:
+        nonlocal ended
+        if message["type"] != "http.response.body":
+            await send(message)
+        elif not ended:
+            ended = True
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    return send_head
+
+
+def _with_every_method(scope: HTTPScope, send: Send) -> Send:
+    """OPTIONS: the methods of all routes of the path, and the refusal of a preflight in the form of every other."""
+    refused = False
+
+    async def send_options(message: Message) -> None:
+        nonlocal refused
+        if message["type"] == "http.response.start":
+            headers = MutableScopeHeaders.from_message(message)
+            if "Allow" in headers and "path_template" in scope:
+                headers["Allow"] = _methods(scope["litestar_app"], scope["path_template"])
+            if refused := headers.get("Content-Type", "").startswith("text/") and message["status"] >= 400:
+                await _tell(MalformedRequest("This origin, method or header is not allowed here."), scope, send)
+        if not refused:
+            await send(message)
+
+    return send_options
+
+
+def _methods(app: Litestar, template: str) -> str:
+    """What a path takes: Litestar has a route for each handler, and lets the last of a path answer OPTIONS."""
+    shape = PARAMETER.sub("{}", template)
+    routes = [route for route in app.routes if isinstance(route, HTTPRoute)]
+    found = {method for route in routes if PARAMETER.sub("{}", route.path_format) == shape for method in route.methods}
+    return every_method(", ".join(found))
