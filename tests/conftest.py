@@ -11,9 +11,11 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
+import structlog
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
@@ -45,6 +47,19 @@ ENOUGH = 4 * 2**30  # bytes; two servers take less than half of it
 def anyio_backend() -> str:
     """One event loop for the whole session, so that fixtures of any scope can be asynchronous."""
     return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def logs_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Whatever a test sets logs to, by a command of `vanguard` too, ends with it: no logger keeps what it first got."""
+    configure = structlog.configure
+
+    def configure_for_now(**options: Any) -> None:
+        configure(**options | {"cache_logger_on_first_use": False})
+
+    monkeypatch.setattr(structlog, "configure", configure_for_now)
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")
