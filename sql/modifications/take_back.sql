@@ -7,13 +7,13 @@
 --
 -- Plan: the unfinished changes of these rows, once; they and the modifications again by their place.
 WITH unfinished AS (
-    SELECT c.ctid AS place, c.id, c.state,
-           min(c.id) FILTER (WHERE c.state = ANY (vanguard.refused())) OVER (PARTITION BY c.row_key) AS first_refused
-      FROM pfa.change AS c
-     WHERE c.organization_id = $1
-       AND c.user_id = $2
-       AND c.row_key = ANY ($3::text[])
-       AND c.state = ANY (vanguard.unfinished())
+    SELECT f.ctid AS place, f.id,
+           min(f.id) FILTER (WHERE f.state = ANY (vanguard.refused())) OVER (PARTITION BY f.row_key) AS first_refused
+      FROM pfa.change AS f
+     WHERE f.organization_id = $1
+       AND f.user_id = $2
+       AND f.row_key = ANY ($3::text[])
+       AND f.state = ANY (vanguard.unfinished())
 ),
 taken AS (
     UPDATE pfa.change AS c
@@ -21,7 +21,7 @@ taken AS (
       FROM unfinished AS u
      WHERE c.ctid = u.place
        AND u.id >= u.first_refused
-       AND u.state IN ('committed', 'conflict', 'sync_error')
+       AND c.state IN ('committed', 'conflict', 'sync_error')
     RETURNING c.id, c.row_key, c.op, c.base, c.delta, c.change_reason
 ),
 layer AS (
