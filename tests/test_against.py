@@ -1,4 +1,4 @@
-"""`benchmarks/against.py`. Which side is faster is not asked here; that it measures, refuses and cleans up is."""
+"""`benchmarks/against/`. Which side is faster is not asked here; that it measures, refuses and cleans up is."""
 
 import os
 import signal
@@ -13,20 +13,22 @@ import msgspec
 import psycopg
 import pytest
 
-from benchmarks import against
-from benchmarks.against import Outcome, Refused, Side, Taken
+from benchmarks.against import checkout, clocks
+from benchmarks.against.checkout import Refused
+from benchmarks.against.outcome import Outcome, Taken, kind, part
+from benchmarks.against.sides import Side
 from benchmarks.api import ROOT
 from tests.support.children import child
 
 MODULE = [sys.executable, "-m", "benchmarks.against"]
-FILE = [sys.executable, str(ROOT / "benchmarks" / "against.py")]
+FILE = [sys.executable, str(ROOT / "benchmarks" / "against")]
 PATIENCE = 300.0
 
 
 def commit() -> str:
     """The commit that is checked out; skips where there is none."""
     try:
-        return against.commit_of("HEAD")
+        return checkout.commit_of("HEAD")
     except Refused as error:
         pytest.skip(str(error))
 
@@ -47,7 +49,7 @@ def databases(url: str) -> set[str]:
 
 
 def knows_checkouts_in(directory: Path) -> bool:
-    return str(directory.resolve()) in against.git("worktree", "list", "--porcelain").stdout
+    return str(directory.resolve()) in checkout.git("worktree", "list", "--porcelain").stdout
 
 
 # --- a run
@@ -112,12 +114,12 @@ def test_an_unknown_revision_is_told_in_one_line(words: list[str], tmp_path: Pat
 
 
 def test_without_git_there_are_no_other_commits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(against, "ROOT", tmp_path)
+    monkeypatch.setattr(checkout, "ROOT", tmp_path)
     with pytest.raises(Refused, match="no git checkout"):
-        against.commit_of("HEAD")
+        checkout.commit_of("HEAD")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(Refused, match="no git here"):
-        against.commit_of("HEAD")
+        checkout.commit_of("HEAD")
 
 
 def test_a_package_that_is_missing_is_named(tmp_path: Path) -> None:
@@ -139,17 +141,17 @@ def test_code_from_elsewhere_is_not_measured(tmp_path: Path) -> None:
 
 def test_a_ratio_is_the_median_of_the_turns() -> None:
     """Given a machine that is twice as slow in one turn, then the ratio is that of all of them."""
-    found = against.part([(1.0, 1.1), (2.0, 2.2), (1.0, 1.2), (1.0, 1.1), (1.0, 1.0)])
+    found = part([(1.0, 1.1), (2.0, 2.2), (1.0, 1.2), (1.0, 1.1), (1.0, 1.0)])
     assert (found.before, found.now, found.ratio, found.quartiles) == (1.0, 1.1, 1.1, (1.1, 1.1))
-    assert against.part([(2.0, 3.0)]).quartiles == (1.5, 1.5)
+    assert part([(2.0, 3.0)]).quartiles == (1.5, 1.5)
 
 
 def test_what_is_above_the_bound_does_not_hold() -> None:
-    slower = against.kind("page", 10, [(Taken(1.0, 1.0), Taken(1.1, 1.0))] * 3, 1.03)
+    slower = kind("page", 10, [(Taken(1.0, 1.0), Taken(1.1, 1.0))] * 3, 1.03)
     assert (slower.both.ratio, slower.holds) == (1.05, False)
     assert slower.database is not None
     assert slower.database.ratio == 1.0
-    faster = against.kind("page", 10, [(Taken(1.0, None), Taken(0.9, None))] * 3, 1.03)
+    faster = kind("page", 10, [(Taken(1.0, None), Taken(0.9, None))] * 3, 1.03)
     assert (faster.both.ratio, faster.database, faster.holds) == (0.9, None, True)
     outcome = Outcome(before="a", now="b", uncommitted=False, rows=1, bound=1.03, notes=[], kinds=[faster, slower])
     assert not outcome.holds
@@ -159,16 +161,16 @@ def test_what_is_above_the_bound_does_not_hold() -> None:
     ("text", "seconds"), [("0:01.25", 1.25), ("00:02:03", 123.0), ("1-02:03:04", 93784.0), ("61:00.50", 3660.5)]
 )
 def test_what_ps_tells_is_understood(text: str, seconds: float) -> None:
-    assert against.seconds_of(text) == seconds
+    assert clocks.seconds_of(text) == seconds
 
 
 def test_processes_that_are_gone_have_used_nothing() -> None:
     with child(sys.executable, "-c", "pass") as process:
         process.wait(60)
-        assert against.clock(process.pid) == 0.0
+        assert clocks.clock(process.pid) == 0.0
 
 
-@pytest.mark.skipif(not against.LINUX, reason="this system has no clocks of other processes")
+@pytest.mark.skipif(not clocks.LINUX, reason="this system has no clocks of other processes")
 def test_a_clock_and_ps_tell_the_same() -> None:
-    assert against.clock(os.getpid()) == pytest.approx(time.process_time(), abs=0.05)
-    assert against.told_by_ps(os.getpid())[os.getpid()] == pytest.approx(time.process_time(), abs=1.5)
+    assert clocks.clock(os.getpid()) == pytest.approx(time.process_time(), abs=0.05)
+    assert clocks.told_by_ps(os.getpid())[os.getpid()] == pytest.approx(time.process_time(), abs=1.5)

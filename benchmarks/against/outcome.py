@@ -1,0 +1,83 @@
+"""What is found: processor time turn by turn, and the ratios that it comes to."""
+
+from collections.abc import Sequence
+from statistics import median, quantiles
+from typing import NamedTuple
+
+import msgspec
+
+
+class Taken(NamedTuple):
+    """Milliseconds of processor time for one request."""
+
+    api: float
+    database: float | None
+
+    @property
+    def both(self) -> float:
+        return self.api + (self.database or 0.0)
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Milliseconds of processor time for a request, turn by turn, and what they come to."""
+
+    before: float
+    now: float
+    ratio: float
+    quartiles: tuple[float, float]
+    turns: list[tuple[float, float]]
+
+
+class Kind(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """One kind of request. The database's part is None where its processes are not on this machine."""
+
+    kind: str
+    requests: int
+    api: Part
+    database: Part | None
+    both: Part
+    holds: bool
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The result of a run."""
+
+    before: str
+    now: str
+    uncommitted: bool
+    rows: int
+    bound: float
+    notes: list[str]
+    kinds: list[Kind]
+
+    @property
+    def holds(self) -> bool:
+        return all(kind.holds for kind in self.kinds)
+
+
+def part(turns: Sequence[tuple[float, float]]) -> Part:
+    """The ratio is the median of the turns' own: on a busy machine a turn takes up to twice as long as another, but on
+    both sides.
+    """
+    before, now = (median(side) for side in zip(*turns, strict=True))
+    ratios = [after / max(earlier, 1e-9) for earlier, after in turns]
+    lower, middle, upper = quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3
+    return Part(
+        before=round(before, 4), now=round(now, 4), ratio=round(middle, 4),
+        quartiles=(round(lower, 4), round(upper, 4)),
+        turns=[(round(earlier, 4), round(after, 4)) for earlier, after in turns],
+    )  # fmt: skip
+
+
+def kind(name: str, requests: int, turns: Sequence[Sequence[Taken]], bound: float) -> Kind:
+    """What the turns of one kind of request come to."""
+    both = part([(before.both, now.both) for before, now in turns])
+    database = [
+        (before.database, now.database)
+        for before, now in turns
+        if before.database is not None and now.database is not None
+    ]
+    return Kind(
+        kind=name, requests=requests, api=part([(before.api, now.api) for before, now in turns]),
+        database=part(database) if database else None, both=both, holds=both.ratio <= bound,
+    )  # fmt: skip

@@ -1,0 +1,112 @@
+"""The kinds of requests: request n of a kind is the same on every side."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, timedelta
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
+
+from benchmarks.against.checkout import Refused
+from benchmarks.against.sides import ORGANIZATION, Api
+
+DATASET = f"/api/v1/orgs/{ORGANIZATION}/datasets/pfa"
+LISTINGS: Sequence[Mapping[str, str]] = (
+    {},
+    {"category": "Aerial Lifts"},
+    {"monthlyRate[gte]": "5000"},
+)
+DRAFTED = 500  # rows that the reader has drafts of, all over the list
+SAVED = 200  # rows that the saver saves again and again
+FIVE = 5  # rows in a commit
+BATCH = 500  # rows in a save that is not measured
+
+
+class Work(NamedTuple):
+    """A kind of request: what each of them does, and what has to be done before so many, unmeasured."""
+
+    name: str
+    request: Callable[[Api, int], None]
+    prepare: Callable[[Api, int, int], None]
+
+
+# -- preparation -------------------------------------------------------------------------------------------------------
+
+
+def settle(api: Api, rows: int) -> None:
+    """Learn the lines' ids, and give the reader drafts: forecasts a day later."""
+    days: dict[str, str] = {}
+    params = {"pageSize": "1000", "fields": "forecastStart", "count": "none"}
+    while len(api.side.ids) < rows:
+        page = api.ask("GET", f"{DATASET}/rows?{urlencode(params)}", "reader")
+        api.side.ids += [row["id"] for row in page["data"]]
+        days |= {row["id"]: row["data"]["forecastStart"] for row in page["data"]}
+        if page["pagination"]["nextCursor"] is None:
+            break
+        params["after"] = page["pagination"]["nextCursor"]
+    dated = [each for each in api.side.ids if days[each]]
+    chosen = dated[:: max(1, len(dated) // min(DRAFTED, rows // 4))]
+    later = {each: (date.fromisoformat(days[each]) + timedelta(1)).isoformat() for each in chosen}
+    _save(api, "reader", [{"id": each, "delta": {"forecastStart": day}} for each, day in later.items()])
+
+
+def lists(api: Api) -> list[Any]:
+    """What the listings' first pages hold: on both sides the same, if both make the same lines."""
+    pages = [api.ask("GET", _page_of(listing), "reader")["data"] for listing in LISTINGS]
+    return [[(row["id"], row["data"]) for row in page] for page in pages]
+
+
+def _save(api: Api, person: str, drafts: Sequence[Mapping[str, Any]]) -> None:
+    for start in range(0, len(drafts), BATCH):
+        answer = api.ask("POST", f"{DATASET}/drafts", person, {"modifications": drafts[start : start + BATCH]})
+        if answer["errors"]:
+            raise Refused(f"A save of {api.side.name} was refused: {answer['errors'][0]}")
+
+
+# -- what is measured --------------------------------------------------------------------------------------------------
+
+
+def _page(api: Api, number: int) -> None:
+    api.exchange("GET", _page_of(LISTINGS[number % len(LISTINGS)]), "reader")
+
+
+def _one_of_each(api: Api, first: int, requests: int) -> None:
+    """Totals that the commits of before made stale are counted anew."""
+    for number in range(len(LISTINGS)):
+        _page(api, number)
+
+
+def _page_of(listing: Mapping[str, str]) -> str:
+    """The address of a listing's first page."""
+    return f"{DATASET}/rows?{urlencode({'sort': 'forecastStart', 'pageSize': '100', **listing})}"
+
+
+def _save_one(api: Api, number: int) -> None:
+    _save(api, "saver", [_draft(api, number % min(SAVED, len(api.side.ids)), number)])
+
+
+def _prepare_commits(api: Api, first: int, commits: int) -> None:
+    """Save what the commits will be of."""
+    rows = range(first * FIVE, (first + commits) * FIVE)
+    _save(api, "committer", [_draft(api, row, first + row // FIVE) for row in rows])
+
+
+def _commit(api: Api, number: int) -> None:
+    rows = range(number * FIVE, (number + 1) * FIVE)
+    answer = api.ask("POST", f"{DATASET}/commit", "committer", {"ids": [_id(api, row) for row in rows]})
+    if answer["committed"] != FIVE:
+        raise Refused(f"A commit of {api.side.name} was of {answer['committed']} rows instead of {FIVE}.")
+
+
+def _draft(api: Api, row: int, number: int) -> dict[str, Any]:
+    # With both figures a line keeps the contract's rules, whatever its source.
+    return {"id": _id(api, row), "delta": {"monthlyRate": 1000 + number % 80_000, "purchasePrice": 90_000}}
+
+
+def _id(api: Api, row: int) -> str:
+    return api.side.ids[row % len(api.side.ids)]
+
+
+WORKS = (
+    Work("page", _page, _one_of_each),
+    Work("save", _save_one, lambda api, first, requests: None),
+    Work("commit", _commit, _prepare_commits),
+)
