@@ -12,7 +12,7 @@ from statistics import median
 from typing import Any
 from urllib.parse import urlencode
 
-from benchmarks.processes import family, peak, used
+from benchmarks.processes import family, peak, spent
 
 ROOT = Path(__file__).parent.parent
 SERVE = [sys.executable, "-c", "from app.cli import main; main()", "serve"]
@@ -62,7 +62,7 @@ class Api:
     def processor_seconds(self) -> float | None:
         """What the API has used of the processors so far; None where the system does not tell."""
         try:
-            return sum(used(pid) for pid in family(self._server.pid))
+            return spent(self._server.pid)
         except OSError:
             return None
 

@@ -18,7 +18,7 @@ from app.engine.view import Composed
 from benchmarks.api import get, request
 from benchmarks.data import LISTING, PATH, Bench, Place, Unavailable
 from benchmarks.figures import Figure, at_least, at_most, plain
-from benchmarks.processes import postmaster_of, server_seconds
+from benchmarks.processes import family, left, postmaster_of, spent
 
 CLIENTS = 4
 UNCOUNTED = (*LISTING, ("count", "none"))
@@ -109,7 +109,7 @@ def _each(before: float | None, after: float | None, done: int) -> float | None:
 
 def _spent(postmaster: int | None) -> float | None:
     try:
-        return None if postmaster is None else server_seconds(postmaster)
+        return None if postmaster is None else spent(postmaster)
     except OSError:
         return None
 
@@ -126,7 +126,7 @@ async def pgbench(place: Place, page: Composed, postmaster: int | None, *, secon
         script.flush()
         variables = [word for n, value in enumerate(page.arguments, start=1) for word in ("-D", f"v{n}={value}")]
         address, password = without_password(place.url)
-        before = _spent(postmaster)
+        before, there = _spent(postmaster), [] if postmaster is None else family(postmaster)
         process = await asyncio.create_subprocess_exec(
             pgbench_program(), "-n", "-M", "prepared", "-c", str(CLIENTS), "-j", "1",
             "-T", str(max(1, round(seconds))), "-f", script.name, *variables, address,
@@ -134,6 +134,8 @@ async def pgbench(place: Place, page: Composed, postmaster: int | None, *, secon
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         output, errors = await process.communicate()
+        if postmaster is not None:
+            await left(postmaster, there)
         after = _spent(postmaster)
     rate = re.search(rb"tps = ([\d.]+)", output)
     done = re.search(rb"transactions actually processed: (\d+)", output)

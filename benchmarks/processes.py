@@ -1,6 +1,8 @@
 """What Linux tells of processes: the processors that they used, the memory that they held. OSError elsewhere."""
 
+import asyncio
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,8 @@ from typing import Any
 import asyncpg
 
 TICKS = os.sysconf("SC_CLK_TCK")
+PAUSE = 0.02  # seconds between two looks at who has left
+LOOKS = 100  # until a family has stayed the same: it does in one, unless somebody connects and leaves all the time
 
 
 def _stat(pid: int) -> list[str]:
@@ -15,13 +19,38 @@ def _stat(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
 
 
-def used(pid: int) -> float:
-    """Seconds on the processors so far; none of one that has just ended, which its parent counts."""
+def spent(pid: int) -> float:
+    """Seconds on the processors so far of the process and its descendants, those that have ended included.
+
+    What a process took is found with its parent once that has noticed its end. Where processes come and go between the
+    two looks, one would be missing from both, or stand in both: it is looked at again until they stay the same.
+    """
+    for _ in range(LOOKS):
+        found = family(pid)
+        seconds = sum(_used(each) for each in found)
+        if family(pid) == found:
+            break
+    return seconds
+
+
+def _used(pid: int) -> float:
+    """Its own seconds, and those of its children whose end it has noticed; none of one that is gone."""
     try:
         fields = _stat(pid)
     except (FileNotFoundError, ProcessLookupError):
         return 0.0
-    return (int(fields[11]) + int(fields[12])) / TICKS
+    return sum(int(field) for field in fields[11:15]) / TICKS
+
+
+async def left(pid: int, before: Sequence[int]) -> None:
+    """Wait until the descendants that were not there before are gone again: leaving takes them time, too.
+
+    Not for long: one that came for something else may stay.
+    """
+    for _ in range(LOOKS):
+        if not set(family(pid)) - set(before):
+            return
+        await asyncio.sleep(PAUSE)
 
 
 def peak(pid: int) -> int:
@@ -48,10 +77,11 @@ def _children(pid: int) -> list[int]:
 
 async def postmaster_of(connection: "asyncpg.Connection[Any]") -> int | None:
     """The server's main process, where it runs on this machine and may be looked at."""
-    return _parent_of_backend(await connection.fetchval("SELECT pg_backend_pid()"))
+    return parent_of_backend(await connection.fetchval("SELECT pg_backend_pid()"))
 
 
-def _parent_of_backend(pid: int) -> int | None:
+def parent_of_backend(pid: int) -> int | None:
+    """The same of a backend's process."""
     try:
         if Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip() != "postgres":
             return None
@@ -60,13 +90,6 @@ def _parent_of_backend(pid: int) -> int | None:
         return parent
     except OSError:
         return None
-
-
-def server_seconds(postmaster: int) -> float:
-    """What all backends have used of the processors so far, those that are gone included."""
-    fields = _stat(postmaster)
-    gone = (int(fields[13]) + int(fields[14])) / TICKS
-    return gone + sum(used(pid) for pid in family(postmaster))
 
 
 class OtherWork:
@@ -90,10 +113,9 @@ class OtherWork:
             return None
         try:
             fields = Path("/proc/stat").read_text(encoding="ascii").splitlines()[0].split()[1:9]
-            ours = sum(used(pid) for pid in family(os.getpid())) + server_seconds(self._postmaster)
+            ours = spent(os.getpid()) + spent(self._postmaster)
         except OSError:
             return None
         ticks = [int(field) for field in fields]
         idle = ticks[3] + ticks[4]
-        times = os.times()
-        return sum(ticks) / TICKS, (sum(ticks) - idle) / TICKS, ours + times.children_user + times.children_system
+        return sum(ticks) / TICKS, (sum(ticks) - idle) / TICKS, ours

@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -26,7 +28,7 @@ from app.contracts import PFA
 from app.contracts.filters import read_listing
 from app.dev.postgres import DevDatabaseError
 from app.engine.page import PageComposer
-from benchmarks import bench_http, client, data, report, suite
+from benchmarks import bench_http, client, data, processes, report, suite
 from benchmarks.bench_http import without_password
 from benchmarks.data import Bench
 from benchmarks.figures import Figure, at_least, at_most, plain
@@ -40,6 +42,9 @@ ABOUT = report.About(
     date="2026-03-01", processor="A processor", postgresql="18.1", python="3.11", vanguard="0.1.0", rows=1_000_000,
     others=0.42,
 )  # fmt: skip
+LINUX = sys.platform == "linux"
+SPEND = "SELECT count(*) FROM generate_series(1, 1000000)"
+SPENDING = "import time\nwhile time.process_time() < 0.3: pass\nprint('spent', flush=True)\ninput()"
 POINTS = {"drafts": {"the page": [(0.0, 0.8), (500.0, 0.9), (50_000.0, 12.0)]}, "rows": {"the page": [(1000.0, 0.7)]}}
 
 
@@ -237,6 +242,42 @@ def test_the_client_puts_answers_together() -> None:
         thread.join(60)
     assert found["statuses"] == [200, 304, 422]
     assert [len(seconds) for seconds in found["seconds"]] == [1, 1, 1]
+
+
+@pytest.mark.skipif(not LINUX, reason="this system does not tell what processes took")
+def test_a_backend_that_has_ended_is_counted(server_url: str) -> None:
+    """Given backends that end while it is looked, then what they took is told all the same."""
+    with psycopg.connect(server_url) as watcher:
+        postmaster = processes.parent_of_backend(watcher.info.backend_pid)
+        assert postmaster is not None
+        for _ in range(5):
+            before = processes.spent(postmaster)
+            with psycopg.connect(server_url) as connection:
+                connection.execute(SPEND)
+                taken = processes.spent(connection.info.backend_pid)
+            assert taken > 0
+            assert processes.spent(postmaster) >= before + taken - 2 / processes.TICKS
+
+
+@pytest.mark.skipif(not LINUX, reason="this system does not tell what processes took")
+def test_a_process_that_ends_between_two_looks_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given a child that was listed, and whose end is noticed before it is looked at, then its parent has its time."""
+    before, family = processes.spent(os.getpid()), processes.family
+    with child(sys.executable, "-c", SPENDING, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "spent\n"
+        looked = 0
+
+        def ending(pid: int) -> list[int]:
+            nonlocal looked
+            found, looked = family(pid), looked + 1
+            if looked == 1:
+                process.communicate(timeout=60)
+            return found
+
+        monkeypatch.setattr(processes, "family", ending)
+        assert 0.25 <= processes.spent(os.getpid()) - before < 0.55
+        assert looked > 2
 
 
 def test_a_server_gets_its_share_of_memory() -> None:
