@@ -60,20 +60,36 @@ def test_a_commit_is_measured_against_itself(server_url: str, tmp_path: Path) ->
     head, before = commit(), databases(server_url)
     file = tmp_path / "result.json"
     few = ["--rows", "200", "--turns", "1", "--requests", "4", "--bound", "100"]
+    few += ["--kinds", "page,plain,save,commit,bulk,load", "--drafts", "50", "--documents", "1500"]
     with running(*MODULE, "HEAD", *few, "--url", server_url, "--json", str(file), directory=tmp_path) as process:
         said, complained = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, complained
     outcome = msgspec.json.decode(file.read_bytes(), type=Outcome)
     assert (outcome.before, outcome.now, outcome.rows) == (head, head, 200)
     assert [(each.kind, each.requests, each.holds) for each in outcome.kinds] == [
-        ("page", 4, True), ("save", 4, True), ("commit", 4, True),
+        ("page", 4, True), ("plain", 4, True), ("save", 4, True), ("commit", 4, True), ("bulk", 1, True),
+        ("load", 2, True),
     ]  # fmt: skip
     for each in outcome.kinds:
-        assert each.api.before > 0
+        assert (each.api is None) == (each.kind == "load")
         assert each.both.ratio > 0
+        assert each.wall.before > 0
         assert len(each.both.turns) == 1
-        assert each.database is None or each.both.now == pytest.approx(each.api.now + each.database.now, abs=0.001)
-    for word in ("page", "save", "commit", "API", "both", "within 100", head[:10], "the working tree"):
+        parts = [part.now for part in (each.api, each.database) if part is not None]
+        assert each.both.now == pytest.approx(sum(parts), abs=0.001)
+    for word in (
+        "page",
+        "plain",
+        "save",
+        "commit",
+        "bulk",
+        "load",
+        "API",
+        "both",
+        "within 100",
+        head[:10],
+        "the working tree",
+    ):
         assert word in said
     assert databases(server_url) <= before
     assert not knows_checkouts_in(tmp_path)
@@ -136,6 +152,13 @@ def test_code_from_elsewhere_is_not_measured(tmp_path: Path) -> None:
         Side("older", tmp_path, "postgresql://").check()
 
 
+def test_a_kind_that_there_is_not_is_refused(tmp_path: Path) -> None:
+    with running(*MODULE, "HEAD", "--kinds", "page,speed", directory=tmp_path) as process:
+        _, complained = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 2
+    assert "no kind speed" in complained
+
+
 # --- figures
 
 
@@ -147,11 +170,12 @@ def test_a_ratio_is_the_median_of_the_turns() -> None:
 
 
 def test_what_is_above_the_bound_does_not_hold() -> None:
-    slower = kind("page", 10, [(Taken(1.0, 1.0), Taken(1.1, 1.0))] * 3, 1.03)
+    slower = kind("page", 10, [(Taken(1.0, 1.0, 3.0), Taken(1.1, 1.0, 3.6))] * 3, 1.03)
     assert (slower.both.ratio, slower.holds) == (1.05, False)
     assert slower.database is not None
     assert slower.database.ratio == 1.0
-    faster = kind("page", 10, [(Taken(1.0, None), Taken(0.9, None))] * 3, 1.03)
+    assert slower.wall.ratio == 1.2
+    faster = kind("page", 10, [(Taken(1.0, None, 2.0), Taken(0.9, None, 2.0))] * 3, 1.03)
     assert (faster.both.ratio, faster.database, faster.holds) == (0.9, None, True)
     outcome = Outcome(before="a", now="b", uncommitted=False, rows=1, bound=1.03, notes=[], kinds=[faster, slower])
     assert not outcome.holds

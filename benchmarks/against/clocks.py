@@ -19,9 +19,11 @@ Seconds = Mapping[int, float]  # on the processors, by process
 
 
 class Reading(NamedTuple):
-    """What a side's processes have used so far; no database where it is on another machine."""
+    """What a side's processes have used so far: no API where it has nothing to do with it, no database where that is on
+    another machine.
+    """
 
-    api: Seconds
+    api: Seconds | None
     database: Seconds | None
 
 
@@ -34,8 +36,11 @@ class Meter:
         assert row is not None
         self.database = "postgres" in command_of(row[0])
 
-    def read(self, api: Api) -> Reading:
-        """As precisely as the system tells."""
+    def read(self, api: Api, *, served: bool) -> Reading:
+        """As precisely as the system tells. What the API does not serve is loaded beside it."""
+        if not served:
+            assert api.side.loading is not None
+            return Reading(None, self._backends(api.side.loading.database_name) if self.database else None)
         processes = {pid: clock(pid) for pid in family(api.pid)} if LINUX else told_by_ps(api.pid)
         return Reading(processes, self._backends(api.side.database_name) if self.database else None)
 

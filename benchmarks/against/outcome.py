@@ -8,18 +8,19 @@ import msgspec
 
 
 class Taken(NamedTuple):
-    """Milliseconds of processor time for one request."""
+    """Milliseconds of processor time for one request, where known, and those that passed until its answer."""
 
-    api: float
+    api: float | None
     database: float | None
+    wall: float
 
     @property
     def both(self) -> float:
-        return self.api + (self.database or 0.0)
+        return (self.api or 0.0) + (self.database or 0.0)
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Milliseconds of processor time for a request, turn by turn, and what they come to."""
+    """Milliseconds for a request, turn by turn, and what they come to."""
 
     before: float
     now: float
@@ -29,13 +30,18 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Kind(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """One kind of request. The database's part is None where its processes are not on this machine."""
+    """One kind of request: processor time, and the time that passed.
+
+    There is no part of the API where it has none, and none of the database where its processes are not on this machine.
+    Both together are what has to hold.
+    """
 
     kind: str
     requests: int
-    api: Part
+    api: Part | None
     database: Part | None
     both: Part
+    wall: Part
     holds: bool
 
 
@@ -72,12 +78,13 @@ def part(turns: Sequence[tuple[float, float]]) -> Part:
 def kind(name: str, requests: int, turns: Sequence[Sequence[Taken]], bound: float) -> Kind:
     """What the turns of one kind of request come to."""
     both = part([(before.both, now.both) for before, now in turns])
-    database = [
-        (before.database, now.database)
-        for before, now in turns
-        if before.database is not None and now.database is not None
-    ]
     return Kind(
-        kind=name, requests=requests, api=part([(before.api, now.api) for before, now in turns]),
-        database=part(database) if database else None, both=both, holds=both.ratio <= bound,
+        kind=name, requests=requests, api=_known([(before.api, now.api) for before, now in turns]),
+        database=_known([(before.database, now.database) for before, now in turns]), both=both,
+        wall=part([(before.wall, now.wall) for before, now in turns]), holds=both.ratio <= bound,
     )  # fmt: skip
+
+
+def _known(turns: Sequence[tuple[float | None, float | None]]) -> Part | None:
+    known = [(before, now) for before, now in turns if before is not None and now is not None]
+    return part(known) if known else None

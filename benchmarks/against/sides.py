@@ -19,14 +19,16 @@ from typing import IO, Any
 import psycopg
 
 from benchmarks.against.checkout import Refused, last_line
+from benchmarks.documents import COLUMNS, FIRST_REVISION
 
 ORGANIZATION = "acme"
-PEOPLE = ("reader", "saver", "committer")
+PEOPLE = ("reader", "visitor", "saver", "importer", "committer")
 
 START, STOP, ANSWER, COMMAND = 60.0, 35.0, 120.0, 300.0  # seconds that each may take
 SEEDED = 500  # lines a second, at least
 
 VANGUARD = [sys.executable, "-c", "from app.cli import main; main()"]
+COPY = f"COPY pfa.mirror ({', '.join(COLUMNS)}) FROM STDIN"
 WHERE = [sys.executable, "-c", "import app.cli; print(app.__file__)"]
 
 
@@ -35,6 +37,7 @@ class Side:
 
     def __init__(self, name: str, directory: Path, database: str):
         self.name, self._directory, self._database = name, directory, database
+        self.loading: Loading | None = None
         self._secret, self._password = secrets.token_hex(32), secrets.token_hex(16)
         self._port = 0
         self._tokens: dict[str, str] = {}
@@ -56,6 +59,17 @@ class Side:
                 "account", "add", _email(name), "--name", name, "--org", ORGANIZATION, "--role", "ANALYST",
                 "--password-stdin", said=f"{self._password}\n",
             )  # fmt: skip
+
+    @contextmanager
+    def loads(self, database: str) -> Iterator[None]:
+        """Besides, a mirror to load, in a database without anything else, until the block ends."""
+        self._vanguard("migrate", database=database)
+        _leave_vacuum_to_us(database)
+        self.loading = Loading(database)
+        try:
+            yield
+        finally:
+            self.loading.close()
 
     @contextmanager
     def serving(self) -> Iterator["Api"]:
@@ -82,12 +96,7 @@ class Side:
 
     def leave_vacuum_to_us(self) -> None:
         """By itself it would come to one side first, whose commits then take a third of the other's."""
-        with psycopg.connect(self._database, autocommit=True) as connection:
-            for (alter,) in connection.execute(
-                "SELECT format('ALTER TABLE %s SET (autovacuum_enabled = false)', oid::regclass) FROM pg_class"
-                " WHERE relkind = 'r' AND relnamespace::regnamespace::text NOT IN ('pg_catalog', 'information_schema')"
-            ).fetchall():
-                connection.execute(alter)
+        _leave_vacuum_to_us(self._database)
 
     def vacuum(self) -> None:
         """What was saved and committed so far leaves nothing behind for the requests that come."""
@@ -96,17 +105,21 @@ class Side:
 
     @property
     def database_name(self) -> str:
-        return self._database.partition("?")[0].rpartition("/")[2]
+        return name_of(self._database)
 
-    def _vanguard(self, *arguments: str, said: str = "", within: float = COMMAND) -> str:
-        return self._run([*VANGUARD, *arguments], said=said, within=within)
+    def _vanguard(
+        self, *arguments: str, said: str = "", within: float = COMMAND, database: str | None = None
+    ) -> str:  # fmt: skip
+        return self._run([*VANGUARD, *arguments], said=said, within=within, database=database)
 
-    def _run(self, command: Sequence[str], *, said: str = "", within: float = COMMAND) -> str:
+    def _run(
+        self, command: Sequence[str], *, said: str = "", within: float = COMMAND, database: str | None = None
+    ) -> str:  # fmt: skip
         # A session of its own: Ctrl-C ends this program first, which ends the command.
         try:
             done = subprocess.run(
-                command, cwd=self._directory, env=self._environment(), input=said, capture_output=True, text=True,
-                timeout=within, check=False, start_new_session=True,
+                command, cwd=self._directory, env=self._environment(database), input=said, capture_output=True,
+                text=True, timeout=within, check=False, start_new_session=True,
             )  # fmt: skip
         except subprocess.TimeoutExpired as error:
             raise Refused(f"`{_words(command)}` of {self.name} took more than {within:.0f} seconds.") from error
@@ -116,7 +129,7 @@ class Side:
             raise Refused(f"`{_words(command)}` of {self.name} failed: {last_line(done.stderr or done.stdout)}")
         return done.stdout
 
-    def _environment(self) -> Mapping[str, str]:
+    def _environment(self, database: str | None = None) -> Mapping[str, str]:
         """The settings that it has when nobody says otherwise, but one process and few connections."""
         inherited = {
             name: value
@@ -126,12 +139,37 @@ class Side:
         path = os.pathsep.join(filter(None, [str(self._directory), os.environ.get("PYTHONPATH")]))
         return inherited | {
             "PYTHONPATH": path,
-            "VANGUARD_DATABASE_URL": self._database,
+            "VANGUARD_DATABASE_URL": database or self._database,
             "VANGUARD_SECRET": self._secret,
             "VANGUARD_PORT": str(self._port),
             "VANGUARD_WORKERS": "1",
             "VANGUARD_POOL_SIZE": "2",
         }
+
+
+class Loading:
+    """A side's mirror without rows, with all of its indexes, and a connection of the owner that copies into it."""
+
+    def __init__(self, database: str):
+        self._database, self.database_name = database, name_of(database)
+        self._connection = self._connected()
+        self._connection.execute(FIRST_REVISION)
+
+    def begin(self) -> None:
+        """Nothing is in it, and the backend is a fresh one, for the reason that a turn has fresh APIs."""
+        self.close()
+        self._connection = self._connected()
+        self._connection.execute("TRUNCATE pfa.mirror")
+
+    def copy(self, part: bytes) -> None:
+        with self._connection.cursor().copy(COPY) as copying:
+            copying.write(part)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _connected(self) -> "psycopg.Connection[Any]":
+        return psycopg.connect(self._database, autocommit=True)
 
 
 class Api:
@@ -168,9 +206,9 @@ class Api:
         return json.loads(self.exchange(method, path, person, body))
 
     def exchange(self, method: str, path: str, person: str | None = None, body: Any = None) -> bytes:
-        """The answer as it came."""
+        """The answer as it came. A body of bytes is JSON already."""
         headers = {} if person is None else {"Authorization": f"Bearer {self.side.token(self, person)}"}
-        content = None if body is None else json.dumps(body)
+        content = body if body is None or isinstance(body, bytes) else json.dumps(body)
         if content is not None:
             headers["Content-Type"] = "application/json"
         try:
@@ -188,6 +226,20 @@ class Api:
         self._log.seek(0)
         said = last_line(self._log.read().decode(errors="replace"))
         return Refused(f"The API of {self.side.name} does not answer, {why}. It said last: {said}")
+
+
+def _leave_vacuum_to_us(database: str) -> None:
+    with psycopg.connect(database, autocommit=True) as connection:
+        for (alter,) in connection.execute(
+            "SELECT format('ALTER TABLE %s SET (autovacuum_enabled = false)', oid::regclass) FROM pg_class"
+            " WHERE relkind = 'r' AND relnamespace::regnamespace::text NOT IN ('pg_catalog', 'information_schema')"
+        ).fetchall():
+            connection.execute(alter)
+
+
+def name_of(database: str) -> str:
+    """The database's name, of its address."""
+    return database.partition("?")[0].rpartition("/")[2]
 
 
 def _email(name: str) -> str:

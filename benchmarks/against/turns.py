@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import msgspec
 import psycopg
@@ -12,13 +13,12 @@ from benchmarks.against.checkout import Refused, checked_out, commit_of, uncommi
 from benchmarks.against.clocks import Meter, Reading, Seconds
 from benchmarks.against.outcome import Outcome, Taken, kind
 from benchmarks.against.sides import Api, Side
-from benchmarks.against.works import WORKS, Work, lists, settle
+from benchmarks.against.works import USUAL, Sizes, Work, lists, settle, works
 from benchmarks.api import ROOT
 from benchmarks.data import scratch_database, server_at
 
 ROWS, TURNS, BOUND = 20_000, 10, 1.03
-SLICE = 10  # requests until it is the other side's turn
-WARM_UPS = 30
+SIZES = Sizes(documents=20_000, drafts=10_000)
 ENOUGH = 0.5  # seconds on the processors that a side takes for its part of a turn
 FEWEST, MOST = 20, 2_000  # requests of a kind in a turn
 REPEATS = 5  # turns that may be taken again, because a process came or went in them
@@ -26,11 +26,15 @@ SETTLED = 0.05  # seconds after which a request has left nothing to do
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """What was asked for; `requests` of a kind in a turn, as many as take long enough if None."""
+    """What was asked for; `requests` of a kind in a turn, as many as take long enough if None. Bulks and loads have
+    their sizes instead.
+    """
 
     revision: str
     rows: int = ROWS
     turns: int = TURNS
+    kinds: tuple[str, ...] = USUAL
+    sizes: Sizes = SIZES
     requests: int | None = None
     url: str | None = None
     bound: float = BOUND
@@ -43,10 +47,10 @@ class Changed(Exception):
 class Turns:
     """Lets both sides do the same, a few requests each in turn, and tells what they used."""
 
-    def __init__(self, sides: Sequence[Side], meter: Meter):
-        self._sides, self._meter = sides, meter
+    def __init__(self, sides: Sequence[Side], works: Sequence[Work], meter: Meter):
+        self._sides, self._works, self._meter = sides, works, meter
         self._apis: Sequence[Api] = ()
-        self._done = {work.name: 0 for work in WORKS}
+        self._done = {work.name: 0 for work in works}
         self._repeats = REPEATS
         self._number = 0
 
@@ -63,10 +67,16 @@ class Turns:
             yield self._apis
 
     def warm_up(self) -> Mapping[str, float]:
-        """The milliseconds that one request of each kind then takes, on the side where it takes more."""
-        for work in WORKS:
-            self.take(work, WARM_UPS)
-        return {work.name: max(each.both for each in self.take(work, WARM_UPS)) for work in WORKS}
+        """The milliseconds that one request of each kind then takes, on the side where it takes more: of those kinds
+        that have no number of requests.
+        """
+        for work in self._works:
+            self.take(work, work.warm_ups)
+        return {
+            work.name: max(each.both for each in self.take(work, work.warm_ups))
+            for work in self._works
+            if work.requests is None
+        }
 
     def take(self, work: Work, requests: int) -> list[Taken]:
         """One turn; another one in its place where a process came or went in it."""
@@ -83,32 +93,37 @@ class Turns:
         self._done[work.name] += requests
         for api in self._apis:
             work.prepare(api, first, requests)
-        before = self._read()
-        for slice_, start in enumerate(range(first, first + requests, SLICE)):
+        walls = dict.fromkeys(self._apis, 0.0)
+        before = self._read(work)
+        for slice_, start in enumerate(range(first, first + requests, work.slice)):
             # Every other slice runs backwards, and begins so in every other turn: nobody always comes second.
             for api in self._apis if (slice_ + self._number) % 2 else reversed(self._apis):
-                for number in range(start, min(start + SLICE, first + requests)):
+                started = time.perf_counter()
+                for number in range(start, min(start + work.slice, first + requests)):
                     work.request(api, number)
-        after = self._read()
+                walls[api] += time.perf_counter() - started
+        after = self._read(work)
         return [
             Taken(
-                _difference(f"the API of {api.side.name}", old.api, new.api) * 1000 / requests,
-                None
-                if old.database is None or new.database is None
-                else _difference(f"a connection of {api.side.name}", old.database, new.database) * 1000 / requests,
+                _each(f"the API of {api.side.name}", old.api, new.api, requests),
+                _each(f"a connection of {api.side.name}", old.database, new.database, requests),
+                walls[api] * 1000 / requests,
             )
             for api, old, new in zip(self._apis, before, after, strict=True)
         ]
 
-    def _read(self) -> list[Reading]:
+    def _read(self, work: Work) -> list[Reading]:
         time.sleep(SETTLED)
-        return [self._meter.read(api) for api in self._apis]
+        return [self._meter.read(api, served=work.served) for api in self._apis]
 
 
-def _difference(what: str, before: Seconds, after: Seconds) -> float:
+def _each(what: str, before: Seconds | None, after: Seconds | None, requests: int) -> float | None:
+    """Milliseconds for a request."""
+    if before is None or after is None:
+        return None
     if before.keys() != after.keys():
         raise Changed(f"{what} was another one afterwards.")
-    return sum(after.values()) - sum(before.values())
+    return (sum(after.values()) - sum(before.values())) * 1000 / requests
 
 
 # -- a run -------------------------------------------------------------------------------------------------------------
@@ -123,33 +138,26 @@ def measure(options: Options, tell: Callable[[str], None]) -> Outcome:
     with ExitStack() as stack:
         tell("a server")
         origin = stack.enter_context(server_at(options.url))
-        watcher = stack.enter_context(psycopg.connect(origin, autocommit=True))
+        meter = Meter(stack.enter_context(psycopg.connect(origin, autocommit=True)))
+        if "load" in options.kinds and not meter.database:
+            raise Refused("PostgreSQL is not on this machine: what a load takes of its processors is not known.")
         directories = {commit[:10]: stack.enter_context(checked_out(commit)), "the working tree": ROOT}
-        sides = []
-        for name, directory in directories.items():
-            tell(f"{name}: a database with {options.rows:,} lines")
-            side = Side(name, directory, stack.enter_context(scratch_database(origin)))
-            side.check()
-            side.fill(options.rows)
-            side.leave_vacuum_to_us()
-            sides.append(side)
-        meter = Meter(watcher)
-        turns = Turns(sides, meter)
+        sides = [_side(stack, name, each, origin, options, tell) for name, each in directories.items()]
+        wanted = works(options.kinds, options.sizes)
+        turns = Turns(sides, wanted, meter)
         tell("drafts")
         with turns.turn() as apis:
             for api in apis:
                 settle(api, options.rows)
             before, now = (lists(api) for api in apis)
-            requests = {
-                name: options.requests or min(max(math.ceil(ENOUGH * 1000 / each), FEWEST), MOST)
-                for name, each in turns.warm_up().items()
-            }
-        taken: dict[str, list[Sequence[Taken]]] = {work.name: [] for work in WORKS}
+            takes = turns.warm_up()
+        requests = {work.name: _requests(work, takes.get(work.name), options.requests) for work in wanted}
+        taken: dict[str, list[Sequence[Taken]]] = {work.name: [] for work in wanted}
         for number in range(options.turns):
             tell(f"turn {number + 1} of {options.turns}")
             with turns.turn():
                 turns.warm_up()
-                for work in WORKS:
+                for work in wanted:
                     taken[work.name].append(turns.take(work, requests[work.name]))
     return Outcome(
         before=commit, now=here, uncommitted=edited, rows=options.rows, bound=options.bound,
@@ -159,3 +167,23 @@ def measure(options: Options, tell: Callable[[str], None]) -> Outcome:
         ],
         kinds=[kind(name, requests[name], turns_, options.bound) for name, turns_ in taken.items()],
     )  # fmt: skip
+
+
+def _side(
+    stack: ExitStack, name: str, directory: Path, origin: str, options: Options, tell: Callable[[str], None]
+) -> Side:
+    tell(f"{name}: a database with {options.rows:,} lines")
+    side = Side(name, directory, stack.enter_context(scratch_database(origin)))
+    side.check()
+    side.fill(options.rows)
+    side.leave_vacuum_to_us()
+    if "load" in options.kinds:
+        stack.enter_context(side.loads(stack.enter_context(scratch_database(origin))))
+    return side
+
+
+def _requests(work: Work, each: float | None, wanted: int | None) -> int:
+    """How many in a turn; `each`: the milliseconds that one takes."""
+    if work.requests is not None or each is None:
+        return work.requests or 1
+    return wanted or min(max(math.ceil(ENOUGH * 1000 / each), FEWEST), MOST)

@@ -1,12 +1,15 @@
 """The kinds of requests: request n of a kind is the same on every side."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
+import msgspec
+
 from benchmarks.against.checkout import Refused
 from benchmarks.against.sides import ORGANIZATION, Api
+from benchmarks.documents import parts
 
 DATASET = f"/api/v1/orgs/{ORGANIZATION}/datasets/pfa"
 LISTINGS: Sequence[Mapping[str, str]] = (
@@ -14,18 +17,35 @@ LISTINGS: Sequence[Mapping[str, str]] = (
     {"category": "Aerial Lifts"},
     {"monthlyRate[gte]": "5000"},
 )
+PLAIN: Mapping[str, str] = {"category": "Aerial Lifts", "count": "none"}
 DRAFTED = 500  # rows that the reader has drafts of, all over the list
 SAVED = 200  # rows that the saver saves again and again
 FIVE = 5  # rows in a commit
 BATCH = 500  # rows in a save that is not measured
+SLICE, WARM_UPS = 10, 30
 
 
 class Work(NamedTuple):
-    """A kind of request: what each of them does, and what has to be done before so many, unmeasured."""
+    """A kind of request: what each of them does, and what has to be done before so many, unmeasured.
+
+    slice: requests until it is the other side's turn; warm_ups: those ahead of a turn; requests: those of a turn, as
+    many as take long enough if None; served: whether it is the API that is asked.
+    """
 
     name: str
     request: Callable[[Api, int], None]
     prepare: Callable[[Api, int, int], None]
+    slice: int = SLICE
+    warm_ups: int = WARM_UPS
+    requests: int | None = None
+    served: bool = True
+
+
+class Sizes(NamedTuple):
+    """How large the large ones are: documents of a turn's loads, drafts of a bulk."""
+
+    documents: int
+    drafts: int
 
 
 # -- preparation -------------------------------------------------------------------------------------------------------
@@ -68,6 +88,10 @@ def _page(api: Api, number: int) -> None:
     api.exchange("GET", _page_of(LISTINGS[number % len(LISTINGS)]), "reader")
 
 
+def _plain(api: Api, number: int) -> None:
+    api.exchange("GET", _page_of(PLAIN), "visitor")
+
+
 def _one_of_each(api: Api, first: int, requests: int) -> None:
     """Totals that the commits of before made stale are counted anew."""
     for number in range(len(LISTINGS)):
@@ -105,8 +129,68 @@ def _id(api: Api, row: int) -> str:
     return api.side.ids[row % len(api.side.ids)]
 
 
-WORKS = (
-    Work("page", _page, _one_of_each),
-    Work("save", _save_one, lambda api, first, requests: None),
-    Work("commit", _commit, _prepare_commits),
-)
+def _nothing(api: Api, first: int, requests: int) -> None:
+    pass
+
+
+# -- what is large -----------------------------------------------------------------------------------------------------
+
+
+class _Saved(msgspec.Struct):
+    errors: list[Any]
+
+
+class _Bulk:
+    """Every other line gets a draft, all in one request; before, those of the turn before are discarded."""
+
+    def __init__(self, drafts: int):
+        self._drafts, self._body = drafts, b""
+
+    def prepare(self, api: Api, first: int, requests: int) -> None:
+        api.exchange("POST", f"{DATASET}/discard", "importer", {"all": True})
+        ids = api.side.ids[1::2][: self._drafts]
+        drafts = [
+            {"id": key, "delta": {"forecastEnd": f"2033-{n % 12 + 1:02d}-01", "monthlyRate": 100 + first}}
+            for n, key in enumerate(ids)
+        ]
+        self._body = msgspec.json.encode({"modifications": drafts})
+
+    def request(self, api: Api, number: int) -> None:
+        answer = api.exchange("POST", f"{DATASET}/drafts", "importer", self._body)
+        if errors := msgspec.json.decode(answer, type=_Saved).errors:
+            raise Refused(f"A save of {api.side.name} was refused: {errors[0]}")
+
+
+class _Load:
+    """One part of the documents after another into the mirror, which is empty before a turn."""
+
+    def __init__(self, documents: int):
+        self.parts = list(parts(ORGANIZATION, documents))
+
+    def prepare(self, api: Api, first: int, requests: int) -> None:
+        assert api.side.loading is not None
+        api.side.loading.begin()
+
+    def request(self, api: Api, number: int) -> None:
+        assert api.side.loading is not None
+        api.side.loading.copy(self.parts[number % len(self.parts)])
+
+
+KINDS = ("page", "plain", "save", "commit", "bulk", "load")
+USUAL = ("page", "save", "commit")
+
+
+def works(kinds: Collection[str], sizes: Sizes) -> list[Work]:
+    """The kinds that are wanted, in their order."""
+    bulk = _Bulk(sizes.drafts)
+    found = [
+        Work("page", _page, _one_of_each),
+        Work("plain", _plain, _nothing),
+        Work("save", _save_one, _nothing),
+        Work("commit", _commit, _prepare_commits),
+        Work("bulk", bulk.request, bulk.prepare, 1, 1, requests=1),
+    ]
+    if "load" in kinds:
+        load = _Load(sizes.documents)
+        found.append(Work("load", load.request, load.prepare, 1, 1, requests=len(load.parts), served=False))
+    return [work for work in found if work.name in kinds]
