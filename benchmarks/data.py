@@ -105,13 +105,17 @@ class Place:
 
 @dataclass
 class Bench:
-    """What a group of figures gets. `plot` notes a point (milliseconds) of a line in one of the document's plots."""
+    """What a group of figures gets. `plot` notes a point (milliseconds) of a line in one of the document's plots.
+
+    server: the address of the server that was named, if any.
+    """
 
     big: Place
     small: Place
     quick: bool
     api: Api
     points: dict[str, dict[str, list[tuple[float, float]]]]
+    server: str | None = None
 
     def rounds(self, wanted: int) -> int:
         """Fewer where everything only has to run."""
@@ -134,7 +138,7 @@ async def prepared(rows: int, url: str | None, *, quick: bool, tell: Tell) -> As
         big = await _place(stack, origin, rows, NEIGHBOURS, quick=quick, tell=tell)
         tell("the API")
         api = await stack.enter_async_context(serving(big.url, SECRET))
-        yield Bench(big, small, quick, api, {})
+        yield Bench(big, small, quick, api, {}, url)
 
 
 # -- servers and databases ---------------------------------------------------------------------------------------------

@@ -14,6 +14,10 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
     missed: str = ""
 
 
+class LeftOut(Exception):
+    """A group's figures cannot be had here, and nothing is wrong with that; the message says why."""
+
+
 def plain(figure: str, value: float, unit: str) -> Figure:
     """A figure that is free to be what it is."""
     return Figure(figure=figure, value=value, unit=unit)

@@ -59,22 +59,22 @@ def write(
     file: Path,
     about: About,
     figures: Mapping[str, Sequence[Figure]],
-    failures: Mapping[str, str],
+    notes: Mapping[str, str],
     points: Points,
     groups: Mapping[str, Titled],
 ) -> None:
-    """The document, and its plots beside it."""
+    """The document, and its plots beside it. Notes are what is to be said of groups besides their figures."""
     file.parent.mkdir(parents=True, exist_ok=True)
     for name, plot in PLOTS.items():
         if points.get(name):
             (file.parent / plot.file).write_text(svg(plot, points[name]), encoding="utf-8")
-    file.write_text(document(about, figures, failures, points, groups), encoding="utf-8")
+    file.write_text(document(about, figures, notes, points, groups), encoding="utf-8")
 
 
 def document(
     about: About,
     figures: Mapping[str, Sequence[Figure]],
-    failures: Mapping[str, str],
+    notes: Mapping[str, str],
     points: Points,
     groups: Mapping[str, Titled],
 ) -> str:
@@ -82,7 +82,7 @@ def document(
     parts = {
         "head": _head(about),
         "figures": "\n\n".join(
-            _section(groups[name].title, name, each, failures.get(name)) for name, each in figures.items()
+            _section(groups[name].title, name, each, notes.get(name)) for name, each in figures.items()
         ),
         "missed": _missed([figure for each in figures.values() for figure in each]),
         "plots": "\n\n".join(f"![{plot.title}]({plot.file})" for name, plot in PLOTS.items() if points.get(name)),
@@ -119,7 +119,7 @@ def told_of_others(about: About) -> str:
     return f"Other work took {about.others:.0%} of the processors meanwhile."
 
 
-def _section(title: str, name: str, figures: Sequence[Figure], failure: str | None) -> str:
+def _section(title: str, name: str, figures: Sequence[Figure], note: str | None) -> str:
     lines = [f"### {title}", "", f"`ONLY={name}`", ""]
     if figures:
         lines += ["| figure | value | bound | holds |", "|---|---|---|---|"]
@@ -127,8 +127,8 @@ def _section(title: str, name: str, figures: Sequence[Figure], failure: str | No
             f"| {figure.figure} | {rounded(figure.value)} {figure.unit} | {figure.bound or ''} | {_yes(figure.holds)} |"
             for figure in figures
         ]
-    if failure:
-        lines += ["", wrapped(f"The rest could not be measured: {failure}")]
+    if note:
+        lines += ["", wrapped(note)]
     return "\n".join(lines)
 
 

@@ -29,13 +29,15 @@ from benchmarks import (
     bench_founding,
     bench_http,
     bench_kpis,
+    bench_load,
+    bench_release,
     bench_rows,
     bench_sync,
     report,
 )
 from benchmarks.api import ROOT
 from benchmarks.data import Bench, prepared
-from benchmarks.figures import Figure
+from benchmarks.figures import Figure, LeftOut
 from benchmarks.processes import OtherWork, postmaster_of
 
 RESULTS = ROOT / "benchmarks" / "results" / "latest.json"
@@ -69,7 +71,9 @@ GROUPS: Mapping[str, Group] = {
     "published": Group("The founding document's figures", bench_founding.published, 6),
     "drafts": Group("Saving and discarding one draft", bench_drafts.one_draft, 2),
     "batches": Group("Saving many drafts", bench_drafts.many_drafts, 3),
-    "commits": Group("Committing", bench_commits.commits, 1),
+    "commits": Group("Committing", bench_commits.commits, 4),
+    "floor": Group("COPY into the mirror", bench_load.floor, 3),
+    "release": Group("Against the release", bench_release.release, 8),
     "sync": Group("Pull", bench_sync.pulls, 7),
     "sync-push": Group("Push", bench_sync.pushes, 5),
     "sync-pages": Group("Pages during a pull", bench_sync.pages, 5),
@@ -103,16 +107,23 @@ class Options:
 
 @dataclass
 class Outcome:
-    """What a run has measured, group by group, and what failed."""
+    """What a run has measured, group by group, what failed, and what could not be had here."""
 
     figures: dict[str, list[Figure]] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
     points: dict[str, dict[str, list[tuple[float, float]]]] = field(default_factory=dict)
 
     @property
     def missed(self) -> list[Figure]:
         """The figures that do not keep their bound."""
         return [each for figures in self.figures.values() for each in figures if each.holds is False]
+
+    @property
+    def notes(self) -> dict[str, str]:
+        """What is to be said of a group besides its figures."""
+        failed = {name: f"The rest could not be measured: {why}" for name, why in self.failures.items()}
+        return failed | {name: f"Left out: {why}" for name, why in self.left_out.items()}
 
 
 def selected(only: Sequence[str], groups: Mapping[str, Group]) -> dict[str, Group]:
@@ -131,7 +142,7 @@ def run(options: Options) -> int:
     write_results(outcome, RESULTS)
     console.print(f"\nThe figures are in {_shown(RESULTS)}.", soft_wrap=True)
     if options.document is not None:
-        report.write(options.document, about, outcome.figures, outcome.failures, outcome.points, GROUPS)
+        report.write(options.document, about, outcome.figures, outcome.notes, outcome.points, GROUPS)
         console.print(f"The document is {_shown(options.document)}.", soft_wrap=True)
     else:
         console.print("docs/benchmarks.md stays as it is: it has the figures of a whole run on 1,000,000 lines.")
@@ -182,6 +193,9 @@ async def measure(bench: Bench, groups: Mapping[str, Group], bars: Progress) -> 
                 figures.append(figure)
                 bars.update(bar, advance=1, note=_told(figure))
             bars.update(bar, total=len(figures), completed=len(figures), note="")
+        except LeftOut as reason:
+            outcome.left_out[name] = str(reason)
+            bars.update(bar, total=len(figures), completed=len(figures), note="left out")
         except Exception as error:
             outcome.failures[name] = f"{type(error).__name__}: {error}".strip(": ")
             bars.update(bar, note="[red]failed")
@@ -249,6 +263,8 @@ def print_figures(console: Console, outcome: Outcome, groups: Mapping[str, Group
             table.add_row(f"  {figure.figure}", shown(figure), figure.bound or "", _verdict(figure))
         if name in outcome.failures:
             table.add_row(f"  [red]{outcome.failures[name]}")
+        if name in outcome.left_out:
+            table.add_row(f"  [dim]{outcome.notes[name]}")
     console.print()
     console.print(table)
 

@@ -28,10 +28,12 @@ from app.contracts import PFA
 from app.contracts.filters import read_listing
 from app.dev.postgres import DevDatabaseError
 from app.engine.page import PageComposer
-from benchmarks import bench_http, client, data, processes, report, suite
+from benchmarks import bench_http, bench_release, client, data, documents, processes, report, suite
+from benchmarks.against.checkout import Refused
+from benchmarks.against.outcome import part
 from benchmarks.bench_http import without_password
 from benchmarks.data import Bench
-from benchmarks.figures import Figure, at_least, at_most, plain
+from benchmarks.figures import Figure, LeftOut, at_least, at_most, plain
 from benchmarks.suite import GROUPS, Group, Options, Outcome
 from tests.support.children import VANGUARD, child
 
@@ -58,6 +60,11 @@ async def breaks(bench: Bench) -> AsyncIterator[Figure]:
     raise LookupError("the table is gone")
 
 
+async def lacks(bench: Bench) -> AsyncIterator[Figure]:
+    yield FREE
+    raise LeftOut("There is no commit a086f68 here.")
+
+
 FAKES = {"reads": Group("Reading", reads, 2), "breaks": Group("Breaking", breaks, 5), "again": Group("Again", reads, 2)}
 
 
@@ -78,6 +85,15 @@ def test_a_group_that_fails_loses_nothing_but_its_rest(outcome: Outcome) -> None
     assert outcome.figures == {"reads": [FAST, FREE], "breaks": [SLOW], "again": [FAST, FREE]}
     assert outcome.failures == {"breaks": "LookupError: the table is gone"}
     assert outcome.missed == [SLOW]
+
+
+def test_a_group_that_cannot_be_had_is_left_out_with_a_note(capsys: pytest.CaptureFixture[str]) -> None:
+    groups = {"lacks": Group("Lacking", lacks, 2)}
+    outcome = asyncio.run(suite.measure(cast(Bench, None), groups, Progress(console=Console(), disable=True)))
+    assert (outcome.figures, outcome.failures) == ({"lacks": [FREE]}, {})
+    suite.print_figures(Console(width=160), outcome, groups)
+    assert "Left out: There is no commit a086f68 here." in capsys.readouterr().out
+    assert "Left out: There is no" in report.document(ABOUT, outcome.figures, outcome.notes, {}, groups)
 
 
 def test_results_are_a_list_of_figures(outcome: Outcome, tmp_path: Path) -> None:
@@ -158,7 +174,7 @@ def test_the_exit_status(
 
 def test_the_document_has_head_figures_and_failures(outcome: Outcome, tmp_path: Path) -> None:
     file = tmp_path / "benchmarks.md"
-    report.write(file, ABOUT, outcome.figures, outcome.failures, POINTS, FAKES)
+    report.write(file, ABOUT, outcome.figures, outcome.notes, POINTS, FAKES)
     text = file.read_text()
     assert "2026-03-01" in text
     assert "A processor; PostgreSQL 18.1, Python 3.11, Vanguard 0.1.0; 1,000,000 lines" in text
@@ -202,11 +218,48 @@ def test_the_projects_document_is_of_this_template() -> None:
     """What is written by hand stands in the template, and so in the document."""
     document = suite.DOCUMENT.read_text(encoding="utf-8")
     parts = report.TEMPLATE.read_text(encoding="utf-8").split("{{")
-    for part in (each.partition("}}")[2] if number else each for number, each in enumerate(parts)):
-        assert part in document, "render docs/benchmarks.md anew: make bench"
+    for text in (each.partition("}}")[2] if number else each for number, each in enumerate(parts)):
+        assert text in document, "render docs/benchmarks.md anew: make bench"
 
 
 # --- what measures
+
+
+def test_without_its_commit_the_release_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(revision: str) -> str:
+        raise Refused(f"There is no commit {revision} here.")
+
+    async def figures() -> list[Figure]:
+        return [figure async for figure in bench_release.release(cast(Bench, None))]
+
+    monkeypatch.setattr(bench_release, "commit_of", missing)
+    with pytest.raises(LeftOut, match=bench_release.RELEASE):
+        asyncio.run(figures())
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "holds"), [(1.0, 0.6, True), (1.0, 0.7, False), (0.6, 0.41, True), (0.6, 0.5, False)]
+)
+def test_a_page_has_two_bounds_against_the_release(before: float, now: float, holds: bool) -> None:
+    assert bench_release.page_against(part([(before, now)])).holds == holds
+
+
+def test_documents_come_in_parts_that_copy_takes(database_url: str) -> None:
+    encoded = list(documents.parts("acme", 1_500))
+    assert [part.count(b"\n") for part in encoded] == [1_000, 500]
+    with psycopg.connect(database_url) as connection:
+        connection.execute(documents.FIRST_REVISION)
+        with connection.cursor().copy("COPY pfa.mirror (organization_id, row_key, data) FROM STDIN") as copying:
+            for each in encoded:
+                copying.write(each)
+        keys = connection.execute("SELECT count(*), min(data ->> 'pfaId'), max(row_key) FROM pfa.mirror").fetchone()
+        connection.rollback()
+    assert keys == (1_500, "PFA-0000001", "PFA-0001500")
+
+
+def test_what_copy_takes_for_more_than_it_is_is_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(documents, "LINES", {PFA.name: lambda *_: iter([("A", r'{"a":"\n\\"}')])})
+    assert list(documents.parts("acme", 5)) == [rb'acme	A	{"a":"\\n\\\\"}' + b"\n"]
 
 
 def test_pgbench_gets_the_same_statement() -> None:
@@ -304,10 +357,10 @@ def test_a_run_leaves_a_server_as_it_was(
     """Given a server of one's own, when pages are measured on it, then there are figures, and no database more."""
     monkeypatch.setattr(suite, "RESULTS", tmp_path / "latest.json")
     before = databases(server_url)
-    assert suite.run(Options(only=("pages", "commits"), quick=True, rows=400, url=server_url)) == 0
+    assert suite.run(Options(only=("pages", "commits", "floor"), quick=True, rows=400, url=server_url)) == 0
     assert databases(server_url) == before
     found = json.loads((tmp_path / "latest.json").read_text())
-    assert len(found) == GROUPS["pages"].figures + GROUPS["commits"].figures
+    assert len(found) == sum(GROUPS[name].figures for name in ("pages", "commits", "floor"))
     assert all(each["value"] > 0 for each in found)
 
 

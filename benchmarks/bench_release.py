@@ -1,0 +1,108 @@
+"""The release before against the product as it lies here, by `benchmarks.against`."""
+
+import asyncio
+import sys
+import tempfile
+from asyncio.subprocess import DEVNULL, PIPE
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+
+from benchmarks.against.checkout import Refused, commit_of, last_line
+from benchmarks.against.outcome import Outcome, Part
+from benchmarks.api import ROOT, end
+from benchmarks.data import Bench, Unavailable
+from benchmarks.documents import PART
+from benchmarks.figures import Figure, LeftOut, at_least, plain
+from benchmarks.processes import postmaster_of
+
+# The commit that figures are held against: what was released before there was this group.
+RELEASE = "a086f68"
+
+ROWS, TURNS, DOCUMENTS, DRAFTS = 20_000, 5, 100_000, 10_000
+QUICK_ROWS, QUICK_TURNS, QUICK_DOCUMENTS, QUICK_DRAFTS = 400, 1, 1_000, 100
+FASTEST, ENOUGH = 0.65, 0.42  # of the release's time, or so many milliseconds
+
+MISSED_LOAD = """\
+Most of it is the indexes: each row goes into every B-tree of a hot order and, trigram by trigram, into the index of the
+search."""
+MISSED_BULK = """\
+Rows, images and indexes of the modifications are the larger part of it; reading the request and checking its fields is
+the smaller one."""
+MISSED_PAGE = """\
+What is left of it is spread thin: HTTP, the token, the statement and its driver, the cursor and the line in the log."""
+
+
+async def release(bench: Bench) -> AsyncIterator[Figure]:
+    """Loads, large saves and plain pages, the two in turns on one server and one processor; processor time counts."""
+    outcome = await _against(bench)
+    kinds = {kind.kind: kind for kind in outcome.kinds}
+    load, bulk, page = kinds["load"], kinds["bulk"], kinds["plain"]
+    assert page.api is not None
+    documents, drafts = (QUICK_DOCUMENTS, QUICK_DRAFTS) if bench.quick else (DOCUMENTS, DRAFTS)
+    name = f"COPY of {documents:,} documents into the mirror with all indexes"
+    yield plain(f"rows a second of a {name}", PART * 1000 / load.wall.now, "1/s")
+    yield at_least(f"{name} against {RELEASE}, times as fast", _faster(load.both), 1.4, missed=MISSED_LOAD)
+    yield plain("the same by the clock", _faster(load.wall), "x")
+    name = f"saving {drafts:,} drafts in one request against {RELEASE}, times as fast"
+    yield at_least(name, _faster(bulk.both), 1.2, missed=MISSED_BULK)
+    yield plain("the same by the clock", _faster(bulk.wall), "x")
+    yield plain(f"processor time of the API for a page of 100, no drafts, {RELEASE}", page.api.before, "ms")
+    yield plain("processor time of the API for a page of 100, no drafts", page.api.now, "ms")
+    yield page_against(page.api)
+
+
+def _faster(part: Part) -> float:
+    return 1 / part.ratio
+
+
+def page_against(api: Part) -> Figure:
+    """One of the two has to hold: the ratio, or what it comes to on this machine."""
+    return Figure(
+        figure=f"processor time of the API for a page of 100, no drafts, against {RELEASE}",
+        value=api.ratio,
+        unit="x",
+        bound=f"at most {FASTEST}, or at most {ENOUGH} ms",
+        holds=api.ratio <= FASTEST or api.now <= ENOUGH,
+        missed=MISSED_PAGE,
+    )
+
+
+async def _against(bench: Bench) -> Outcome:
+    """What a run of it finds; raises LeftOut where the release is not to be had, or the processors are out of sight."""
+    try:
+        commit_of(RELEASE)
+    except Refused as error:
+        raise LeftOut(str(error)) from error
+    if bench.server is not None and await postmaster_of(bench.big.owner) is None:
+        raise LeftOut("The server runs elsewhere: what it takes of its processors is not known.")
+    with tempfile.TemporaryDirectory(prefix="vanguard-bench-") as folder:
+        file = Path(folder, "result.json")
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "benchmarks.against", RELEASE, *_words(bench), "--json", str(file),
+            cwd=ROOT, stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE, start_new_session=True,
+        )  # fmt: skip
+        try:
+            _, complained = await process.communicate()
+        finally:
+            await end(process)
+        return _result(file, complained)
+
+
+def _result(file: Path, complained: bytes) -> Outcome:
+    if not file.exists():
+        raise Unavailable(last_line(complained.decode(errors="replace")))
+    return msgspec.json.decode(file.read_bytes(), type=Outcome)
+
+
+def _words(bench: Bench) -> list[str]:
+    """On a server of its own: there it has everything on one processor."""
+    rows, turns, documents, drafts = (
+        (QUICK_ROWS, QUICK_TURNS, QUICK_DOCUMENTS, QUICK_DRAFTS) if bench.quick else (ROWS, TURNS, DOCUMENTS, DRAFTS)
+    )
+    url = [] if bench.server is None else ["--url", bench.server]
+    return [
+        "--kinds", "plain,bulk,load", "--rows", str(rows), "--turns", str(turns), "--documents", str(documents),
+        "--drafts", str(drafts), *url,
+    ]  # fmt: skip
