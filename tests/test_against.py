@@ -15,7 +15,7 @@ import pytest
 
 from benchmarks.against import checkout, clocks
 from benchmarks.against.checkout import Refused
-from benchmarks.against.outcome import Outcome, Taken, kind, part
+from benchmarks.against.outcome import Outcome, Taken, averaged, kind, part
 from benchmarks.against.sides import Side
 from benchmarks.api import ROOT
 from tests.support.children import child
@@ -67,7 +67,7 @@ def test_a_commit_is_measured_against_itself(server_url: str, tmp_path: Path) ->
     outcome = msgspec.json.decode(file.read_bytes(), type=Outcome)
     assert (outcome.before, outcome.now, outcome.rows) == (head, head, 200)
     assert [(each.kind, each.requests, each.holds) for each in outcome.kinds] == [
-        ("page", 4, True), ("plain", 4, True), ("save", 4, True), ("commit", 4, True), ("bulk", 1, True),
+        ("page", 4, True), ("plain", 4, True), ("save", 4, True), ("commit", 4, True), ("bulk", 5, True),
         ("load", 2, True),
     ]  # fmt: skip
     for each in outcome.kinds:
@@ -167,6 +167,11 @@ def test_a_ratio_is_the_median_of_the_turns() -> None:
     found = part([(1.0, 1.1), (2.0, 2.2), (1.0, 1.2), (1.0, 1.1), (1.0, 1.0)])
     assert (found.before, found.now, found.ratio, found.quartiles) == (1.0, 1.1, 1.1, (1.1, 1.1))
     assert part([(2.0, 3.0)]).quartiles == (1.5, 1.5)
+
+
+def test_takes_of_one_turn_are_averaged_side_by_side() -> None:
+    takes = [[Taken(1.0, 2.0, 3.0), Taken(None, 4.0, 5.0)], [Taken(2.0, 4.0, 5.0), Taken(None, 6.0, 7.0)]]
+    assert averaged(takes) == [Taken(1.5, 3.0, 4.0), Taken(None, 5.0, 6.0)]
 
 
 def test_what_is_above_the_bound_does_not_hold() -> None:

@@ -1,7 +1,7 @@
 """What is found: processor time turn by turn, and the ratios that it comes to."""
 
 from collections.abc import Sequence
-from statistics import median, quantiles
+from statistics import mean, median, quantiles
 from typing import NamedTuple
 
 import msgspec
@@ -17,6 +17,19 @@ class Taken(NamedTuple):
     @property
     def both(self) -> float:
         return (self.api or 0.0) + (self.database or 0.0)
+
+
+def averaged(takes: Sequence[Sequence[Taken]]) -> list[Taken]:
+    """The same of several takes in a turn, side by side."""
+    return [
+        Taken(_mean([take.api for take in side]), _mean([take.database for take in side]), mean(t.wall for t in side))
+        for side in zip(*takes, strict=True)
+    ]
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return mean(known) if known else None
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

@@ -11,7 +11,7 @@ import psycopg
 
 from benchmarks.against.checkout import Refused, checked_out, commit_of, uncommitted
 from benchmarks.against.clocks import Meter, Reading, Seconds
-from benchmarks.against.outcome import Outcome, Taken, kind
+from benchmarks.against.outcome import Outcome, Taken, averaged, kind
 from benchmarks.against.sides import Api, Side
 from benchmarks.against.works import USUAL, Sizes, Work, lists, settle, works
 from benchmarks.api import ROOT
@@ -158,14 +158,16 @@ def measure(options: Options, tell: Callable[[str], None]) -> Outcome:
             with turns.turn():
                 turns.warm_up()
                 for work in wanted:
-                    taken[work.name].append(turns.take(work, requests[work.name]))
+                    taken[work.name].append(
+                        averaged([turns.take(work, requests[work.name]) for _ in range(work.takes)])
+                    )
     return Outcome(
         before=commit, now=here, uncommitted=edited, rows=options.rows, bound=options.bound,
         notes=[
             *([] if before == now else ["The two list different lines: their pages are not quite the same work."]),
             *([] if meter.database else ["PostgreSQL is not on this machine: only the API's part is known."]),
         ],
-        kinds=[kind(name, requests[name], turns_, options.bound) for name, turns_ in taken.items()],
+        kinds=[kind(each.name, requests[each.name] * each.takes, taken[each.name], options.bound) for each in wanted],
     )  # fmt: skip
 
 
