@@ -131,7 +131,7 @@ async def save(
                 SAVE_DRAFTS,
                 user=user,
                 version=version,
-                drafts=[_keyed(contract, draft) for draft in batch],
+                drafts=[_wanted(contract, draft) for draft in batch],
                 groups=contract.cell_map,
                 at=at,
                 session_id=session_id,
@@ -211,11 +211,32 @@ def _check(contract: Contract, draft: Draft) -> list[Culprit]:
     return found
 
 
-def _keyed(contract: Contract, draft: Draft) -> Draft:
-    """The draft as save_drafts.sql reads it. Without an upstream to give it another, a new row's id is its key."""
-    if draft.op != "insert" or contract.upstream is not None:
-        return draft
-    return msgspec.structs.replace(draft, delta={contract.key: draft.id, **draft.delta})
+class Wanted(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A draft as save_drafts.sql reads it; `touched` are its fields, with those of the same atomic groups."""
+
+    id: str
+    op: str
+    delta: dict[str, Any]
+    unset: tuple[str, ...]
+    expected_version: int | None
+    change_reason: str | None
+    touched: list[str]
+
+
+def _wanted(contract: Contract, draft: Draft) -> Wanted:
+    """Without an upstream to give it another, a new row's id is its key."""
+    delta = draft.delta
+    if draft.op == "insert" and contract.upstream is None:
+        delta = {contract.key: draft.id, **delta}
+    return Wanted(
+        id=draft.id,
+        op=draft.op,
+        delta=delta,
+        unset=draft.unset,
+        expected_version=draft.expected_version,
+        change_reason=draft.change_reason,
+        touched=contract.touched(delta.keys() - draft.unset),
+    )
 
 
 def _derived(contract: Contract) -> dict[str, Any]:

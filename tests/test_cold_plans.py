@@ -90,6 +90,9 @@ async def test_writers_see_each_row_a_few_times(cold: "asyncpg.Connection[Any]")
     for name, (item, arguments) in STEPS.items():
         if name == "take back":
             await cold.execute(REFUSE)
+        before = await entries(cold)
+        # Everything is planned anew, as what there is now looks.
+        await cold.execute("DISCARD PLANS")
         text = await cold.fetchval(
             f"EXPLAIN (ANALYZE, FORMAT JSON) {qualified(item, PFA).text.rstrip().removesuffix(';')}", *arguments
         )
@@ -104,6 +107,9 @@ async def test_writers_see_each_row_a_few_times(cold: "asyncpg.Connection[Any]")
             and node["Index Name"].startswith(("mirror", "modification"))
         ]  # fmt: skip
         assert set(lookups) <= GOOD, name
+        # What functions read is in no plan.
+        read = {table: count - before[table] for table, count in (await entries(cold)).items()}
+        assert max(read.values()) <= 20 * MANY, f"{name}: {read}"
 
 
 async def test_a_commit_writes_no_index_of_its_drafts(cold: "asyncpg.Connection[Any]") -> None:
@@ -119,6 +125,15 @@ async def test_a_commit_writes_no_index_of_its_drafts(cold: "asyncpg.Connection[
     after = await counted(cold)
     assert after["n_tup_upd"] - before["n_tup_upd"] == MANY
     assert after["n_tup_hot_upd"] - before["n_tup_hot_upd"] >= 0.95 * MANY
+
+
+async def entries(connection: "asyncpg.Connection[Any]") -> dict[str, int]:
+    """How many entries of the indexes of each table were read so far."""
+    await connection.execute("SELECT pg_stat_force_next_flush()")
+    rows = await connection.fetch(
+        "SELECT relname, sum(idx_tup_read)::bigint FROM pg_stat_user_indexes WHERE schemaname = 'pfa' GROUP BY relname"
+    )
+    return {str(name): int(count) for name, count in rows}
 
 
 async def counted(connection: "asyncpg.Connection[Any]") -> dict[str, int]:

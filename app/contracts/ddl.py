@@ -30,9 +30,10 @@ def dataset_ddl(contract: Contract) -> list[str]:
 
 def index_scripts(contract: Contract) -> list[str]:
     """One for each index: B-trees of the hot sorts in mirror and modification, and the trigram index of the search."""
-    hot_indexes = [sql for hot in contract.hot for sql in _hot_indexes(contract, hot)]
-    merged_indexes = [_merged_index(contract, sort) for sort in contract.merged_sorts]
-    return [*hot_indexes, *merged_indexes, _search_index(contract), _primary_keys_last(contract)]
+    mirror = [_mirror_index(contract, hot) for hot in contract.hot]
+    lands = [_lands_index(contract, hot, also) for hot, also in landings(contract).items()]
+    leaves = [_merged_index(contract, sort) for sort in contract.merged_sorts]
+    return [*mirror, *lands, *_former_indexes(contract), *leaves, _search_index(contract), _primary_keys_last(contract)]
 
 
 def indexes_ddl(contract: Contract) -> str:
@@ -228,18 +229,66 @@ def _column(field: str) -> str:
     return Column(field, "text", "").name
 
 
-def _hot_indexes(contract: Contract, hot: HotSort) -> list[str]:
+def landings(contract: Contract) -> dict[HotSort, tuple[str, ...]]:
+    """The hot sorts that a modification has an index for, with the filters of those that do without.
+
+    One that only adds filters reads the index of the fewer filters, which includes its columns; one that descends reads
+    backwards and sorts ties. The mirror has one for each, but a user's modifications are few, and each index costs each
+    save.
+    """
+    ascending = [hot for hot in contract.hot if not hot.descending]
+    kept = [hot for hot in ascending if not any(_adds_filters(hot, other) for other in ascending)]
+    alone = [hot for hot in contract.hot if hot.descending and not any(_reversed(hot, other) for other in ascending)]
+    return {
+        hot: tuple(
+            dict.fromkeys(
+                name
+                for other in ascending
+                if _adds_filters(other, hot)
+                for name in other.filters
+                if name not in hot.filters
+            )
+        )
+        for hot in (*kept, *alone)
+    }
+
+
+def _adds_filters(hot: HotSort, to: HotSort) -> bool:
+    """Whether it is another one with filters, and more of them."""
+    return bool(to.filters) and hot.sort == to.sort and set(hot.filters) > set(to.filters)
+
+
+def _reversed(hot: HotSort, other: HotSort) -> bool:
+    return (hot.sort, hot.filters) == (other.sort, other.filters)
+
+
+def _mirror_index(contract: Contract, hot: HotSort) -> str:
+    schema, columns = contract.schema, _index_columns(hot, "f")
+    return f"CREATE INDEX IF NOT EXISTS mirror_{_suffix(hot)} ON {schema}.mirror (organization_id, {columns}, row_key);"
+
+
+def _lands_index(contract: Contract, hot: HotSort, also: tuple[str, ...]) -> str:
+    include = f" INCLUDE ({', '.join(f'a_{_column(name)}' for name in also)})" if also else ""
+    return (
+        f"CREATE INDEX IF NOT EXISTS {_lands_name(hot, also)} ON {contract.schema}.modification "
+        f"(organization_id, user_id, {_index_columns(hot, 'a')}, row_key){include} WHERE lands;"
+    )
+
+
+def _lands_name(hot: HotSort, also: tuple[str, ...]) -> str:
+    return f"modification_lands_{_suffix(hot)}" + "".join(f"_with_{_column(name)}" for name in also)
+
+
+def _former_indexes(contract: Contract) -> list[str]:
+    """Drop what earlier releases had for a hot sort, and this one has not."""
+    kept = {_lands_name(hot, also) for hot, also in landings(contract).items()}
+    former = {f"modification_lands_{_suffix(hot)}" for hot in contract.hot}
+    return [f"DROP INDEX IF EXISTS {contract.schema}.{name};" for name in sorted(former - kept)]
+
+
+def _index_columns(hot: HotSort, prefix: str) -> str:
     names = [_column(name) for name in (*hot.filters, hot.sort)]
-    schema, suffix = contract.schema, _suffix(hot)
-
-    def columns(prefix: str) -> str:
-        return ", ".join(f"{prefix}_{name}" for name in names) + (" DESC" if hot.descending else "")
-
-    return [
-        f"CREATE INDEX IF NOT EXISTS mirror_{suffix} ON {schema}.mirror (organization_id, {columns('f')}, row_key);",
-        f"CREATE INDEX IF NOT EXISTS modification_lands_{suffix} ON {schema}.modification "
-        f"(organization_id, user_id, {columns('a')}, row_key) WHERE lands;",
-    ]
+    return ", ".join(f"{prefix}_{name}" for name in names) + (" DESC" if hot.descending else "")
 
 
 def _merged_index(contract: Contract, sort: str) -> str:

@@ -1,7 +1,7 @@
 """The contract: what a dataset is, declared as data. Everything that knows a field's name learned it here."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cached_property, lru_cache
 from types import MappingProxyType
 from typing import Annotated, Literal
@@ -269,6 +269,12 @@ class Contract(Shape, frozen=True, kw_only=True, dict=True):
     def cell_map(self) -> dict[str, dict[str, object]]:
         """The atomic groups as vanguard.three_way reads them: field -> {cell, fields}."""
         return {name: {"cell": group.name, "fields": list(group.fields)} for name, group in self.cells.items()}
+
+    def touched(self, names: Collection[str]) -> list[str]:
+        """The fields of these names and of the same atomic groups, as vanguard.touched finds them."""
+        cells = self.cells
+        found = [field for name in names for field in (cells[name].fields if name in cells else (name,))]
+        return list(dict.fromkeys(found))
 
     def reader(self, name: str, doc: str) -> str:
         """SQL that yields the typed value of a field out of the document `doc`, indexed or not."""

@@ -5,8 +5,8 @@
 -- key field), $5 source (text: of the change), $6 at (timestamptz now). Returns applied, the number of changes.
 --
 -- History keeps the images of what KPIs need: before from the row as it was, after from the row as it is written.
--- Plan: the commit's changes by change_commit, each row of the mirror by its primary key. The results of steps are not
--- joined with each other: the planner knows nothing of their size.
+-- Plan: the commit's changes by change_of_commit, each row of the mirror by its primary key. The results of steps are
+-- not joined with each other: the planner knows nothing of their size.
 WITH due AS MATERIALIZED (
     SELECT c.row_key, c.user_id, c.op, c.change_reason,
            CASE c.op WHEN 'insert' THEN jsonb_build_object($4::text, c.row_key) || c.delta ELSE c.delta END AS delta

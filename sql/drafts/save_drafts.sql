@@ -2,22 +2,23 @@
 -- first touched, and write the index image of the merged row. The caller holds locks 2, 3 and 4 on these rows.
 --
 -- $1 organization, $2 user, $3 version (bigint: the workspace's new revision), $4 drafts (jsonb, each id once:
--- [{id, op: update|insert|delete, delta, unset[], expectedVersion, changeReason}]), $5 groups (jsonb atomic groups, see
--- vanguard.touched), $6 at (timestamptz now), $7 session_id (text or NULL), $8 initial (jsonb: what a new row
--- starts with).
+-- [{id, op: update|insert|delete, delta, unset[], expectedVersion, changeReason, touched: what vanguard.touched makes
+-- of delta without unset; where it is left out, that is asked}]), $5 groups (jsonb atomic groups), $6 at (timestamptz
+-- now), $7 session_id (text or NULL), $8 initial (jsonb: what a new row starts with).
 -- Returns id, problem (NULL where saved), modification_id, version, sync_state, empty (to be swept) for each draft.
 --
 -- Plan: one pass over the request, primary keys by nested loops (LATERAL ... LIMIT 1: the planner knows nothing of the
 -- request's size), no join between the results of steps.
 WITH request AS (
     SELECT r.id, r.op, coalesce(r.delta, '{}') AS delta, coalesce(r.unset, '{}') AS unset,
-           r."expectedVersion" AS expected_version, r."changeReason" AS change_reason
+           r."expectedVersion" AS expected_version, r."changeReason" AS change_reason, r.touched
       FROM jsonb_to_recordset($4::jsonb)
-        AS r (id text, op text, delta jsonb, unset text[], "expectedVersion" bigint, "changeReason" text)
+        AS r (id text, op text, delta jsonb, unset text[], "expectedVersion" bigint, "changeReason" text,
+              touched text[])
 ),
 present AS (
     -- What there is of each row: the mirror's, the caller's own layer, and theirs.
-    SELECT r.id, r.op, r.delta AS wanted_delta, r.unset, r.expected_version, r.change_reason,
+    SELECT r.id, r.op, r.delta AS wanted_delta, r.unset, r.expected_version, r.change_reason, r.touched,
            m.data, m.version AS mirror_version,
            x.id AS modification_id, x.pending_op, coalesce(x.pending, '{}') AS pending, x.pending_state,
            x.draft_op, coalesce(x.delta, '{}') AS delta, coalesce(x.base, '{}') AS base, x.conflicts,
@@ -41,7 +42,11 @@ present AS (
                 LIMIT 1
            ) AS x ON TRUE
      CROSS JOIN LATERAL (
-               SELECT CASE WHEN pfa.in_flight($1, r.id) THEN pfa.theirs($1, $2, r.id, m.data) ELSE m.data END AS theirs
+               -- pfa.in_flight, but for the call of a function for each row.
+               SELECT CASE WHEN EXISTS (SELECT FROM pfa.change AS c
+                                         WHERE c.organization_id = $1 AND c.row_key = r.id
+                                           AND c.state = ANY (vanguard.unfinished()))
+                           THEN pfa.theirs($1, $2, r.id, m.data) ELSE m.data END AS theirs
                OFFSET 0
            ) AS t
 ),
@@ -83,6 +88,9 @@ based AS (
                WHEN w.new_op = 'delete'
                    THEN CASE WHEN w.draft_op = 'delete' AND w.conflicts IS NULL THEN w.base ELSE w.theirs END
                WHEN w.new_op IS NULL OR w.new_op = 'insert' AND w.draft_op IS DISTINCT FROM 'insert' THEN '{}'
+               WHEN w.draft_op IS NULL AND w.touched IS NOT NULL
+                   THEN (SELECT coalesce(jsonb_object_agg(field, coalesce(w.theirs -> field, 'null')), '{}')
+                           FROM unnest(w.touched) AS field)
                ELSE (SELECT coalesce(jsonb_object_agg(field, CASE
                                 WHEN w.touched_before ? field AND NOT w.written_again ? field
                                     THEN coalesce(w.base -> field, 'null')
