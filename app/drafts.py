@@ -125,13 +125,14 @@ async def save(
         if taken_back:
             await take_back(desk, user, taken_back, at)
         refused: set[str] = set()
+        shapes: Shapes = {}
         for batch in _rounds(drafts):
             batch = [draft for draft in batch if draft.id not in refused]
             records = await desk.rows(
                 SAVE_DRAFTS,
                 user=user,
                 version=version,
-                drafts=[_wanted(contract, draft) for draft in batch],
+                drafts=[_wanted(contract, draft, shapes) for draft in batch],
                 groups=contract.cell_map,
                 at=at,
                 session_id=session_id,
@@ -223,19 +224,26 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     touched: list[str]
 
 
-def _wanted(contract: Contract, draft: Draft) -> Wanted:
+# The fields of a delta -> those that it touches: the drafts of a batch mostly have the same.
+Shapes = dict[tuple[str, ...], list[str]]
+
+
+def _wanted(contract: Contract, draft: Draft, shapes: Shapes) -> Wanted:
     """Without an upstream to give it another, a new row's id is its key."""
-    delta = draft.delta
+    delta, unset = draft.delta, draft.unset
+    shape = tuple([name for name in delta if name not in unset]) if unset else tuple(delta)
+    if shape not in shapes:
+        shapes[shape] = contract.touched(shape)
     if draft.op == "insert" and contract.upstream is None:
         delta = {contract.key: draft.id, **delta}
     return Wanted(
         id=draft.id,
         op=draft.op,
         delta=delta,
-        unset=draft.unset,
+        unset=unset,
         expected_version=draft.expected_version,
         change_reason=draft.change_reason,
-        touched=contract.touched(delta.keys() - draft.unset),
+        touched=shapes[shape],
     )
 
 
@@ -252,7 +260,7 @@ def _problem(record: Any) -> Culprit:
 def _saved(record: Any) -> Saved:
     return Saved(
         id=record["id"],
-        modification_id=str(record["modification_id"]),
+        modification_id=record["modification_id"],
         version=record["version"],
         sync_state=record["sync_state"],
     )

@@ -193,7 +193,7 @@ saved AS (
            a_forecast_start = excluded.a_forecast_start, a_monthly_rental = excluded.a_monthly_rental/*{}*/
     RETURNING x.row_key, x.id, x.version, x.sync_state, x.draft_op IS NULL AND x.pending_op IS NULL AS empty
 )
-SELECT s.row_key AS id, NULL AS problem, s.id AS modification_id, s.version,
+SELECT s.row_key AS id, NULL AS problem, s.id::text AS modification_id, s.version,
        CASE WHEN s.empty THEN 'pristine' ELSE s.sync_state END AS sync_state, s.empty
   FROM saved AS s
 UNION ALL
