@@ -21,8 +21,8 @@ Its statements touch the same rows in both, and what they write to the log costs
 1.54 x and more while a plan on one side read all changes of the organization for each row: "Where the time of a commit
 goes" below has the cause. See by which index `pfa.in_flight` and `pfa.theirs` read here."""
 MISSED_MANY = """\
-A save writes a row's modification. A commit compares it cell by cell, writes the change, and the modification again
-with another image: two thirds of its time are the statement that freezes, one third the one that images."""
+A save writes a row's modification, with all of its indexes. A commit compares it with theirs, writes the change, and
+the modification again: without an index where its page has room, with all of them where it has not."""
 
 # What a worker would push later on, for hours: here it ends with the turn.
 FORGET = f"""

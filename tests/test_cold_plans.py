@@ -127,6 +127,25 @@ async def test_a_commit_writes_no_index_of_its_drafts(cold: "asyncpg.Connection[
     assert after["n_tup_hot_upd"] - before["n_tup_hot_upd"] >= 0.95 * MANY
 
 
+async def test_what_others_have_in_the_outbox_is_not_read_row_by_row(cold: "asyncpg.Connection[Any]") -> None:
+    """Given changes of many commits and no statistics of them, when five drafts are imaged, no change but those of
+    their rows is read.
+    """
+    item, arguments = STEPS["save"]
+    await cold.fetch(qualified(item, PFA).text, *arguments)
+    freeze = qualified(FREEZE_DRAFTS, PFA).text
+    few = KEYS[:5]
+    for start in range(5, 305, 5):
+        await cold.fetch(freeze, "acme", "ann", 4, KEYS[start : start + 5], GROUPS, uuid.UUID(int=start), None, AT, [])
+    await cold.execute("DISCARD PLANS")
+    before = await entries(cold)
+    await cold.fetch(qualified(IMAGE_MODIFICATIONS, PFA).text, "acme", "ann", few, GROUPS, None)
+    await cold.fetch(freeze, "acme", "ann", 5, few, GROUPS, COMMIT, None, AT, [])
+    await cold.fetch(qualified(IMAGE_MODIFICATIONS, PFA).text, "acme", "ann", few, GROUPS, None)
+    read = {table: count - before[table] for table, count in (await entries(cold)).items()}
+    assert read["change"] <= 20 * len(few), read
+
+
 async def entries(connection: "asyncpg.Connection[Any]") -> dict[str, int]:
     """How many entries of the indexes of each table were read so far."""
     await connection.execute("SELECT pg_stat_force_next_flush()")
