@@ -26,6 +26,7 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
     """The event loop of all that waits for the database."""
     loop = asyncio.new_event_loop()
     yield loop
+    loop.run_until_complete(loop.shutdown_asyncgens())
     loop.close()
 
 
