@@ -394,8 +394,6 @@ def test_make_says_in_one_line_what_to_do_without_an_index_and_loses_nothing(pin
 @every_python
 def test_the_real_packages_are_installed_and_start(project: Path, python: str) -> None:
     def succeeded(done: Run, said: str) -> None:
-        if f"requirement {next(iter(pins_of('dev.txt').values()))} (from versions: none)" in done.stdout:
-            pytest.skip("the package index cannot be reached")
         assert done.returncode == 0, done.stdout
         assert said in done.stdout
 
