@@ -123,6 +123,7 @@ async def commit(desk: Desk, user: str, wanted: CommitRequest, at: datetime) -> 
         revision = await raise_revision(desk)
         await _apply(desk, commit_id, revision, keys, at)
     else:
+        # These drafts were changed just now, by what upstream refused and by resolutions: their images were not.
         moved = {*refused, *(resolution.id for resolution in wanted.resolutions)}
         imaged = {record["row_key"] for record in frozen if record["imaged"]} - moved
         if stale := [key for key in keys if key not in imaged]:

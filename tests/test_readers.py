@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from app.base import exact_json
-from app.contracts import PFA
+from app.contracts import PFA, Contract
 from app.contracts.validation import MAX_INTEGER, is_date
 from tests.support.world import FLEET
 
@@ -140,6 +140,18 @@ async def test_what_is_nearly_a_day_is_none(connection: "asyncpg.Connection[Any]
         texts.append("".join(text))
     found = await read(connection, "as_date", [exact_json.encode(text).decode() for text in texts])
     assert found == [date.fromisoformat(text) if is_date(text) else None for text in texts]
+
+
+@pytest.mark.parametrize("contract", [PFA, FLEET], ids=lambda contract: contract.name)
+async def test_what_a_delta_touches_is_the_same_in_python_and_sql(
+    connection: "asyncpg.Connection[Any]", contract: Contract
+) -> None:
+    """A save is told by Python what a commit asks SQL."""
+    names = [field.name for field in contract.fields]
+    for few in [[], *([name] for name in names), names, names[::2], names[1::3]]:
+        delta, groups = (exact_json.encode(each).decode() for each in (dict.fromkeys(few), contract.cell_map))
+        found = await connection.fetchval("SELECT vanguard.touched($1::text::jsonb, $2::text::jsonb)", delta, groups)
+        assert sorted(contract.touched(few)) == sorted(exact_json.decode(found)), few
 
 
 async def test_the_readers_and_formulae_of_columns_are_inlined(connection: "asyncpg.Connection[Any]") -> None:

@@ -116,6 +116,6 @@ SELECT d.row_key, d.op, d.conflicts,
        d.theirs - $9::text[] AS before,
        CASE WHEN d.op = 'delete' THEN NULL ELSE (coalesce(d.theirs, '{}') || d.delta) - $9::text[] END AS after,
        d.whole AND coalesce(d.pending_op, 'update') = 'update'
-       AND coalesce(d.pending_state NOT IN ('conflict', 'sync_error'), TRUE) AS imaged
+       AND coalesce(d.pending_state <> ALL (vanguard.refused()), TRUE) AS imaged
   FROM decided AS d
  ORDER BY d.row_key;
