@@ -16,7 +16,7 @@ from app.base.errors import Code, Culprit, PreconditionFailed, ValidationFailed
 from app.base.statements import statement
 from app.contracts import Contract
 from app.contracts.validation import check_delta, check_key
-from app.engine.cursors import Cursor, read_cursor, write_cursor
+from app.engine.cursors import Cursor, check_incarnation, read_cursor, write_cursor
 from app.engine.desk import Desk
 from app.engine.locks import lock_rows, raise_workspace
 from app.engine.modifications import image, sweep, take_back
@@ -325,14 +325,16 @@ async def get_drafts(request: VanguardRequest, org: Organization, dataset: Datas
     size, given = read_page(request, PAGE_SIZE)
     purpose = f"{org}/{contract.name}/drafts"
     after = given.get("after")
-    start = read_cursor(runtime.settings.secret, runtime.clock, purpose, after).key if after else ""
+    cursor = read_cursor(runtime.settings.secret, runtime.clock, purpose, after) if after else None
     async with runtime.desk(contract, org) as desk:
-        page = await desk.row(READ_DRAFTS, user=user, after=start, limit=size)
+        page = await desk.row(READ_DRAFTS, user=user, after=cursor.key if cursor else "", limit=size)
     if page is None:
         raise desk.not_set_up
+    check_incarnation(cursor, page["incarnation"])
     following = None
     if page["last_key"] is not None:
-        following = write_cursor(runtime.settings.secret, runtime.clock, purpose, Cursor((), page["last_key"]))
+        position = Cursor((), page["last_key"], page["incarnation"])
+        following = write_cursor(runtime.settings.secret, runtime.clock, purpose, position)
     pagination = {"pageSize": size, "totalRecords": page["total"], "nextCursor": following}
     body = b'{"data":%b,"pagination":%b,"metadata":%b}' % (
         page["body"],

@@ -9,7 +9,7 @@ from app.base import exact_json
 from app.base.errors import NothingFailed, NothingSelected
 from app.base.statements import Statement, statement
 from app.contracts import Contract
-from app.engine.cursors import Cursor, read_cursor, write_cursor
+from app.engine.cursors import Cursor, check_incarnation, read_cursor, write_cursor
 from app.engine.desk import Desk
 from app.engine.locks import lock_rows, raise_workspaces
 from app.engine.modifications import fold, image
@@ -139,13 +139,15 @@ async def _page(
     """A page as PostgreSQL renders it; `start` stands before every key."""
     limit, given = read_page(request)
     secret, clock, purpose = runtime.settings.secret, runtime.clock, f"{organization}/{contract.name}/sync/{noun}"
-    if "after" in given:
-        start = read_cursor(secret, clock, purpose, given["after"]).key
+    cursor = read_cursor(secret, clock, purpose, given["after"]) if "after" in given else None
     async with runtime.desk(contract, organization) as desk:
-        page = await desk.row(listing, after=start, limit=limit)
+        page = await desk.row(listing, after=cursor.key if cursor else start, limit=limit)
     if page is None:
         raise desk.not_set_up
-    following = page["last_key"] and write_cursor(secret, clock, purpose, Cursor((), page["last_key"]))
+    check_incarnation(cursor, page["incarnation"])
+    following = page["last_key"] and write_cursor(
+        secret, clock, purpose, Cursor((), page["last_key"], page["incarnation"])
+    )
     content = b'{"data":%b,"total":%d,"nextCursor":%b}' % (page["body"], page["total"], exact_json.encode(following))
     return Response(content, media_type="application/json", headers=PRIVATE)
 

@@ -35,6 +35,10 @@ READ_KEYS = statement("migrate/read_keys")
 READ_GENERATED = statement("migrate/read_generated")
 READ_SHAPE = statement("migrate/read_shape")
 ESTIMATE_ROWS = statement("migrate/estimate_rows")
+BEGIN_INCARNATION = statement("migrate/begin_incarnation")
+RAISE_COUNTERS = statement("migrate/raise_counters")
+RAISE_CHANGES = statement("migrate/raise_changes")
+RAISE_REVISIONS = statement("migrate/raise_revisions")
 RETIRED = statement("schema/retired")
 
 ROOT = Path(__file__).parent.parent
@@ -63,10 +67,13 @@ def sqlalchemy_url(url: str) -> str:
     return url
 
 
-def migrate(url: str, contracts: Sequence[Contract] = BUILT_IN, tell: Tell = lambda _: None) -> str:
+def migrate(
+    url: str, contracts: Sequence[Contract] = BUILT_IN, tell: Tell = lambda _: None, *, restored: bool = False
+) -> str:
     """Bring the database to the newest revision and make the contracts' schemas, all or nothing; returns it.
 
-    `tell` hears a line before each step that takes its time with the rows that are there.
+    `tell` hears a line before each step that takes its time with the rows that are there, and what else an operator
+    should know. `restored`: the database was put back to an earlier state, whether or not that can be seen in it.
     """
     engine = create_engine(sqlalchemy_url(url), poolclass=pool.NullPool)
     with engine.begin() as connection:
@@ -77,10 +84,24 @@ def migrate(url: str, contracts: Sequence[Contract] = BUILT_IN, tell: Tell = lam
         run(connection, shared_ddl())
         remade = [contract for contract in contracts if migrate_dataset(connection, contract, tell)]
         run(connection, RETIRED.text)
+        begin_incarnation(connection, contracts, restored, tell)
         revision = MigrationContext.configure(connection).get_current_revision() or ""
     if remade:
         vacuum(engine, remade, tell)
     return revision
+
+
+def begin_incarnation(connection: Connection, contracts: Sequence[Contract], restored: bool, tell: Tell) -> None:
+    """After a restore all counters go on beyond whatever they had reached before it: docs/operations.md."""
+    with psycopg.RawCursor(driver(connection)) as cursor:
+        cursor.execute(BEGIN_INCARNATION.text, [restored])
+        begun = cursor.fetchone()
+        if begun is None:
+            return
+        tell("the database was restored or copied: its counters go on from a new number")
+        cursor.execute(RAISE_COUNTERS.text, begun)
+        for contract in contracts:
+            cursor.execute(RAISE_CHANGES.within(contract.schema).text, begun)
 
 
 def vacuum(engine: Engine, contracts: Sequence[Contract], tell: Tell) -> None:
@@ -117,6 +138,9 @@ def migrate_dataset(connection: Connection, contract: Contract, tell: Tell) -> b
         run(connection, kpi_ddl(contract))
     if before and generated(connection, contract) != before:
         image_everything(connection, contract, tell)
+        # What filters and sorts find is another now: nobody may go on with an answer of before.
+        with psycopg.RawCursor(driver(connection)) as cursor:
+            cursor.execute(RAISE_REVISIONS.text, [contract.name])
     return bool(stale)
 
 

@@ -18,7 +18,7 @@ from app.base.statements import statement
 from app.contracts import Contract
 from app.contracts.filters import Listing, read_listing, read_parameters, refuse
 from app.contracts.validation import check_key
-from app.engine.cursors import Cursor, read_cursor, write_cursor
+from app.engine.cursors import Cursor, check_incarnation, read_cursor, write_cursor
 from app.engine.desk import Desk
 from app.engine.page import PageComposer
 from app.engine.page_markers import OVERLAP
@@ -163,11 +163,12 @@ async def list_rows(
         if not listing.overlap and (etag := await unchanged(desk, request, runtime)):
             return etag
         page = await _read(desk, runtime, composer, listing, cursor)
+    check_incarnation(cursor, page["incarnation"])
     total = page["total"]
     more = page["reached"] > (0 if cursor else (listing.page - 1) * listing.page_size) + listing.page_size
     following = None
     if more:
-        position = Cursor(tuple(page["last_values"]), page["last_key"])
+        position = Cursor(tuple(page["last_values"]), page["last_key"], page["incarnation"])
         following = write_cursor(runtime.settings.secret, runtime.clock, purpose, position)
     return PageAnswer(
         body=page["body"],

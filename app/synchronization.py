@@ -18,7 +18,7 @@ from app.base import exact_json
 from app.base.errors import NoUpstream, RunNotFound
 from app.base.statements import statement
 from app.contracts import Contract
-from app.engine.cursors import Cursor, read_cursor, write_cursor
+from app.engine.cursors import Cursor, check_incarnation, read_cursor, write_cursor
 from app.engine.desk import Desk
 from app.engine.locks import read_dataset
 from app.web.auth import Action, require
@@ -263,13 +263,15 @@ async def list_runs(request: VanguardRequest, org: Organization, dataset: Datase
     contract = contract_of(runtime, dataset)
     limit, given = read_page(request, kind=KINDS, state=STATES)
     purpose = f"{org}/{contract.name}/sync/runs"
+    cursor: Cursor | None = None
     after: datetime | None = None
     after_id: uuid.UUID | None = None
     if "after" in given:
         cursor = read_cursor(runtime.settings.secret, runtime.clock, purpose, given["after"])
         after, after_id = datetime.fromisoformat(str(cursor.values[0])), uuid.UUID(cursor.key)
     async with runtime.desk(contract, org) as desk:
-        await read_dataset(desk)
+        incarnation = (await read_dataset(desk)).incarnation
+        check_incarnation(cursor, incarnation)
         found = await desk.rows(
             LIST_RUNS,
             kind=given.get("kind"),
@@ -281,7 +283,7 @@ async def list_runs(request: VanguardRequest, org: Organization, dataset: Datase
     following = None
     if len(found) > limit:
         last = found[limit - 1]
-        position = Cursor((last["position"].isoformat(),), str(last["id"]))
+        position = Cursor((last["position"].isoformat(),), str(last["id"]), incarnation)
         following = write_cursor(runtime.settings.secret, runtime.clock, purpose, position)
     return Runs(data=[_run(record) for record in found[:limit]], next_cursor=following)
 

@@ -86,6 +86,14 @@ Table(
     _time("created_at"),
     Index("membership_account", "account_id"),
 )
+Table(
+    "incarnation",
+    metadata,
+    Column("one", Boolean, primary_key=True, server_default=text("true")),
+    Column("number", BigInteger, nullable=False, server_default=text("0")),
+    Column("place", Text, nullable=False, server_default=text("''")),
+    _time("began_at"),
+)
 Table("revoked_token", metadata, _key(name="id"), _time("expires_at", default=False))
 Table(
     "login_failure",

@@ -42,21 +42,21 @@ RUNNABLE = sorted(name for name in STATEMENTS if not name.startswith("schema/"))
 # What Python reads of the records, beside the files' own headers.
 COLUMNS = {
     "drafts/save_drafts": {"id", "problem", "modification_id", "version", "sync_state", "empty"},
-    "drafts/read_drafts": {"revision", "workspace_revision", "total", "body", "last_key"},
+    "drafts/read_drafts": {"revision", "workspace_revision", "incarnation", "total", "body", "last_key"},
     "kpis/read_kpis": {
         "revision", "workspace_revision", "view_revision", "grouped", "base_row_count", "mine_row_count", "mine_drafts",
         "base_sum_plan_cost", "mine_sum_plan_cost", "doubtful",
     },
     "migrate/read_shape": {"shape"},
     "kpis/read_views": {"organizations", "cells"},
-    "locks/lock_dataset": {"revision", "require_approval"},
-    "locks/read_dataset": {"revision", "require_approval"},
+    "locks/lock_dataset": {"revision", "require_approval", "incarnation"},
+    "locks/read_dataset": {"revision", "require_approval", "incarnation"},
     "locks/raise_workspace": {"revision", "absent", "refused"},
     "commits/freeze_drafts": {"row_key", "op", "before", "after", "conflicts", "imaged"},
     "commits/resolve_drafts": {"row_key", "touched"},
     "selection/select_drafts": {"row_key", "version", "draft_op", "pending_state", "absent"},
     "rows/read_page": {
-        "revision", "workspace_revision", "body", "reached", "last_key", "last_values",
+        "revision", "workspace_revision", "incarnation", "body", "reached", "last_key", "last_values",
         "base_count", "left_count", "landed_count",
     },
     "rows/read_row": {"body", "doc", "version", "op"},

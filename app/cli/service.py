@@ -52,7 +52,12 @@ def serve() -> None:
 
 
 @main.command()
-def migrate() -> None:
+@click.option(
+    "--restored",
+    is_flag=True,
+    help="The database was put back to an earlier state. Seen without this option, but for a snapshot of the disks.",
+)
+def migrate(restored: bool) -> None:
     """Bring the database to the newest revision. What takes its time is told while it is done."""
     settings = read_settings()
     configure_logs("WARNING", "console")
@@ -61,7 +66,8 @@ def migrate() -> None:
     def tell(step: str) -> None:
         click.echo(f"{time.monotonic() - started:6.1f} s  {step}")
 
-    click.echo(f"The database is at revision {migrate_database(settings.database_url, tell=tell)}.")
+    revision = migrate_database(settings.database_url, tell=tell, restored=restored)
+    click.echo(f"The database is at revision {revision}.")
 
 
 @main.command()

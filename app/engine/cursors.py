@@ -1,6 +1,7 @@
 """Cursors: signed positions in a sort order, good for a day. A forged one is refused like one of another listing.
 
-A cursor is the URL-safe base64 of a signature and of what it signs: [purpose, expires, values, key] as JSON.
+A cursor is the URL-safe base64 of a signature and of what it signs, [purpose, expires, values, key, incarnation] as
+JSON. The incarnation is that of the database which gave the page: what comes after it there may not come here.
 """
 
 import hmac
@@ -20,10 +21,11 @@ SIGNATURE = 32  # bytes
 
 
 class Cursor(msgspec.Struct, frozen=True):
-    """A position in a sort order: the sort values of the last row as text, and its id."""
+    """A position in a sort order: the sort values of the last row as text, its id, and the database's incarnation."""
 
     values: tuple[str | None, ...]
     key: str
+    incarnation: int = 0
 
 
 class _Signed(msgspec.Struct, frozen=True, array_like=True):
@@ -31,6 +33,7 @@ class _Signed(msgspec.Struct, frozen=True, array_like=True):
     expires: float
     values: tuple[str | None, ...]
     key: str
+    incarnation: int = 0  # cursors of before did not have it
 
 
 _encoder = msgspec.json.Encoder()
@@ -40,7 +43,8 @@ _decoder = msgspec.json.Decoder(_Signed)
 def write_cursor(secret: str, clock: Clock, purpose: str, cursor: Cursor) -> str:
     """The cursor as opaque text; `purpose` names what it pages through, dataset and sort."""
     expires = (clock() + LIFETIME).timestamp()
-    return _seal(secret, _encoder.encode(_Signed(purpose, expires, cursor.values, cursor.key))).decode()
+    signed = _Signed(purpose, expires, cursor.values, cursor.key, cursor.incarnation)
+    return _seal(secret, _encoder.encode(signed)).decode()
 
 
 def read_cursor(secret: str, clock: Clock, purpose: str, text: str) -> Cursor:
@@ -50,7 +54,13 @@ def read_cursor(secret: str, clock: Clock, purpose: str, text: str) -> Cursor:
         raise InvalidCursor("The cursor has expired. Start again without it.")
     if signed.purpose != purpose:
         raise InvalidCursor("The cursor belongs to another dataset or sort. Start again without it.")
-    return Cursor(signed.values, signed.key)
+    return Cursor(signed.values, signed.key, signed.incarnation)
+
+
+def check_incarnation(cursor: Cursor | None, incarnation: int) -> None:
+    """Raises InvalidCursor for one that was given before the database was restored; asked once a page is read."""
+    if cursor is not None and cursor.incarnation != incarnation:
+        raise InvalidCursor("The database has been restored since. Start again without the cursor.")
 
 
 def _seal(secret: str, content: bytes) -> bytes:

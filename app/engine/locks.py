@@ -23,10 +23,11 @@ LOCK_ROWS = statement("locks/lock_rows")
 
 
 class Dataset(msgspec.Struct, frozen=True):
-    """A dataset's revision, and whether a commit to it needs a change request."""
+    """A dataset's revision, whether a commit to it needs a change request, and the database's incarnation."""
 
     revision: int
     require_approval: bool
+    incarnation: int
 
 
 class Workspace(NamedTuple):
@@ -50,7 +51,7 @@ async def read_dataset(desk: Desk) -> Dataset:
 def _dataset(desk: Desk, row: Record | None) -> Dataset:
     if row is None:
         raise desk.not_set_up
-    return Dataset(row["revision"], row["require_approval"])
+    return Dataset(row["revision"], row["require_approval"], row["incarnation"])
 
 
 async def raise_revision(desk: Desk) -> int:

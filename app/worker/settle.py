@@ -10,7 +10,7 @@ import msgspec
 from app.base.statements import statement
 from app.engine.desk import Desk
 from app.engine.locks import lock_dataset, lock_rows, raise_workspaces
-from app.engine.modifications import fold, image
+from app.engine.modifications import fold
 from app.upstream.protocol import Unavailable
 from app.worker.runs import for_people
 from app.worker.staging import Incoming, stage, write
@@ -88,14 +88,20 @@ async def settle(desk: Desk, claim: UUID, ended: Collection[Ended], at: datetime
                 document=outcome.document,
                 inserted=change.op == "insert",
             )
-    await stage(desk, await _incoming(desk, mine))
-    await fold(desk, None, sorted(settled))
     if any(outcome.state != "committed" for _, outcome in mine):
+        await stage(desk, await _incoming(desk, mine))
+        await fold(desk, None, sorted(settled))
         # A new revision, also where the mirror has it all already: what others see as theirs has moved.
         await write(desk, "push", at, sorted(settled))
     else:
-        await image(desk, None, sorted(settled))
+        await _put_off(desk, mine)
     return mine
+
+
+async def _put_off(desk: Desk, mine: Collection[Ended]) -> None:
+    """They wait in the outbox again, and change nobody else's rows: only whose they are has a workspace raised here."""
+    for user in {change.user_id for change, _ in mine}:
+        await fold(desk, user, sorted({change.row_key for change, _ in mine if change.user_id == user}))
 
 
 def _may_insert(ended: Collection[Ended]) -> bool:

@@ -5,6 +5,8 @@
 -- key field), $5 source (text: of the change), $6 at (timestamptz now). Returns applied, the number of changes.
 --
 -- History keeps the images of what KPIs need: before from the row as it was, after from the row as it is written.
+-- No version of a row comes twice: a row that was deleted goes on from the revision of that, and all go on from the
+-- number of the incarnation.
 -- Plan: the commit's changes by change_of_commit, each row of the mirror by its primary key. The results of steps are
 -- not joined with each other: the planner knows nothing of their size.
 WITH due AS MATERIALIZED (
@@ -17,7 +19,8 @@ WITH due AS MATERIALIZED (
 ),
 updated AS (
     UPDATE pfa.mirror AS m
-       SET data = m.data || d.delta, version = m.version + 1, revision = $3, updated_at = $6
+       SET data = m.data || d.delta, version = greatest(m.version, (SELECT i.number FROM public.incarnation AS i)) + 1,
+           revision = $3, updated_at = $6
       FROM due AS d
      CROSS JOIN LATERAL (
                SELECT was.data/*{kpi_was}*/, was.f_source AS b_source, was.f_monthly_rental AS b_monthly_rental/*{}*/
@@ -36,8 +39,15 @@ updated AS (
 ),
 inserted AS (
     INSERT INTO pfa.mirror AS m (organization_id, row_key, data, version, revision, updated_at)
-    SELECT $1, d.row_key, d.delta, 1, $3, $6
+    SELECT $1, d.row_key, d.delta, 1 + greatest((SELECT i.number FROM public.incarnation AS i), w.revision), $3, $6
       FROM due AS d
+      LEFT JOIN LATERAL (
+               SELECT h.revision
+                 FROM pfa.history AS h
+                WHERE h.organization_id = $1 AND h.row_key = d.row_key AND h.op = 'delete'
+                ORDER BY h.revision DESC
+                LIMIT 1
+           ) AS w ON TRUE
      WHERE d.op = 'insert'
     RETURNING m.row_key, m.data/*{kpi_after}*/, m.f_source AS a_source, m.f_monthly_rental AS a_monthly_rental/*{}*/
 ),

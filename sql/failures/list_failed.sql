@@ -1,7 +1,8 @@
 -- A page of everybody's changes that wait for a person, in their order.
 -- $1 organization, $2 dataset, $3 after (text: only changes beyond this one, '0' for the first page), $4 limit
 -- (bigint).
--- Returns one row: total, body (bytea, JSON array), last_key (text, NULL on the last page). No row: no such dataset.
+-- Returns one row: incarnation, total, body (bytea, JSON array), last_key (text, NULL on the last page).
+-- No row: no such dataset.
 -- Plan: change_failed.
 WITH page AS MATERIALIZED (
     SELECT c.id, c.row_key, c.user_id, c.op, c.base, c.delta, c.state, c.commit_id, c.change_reason, c.created_at,
@@ -32,7 +33,8 @@ rendered AS (
       FROM page AS p
      WHERE p.place <= $4
 )
-SELECT (SELECT count(*)
+SELECT (SELECT i.number FROM public.incarnation AS i) AS incarnation,
+       (SELECT count(*)
           FROM pfa.change AS c
          WHERE c.organization_id = $1 AND c.state = ANY (vanguard.refused())) AS total,
        convert_to('[' || coalesce((SELECT string_agg(r.row, ',' ORDER BY r.place)

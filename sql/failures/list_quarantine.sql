@@ -1,6 +1,7 @@
 -- A page of the rows that a pull could not take, by id.
 -- $1 organization, $2 dataset, $3 after (text: only ids beyond this one, '' for the first page), $4 limit (bigint).
--- Returns one row: total, body (bytea, JSON array), last_key (NULL on the last page). No row: no such dataset.
+-- Returns one row: incarnation, total, body (bytea, JSON array), last_key (NULL on the last page).
+-- No row: no such dataset.
 WITH page AS MATERIALIZED (
     SELECT q.row_key, q.reasons, q.received, q.run_id, q.first_seen_at, q.last_seen_at,
            row_number() OVER (ORDER BY q.row_key) AS place
@@ -26,7 +27,8 @@ rendered AS (
       FROM page AS p
      WHERE p.place <= $4
 )
-SELECT (SELECT count(*) FROM public.quarantine AS q WHERE q.organization_id = $1 AND q.dataset = $2) AS total,
+SELECT (SELECT i.number FROM public.incarnation AS i) AS incarnation,
+       (SELECT count(*) FROM public.quarantine AS q WHERE q.organization_id = $1 AND q.dataset = $2) AS total,
        convert_to('[' || coalesce((SELECT string_agg(r.row, ',' ORDER BY r.place)
                                      FROM rendered AS r), '') || ']', 'UTF8') AS body,
        CASE WHEN (SELECT count(*) FROM page) > $4 THEN (SELECT max(r.row_key) FROM rendered AS r) END AS last_key

@@ -8,8 +8,8 @@ WITH added AS (
     ON CONFLICT (id) DO NOTHING
     RETURNING id
 )
-INSERT INTO public.dataset (organization_id, name, contract_version)
-SELECT added.id, built_in.name, built_in.version
+INSERT INTO public.dataset (organization_id, name, contract_version, revision)
+SELECT added.id, built_in.name, built_in.version, (SELECT i.number FROM public.incarnation AS i)
   FROM added
  CROSS JOIN unnest($3::text[], $4::text[]) AS built_in (name, version)
 RETURNING name;

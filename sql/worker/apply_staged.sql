@@ -7,6 +7,8 @@
 -- Returns row_key, op of each row that was written.
 --
 -- History keeps the images of what KPIs need, as in apply_changes.
+-- No version of a row comes twice: a row that was deleted goes on from the revision of that, and all go on from the
+-- number of the incarnation.
 -- Plan: the staged rows, each by the mirror's primary key. The results of steps are not joined with each other: the
 -- planner knows nothing of their size.
 WITH due AS MATERIALIZED (
@@ -25,7 +27,8 @@ WITH due AS MATERIALIZED (
 ),
 updated AS (
     UPDATE pfa.mirror AS m
-       SET data = d.data, version = m.version + 1, revision = $2, updated_at = $4
+       SET data = d.data, version = greatest(m.version, (SELECT i.number FROM public.incarnation AS i)) + 1,
+           revision = $2, updated_at = $4
       FROM due AS d
      CROSS JOIN LATERAL (
                SELECT was.data/*{kpi_was}*/, was.f_source AS b_source, was.f_monthly_rental AS b_monthly_rental/*{}*/
@@ -43,8 +46,15 @@ updated AS (
 ),
 inserted AS (
     INSERT INTO pfa.mirror AS m (organization_id, row_key, data, version, revision, updated_at)
-    SELECT $1, d.row_key, d.data, 1, $2, $4
+    SELECT $1, d.row_key, d.data, 1 + greatest((SELECT i.number FROM public.incarnation AS i), w.revision), $2, $4
       FROM due AS d
+      LEFT JOIN LATERAL (
+               SELECT h.revision
+                 FROM pfa.history AS h
+                WHERE h.organization_id = $1 AND h.row_key = d.row_key AND h.op = 'delete'
+                ORDER BY h.revision DESC
+                LIMIT 1
+           ) AS w ON TRUE
      WHERE d.op = 'insert'
     RETURNING m.row_key, m.data/*{kpi_after}*/, m.f_source AS a_source, m.f_monthly_rental AS a_monthly_rental/*{}*/
 ),
