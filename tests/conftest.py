@@ -27,6 +27,7 @@ from tests.support.limits import (
     pytest_report_collectionfinish,
     pytest_runtest_teardown,
 )
+from tests.support.moves import hold_moves
 from tests.support.world import CONTRACTS, User, World, open_world
 
 __all__ = [
@@ -128,6 +129,7 @@ def template(server_url: str) -> Iterator[str]:
     """A migrated database with the contracts of the tests, to copy from."""
     with new_database(server_url) as url:
         migrate(url, CONTRACTS)
+        hold_moves(url, CONTRACTS)
         yield url
 
 

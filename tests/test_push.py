@@ -13,8 +13,9 @@ from app.upstream.protocol import Failed, OutcomeUnknown, Refused, Unavailable
 from app.worker.pull import pull
 from app.worker.push import push
 from tests.support.ledger import Ledger
+from tests.support.memory import Memory
 from tests.support.syncing import LEDGERED, Yard, open_yard, van
-from tests.support.world import User, refused
+from tests.support.world import User, ids, refused
 
 
 @pytest.fixture
@@ -217,6 +218,53 @@ async def test_what_was_drafted_and_committed_over_a_refused_change_comes_back_w
     assert [state for *_, state in await yard.changes()] == ["rejected", "rejected", "committed"]
     await yard.work()
     assert yard.ledger.writes == [("update", "V-1", {"mileage": 160, "seats": 4, "remark": "still drafting"})]
+
+
+# -- what others see ---------------------------------------------------------------------------------------------------
+
+
+STATES = ("draft", "conflict", "committed", "syncing", "pristine")
+
+
+async def test_a_commit_that_is_put_off_changes_nobody_elses_rows(yard: Yard) -> None:
+    """Given bob's draft of a cell that ann has committed, when her push is put off, however often, then bob's view is
+    what his tags and totals say; it is a conflict once upstream has her value.
+    """
+    ann, bob = await yard.user("ann"), await yard.user("bob")
+    await bob.draft("V-1", {"mileage": 500})
+    await bob.draft("V-2", {"mileage": 500})
+    await ann.draft("V-1", {"mileage": 150})
+    await ann.commit("V-1")
+    memory = Memory()
+    await memory.look(ann, bob)
+    for failure in (Unavailable("503"), Unavailable("429", retry_after=1), Failed("500"), OutcomeUnknown("No answer")):
+        yard.ledger.failures["write"] = [failure]
+        tags = [(await bob.get("rows")).headers["ETag"], (await ann.get("rows")).headers["ETag"]]
+        await yard.later(minutes=7)
+        assert await yard.states() == ["committed"]
+        assert (await bob.get("rows", headers={"If-None-Match": tags[0]})).status_code == 304
+        assert (await ann.get("rows", headers={"If-None-Match": tags[1]})).status_code == 200
+        await memory.look(ann, bob)
+        assert [(await bob.page(syncState=state))["pagination"]["totalRecords"] for state in STATES[:2]] == [2, 0]
+    await yard.later(minutes=7)
+    assert await yard.states() == ["synced"]
+    await memory.look(ann, bob)
+    assert ids(await bob.rows(syncState="conflict")) == ["V-1"]
+
+
+async def test_a_commit_that_is_put_off_beside_one_that_is_done(yard: Yard) -> None:
+    """Settled together, they move the dataset's revision, and everybody's rows may be looked at anew."""
+    ann, bob = await yard.user("ann"), await yard.user("bob")
+    for key in ("V-1", "V-2"):
+        await bob.draft(key, {"mileage": 500})
+        await ann.draft(key, {"mileage": 150})
+    await ann.commit()
+    memory = Memory()
+    await memory.look(ann, bob)
+    yard.ledger.poison["write", "V-2"] = Failed("500")
+    await yard.work()
+    assert sorted(await yard.states()) == ["committed", "synced"]
+    await memory.look(ann, bob)
 
 
 # -- order -------------------------------------------------------------------------------------------------------------

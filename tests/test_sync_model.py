@@ -23,6 +23,7 @@ from app.upstream.protocol import Failed, OutcomeUnknown, Refused, Unavailable
 from app.worker.pull import pull
 from app.worker.push import push
 from tests.support.ledger import Ledger
+from tests.support.memory import Memory
 from tests.support.syncing import Yard, open_yard, van
 
 # What runs here is covered elsewhere, and coverage would take as long as it does.
@@ -157,6 +158,7 @@ class Telling:
 
     def __init__(self, yard: Yard, story: Story):
         self.yard, self.story, self.ledger, self.number = yard, story, yard.ledger, 0
+        self.memory = Memory(each_time=6)
 
     async def run(self) -> None:
         """Tell it, heal everything, wait until all is quiet, and look."""
@@ -187,6 +189,11 @@ class Telling:
     # --- steps
 
     async def take(self, step: Step) -> None:
+        await self.carry_out(step)
+        # Whatever tag somebody has from before, in the middle of a run too, stands for what it was seen with.
+        await self.memory.look(*self.yard.users.values())
+
+    async def carry_out(self, step: Step) -> None:
         user = self.yard.users[step.user] if isinstance(step, Draft | Commit | Discard) else None
         match step:
             case Draft():
@@ -251,6 +258,7 @@ class Telling:
         async def hook() -> None:
             for step in steps:
                 await (self.work(step.job) if isinstance(step, Sync) else self.take(step))
+            await self.memory.look(*self.yard.users.values())
 
         return hook
 

@@ -8,6 +8,7 @@ from app.base import exact_json
 from app.base.database import Connection
 from app.contracts import PFA
 from app.engine.desk import Desk
+from app.engine.locks import raise_revision
 from app.engine.modifications import fold, image
 from app.web.auth import Role
 from tests.support.world import User, World
@@ -56,8 +57,10 @@ async def settle(world: World, key: str, state: str, error: str | None = None, o
     )  # fmt: skip
 
     async def follow(connection: Connection) -> None:
-        await fold(Desk(connection, PFA, organization), None, [key])
-        await image(Desk(connection, PFA, organization), None, [key])
+        desk = Desk(connection, PFA, organization)
+        await raise_revision(desk)
+        await fold(desk, None, [key])
+        await image(desk, None, [key])
 
     await world.runtime.database.run(follow)
 

@@ -1,0 +1,64 @@
+"""Whatever changes what a user's view answers moves the dataset's revision or that user's workspace, in the same
+transaction: held by triggers in every database of the tests, for whatever the application writes.
+
+A transaction that does not keep to it fails when it commits. What tests write by themselves, as the owner, is theirs.
+"""
+
+import psycopg
+
+from app.contracts import Contract
+
+AUDIT = """
+CREATE SCHEMA audit;
+CREATE TABLE audit.moved (transaction xid8, organization_id text, dataset text, user_id text);
+CREATE INDEX ON audit.moved (transaction);
+CREATE FUNCTION audit.note() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+BEGIN
+    INSERT INTO audit.moved
+    SELECT pg_current_xact_id(), NEW.organization_id, coalesce(to_jsonb(NEW) ->> 'dataset', to_jsonb(NEW) ->> 'name'),
+           to_jsonb(NEW) ->> 'user_id';
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER note AFTER UPDATE OF revision ON public.dataset
+    FOR EACH ROW WHEN (NEW.revision > OLD.revision) EXECUTE FUNCTION audit.note();
+CREATE TRIGGER note AFTER INSERT OR UPDATE OF revision ON public.workspace
+    FOR EACH ROW EXECUTE FUNCTION audit.note();
+-- Arguments: the dataset's name, and whether a move of the user's workspace is enough.
+CREATE FUNCTION audit.hold() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+DECLARE
+    touched record;
+BEGIN
+    IF current_setting('role') <> 'vanguard_app' THEN
+        RETURN NULL;
+    END IF;
+    IF TG_OP = 'DELETE' THEN touched := OLD; ELSE touched := NEW; END IF;
+    IF NOT EXISTS (SELECT FROM audit.moved AS m
+                    WHERE m.transaction = pg_current_xact_id()
+                      AND m.organization_id = touched.organization_id
+                      AND m.dataset = TG_ARGV[0]
+                      AND (m.user_id IS NULL
+                           OR TG_ARGV[1]::boolean AND m.user_id = to_jsonb(touched) ->> 'user_id')) THEN
+        RAISE EXCEPTION '% of % in %: no revision moved', TG_OP, touched.row_key, TG_RELID::regclass;
+    END IF;
+    RETURN NULL;
+END
+$$;
+"""
+HOLD = """
+CREATE CONSTRAINT TRIGGER hold_writes AFTER INSERT OR DELETE ON {schema}.{table}
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION audit.hold('{name}', {own});
+CREATE CONSTRAINT TRIGGER hold_changes AFTER UPDATE ON {schema}.{table}
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (OLD IS DISTINCT FROM NEW)
+    EXECUTE FUNCTION audit.hold('{name}', {own});
+"""
+
+
+def hold_moves(url: str, contracts: tuple[Contract, ...]) -> None:
+    """Put the triggers into a migrated database."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(AUDIT)
+        for contract in contracts:
+            for table, own in (("mirror", "FALSE"), ("modification", "TRUE")):
+                text = HOLD.format(schema=contract.schema, table=table, name=contract.name, own=own)
+                connection.execute(text.encode())
