@@ -29,7 +29,7 @@ from app.base.statements import statement
 from app.contracts import Contract
 from app.contracts.rules import check_rules, unruled_fields
 from app.contracts.states import REFUSED
-from app.contracts.validation import check_value
+from app.contracts.validation import check_key, check_seen, check_value
 from app.engine.desk import Desk
 from app.engine.locks import lock_dataset, lock_rows, raise_revision, raise_workspace, read_dataset
 from app.engine.modifications import fold, image, take_back
@@ -40,6 +40,8 @@ from app.web.openapi import DATASET_PATH, DatasetName, Organization, answers, bo
 from app.web.runtime import Runtime, VanguardRequest, contract_of
 
 RESOLVE_DRAFTS = statement("commits/resolve_drafts")
+READ_VERSIONS = statement("commits/read_versions")
+TAKE_BASES = statement("commits/take_bases")
 FREEZE_DRAFTS = statement("commits/freeze_drafts")
 APPLY_CHANGES = statement("commits/apply_changes")
 
@@ -56,20 +58,34 @@ class Resolution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class CommitRequest(Selection, frozen=True, kw_only=True):
-    """`expectedVersions`: id -> version of the draft that the caller has seen; `dryRun`: answer, and change nothing."""
+    """What the caller has seen: `expectedVersions`, id -> version of the draft, `expectedMirrorVersions`, id -> version
+    of the mirror's row, or `base`, id -> values of fields. `dryRun`: answer, and change nothing.
+    """
 
     expected_versions: dict[str, int] = msgspec.field(default_factory=dict)
+    expected_mirror_versions: dict[str, int] = msgspec.field(default_factory=dict)
+    base: dict[str, dict[str, Any]] = msgspec.field(default_factory=dict)
     change_reason: Annotated[str, msgspec.Meta(max_length=2000)] | None = None
     resolutions: Annotated[Sequence[Resolution], msgspec.Meta(max_length=10_000)] = ()
     dry_run: bool = False
 
 
+class LeftOut(msgspec.Struct, frozen=True, kw_only=True):
+    """Fields that upstream alone gives to a row: one that is inserted again comes without them."""
+
+    id: str
+    fields: list[str]
+
+
 class CommitAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """`committed` rows that had something to change; `commit_id` is null for a dry run."""
+    """`committed` rows that had something to change; `commit_id` is null for a dry run; `left_out` only where there is
+    something.
+    """
 
     commit_id: str | None
     committed: int
     revision: int
+    left_out: list[LeftOut] | msgspec.UnsetType = msgspec.UNSET
 
 
 class _DryRun(Exception):
@@ -98,12 +114,15 @@ async def commit(desk: Desk, user: str, wanted: CommitRequest, at: datetime) -> 
     drafts = [draft for draft in found if draft["draft_op"] or draft["row_key"] in named]
     if not drafts:
         raise NoDrafts("None of the rows has a draft of yours.")
-    _check_versions(wanted.expected_versions, {draft["row_key"]: draft["version"] for draft in drafts})
     keys = [draft["row_key"] for draft in drafts]
     await lock_rows(desk, keys, absent=any(draft["absent"] for draft in drafts), inserting=True)
+    await _check_versions(desk, user, wanted)
     refused = [draft["row_key"] for draft in drafts if draft["pending_state"] in REFUSED]
     if refused:
         await take_back(desk, user, refused, at)
+    if wanted.base:
+        _check_base(desk.contract, wanted.base)
+        await _take_bases(desk, user, wanted.base, keys)
     if wanted.resolutions:
         await _resolve(desk, user, wanted.resolutions, set(keys), version, at)
     commit_id, revision = uuid.uuid4(), dataset.revision
@@ -117,6 +136,8 @@ async def commit(desk: Desk, user: str, wanted: CommitRequest, at: datetime) -> 
         reason=wanted.change_reason,
         at=at,
         unruled_fields=unruled_fields(desk.contract),
+        upstream_only=list(desk.contract.upstream_only),
+        initial={} if local else desk.contract.initial,
     )
     changed = _check_frozen(desk.contract, frozen)
     if local and changed:
@@ -124,23 +145,53 @@ async def commit(desk: Desk, user: str, wanted: CommitRequest, at: datetime) -> 
         await _apply(desk, commit_id, revision, keys, at)
     else:
         # These drafts were changed just now, by what upstream refused and by resolutions: their images were not.
-        moved = {*refused, *(resolution.id for resolution in wanted.resolutions)}
+        moved = {*refused, *wanted.base, *(resolution.id for resolution in wanted.resolutions)}
         imaged = {record["row_key"] for record in frozen if record["imaged"]} - moved
         if stale := [key for key in keys if key not in imaged]:
             await image(desk, user, stale)
+    answer = CommitAnswer(commit_id=str(commit_id), committed=changed, revision=revision, left_out=_left_out(frozen))
     if wanted.dry_run:
-        raise _DryRun(CommitAnswer(commit_id=None, committed=changed, revision=dataset.revision))
-    return CommitAnswer(commit_id=str(commit_id), committed=changed, revision=revision)
+        raise _DryRun(msgspec.structs.replace(answer, commit_id=None, revision=dataset.revision))
+    return answer
 
 
-def _check_versions(expected: dict[str, int], found: dict[str, int]) -> None:
-    stale = {key: found.get(key, 0) for key, version in expected.items() if found.get(key, 0) != version}
+def _left_out(frozen: Sequence[Record]) -> list[LeftOut] | msgspec.UnsetType:
+    found = [LeftOut(id=record["row_key"], fields=record["left_out"]) for record in frozen if record["left_out"]]
+    return found[:MAX_SHOWN] or msgspec.UNSET
+
+
+async def _check_versions(desk: Desk, user: str, wanted: CommitRequest) -> None:
+    """Raises VersionConflict where a row is not as the caller saw it, whether or not this commit takes it."""
+    drafts, rows = wanted.expected_versions, wanted.expected_mirror_versions
+    keys = [key for key in {**drafts, **rows} if check_key(key) is None]
+    if not drafts and not rows:
+        return
+    records = await desk.rows(READ_VERSIONS, user=user, keys=keys)
+    found = {record["row_key"]: record for record in records}
+    stale = [
+        Culprit(id=key[:200], code=Code.VERSION_CONFLICT, message=f"{whose} is at {word} {now} now.")
+        for expected, whose, column, word in (
+            (drafts, "The draft", "version", "version"),
+            (rows, "The mirror's row", "mirror_version", "mirrorVersion"),
+        )
+        for key, version in expected.items()
+        if (now := found[key][column] if key in found else 0) != version
+    ]
     if stale:
-        culprits = [
-            Culprit(id=key, code=Code.VERSION_CONFLICT, message=f"The draft is at version {version} now.")
-            for key, version in list(stale.items())[:MAX_SHOWN]
-        ]
-        raise VersionConflict(f"{len(stale)} of the drafts changed since you saw them.", errors=culprits)
+        raise VersionConflict(f"{len(stale)} of the rows changed since you saw them.", errors=stale[:MAX_SHOWN])
+
+
+def _check_base(contract: Contract, base: dict[str, dict[str, Any]]) -> None:
+    """Raises ValidationFailed for what nobody can have seen."""
+    wrong = [culprit for key, seen in base.items() for culprit in check_seen(contract, key[:200], seen)]
+    if wrong:
+        raise ValidationFailed("A base does not fit the contract; nothing was committed.", errors=wrong[:MAX_SHOWN])
+
+
+async def _take_bases(desk: Desk, user: str, base: dict[str, dict[str, Any]], keys: Sequence[str]) -> None:
+    """What was seen of cells goes into the drafts: the three-way check finds what became of them since."""
+    bases = [{"id": key, "base": base[key]} for key in keys if key in base]
+    await desk.value(TAKE_BASES, user=user, bases=bases, groups=desk.contract.cell_map)
 
 
 def _check_frozen(contract: Contract, records: Sequence[Record]) -> int:
@@ -309,6 +360,8 @@ async def answer_commit(
         desk, keys = Desk(connection, contract, organization), sorted(conflicting)
         await raise_workspace(desk, user)
         await lock_rows(desk, keys, absent=True, inserting=False)
+        if wanted.base:
+            await _take_bases(desk, user, wanted.base, keys)
         await image(desk, user, keys)
 
     try:

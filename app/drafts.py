@@ -1,34 +1,36 @@
 """Drafting: save a batch, patch one row, see what one has drafted."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
+from asyncpg import Record
 from litestar import Response, get, patch, post
 from litestar.openapi.spec import Operation
 
 from app.base import exact_json
 from app.base.database import Connection
-from app.base.errors import Code, Culprit, PreconditionFailed, ValidationFailed
+from app.base.errors import Code, Culprit, ValidationFailed
 from app.base.statements import statement
 from app.contracts import Contract
-from app.contracts.validation import check_delta, check_key
+from app.contracts.validation import check_delta, check_key, check_seen
 from app.engine.cursors import Cursor, check_incarnation, read_cursor, write_cursor
 from app.engine.desk import Desk
-from app.engine.locks import lock_rows, raise_workspace
+from app.engine.locks import Workspace, lock_rows, raise_workspace
 from app.engine.modifications import image, sweep, take_back
-from app.rows import read_row
+from app.rows import check_row_id, read_row
 from app.web.auth import Action, require
-from app.web.etags import PRIVATE
+from app.web.etags import PRIVATE, require_match, row_etag
 from app.web.idempotency import answer_once
 from app.web.openapi import DATASET_PATH, DatasetName, Organization, RowId, answers, body, parameter
 from app.web.paging import PAGE_SIZE, read_page
 from app.web.runtime import VanguardRequest, contract_of
 
 SAVE_DRAFTS = statement("drafts/save_drafts")
+READ_SAVED = statement("drafts/read_saved")
 READ_DRAFTS = statement("drafts/read_drafts")
 MAX_DRAFTS = 10_000
 MAX_REPEATS = 20  # drafts of one row in one request
@@ -37,7 +39,8 @@ Version = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Reason = Annotated[str, msgspec.Meta(max_length=2000)]
 
 MESSAGES = {
-    Code.VERSION_CONFLICT: "The draft changed meanwhile; it is at version {version} now.",
+    Code.VERSION_CONFLICT: "The row changed meanwhile: your draft is at version {version} now, the mirror's row at "
+    "mirrorVersion {mirror_version}.",
     Code.ROW_NOT_FOUND: "There is no such row. Use op insert to create it.",
     Code.ROW_EXISTS: "The row exists already. Use op update to change it.",
     Code.ROW_DELETED: "The row has been deleted, or its deletion is on its way.",
@@ -45,13 +48,19 @@ MESSAGES = {
 
 
 class Draft(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
-    """One row's draft: `delta` goes over what was drafted before, `unset` takes fields out of it."""
+    """One row's draft: `delta` goes over what was drafted before, `unset` takes fields out of it.
+
+    What the caller saw: `expected_version` of its draft, `expected_mirror_version` of the mirror's row, or `base`, the
+    values of fields.
+    """
 
     id: str
     op: Literal["update", "insert", "delete"] = "update"
     delta: dict[str, Any] = {}
     unset: tuple[str, ...] = ()
     expected_version: Version | None = None
+    expected_mirror_version: Version | None = None
+    base: dict[str, Any] | None = None
     change_reason: Reason | None = None
 
 
@@ -64,11 +73,12 @@ class SaveRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class Saved(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A draft that was saved; `sync_state` is pristine where nothing is left of it."""
+    """A draft that was saved, as the row is then; pristine at version 0 where nothing is left of it."""
 
     id: str
     modification_id: str
     version: int
+    mirror_version: int
     sync_state: str
 
 
@@ -77,6 +87,7 @@ SAVE_EXAMPLE = {
         {
             "id": "PFA-0000001",
             "delta": {"monthlyRate": 1250.5, "forecastEnd": "2027-03-31"},
+            "base": {"monthlyRate": 1200, "forecastEnd": "2027-01-31"},
             "changeReason": "New quote",
         },
         {
@@ -111,46 +122,65 @@ async def save(
     *,
     session_id: str | None = None,
     atomic: bool = False,
+    held: Workspace | None = None,
 ) -> SaveAnswer:
     """Save a batch inside the caller's transaction; raises ValidationFailed where nothing could be saved, or where
-    `atomic` and anything failed.
+    `atomic` and anything failed. `held`: the rows are held already.
     """
-    contract = desk.contract
-    drafts, errors = check(contract, drafts)
+    drafts, errors = check(desk.contract, drafts)
     saved: dict[str, Saved] = {}
     if drafts and not (atomic and errors):
-        keys = list({draft.id: None for draft in drafts})
-        version, absent, taken_back = await raise_workspace(desk, user, keys)
-        await lock_rows(desk, keys, absent=bool(absent), inserting=False)
-        if taken_back:
-            await take_back(desk, user, taken_back, at)
-        refused: set[str] = set()
-        shapes: Shapes = {}
-        for batch in _rounds(drafts):
-            batch = [draft for draft in batch if draft.id not in refused]
-            records = await desk.rows(
-                SAVE_DRAFTS,
-                user=user,
-                version=version,
-                drafts=[_wanted(contract, draft, shapes) for draft in batch],
-                groups=contract.cell_map,
-                at=at,
-                session_id=session_id,
-                initial=_derived(contract),
-            )
-            if empty := [record["id"] for record in records if record["empty"]]:
-                await sweep(desk, user, empty)
-            outcome = {record["id"]: record for record in records}
-            refused |= {key for key, record in outcome.items() if record["problem"]}
-            errors += [_problem(outcome[draft.id]) for draft in batch if draft.id in refused]
-            saved |= {draft.id: _saved(outcome[draft.id]) for draft in batch if draft.id not in refused}
-        if taken_back:
-            await image(desk, user, taken_back)
+        held = held or await hold(desk, user, list({draft.id: None for draft in drafts}))
+        saved, problems = await _save(desk, user, drafts, at, session_id, held)
+        errors += problems
     if errors and (atomic or not saved):
         raise ValidationFailed(
             f"{len(errors)} of the values or rows cannot be accepted; nothing was saved.", errors=errors, saved=[]
         )
     return SaveAnswer(saved=list(saved.values()), errors=errors)
+
+
+async def hold(desk: Desk, user: str, keys: Sequence[str]) -> Workspace:
+    """Locks 2, 3 and 4 for drafts of these rows: what is read from here on stays as it is until they are saved."""
+    held = await raise_workspace(desk, user, keys)
+    await lock_rows(desk, keys, absent=bool(held.absent), inserting=False)
+    return held
+
+
+async def _save(
+    desk: Desk, user: str, drafts: Sequence[Draft], at: datetime, session_id: str | None, held: Workspace
+) -> tuple[dict[str, Saved], list[Culprit]]:
+    """What was saved, by id, and what could not be."""
+    contract, taken_back = desk.contract, held.refused
+    saved: dict[str, Saved] = {}
+    errors: list[Culprit] = []
+    refused: set[str] = set()
+    shapes: Shapes = {}
+    if taken_back:
+        await take_back(desk, user, taken_back, at)
+    for batch in _rounds(drafts):
+        batch = [draft for draft in batch if draft.id not in refused]
+        records = await desk.rows(
+            SAVE_DRAFTS,
+            user=user,
+            version=held.revision,
+            drafts=[_wanted(contract, draft, shapes) for draft in batch],
+            groups=contract.cell_map,
+            at=at,
+            session_id=session_id,
+            initial=contract.initial,
+        )
+        if empty := [record["id"] for record in records if record["empty"]]:
+            await sweep(desk, user, empty)
+        outcome = {record["id"]: record for record in records}
+        refused |= {key for key, record in outcome.items() if record["problem"]}
+        errors += [_problem(outcome[draft.id]) for draft in batch if draft.id in refused]
+        saved |= {draft.id: _saved(outcome[draft.id]) for draft in batch if draft.id not in refused}
+    if taken_back:
+        await image(desk, user, taken_back)
+        records = await desk.rows(READ_SAVED, user=user, keys=taken_back)
+        saved |= {record["id"]: _saved(record) for record in records if record["id"] in saved}
+    return saved, errors
 
 
 def check(contract: Contract, drafts: Sequence[Draft]) -> tuple[list[Draft], list[Culprit]]:
@@ -181,12 +211,18 @@ def _rounds(drafts: Sequence[Draft]) -> Iterator[list[Draft]]:
 def _turn_of(same: list[Draft], turn: int) -> Draft:
     if len(same) == 1:
         return same[0]
-    return msgspec.structs.replace(same[turn], expected_version=None if turn else _expected_of(same))
+    if turn:
+        return msgspec.structs.replace(same[turn], expected_version=None, expected_mirror_version=None)
+    return msgspec.structs.replace(
+        same[0],
+        expected_version=_expected_of(draft.expected_version for draft in same),
+        expected_mirror_version=_expected_of(draft.expected_mirror_version for draft in same),
+    )
 
 
-def _expected_of(drafts: list[Draft]) -> int | None:
-    """The version that the drafts of one row expect; when they differ, one that no draft has."""
-    expected = {draft.expected_version for draft in drafts} - {None}
+def _expected_of(versions: Iterable[int | None]) -> int | None:
+    """The version that the drafts of one row expect; when they differ, one that no row has."""
+    expected = set(versions) - {None}
     return expected.pop() if len(expected) == 1 else -1 if expected else None
 
 
@@ -202,6 +238,10 @@ def _check(contract: Contract, draft: Draft) -> list[Culprit]:
     found = check_delta(contract, draft.id, draft.delta, inserting=draft.op == "insert")
     if draft.op == "delete" and (draft.delta or draft.unset):
         found.append(Culprit(id=draft.id, code=Code.INVALID_TYPE, message="A deletion carries no delta and no unset."))
+    if draft.base is not None and draft.op == "insert":
+        message = "A new row has no base: there was nothing to see."
+        found.append(Culprit(id=draft.id, code=Code.INVALID_TYPE, message=message))
+    found += check_seen(contract, draft.id, draft.base or {})
     for name in draft.unset:
         if name not in contract.by_name:
             message = f"{contract.name} has no field {name[:80]!r}."
@@ -212,15 +252,17 @@ def _check(contract: Contract, draft: Draft) -> list[Culprit]:
     return found
 
 
-class Wanted(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class Wanted(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """A draft as save_drafts.sql reads it; `touched` are its fields, with those of the same atomic groups."""
 
     id: str
     op: str
     delta: dict[str, Any]
-    unset: tuple[str, ...]
-    expected_version: int | None
-    change_reason: str | None
+    unset: tuple[str, ...] = ()
+    expected_version: int | None = None
+    expected_mirror_version: int | None = None
+    base: dict[str, Any] | None = None
+    change_reason: str | None = None
     touched: list[str]
 
 
@@ -242,18 +284,15 @@ def _wanted(contract: Contract, draft: Draft, shapes: Shapes) -> Wanted:
         delta=delta,
         unset=unset,
         expected_version=draft.expected_version,
+        expected_mirror_version=draft.expected_mirror_version,
+        base=draft.base,
         change_reason=draft.change_reason,
         touched=shapes[shape],
     )
 
 
-def _derived(contract: Contract) -> dict[str, Any]:
-    """What is derived of a new row: the dates that it would come from arrive from upstream, later."""
-    return {field.name: False for field in contract.fields if field.derived_from}
-
-
 def _problem(record: Any) -> Culprit:
-    message = MESSAGES[record["problem"]].format(version=record["version"])
+    message = MESSAGES[record["problem"]].format(version=record["version"], mirror_version=record["mirror_version"])
     return Culprit(id=record["id"], code=record["problem"], message=message)
 
 
@@ -262,6 +301,7 @@ def _saved(record: Any) -> Saved:
         id=record["id"],
         modification_id=record["modification_id"],
         version=record["version"],
+        mirror_version=record["mirror_version"],
         sync_state=record["sync_state"],
     )
 
@@ -360,54 +400,46 @@ async def patch_row(
 ) -> Response[bytes]:
     """JSON merge patch (RFC 7396) on the merged row: each field that it changes is drafted, a removed one as null.
 
-    With If-Match, only while your draft of the row is at that version.
+    With If-Match, only while the row is as it was read: your draft, the mirror's row, and what is on its way to it.
     """
     runtime = request.runtime
     contract, user = contract_of(runtime, dataset), request.user.user_id
-    header, at = request.headers.get("If-Match"), runtime.clock()
+    at = runtime.clock()
 
-    async def work(connection: Connection) -> Any:
+    async def work(connection: Connection) -> Record:
         desk = Desk(connection, contract, org)
+        check_row_id(row_id)
+        held = await hold(desk, user, [row_id])
         row = await read_row(desk, user, row_id)
-        expected, merged = _expected(header, row["version"]), row["doc"]
+        require_match(request, row_etag(row["body"]), row["version"])
         delta = {
             name: value
             for name, value in data.items()
-            if name not in contract.by_name or not _same(merged.get(name), value)
+            if name not in contract.by_name or not _same(row["doc"].get(name), value)
         }
         if not delta:
-            return row
-        draft = Draft(id=row_id, delta=delta, expected_version=expected)
-        await _save_patch(desk, user, draft, at)
+            raise _NothingToSave(row)
+        await save(desk, user, [Draft(id=row_id, delta=delta)], at, atomic=True, held=held)
         return await read_row(desk, user, row_id)
 
-    row = await runtime.database.run(work)
-    headers = {"ETag": f'"{row["version"]}"', **PRIVATE}
+    try:
+        row = await runtime.database.run(work)
+    except _NothingToSave as nothing:
+        row = nothing.row
+    headers = {"ETag": row_etag(row["body"]), **PRIVATE}
     return Response(row["body"].encode(), media_type="application/json", headers=headers)
+
+
+class _NothingToSave(Exception):
+    """Leaves the transaction with the row as it is, and nothing else: no revision moves."""
+
+    def __init__(self, row: Record):
+        self.row = row
 
 
 def _same(old: Any, new: Any) -> bool:
     """Equal as JSON values; for Python, true is 1 as well."""
     return bool(old == new) and isinstance(old, bool) == isinstance(new, bool)
-
-
-async def _save_patch(desk: Desk, user: str, draft: Draft, at: datetime) -> None:
-    try:
-        await save(desk, user, [draft], at, atomic=True)
-    except ValidationFailed as error:
-        # The draft moved between the reading of its version and the lock.
-        if any(culprit.code == Code.VERSION_CONFLICT for culprit in error.errors):
-            raise PreconditionFailed(error.errors[0].message) from None
-        raise
-
-
-def _expected(header: str | None, version: int) -> int | None:
-    """The version that If-Match (RFC 9110, 13.1.1) wants, None for any; raises PreconditionFailed for another."""
-    if header is None or header.strip() == "*":
-        return None
-    if f'"{version}"' not in (tag.strip() for tag in header.split(",")):
-        raise PreconditionFailed(f"Your draft of the row is at version {version} now.", version=version)
-    return version
 
 
 ROUTES = [save_drafts, get_drafts, patch_row]

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 from asyncpg import Record
-from litestar import Response, get
+from litestar import get
 from litestar.openapi.spec import Operation
 from litestar.params import FromQuery
 from litestar.response.base import ASGIResponse
@@ -24,7 +24,7 @@ from app.engine.page import PageComposer
 from app.engine.page_markers import OVERLAP
 from app.engine.view import Composed
 from app.web.auth import Action, require
-from app.web.etags import PRIVATE, etag_of, not_modified, unchanged
+from app.web.etags import PRIVATE, etag_of, matches, not_modified, row_etag, unchanged
 from app.web.openapi import DATASET_PATH, DatasetName, Organization, RowId, answers, filter_parameters, parameter
 from app.web.runtime import Runtime, VanguardRequest, contract_of
 
@@ -127,12 +127,21 @@ class PageAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 async def read_row(desk: Desk, user: str, key: str) -> Record:
     """One row of the caller's view (body, doc, version, op); raises RowNotFound."""
-    record = None
-    if check_key(key) is None:
-        record = await desk.row(READ_ROW, user=user, key=key)
+    check_row_id(key)
+    record = await desk.row(READ_ROW, user=user, key=key)
     if record is None:
-        raise RowNotFound(f"There is no row {key[:80]!r} in your view.")
+        raise _no_such_row(key)
     return record
+
+
+def check_row_id(key: str) -> None:
+    """Raises RowNotFound for what no row can be called."""
+    if check_key(key) is not None:
+        raise _no_such_row(key)
+
+
+def _no_such_row(key: str) -> RowNotFound:
+    return RowNotFound(f"There is no row {key[:80]!r} in your view.")
 
 
 def _listing(runtime: Runtime, contract: Contract, query_string: bytes) -> Listing:
@@ -284,20 +293,23 @@ async def get_row(
     dataset: DatasetName,
     row_id: RowId,
     include: FromQuery[str | None] = None,
-) -> Response[bytes]:
+) -> ASGIResponse:
     """The row, with base, delta and history; a row drafted for deletion is shown with its op."""
     runtime = request.runtime
     contract = contract_of(runtime, dataset)
     if include not in (None, "overlap"):
         raise refuse("include", "one of overlap.")
+    overlap = ""
     async with runtime.desk(contract, org) as desk:
-        record = await read_row(desk, request.user.user_id, row_id)
-        body = record["body"].encode()
+        body: str = (await read_row(desk, request.user.user_id, row_id))["body"]
         if include == "overlap":
             overlap = await desk.value(READ_OVERLAP, user=request.user.user_id, key=row_id)
-            body = body[:-1] + b',"overlap":' + overlap.encode() + b"}"
-    headers = {"ETag": f'"{record["version"]}"', **PRIVATE}
-    return Response(body, media_type="application/json", headers=headers)
+    etag = row_etag(body, overlap)
+    if matches(request, etag):
+        return not_modified(etag)
+    if overlap:
+        body = f'{body[:-1]},"overlap":{overlap}}}'
+    return ASGIResponse(body=body.encode(), media_type="application/json", headers={"ETag": etag, **PRIVATE})
 
 
 ROUTES = [get_rows, get_row]

@@ -28,6 +28,7 @@ from app.base import exact_json
 from app.contracts import PFA, Contract
 from app.contracts.filters import field_type
 from app.contracts.model import Required
+from tests.support.memory import Memory
 from tests.support.model import Document, Model, Query, Refused, shown
 from tests.support.world import FLEET, User, World
 
@@ -57,7 +58,7 @@ def examples(number: int) -> settings:
 
 @dataclass(frozen=True)
 class Save:
-    """A batch of drafts; `expectedVersion` is how far it is off the version that is there."""
+    """A batch of drafts; `expectedVersion` and its like are how far they are off the version that is there."""
 
     seat: int
     drafts: tuple[Document, ...]
@@ -249,16 +250,24 @@ def drafts(pool: Pool) -> st.SearchStrategy[Document]:
     wrong = [(name, value) for name in set(pool.names) for value in WRONG[contract.by_name[name].type]]
     wrongs = st.sampled_from([*sorted(wrong, key=str), ("nothing", 1), (contract.key, "X")])
     bad = st.builds(lambda key, one: {"id": key, "delta": dict([one])}, keys, wrongs)
-    versioned = st.builds(_expecting, changing | deleting, st.sampled_from((0, 0, 1, -1)))
-    return st.one_of(changing, changing, changing, changing, inserts(pool, keys), deleting, versioned, bad)
+    off = st.sampled_from((0, 0, 0, 1, -1))
+    words = st.sampled_from(("expectedVersion", "expectedMirrorVersion", "expectedMirrorVersion"))
+    versioned = st.builds(_expecting, changing | deleting, words, off)
+    based = st.builds(_based, changing | deleting, deltas(pool, pool.names, 3, 1))
+    changes = (changing, changing, changing, changing)
+    return st.one_of(*changes, inserts(pool, keys), deleting, versioned, based, based, bad)
 
 
 def _both(one: Document, other: Document) -> Document:
     return {**one, **other}
 
 
-def _expecting(draft: Document, off: int) -> Document:
-    return {**draft, "expectedVersion": off}
+def _expecting(draft: Document, word: str, off: int) -> Document:
+    return {**draft, word: off}
+
+
+def _based(draft: Document, base: Document) -> Document:
+    return {**draft, "base": base}
 
 
 def saves(pool: Pool, seats: st.SearchStrategy[int]) -> st.SearchStrategy[Save]:
@@ -383,6 +392,7 @@ class Comparison:
             organization: Model(contract, {key: {contract.key: key, **row} for key, row in rows.items()})
             for organization, rows in story.rows.items()
         }
+        self.memory = Memory(each_time=3)
 
     async def run(self) -> None:
         """Set the rows up, and go through the story step by step."""
@@ -392,6 +402,7 @@ class Comparison:
         for place, step in enumerate(self.story.steps):
             try:
                 await self.take(step)
+                await self.memory.look(*self.users)
             except Exception as error:
                 error.add_note(self.told(place))
                 raise
@@ -452,8 +463,10 @@ class Comparison:
             for one in answer["saved"]:
                 key = one["id"]
                 assert one["syncState"] == model.sync_state(user.id, key)
+                assert one["mirrorVersion"] == model.mirror_versions.get(key, 0)
                 if key not in space.versions:
-                    continue  # nothing is left of it
+                    assert one["version"] == 0, "nothing is left of it"
+                    continue
                 assert one["version"] > space.last
                 space.versions[key] = one["version"]
             space.last = max([space.last, *(space.versions.get(key) or 0 for key in saved)])
@@ -461,11 +474,15 @@ class Comparison:
 
     @staticmethod
     def versioned(model: Model, user: User, draft: Document) -> Document:
-        """The draft with the version that it expects."""
-        if "expectedVersion" not in draft:
-            return draft
-        version = model.of(user.id).versions.get(draft["id"]) or 0
-        return {**draft, "expectedVersion": max(0, version + draft["expectedVersion"])}
+        """The draft with the versions that it expects."""
+        key, versioned = draft["id"], dict(draft)
+        for word, version in (
+            ("expectedVersion", model.of(user.id).versions.get(key) or 0),
+            ("expectedMirrorVersion", model.mirror_versions.get(key, 0)),
+        ):
+            if word in draft:
+                versioned[word] = max(0, version + draft[word])
+        return versioned
 
     async def commit(self, step: Commit) -> None:
         user, model = self.at(step.seat)

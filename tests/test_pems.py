@@ -547,11 +547,23 @@ async def test_a_new_row_may_bring_its_id_and_say_its_organization(sim: Simulato
     assert known(sim, "LIMA")["MY-1"]["category"] == "Cranes"
 
 
-async def test_what_cannot_be_written_is_refused_before_anything_is(sim: Simulator, pems: Pems) -> None:
-    with pytest.raises(Refused, match="originalStart cannot be written"):
-        await pems.write(Write(op="insert", key=None, fields={**NEW, "originalStart": "2026-01-01"}), None)
+async def test_what_cannot_be_written_is_refused_before_anything_is(sim: Simulator) -> None:
+    fields = {**NEW, "equipment": "CRN-1"}
+    async with connected(sim.url, mapping={"equipment": Alias(read="pfs_equipment_tag")}) as pems:
+        with pytest.raises(Refused, match="equipment cannot be written"):
+            await pems.write(Write(op="insert", key=None, fields=fields), None)
 
     assert sim.counts().requests == {}
+
+
+async def test_what_pems_alone_gives_to_a_line_is_left_out_of_a_new_one(sim: Simulator, pems: Pems) -> None:
+    """A line that is inserted again, by a commit of an earlier release, has the whole row."""
+    fields = {**NEW, "originalStart": "2026-01-01", "pemsVersion": "1", "contract": "C", "hasPlan": True}
+    key = await pems.write(Write(op="insert", key="PFA-9000001", fields=fields), None)
+
+    row = await pems.read(key)
+    assert isinstance(row, Row)
+    assert (row.key, row.document["originalStart"], row.document["equipment"]) == ("PFA-9000001", None, "CRN-1")
 
 
 async def test_created_rows_are_found_by_all_their_values(sim: Simulator, pems: Pems) -> None:

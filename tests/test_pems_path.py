@@ -272,6 +272,64 @@ async def test_a_row_changed_on_both_sides(path: RealPath) -> None:
     assert exact_json.decode((await path.ann.get("sync/failed")).content)["total"] == 0
 
 
+@pytest.mark.parametrize("way", ["resolved", "drafted anew", "retried as it was committed before"])
+async def test_a_line_that_was_deleted_in_pems_is_inserted_again(path: RealPath, way: str) -> None:
+    """With what can be written: what PEMS alone gives to a line is left out, and the commit says so."""
+    await path.work()
+    key = path.site.keys()[0]
+    before = path.site.records()[key]
+    await path.ann.draft(key, {"model": "planner"})
+    await path.ann.commit(key)
+    path.pems.delete(CODE, key)
+    await path.work()
+    assert (await path.ann.row(key))["syncState"] == "conflict"
+    if way == "drafted anew":
+        await path.ann.draft(key, op="insert")
+    resolutions = [] if way == "drafted anew" else [{"id": key, "field": None, "use": "mine"}]
+    answer = await path.ann.commit(key, resolutions=resolutions)
+    assert answer.status_code == 200, answer.text
+    only = set(PFA.upstream_only)
+    assert only == {"contract", "originalStart", "originalEnd", "actualStart", "actualEnd", "pemsVersion"}
+    given = sorted(name for name in only if before[name] is not None)
+    assert answer.json()["leftOut"] == [{"id": key, "fields": given}]
+    row = await path.ann.row(key)
+    assert (row["data"].keys() & only, row["data"]["hasPlan"], row["data"]["model"]) == (set(), False, "planner")
+    if way == "retried as it was committed before":
+        await path.site.world.db.execute(
+            "UPDATE pfa.change SET delta = delta || $1::jsonb WHERE state = 'committed'",
+            exact_json.encode({name: before[name] for name in given}).decode(),
+        )
+    await path.work()
+    assert (await path.ann.row(key))["syncState"] == "pristine"
+    after = path.site.records()[key]
+    assert after["model"] == "planner"
+    for name in before.keys() - only - {"model", "hasPlan", "hasActuals"}:
+        assert after[name] == before[name], name
+
+
+async def test_whoever_agrees_to_a_deletion_ends_the_conflict(path: RealPath) -> None:
+    await path.work()
+    edited, drafted, both = path.site.keys()[:3]
+    for key in (edited, both):
+        await path.ann.draft(key, {"model": "planner"})
+        await path.ann.commit(key)
+    for key in (drafted, both):
+        await path.ann.draft(key, {"equipment": "planner"})
+    for key in (edited, drafted, both):
+        path.pems.delete(CODE, key)
+    await path.work()
+    await path.pull(full=True)
+    for key in (edited, drafted, both):
+        assert (await path.ann.row(key))["syncState"] == "conflict", key
+        saved = await path.ann.draft(key, op="delete")
+        assert (saved["version"], saved["mirrorVersion"], saved["syncState"]) == (0, 0, "pristine")
+        assert (await path.ann.get(f"rows/{key}")).status_code == 404
+    assert (await path.ann.get("drafts")).json()["pagination"]["totalRecords"] == 0
+    assert exact_json.decode((await path.ann.get("sync/failed")).content)["total"] == 0
+    await path.work()
+    assert not {edited, drafted, both} & path.site.records().keys()
+
+
 NEW = {
     "category": "Cranes", "source": "Rental", "dor": "BEO", "model": "planner", "monthlyRate": 7,
     "forecastStart": "2026-02-01", "forecastEnd": "2026-07-31",

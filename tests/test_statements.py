@@ -41,7 +41,7 @@ RUNNABLE = sorted(name for name in STATEMENTS if not name.startswith("schema/"))
 
 # What Python reads of the records, beside the files' own headers.
 COLUMNS = {
-    "drafts/save_drafts": {"id", "problem", "modification_id", "version", "sync_state", "empty"},
+    "drafts/save_drafts": {"id", "problem", "modification_id", "version", "mirror_version", "sync_state", "empty"},
     "drafts/read_drafts": {"revision", "workspace_revision", "incarnation", "total", "body", "last_key"},
     "kpis/read_kpis": {
         "revision", "workspace_revision", "view_revision", "grouped", "base_row_count", "mine_row_count", "mine_drafts",
@@ -52,7 +52,7 @@ COLUMNS = {
     "locks/lock_dataset": {"revision", "require_approval", "incarnation"},
     "locks/read_dataset": {"revision", "require_approval", "incarnation"},
     "locks/raise_workspace": {"revision", "absent", "refused"},
-    "commits/freeze_drafts": {"row_key", "op", "before", "after", "conflicts", "imaged"},
+    "commits/freeze_drafts": {"row_key", "op", "before", "after", "conflicts", "imaged", "left_out"},
     "commits/resolve_drafts": {"row_key", "touched"},
     "selection/select_drafts": {"row_key", "version", "draft_op", "pending_state", "absent"},
     "rows/read_page": {

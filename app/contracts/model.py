@@ -57,6 +57,7 @@ class Field(Shape, frozen=True, kw_only=True):
     `minimum`, `maximum` bound numbers and integers, inclusively; `max_length` counts the UTF-8 bytes of a text (an
     indexed one above 500 would not fit its B-tree);
     `derived_from` names dates that must all be present for the boolean to be true (filled when rows are ingested).
+    `identifies`: upstream knows a row by it, beside the key, so that a new row can bring it.
     """
 
     name: Name
@@ -69,6 +70,7 @@ class Field(Shape, frozen=True, kw_only=True):
     maximum: int | None = None
     max_length: int = 500
     derived_from: tuple[Name, ...] = ()
+    identifies: bool = False
     description: str = ""
 
 
@@ -269,6 +271,19 @@ class Contract(Shape, frozen=True, kw_only=True, dict=True):
     def cell_map(self) -> dict[str, dict[str, object]]:
         """The atomic groups as vanguard.three_way reads them: field -> {cell, fields}."""
         return {name: {"cell": group.name, "fields": list(group.fields)} for name, group in self.cells.items()}
+
+    @cached_property
+    def upstream_only(self) -> tuple[str, ...]:
+        """What upstream alone gives to a row: no new row can bring it, not even one that was there before."""
+        if self.upstream is None:
+            return ()
+        fields = (field for field in self.fields if not (field.editable or field.identifies or field.derived_from))
+        return tuple(field.name for field in fields if field.name != self.key)
+
+    @cached_property
+    def initial(self) -> dict[str, bool]:
+        """What is derived of a new row: the dates that it would come from arrive from upstream, later."""
+        return {field.name: False for field in self.fields if field.derived_from}
 
     def touched(self, names: Collection[str]) -> list[str]:
         """The fields of these names and of the same atomic groups, as vanguard.touched finds them."""

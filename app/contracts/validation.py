@@ -78,6 +78,31 @@ def is_date(value: Any) -> bool:
     return True
 
 
+def check_seen(contract: Contract, key: str, base: dict[str, Any]) -> list[Culprit]:
+    """What nobody can have seen of row `key`. What was seen need not fit the contract any more."""
+    found = []
+    for name, value in base.items():
+        if name not in contract.by_name:
+            message = f"{contract.name} has no field {name[:80]!r}."
+            found.append(Culprit(id=key, field=name[:80], code=Code.UNKNOWN_FIELD, message=message))
+        elif not _storable(value):
+            message = "A base is a text without NUL, a number in bounds, true, false or null, as the row showed it."
+            found.append(Culprit(id=key, field=name, code=Code.INVALID_TYPE, message=message))
+    return found
+
+
+def _storable(value: Any) -> bool:
+    """Whether the value of a field can be held at all, of whatever type."""
+    match value:
+        case None | bool():
+            return True
+        case str():
+            return "\0" not in value
+        case int() | Decimal():
+            return _fits(value)
+    return False
+
+
 def _check_text(field: Field, value: Any) -> tuple[str, str] | None:
     if not isinstance(value, str):
         return Code.INVALID_TYPE, f"{field.name} is a text."

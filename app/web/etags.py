@@ -1,11 +1,13 @@
 """ETags of a view: dataset revision, workspace revision, and whose view it is."""
 
+from base64 import urlsafe_b64encode
 from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
 from litestar.response.base import ASGIResponse
 
+from app.base.errors import PreconditionFailed
 from app.base.statements import statement
 from app.contracts import Contract
 from app.engine.desk import Desk
@@ -26,7 +28,7 @@ async def unchanged(desk: Desk, request: VanguardRequest, runtime: Runtime) -> s
     if revisions is None:
         return None
     etag = etag_of(runtime, desk.contract, desk.organization, user, revisions)
-    return etag if _matches(request.headers["If-None-Match"], etag) else None
+    return etag if matches(request, etag) else None
 
 
 def etag_of(runtime: Runtime, contract: Contract, organization: str, user: str, revisions: Any) -> str:
@@ -43,11 +45,34 @@ def _digest(whose: str) -> str:
     return sha256(whose.encode()).hexdigest()[:16]
 
 
-def _matches(header: str, etag: str) -> bool:
-    """Weak comparison of If-None-Match (RFC 9110, 13.1.2)."""
+def row_etag(body: str, overlap: str = "") -> str:
+    """Strong: a digest of all that one row's answer shows, and behind a point one of the overlap, where that is shown,
+    too. If-Match asks for what stands before the point: who else is there is no state of the row.
+    """
+    return f'"{_digest_of(body)}{"." if overlap else ""}{_digest_of(overlap) if overlap else ""}"'
+
+
+def _digest_of(text: str) -> str:
+    return urlsafe_b64encode(sha256(text.encode()).digest()[:18]).decode()
+
+
+def matches(request: VanguardRequest, etag: str) -> bool:
+    """Whether If-None-Match holds, by weak comparison (RFC 9110, 13.1.2)."""
+    header = request.headers.get("If-None-Match")
+    if header is None:
+        return False
     return header.strip() == "*" or etag.removeprefix("W/") in (
         tag.strip().removeprefix("W/") for tag in header.split(",")
     )
+
+
+def require_match(request: VanguardRequest, etag: str, version: int) -> None:
+    """Raises PreconditionFailed where If-Match (RFC 9110, 13.1.1) names other states of the row than this one."""
+    header = request.headers.get("If-Match")
+    if header is None or header.strip() == "*":
+        return
+    if etag not in (tag.strip().partition(".")[0].rstrip('"') + '"' for tag in header.split(",")):
+        raise PreconditionFailed("The row is not as you read it any more. Read it again.", version=version)
 
 
 def not_modified(etag: str) -> ASGIResponse:

@@ -3,9 +3,11 @@
 --
 -- $1 organization, $2 user, $3 version (bigint: the workspace's new revision), $4 keys (text[]), $5 groups (jsonb
 -- atomic groups), $6 commit_id (uuid), $7 reason (text, or NULL: then each draft's own), $8 at (timestamptz now),
--- $9 unruled_fields (text[]: the fields that no rule looks at).
+-- $9 unruled_fields (text[]: the fields that no rule looks at), $10 upstream_only (text[]: the fields that a new row
+-- cannot bring), $11 initial (jsonb: what upstream will derive of a new row).
 -- Returns row_key, op (NULL: nothing to do), before, after (theirs and the result without the unruled fields, NULL for
--- no row), conflicts (jsonb array or NULL), imaged (the merged row is what it was, and so is its image).
+-- no row), conflicts (jsonb array or NULL), imaged (the merged row is what it was, and so is its image), left_out
+-- (text[] or NULL: the fields that had a value and that upstream cannot write, of a row that is inserted again).
 --
 -- Most drafts are of rows that nobody else has changed: they are clear, and their cells are not merged one by one.
 --
@@ -55,7 +57,7 @@ decided AS MATERIALIZED (
            END AS op,
            CASE
                WHEN j.draft_op = 'delete' THEN '{}'
-               WHEN j.draft_op = 'insert' AND j.theirs IS NULL THEN j.delta
+               WHEN j.draft_op = 'insert' AND j.theirs IS NULL THEN (j.delta - $10::text[]) || $11::jsonb
                ELSE coalesce(j.cells -> 'apply', '{}')
            END AS delta,
            CASE
@@ -71,7 +73,11 @@ decided AS MATERIALIZED (
                    THEN vanguard.conflicts(j.row_key, j.base, j.theirs, j.delta, $5)
            END AS conflicts,
            -- All of the draft, as it was drafted: a change needs no other base, and the merged row stays what it was.
-           coalesce(j.clear AND j.cells -> 'apply' = j.delta, FALSE) AS whole, j.base
+           coalesce(j.clear AND j.cells -> 'apply' = j.delta, FALSE) AS whole, j.base,
+           CASE WHEN j.draft_op = 'insert' AND j.theirs IS NULL AND j.delta ?| $10
+                THEN (SELECT array_agg(name ORDER BY name COLLATE "C")
+                        FROM unnest($10) AS name
+                       WHERE j.delta -> name <> 'null') END AS left_out
       FROM judged AS j
 ),
 frozen AS (
@@ -116,6 +122,6 @@ SELECT d.row_key, d.op, d.conflicts,
        d.theirs - $9::text[] AS before,
        CASE WHEN d.op = 'delete' THEN NULL ELSE (coalesce(d.theirs, '{}') || d.delta) - $9::text[] END AS after,
        d.whole AND coalesce(d.pending_op, 'update') = 'update'
-       AND coalesce(d.pending_state <> ALL (vanguard.refused()), TRUE) AS imaged
+       AND coalesce(d.pending_state <> ALL (vanguard.refused()), TRUE) AS imaged, d.left_out
   FROM decided AS d
  ORDER BY d.row_key;

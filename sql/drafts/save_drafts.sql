@@ -2,28 +2,31 @@
 -- first touched, and write the index image of the merged row. The caller holds locks 2, 3 and 4 on these rows.
 --
 -- $1 organization, $2 user, $3 version (bigint: the workspace's new revision), $4 drafts (jsonb, each id once:
--- [{id, op: update|insert|delete, delta, unset[], expectedVersion, changeReason, touched: what vanguard.touched makes
--- of delta without unset; where it is left out, that is asked}]), $5 groups (jsonb atomic groups), $6 at (timestamptz
--- now), $7 session_id (text or NULL), $8 initial (jsonb: what a new row starts with).
--- Returns id, problem (NULL where saved), modification_id, version, sync_state, empty (to be swept) for each draft.
+-- [{id, op: update|insert|delete, delta, unset[], expectedVersion, expectedMirrorVersion, base: what the caller saw of
+-- fields, changeReason, touched: what vanguard.touched makes of delta without unset; where it is left out, that is
+-- asked}]), $5 groups (jsonb atomic groups), $6 at (timestamptz now), $7 session_id (text or NULL), $8 initial (jsonb:
+-- what a new row starts with).
+-- Returns id, problem (NULL where saved), modification_id, version, mirror_version, sync_state, empty (to be swept: the
+-- row is at version 0 then) for each draft.
 --
 -- Plan: one pass over the request, primary keys by nested loops (LATERAL ... LIMIT 1: the planner knows nothing of the
 -- request's size), no join between the results of steps.
 WITH request AS (
     SELECT r.id, r.op, coalesce(r.delta, '{}') AS delta, coalesce(r.unset, '{}') AS unset,
-           r."expectedVersion" AS expected_version, r."changeReason" AS change_reason, r.touched
+           r."expectedVersion" AS expected_version, r."expectedMirrorVersion" AS expected_mirror_version,
+           r.base AS given, r."changeReason" AS change_reason, r.touched
       FROM jsonb_to_recordset($4::jsonb)
-        AS r (id text, op text, delta jsonb, unset text[], "expectedVersion" bigint, "changeReason" text,
-              touched text[])
+        AS r (id text, op text, delta jsonb, unset text[], "expectedVersion" bigint, "expectedMirrorVersion" bigint,
+              base jsonb, "changeReason" text, touched text[])
 ),
 present AS (
     -- What there is of each row: the mirror's, the caller's own layer, and theirs.
-    SELECT r.id, r.op, r.delta AS wanted_delta, r.unset, r.expected_version, r.change_reason, r.touched,
-           m.data, m.version AS mirror_version,
+    SELECT r.id, r.op, r.delta AS wanted_delta, r.unset, r.expected_version, r.expected_mirror_version,
+           r.change_reason, r.touched, m.data, m.version AS mirror_version,
            x.id AS modification_id, x.pending_op, coalesce(x.pending, '{}') AS pending, x.pending_state,
            x.draft_op, coalesce(x.delta, '{}') AS delta, coalesce(x.base, '{}') AS base, x.conflicts,
            coalesce(x.version, 0) AS version,
-           t.theirs,
+           t.theirs, CASE WHEN t.theirs IS NOT NULL THEN r.given END AS given,
            /*{before_columns}*/m.b_search, m.b_source, m.b_forecast_start, m.b_monthly_rental/*{}*/
       FROM request AS r
       LEFT JOIN LATERAL (
@@ -54,14 +57,17 @@ wanted AS (
     -- What the draft becomes, or why it cannot. A row that was deleted under a draft can only be inserted again.
     SELECT p.*,
            CASE
-               WHEN p.expected_version IS NOT NULL AND p.expected_version <> p.version THEN 'VERSION_CONFLICT'
+               WHEN p.expected_version <> p.version OR p.expected_mirror_version <> coalesce(p.mirror_version, 0)
+                   THEN 'VERSION_CONFLICT'
                WHEN p.op = 'insert' AND p.draft_op IS DISTINCT FROM 'insert' AND p.theirs IS NOT NULL THEN 'ROW_EXISTS'
                WHEN p.op = 'insert' AND p.pending_op = 'delete' THEN 'ROW_DELETED'
                -- Somebody's deletion is on its way: until it arrives, what is beneath would show through the new row.
                WHEN p.op = 'insert' AND coalesce(p.draft_op, 'delete') = 'delete' AND p.theirs IS NULL
                     AND p.data IS NOT NULL
                    THEN 'ROW_DELETED'
+               -- Whoever deletes a row that was deleted under a draft agrees, and the draft ends.
                WHEN p.op <> 'insert' AND p.draft_op IS DISTINCT FROM 'insert' AND p.theirs IS NULL
+                    AND NOT (p.op = 'delete' AND p.draft_op IS NOT NULL)
                    THEN CASE WHEN p.modification_id IS NULL THEN 'ROW_NOT_FOUND' ELSE 'ROW_DELETED' END
            END AS problem,
            CASE
@@ -73,28 +79,44 @@ wanted AS (
                ELSE (p.delta || p.wanted_delta) - p.unset
            END AS new_delta,
            CASE
-               WHEN p.op = 'delete' AND p.draft_op = 'insert' THEN NULL
+               WHEN p.op = 'delete' AND (p.draft_op = 'insert' OR p.theirs IS NULL) THEN NULL
                WHEN p.op = 'delete' THEN 'delete'
                WHEN p.op = 'insert' OR p.draft_op = 'insert' THEN 'insert'
                WHEN (p.delta || p.wanted_delta) - p.unset <> '{}' THEN 'update'
-           END AS new_op
+           END AS new_op,
+           -- What the caller has seen of the row: theirs, or its view alone where it says which mirror's row it saw;
+           -- whatever others have on its way there is not in that.
+           CASE WHEN p.expected_mirror_version IS NULL THEN p.theirs
+                ELSE coalesce(p.data, '{}') || p.pending END AS seen,
+           p.given IS NOT NULL OR p.expected_mirror_version IS NOT NULL AS said
       FROM present AS p
 ),
 based AS (
-    -- base of a field: theirs when it was first touched, or now where the user has seen a conflict in it and writes
-    -- again.
+    -- base of a field: what the caller says that it saw, but for its own draft; else theirs when it was first touched,
+    -- or now where the user has seen a conflict in it and writes again.
     SELECT w.*,
            CASE
                WHEN w.new_op = 'delete'
-                   THEN CASE WHEN w.draft_op = 'delete' AND w.conflicts IS NULL THEN w.base ELSE w.theirs END
+                   THEN CASE WHEN w.draft_op = 'delete' AND w.conflicts IS NULL AND NOT w.said THEN w.base
+                             WHEN w.given IS NULL AND w.conflicts IS NOT NULL THEN w.theirs
+                             WHEN w.given IS NULL THEN w.seen
+                             -- A field that was not there stands for null.
+                             ELSE w.seen || (SELECT coalesce(jsonb_object_agg(field.key, field.value), '{}')
+                                               FROM jsonb_each(w.given) AS field
+                                              WHERE field.value
+                                                    <> coalesce(w.delta -> field.key, w.seen -> field.key, 'null'))
+                        END
                WHEN w.new_op IS NULL OR w.new_op = 'insert' AND w.draft_op IS DISTINCT FROM 'insert' THEN '{}'
                WHEN w.draft_op IS NULL AND w.touched IS NOT NULL
-                   THEN (SELECT coalesce(jsonb_object_agg(field, coalesce(w.theirs -> field, 'null')), '{}')
+                   THEN (SELECT coalesce(jsonb_object_agg(
+                                             field, coalesce(w.given -> field, w.seen -> field, 'null')), '{}')
                            FROM unnest(w.touched) AS field)
                ELSE (SELECT coalesce(jsonb_object_agg(field, CASE
-                                WHEN w.touched_before ? field AND NOT w.written_again ? field
-                                    THEN coalesce(w.base -> field, 'null')
-                                ELSE coalesce(w.theirs -> field, 'null')
+                                WHEN w.given ? field AND w.given -> field IS DISTINCT FROM w.delta -> field
+                                    THEN w.given -> field
+                                WHEN w.written_again ? field THEN coalesce(w.theirs -> field, 'null')
+                                WHEN w.touched_before ? field THEN coalesce(w.base -> field, 'null')
+                                ELSE coalesce(w.seen -> field, 'null')
                             END), '{}')
                        -- As in vanguard.touched; here it is much cheaper than a call for each row.
                        FROM jsonb_object_keys(w.new_delta) AS name
@@ -118,8 +140,12 @@ merged AS (
     -- every column of its image.
     SELECT b.*, d.doc, l.layer,
            CASE
-               WHEN b.conflicts IS NULL OR b.new_op IS DISTINCT FROM 'update' AND b.new_op IS DISTINCT FROM 'insert'
-                   THEN NULL
+               WHEN b.new_op IS NULL OR b.conflicts IS NULL AND NOT b.said THEN NULL
+               WHEN b.new_op = 'delete'
+                   THEN CASE WHEN b.theirs <> b.new_base
+                             THEN jsonb_build_array(jsonb_build_object(
+                                      'id', b.id, 'field', NULL, 'base', b.new_base, 'theirs', b.theirs, 'mine', NULL))
+                        END
                ELSE nullif(vanguard.conflicts(b.id, b.new_base, b.theirs, b.new_delta, $5), '[]')
            END AS new_conflicts
       FROM based AS b
@@ -191,12 +217,14 @@ saved AS (
            /*{take_image}*/b_source = excluded.b_source, b_forecast_start = excluded.b_forecast_start,
            b_monthly_rental = excluded.b_monthly_rental, a_search = excluded.a_search, a_source = excluded.a_source,
            a_forecast_start = excluded.a_forecast_start, a_monthly_rental = excluded.a_monthly_rental/*{}*/
-    RETURNING x.row_key, x.id, x.version, x.sync_state, x.draft_op IS NULL AND x.pending_op IS NULL AS empty
+    RETURNING x.row_key, x.id, x.version, x.mirror_version, x.sync_state,
+              x.draft_op IS NULL AND x.pending_op IS NULL AS empty
 )
-SELECT s.row_key AS id, NULL AS problem, s.id::text AS modification_id, s.version,
+SELECT s.row_key AS id, NULL AS problem, s.id::text AS modification_id,
+       CASE WHEN s.empty THEN 0 ELSE s.version END AS version, coalesce(s.mirror_version, 0) AS mirror_version,
        CASE WHEN s.empty THEN 'pristine' ELSE s.sync_state END AS sync_state, s.empty
   FROM saved AS s
 UNION ALL
-SELECT w.id, w.problem, NULL, w.version, NULL, FALSE
+SELECT w.id, w.problem, NULL, w.version, coalesce(w.mirror_version, 0), NULL, FALSE
   FROM wanted AS w
  WHERE w.problem IS NOT NULL;

@@ -210,6 +210,7 @@ class Model:
         self.contract = contract
         self.mirror: dict[str, Document] = deepcopy(rows)
         self.mirror_versions = dict.fromkeys(rows, 1)
+        self.gone: dict[str, int] = {}  # key -> the revision that deleted it
         self.revision = 0
         self.changes: list[Change] = []
         self.workspaces: dict[str, Workspace] = {}
@@ -320,8 +321,14 @@ class Model:
             if key in unfit:
                 continue
             expected = {r["expectedVersion"] for r in wanted if r["id"] == key and "expectedVersion" in r}
-            stale = key not in tried and expected and expected != {before.versions.get(key, 0)}
-            code = "VERSION_CONFLICT" if stale else self.apply(user, key, request)
+            mirrored = {r["expectedMirrorVersion"] for r in wanted if r["id"] == key and "expectedMirrorVersion" in r}
+            stale = key not in tried and (
+                (expected and expected != {before.versions.get(key, 0)})
+                or (mirrored and mirrored != {self.mirror_versions.get(key, 0)})
+            )
+            # What counts for a row is said with the first draft of it.
+            said = bool(mirrored) and key not in tried
+            code = "VERSION_CONFLICT" if stale else self.apply(user, key, request, said=said)
             tried.add(key)
             if code:
                 faults.add((key, code))
@@ -368,8 +375,10 @@ class Model:
             return "INVALID_RANGE"
         return None
 
-    def apply(self, user: str, key: str, request: Document) -> str | None:
-        """Draft one request; the code of the refusal, or None."""
+    def apply(self, user: str, key: str, request: Document, *, said: bool = False) -> str | None:
+        """Draft one request; the code of the refusal, or None. `said`: the caller saw the mirror's row as it is, and
+        nothing of what others have on its way.
+        """
         space = self.of(user)
         draft, pending, theirs = space.drafts.get(key), self.pending(user, key), self.theirs(user, key)
         op, delta, unset = request.get("op", "update"), request.get("delta", {}), request.get("unset", ())
@@ -380,14 +389,27 @@ class Model:
             if (pending and pending.op == "delete") or (key in self.mirror and drafted != "update"):
                 return "ROW_DELETED"
         if op != "insert" and drafted != "insert" and theirs is None:
-            return "ROW_DELETED" if draft or pending else "ROW_NOT_FOUND"
+            if op != "delete" or draft is None:
+                return "ROW_DELETED" if draft or pending else "ROW_NOT_FOUND"
+            del space.drafts[key]  # whoever deletes what is gone agrees
+            return None
+        given = {} if theirs is None else request.get("base", {})
+        seen = theirs or {}
+        if said:
+            seen = {**self.mirror.get(key, {}), **(pending.delta if pending else {})}
+        said = said or (theirs is not None and "base" in request)
 
         if op == "delete":
             space.drafts.pop(key, None)
-            if drafted == "delete" and draft and not draft.conflicts:
+            if drafted == "delete" and draft and not draft.conflicts and not said:
                 space.drafts[key] = draft
             elif drafted != "insert":
-                space.drafts[key] = Draft("delete", {}, deepcopy(theirs or {}))
+                shown = {**seen, **(draft.delta if draft else {})}
+                stale = {name: value for name, value in given.items() if not equal(shown.get(name), value)}
+                row = (theirs or {}) if draft and draft.conflicts and not given else {**seen, **stale}
+                space.drafts[key] = Draft("delete", {}, deepcopy(row))
+                if said:
+                    self.look(user, key)
             return None
 
         if op == "insert" and self.contract.upstream is None:
@@ -397,19 +419,25 @@ class Model:
             old = Draft("insert", {item.name: False for item in self.contract.fields if item.derived_from})
         elif op == "insert" and drafted == "update":
             old = self.again(user, key, old)
-        seen = {member for found in old.conflicts for member in self.cell(found["field"] or "")[1]}
-        again = {name for name in self.touched(delta) if name in seen}
+        marked = {member for found in old.conflicts for member in self.cell(found["field"] or "")[1]}
+        again = {name for name in self.touched(delta) if name in marked}
         kept = {name: value for name, value in {**old.delta, **delta}.items() if name not in unset}
         # What was first touched earlier has its base from then; a new row's is nothing.
         earlier = set(self.touched(old.delta)) - again
         if draft and drafted == "delete" and op != "insert" and not draft.conflicts:
             old.base, earlier = draft.base, set(self.touched(kept))  # a deletion touches the whole row
-        now = theirs or {}
-        base = {name: (old.base if name in earlier else now).get(name) for name in self.touched(kept)}
+        base: Document = {}
+        for name in self.touched(kept):
+            if name in given and not (name in old.delta and equal(old.delta[name], given[name])):
+                base[name] = given[name]
+            elif name in again:
+                base[name] = (theirs or {}).get(name)
+            else:
+                base[name] = (old.base if name in earlier else seen).get(name)
         space.drafts.pop(key, None)
         if kept or old.op == "insert":
             space.drafts[key] = Draft(old.op, kept, base, old.conflicts)
-            if old.conflicts:
+            if old.conflicts or said:
                 self.look(user, key)
         return None
 
@@ -491,6 +519,9 @@ class Model:
             theirs = self.theirs(user, key)
             op, delta, found = self.merge(user, key)
             conflicts += [{"id": key, **conflict} for conflict in found]
+            if op == "insert" and self.contract.upstream is not None:
+                kept = {name: value for name, value in delta.items() if name not in self.contract.upstream_only}
+                delta = {**kept, **self.contract.initial}
             if op:
                 plan.append(Change(user, key, op, delta, found=theirs if op == "delete" else None))
                 broken |= {(key, code) for code in self.broken(theirs, lay(theirs, op, delta))}
@@ -509,9 +540,10 @@ class Model:
         after = lay(document, change.op, delta)
         if after is None:
             self.mirror_versions.pop(key, None)
+            self.gone[key] = self.revision
         else:
             self.mirror[key] = after
-            self.mirror_versions[key] = self.mirror_versions.get(key, 0) + 1
+            self.mirror_versions[key] = self.mirror_versions.get(key, self.gone.get(key, 0)) + 1
         for user, space in self.workspaces.items():
             draft = space.drafts.get(key)
             if draft is None:

@@ -227,7 +227,8 @@ class Pems:
         pairs = {}
         for name, value in write.fields.items():
             field = self._contract.by_name[name]
-            unsaid = write.op == "insert" and value is None
+            # What is inserted again may hold what PEMS alone gives to a line.
+            unsaid = write.op == "insert" and (value is None or not field.editable)
             if name in self._identity or field.derived_from or (unsaid and name not in self._write):
                 continue
             if name not in self._write:
