@@ -16,7 +16,7 @@ from app.base.database import Connection
 from app.base.errors import Code, Culprit, ValidationFailed
 from app.base.statements import statement
 from app.contracts import Contract
-from app.contracts.validation import check_delta, check_key, check_seen
+from app.contracts.validation import check_delta, check_key, check_new_key, check_seen
 from app.engine.cursors import Cursor, check_incarnation, read_cursor, write_cursor
 from app.engine.desk import Desk
 from app.engine.locks import Workspace, lock_rows, raise_workspace
@@ -227,11 +227,9 @@ def _expected_of(versions: Iterable[int | None]) -> int | None:
 
 
 def _check(contract: Contract, draft: Draft) -> list[Culprit]:
-    reason = check_key(draft.id)
+    reason = check_new_key(draft.id) if draft.op == "insert" else check_key(draft.id)
     if reason is not None:
         return [Culprit(id=draft.id[:200], code=Code.INVALID_ID, message=reason)]
-    if draft.op == "insert" and "/" in draft.id:
-        return [Culprit(id=draft.id, code=Code.INVALID_ID, message="The id of a new row has no slash.")]
     if max(len(draft.delta), len(draft.unset)) > len(contract.fields):
         message = f"{contract.name} has {len(contract.fields)} fields; the draft names more."
         return [Culprit(id=draft.id, code=Code.UNKNOWN_FIELD, message=message)]

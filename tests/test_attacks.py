@@ -175,7 +175,7 @@ SHAPES = [
     malformed(f"PUT {ACME}/members/ann", b'{"role":"VIEWER","org":"rival"}', "org"),
     malformed(f"PUT {ACME}/members/%00", b'{"role":"VIEWER"}'),
     Attack(f"PUT {ACME}/members/'--", b'{"role":"VIEWER"}', 404, "MEMBER_NOT_FOUND"),
-    Attack(f"PUT {ACME}/members/%ff", b'{"role":"VIEWER"}', 404, "MEMBER_NOT_FOUND"),
+    Attack(f"PUT {ACME}/members/%ff", b'{"role":"VIEWER"}', 404, "NOT_FOUND"),
     Attack(f"PUT {ACME}/members/{'x' * 5000}", b'{"role":"VIEWER"}', 404, "MEMBER_NOT_FOUND"),
     Attack(f"DELETE {ACME}/members/%2e%2e", None, 404, "MEMBER_NOT_FOUND"),
 ]
@@ -474,8 +474,8 @@ PATHS = [
             "A'",
             "%22",
             "%2e%2e",
-            "%ff",
-            "%ed%a0%80",
+            "A%2FB",
+            "..%2f..%2fsecret",
             "%20",
             "A%0A",
             "' OR '1'='1",
@@ -486,9 +486,12 @@ PATHS = [
     *(
         Attack(f"GET {path}", None, 404, "NOT_FOUND")
         for path in (
-            "rows/A%2FB",
             "rows/A/B",
-            "rows/..%2f..%2fsecret",
+            "rows/%ff",
+            "rows/%ed%a0%80",
+            "rows/A/",
+            f"{ACME}/datasets/%ff/rows",
+            "/api/v1/orgs/%ff/members",
             "/",
             "/nope",
             "/%ff",
@@ -503,7 +506,7 @@ PATHS = [
     ),
     *(
         Attack(f"{method} {ACME}/datasets/{name}/{path}", body, 404, "DATASET_NOT_FOUND")
-        for name in ("nope", "pfa%00", "pfa'--", "PFA", "__class__", "%ff", "pfa.mirror", "x" * 5000)
+        for name in ("nope", "pfa%00", "pfa'--", "PFA", "__class__", "pfa%2F", "pfa.mirror", "x" * 5000)
         for method, path, body in (
             ("GET", "rows", None),
             ("GET", "rows/A", None),
@@ -515,7 +518,7 @@ PATHS = [
     ),
     *(
         Attack(f"GET /api/v1/orgs/{name}/{path}", None, 403, "FORBIDDEN")
-        for name in ("nope", "acme%00", "acme'--", "ACME", "%ff", "%2e%2e", "%20acme", "x" * 5000)
+        for name in ("nope", "acme%00", "acme'--", "ACME", "acme%2F", "%2e%2e", "%20acme", "x" * 5000)
         for path in ("datasets/pfa/rows", "members")
     ),
     Attack("GET /api/pfa/acme%00", None, 403, "FORBIDDEN"),

@@ -395,7 +395,7 @@ async def test_a_missing_organization_answers_like_a_foreign_one(world: World) -
 
 
 @pytest.mark.parametrize(
-    "organization", ["%00", "'", "%22", "a" * 10_000, "%F0%9F%98%80", "%ff", "..%2f", "acme%00", "ACME"]
+    "organization", ["%00", "'", "%22", "a" * 10_000, "%F0%9F%98%80", "acme%2F", "..%2f", "acme%00", "ACME"]
 )
 async def test_an_absurd_organization_is_just_not_yours(quiet: World, organization: str) -> None:
     response = await User(quiet, "ann", "acme", signed(quiet)).get(f"/api/v1/orgs/{organization}/members")

@@ -430,11 +430,11 @@ class Served(NamedTuple):
 
 
 @contextmanager
-def served() -> Iterator[Served]:
-    """`vanguard serve`, whose database is not there."""
+def served(database_url: str = NOWHERE) -> Iterator[Served]:
+    """`vanguard serve`, whose database is not there unless one is given."""
     port = free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("VANGUARD_")}
-    environment |= {"DATABASE_URL": NOWHERE, "VANGUARD_SECRET": SECRET, "VANGUARD_PORT": str(port)}
+    environment |= {"DATABASE_URL": database_url, "VANGUARD_SECRET": SECRET, "VANGUARD_PORT": str(port)}
     with child(*VANGUARD, "serve", env=environment, stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
         yield (server := Served(port, []))

@@ -27,6 +27,15 @@ def check_key(key: str) -> str | None:
     return None
 
 
+def check_new_key(key: str) -> str | None:
+    """Why the text cannot be the id of a new row, or None: also what does not come through every URL (docs/api.md)."""
+    if "/" in key:
+        return "The id of a new row has no slash."
+    if key in (".", ".."):
+        return "The id of a new row is not . or .., which URLs take for steps of a path."
+    return check_key(key)
+
+
 def check_delta(contract: Contract, key: str, delta: dict[str, Any], *, inserting: bool) -> list[Culprit]:
     """What is wrong with the delta of row `key`, a culprit a field; empty when all is well.
 

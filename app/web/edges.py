@@ -1,4 +1,6 @@
-"""What routes never see: HEAD and OPTIONS, requests too large to be looked at, and errors that no handler answered."""
+"""What routes never see: HEAD and OPTIONS, the path as it was sent, requests too large to be looked at, and errors that
+no handler answered.
+"""
 
 import re
 
@@ -10,6 +12,7 @@ from litestar.types.asgi_types import Receive
 from litestar.utils.scope.state import ScopeState
 
 from app.base.errors import MalformedRequest, VanguardError
+from app.web.paths import instance, path_for_routes, raw_path
 from app.web.problems import (
     LOGGED,
     MEDIA_TYPE,
@@ -37,10 +40,7 @@ async def serve(app: ASGIApp, scope: HTTPScope, receive: Receive, send: Send) ->
     elif method == "OPTIONS":
         send = _with_every_method(scope, send)
     try:
-        if refused := refusal(scope):
-            await _tell(refused, scope, send)
-        else:
-            await app(scope, receive, send)
+        await _answer(app, scope, receive, send)
     except Exception as error:
         log_unexpected(error, scope["path"])
         # What has begun is broken off: the server closes the connection. It would log the message of an error, too.
@@ -50,21 +50,30 @@ async def serve(app: ASGIApp, scope: HTTPScope, receive: Receive, send: Send) ->
         scope["method"] = method
 
 
-def refusal(scope: HTTPScope) -> VanguardError | None:
-    """Why the request is not looked at, if so."""
-    if len(scope.get("raw_path") or scope["path"]) + len(scope["query_string"]) > MAX_TARGET:
-        return TargetTooLong(f"Path and query have at most {MAX_TARGET:,} bytes.")
+async def _answer(app: ASGIApp, scope: HTTPScope, receive: Receive, send: Send) -> None:
+    try:
+        check_size(scope)
+        scope["path"] = path_for_routes(raw_path(scope))
+    except VanguardError as refused:
+        await _tell(refused, scope, send)
+    else:
+        await app(scope, receive, send)
+
+
+def check_size(scope: HTTPScope) -> None:
+    """Raises TargetTooLong or HeadersTooLarge for a request that is not looked at."""
+    if len(raw_path(scope)) + len(scope["query_string"]) > MAX_TARGET:
+        raise TargetTooLong(f"Path and query have at most {MAX_TARGET:,} bytes.")
     sizes = [len(name) + len(value) for name, value in scope["headers"]]
     if len(sizes) > MAX_HEADERS:
-        return HeadersTooLarge(f"A request has at most {MAX_HEADERS} headers.")
+        raise HeadersTooLarge(f"A request has at most {MAX_HEADERS} headers.")
     if sum(sizes) > MAX_HEADER_BYTES:
-        return HeadersTooLarge(f"Headers have at most {MAX_HEADER_BYTES:,} bytes together.")
-    return None
+        raise HeadersTooLarge(f"Headers have at most {MAX_HEADER_BYTES:,} bytes together.")
 
 
 async def _tell(error: VanguardError, scope: HTTPScope, send: Send) -> None:
     request_id = str(scope["state"].get("request_id", ""))
-    status, body, headers = problem(error, scope["path"][:LONGEST_INSTANCE], request_id)
+    status, body, headers = problem(error, instance(scope)[:LONGEST_INSTANCE], request_id)
     headers |= {"Content-Type": MEDIA_TYPE, "Content-Length": str(len(body))}
     encoded = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": status, "headers": encoded})

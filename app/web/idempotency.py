@@ -12,6 +12,7 @@ from app.base.errors import Code, Culprit, IdempotencyKeyReused, MalformedReques
 from app.base.statements import statement
 from app.contracts import Contract
 from app.engine.desk import Desk
+from app.web.paths import instance
 from app.web.problems import MEDIA_TYPE, problem, request_id
 from app.web.runtime import Runtime, VanguardRequest
 
@@ -49,7 +50,7 @@ async def answer_once(
     try:
         status, body = await runtime.database.run(lambda connection: keeper.run(connection, at_desk, status))
     except VanguardError as error:
-        status, body, headers = problem(error, request.url.path, request_id(request))
+        status, body, headers = problem(error, instance(request.scope), request_id(request))
         if status >= 500 or isinstance(error, IdempotencyKeyReused):
             raise
         await runtime.database.run(lambda connection: keeper.keep_refusal(connection, status, body))

@@ -16,7 +16,12 @@ Organization = Annotated[
     str, PathParameter(description="Short id of the organization", examples=[Example(value="demo")])
 ]
 DatasetName = Annotated[str, PathParameter(description="Name of the dataset", examples=[Example(value="pfa")])]
-RowId = Annotated[str, PathParameter(description="Id of the row", examples=[Example(value="PFA-0000001")])]
+RowId = Annotated[
+    str,
+    PathParameter(
+        description="Id of the row, percent-encoded as one part of the path", examples=[Example(value="PFA-0000001")]
+    ),
+]
 
 
 def body(example: Any) -> Any:

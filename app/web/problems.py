@@ -11,6 +11,7 @@ from litestar.exceptions import HTTPException, InternalServerException, Litestar
 
 from app.base import errors, exact_json
 from app.base.errors import Code, Culprit, Kind, VanguardError
+from app.web.paths import instance
 
 log = structlog.get_logger(__name__)
 MEDIA_TYPE = "application/problem+json"
@@ -85,7 +86,7 @@ def request_id(request: Request[Any, Any, Any]) -> str:
 
 def answer(request: Request[Any, Any, Any], error: VanguardError, status: int | None = None) -> Response[bytes]:
     """Exception handler for domain errors."""
-    status, body, headers = problem(error, request.url.path, request_id(request), status)
+    status, body, headers = problem(error, instance(request.scope), request_id(request), status)
     return Response(body, status_code=status, media_type=MEDIA_TYPE, headers=headers)
 
 

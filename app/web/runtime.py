@@ -15,6 +15,7 @@ from app.contracts import Contract
 from app.contracts.filters import Listing
 from app.engine.desk import Desk
 from app.web.auth import Auth, Principal
+from app.web.paths import decoded
 
 
 class Runtime(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +67,12 @@ class VanguardRequest(Request[Principal, Any, Any]):
         """What the application holds. Litestar would take longer to inject it than for all the rest that it does."""
         runtime: Runtime = self.scope["state"]["runtime"]
         return runtime
+
+    @property
+    def path_params(self) -> dict[str, Any]:
+        """The path's parameters, byte for byte as they were meant."""
+        given: dict[str, Any] = self.scope["path_params"]
+        return decoded(given) if "%" in self.scope["path"] else given
 
 
 def contract_of(runtime: Runtime, dataset: str) -> Contract:
