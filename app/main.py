@@ -17,9 +17,10 @@ from app.base.settings import Settings, read_settings
 from app.contracts import BUILT_IN, Contract
 from app.migrate import head
 from app.web import problems
-from app.web.auth import Auth
+from app.web.auth import AnyRequest, Auth
 from app.web.bodies import JsonBody
 from app.web.middleware import Middleware
+from app.web.paging import refuse_query
 from app.web.runtime import Runtime, VanguardRequest
 from app.web.schema_page import openapi_config
 
@@ -35,6 +36,10 @@ def create_app(settings: Settings, *, contracts: Sequence[Contract] = BUILT_IN, 
         clock=clock,
         migration=head(),
     )
+
+    async def admit(request: AnyRequest) -> None:
+        await runtime.auth.admit(request)
+        refuse_query(request)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
@@ -60,7 +65,7 @@ def create_app(settings: Settings, *, contracts: Sequence[Contract] = BUILT_IN, 
                 *synchronization.ROUTES,
                 *failures.ROUTES,
             ],
-            before_request=runtime.auth.admit,
+            before_request=admit,
             request_class=VanguardRequest,
             dto=JsonBody,
             lifespan=[lifespan],

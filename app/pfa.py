@@ -241,8 +241,6 @@ def _summed(cells: Sequence[Cell]) -> dict[str, Any]:
 async def get_stats(request: VanguardRequest, org: Organization) -> ASGIResponse:
     """Counts of all lines of your view; costs as in D/kpis, without discontinued and funds-transferable lines."""
     runtime = request.runtime
-    if given := read_parameters(request.scope["query_string"]):
-        raise refuse(given[0][0], "stats take no parameters; D/kpis takes filters and groups.")
     wanted = Wanted(listing=Listing(), keys=("category", *PFA.flags), most=MANY_CATEGORIES)
     async with runtime.desk(PFA, org) as desk:
         if etag := await unchanged(desk, request, runtime):

@@ -9,14 +9,13 @@ import msgspec
 from asyncpg import Record
 from litestar import get
 from litestar.openapi.spec import Operation
-from litestar.params import FromQuery
 from litestar.response.base import ASGIResponse
 
 from app.base import exact_json
 from app.base.errors import RowNotFound
 from app.base.statements import statement
 from app.contracts import Contract
-from app.contracts.filters import Listing, read_listing, read_parameters, refuse
+from app.contracts.filters import Listing, read_listing, read_parameters
 from app.contracts.validation import check_key
 from app.engine.cursors import Cursor, check_incarnation, read_cursor, write_cursor
 from app.engine.desk import Desk
@@ -26,6 +25,7 @@ from app.engine.view import Composed
 from app.web.auth import Action, require
 from app.web.etags import PRIVATE, etag_of, matches, not_modified, row_etag, unchanged
 from app.web.openapi import DATASET_PATH, DatasetName, Organization, RowId, answers, filter_parameters, parameter
+from app.web.paging import read_given
 from app.web.runtime import Runtime, VanguardRequest, contract_of
 
 READ_ROW = statement("rows/read_row")
@@ -95,6 +95,9 @@ class RowsAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     metadata: Metadata
 
 
+INCLUDE = parameter("include", "string", "overlap: who else has the row in review or on its way", enum=["overlap"])
+
+
 @dataclass
 class ListOperation(Operation):
     """A list's parameters for /schema: the handler reads the query string itself, as a contract names the filters."""
@@ -110,9 +113,17 @@ class ListOperation(Operation):
                 "count", "string", "How totals are counted", enum=["exact", "estimated", "none"], default="exact"
             ),
             parameter("fields", "string", "Only these fields of data, comma-separated"),
-            parameter("include", "string", "overlap: who else has the row in review or on its way", enum=["overlap"]),
+            INCLUDE,
             *filter_parameters(),
         ]
+
+
+@dataclass
+class RowOperation(Operation):
+    """The parameters of one row."""
+
+    def __post_init__(self) -> None:
+        self.parameters = [*(self.parameters or []), INCLUDE]
 
 
 class PageAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -285,20 +296,14 @@ async def get_rows(request: VanguardRequest, org: Organization, dataset: Dataset
     opt=require(Action.QUERY),
     tags=["rows"],
     summary="One row with its layers and history",
+    operation_class=RowOperation,
     responses=answers(RowDetail, 404),
 )
-async def get_row(
-    request: VanguardRequest,
-    org: Organization,
-    dataset: DatasetName,
-    row_id: RowId,
-    include: FromQuery[str | None] = None,
-) -> ASGIResponse:
+async def get_row(request: VanguardRequest, org: Organization, dataset: DatasetName, row_id: RowId) -> ASGIResponse:
     """The row, with base, delta and history; a row drafted for deletion is shown with its op."""
     runtime = request.runtime
     contract = contract_of(runtime, dataset)
-    if include not in (None, "overlap"):
-        raise refuse("include", "one of overlap.")
+    include = read_given(request, include=("overlap",)).get("include")
     overlap = ""
     async with runtime.desk(contract, org) as desk:
         body: str = (await read_row(desk, request.user.user_id, row_id))["body"]

@@ -457,6 +457,16 @@ LISTS = [
     ),
     unfit("after=%ff", None, "drafts"),
     unfit("include=all", "include", "rows/A"),
+    unfit("include=", "include", "rows/A"),
+    unfit("include=overlap&include=overlap", "include", "rows/A"),
+    unfit("fields=model", "fields", "rows/A"),
+    unfit("full=true", "full", "sync/health"),
+    unfit("limit=1", "limit", f"{ACME}/members"),
+    unfit("x=1", "x", "/api/auth/me"),
+    Attack("POST commit?dryRun=true", b'{"all":true}', 400, "INVALID_FILTER", "dryRun"),
+    Attack("POST drafts?atomic=true", value("model", b'"x"'), 400, "INVALID_FILTER", "atomic"),
+    Attack("PATCH rows/A?expectedVersion=7", b'{"model":"x"}', 400, "INVALID_FILTER", "expectedVersion"),
+    Attack("POST /api/pfa/acme/discard?pfaIds=A", b'{"discardAll":true}', 400, "INVALID_FILTER", "pfaIds"),
     *(
         Attack(f"GET {path}?after={text}", None, 400, "INVALID_CURSOR")
         for path in ("rows", "drafts")

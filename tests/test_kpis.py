@@ -619,6 +619,8 @@ REFUSALS = {
     "nothing=1": "nothing",
     "category=a%00b": "category",
     "source=Lease": "source",
+    "source[in]=Rental,Lease": "source[in]",
+    "dor[ne]=beo": "dor[ne]",
     "isDiscontinued=yes": "isDiscontinued",
     "syncState=lost": "syncState",
 }
@@ -658,6 +660,7 @@ async def test_as_many_filters_as_there_can_be(world: World, ann: User) -> None:
            "[startswith]": "", "[isnull]": "false"}  # fmt: skip
     names = ("category", "class", "source", "dor", "areaSilo")
     query = {f"{name}{op}": value for name in names for op, value in ops.items()}
+    query |= {f"source[{op}]": "Purchase" for op in ("ne", "nin")} | {f"dor[{op}]": "PROJECT" for op in ("ne", "nin")}
     query |= {"category[in]": ",".join(["a", *(f"v{n}" for n in range(999))]), "isDiscontinued[ne]": "true"}
     answer = await asked(ann, **query, groupBy=",".join(names))
     assert (answer["metadata"]["viewRevision"], answer["totals"]["mine"]["rows"]) == (0, 1)

@@ -156,6 +156,8 @@ async def test_what_cannot_be_understood_is_refused_by_the_name_that_the_client_
         "category[ne]=x": "category[ne]",
         "source=Lease": "source",
         "dor=BEO,NONE": "dor",
+        "source=Rental&source=Lease": "source",
+        "source=Rental,,Lease": "source",
         "syncState=lost": "syncState",
         "dateRangeStart=soon": "dateRangeStart",
         "dateRangeEnd=2026-02-30": "dateRangeEnd",

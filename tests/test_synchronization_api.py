@@ -263,7 +263,7 @@ async def test_a_cursor_belongs_to_its_list(world: World, erin: User) -> None:
 
 
 @pytest.mark.parametrize(
-    "id_", ["00000000-0000-0000-0000-000000000000", "x", "1", "%00", "%F0%9F%98%80", "'--", "x" * 300, "%ED%A0%80"]
+    "id_", ["00000000-0000-0000-0000-000000000000", "x", "1", "%00", "%F0%9F%98%80", "'--", "x" * 300, "%2F"]
 )
 async def test_an_id_that_is_none_answers_like_one_that_is_not_there(world: World, erin: User, id_: str) -> None:
     refused(await erin.get(f"sync/runs/{id_}"), 404, "RUN_NOT_FOUND")

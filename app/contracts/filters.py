@@ -5,7 +5,7 @@ Nothing of what a caller wrote becomes SQL text: field names and operators are l
 
 import datetime
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Any
 from urllib.parse import parse_qsl
@@ -44,6 +44,7 @@ OPERATORS = {
 }
 TEXT_ONLY = {"contains", "startswith"}
 LISTS = {"in", "nin"}
+WHOLE = {"eq", "ne", *LISTS}  # these compare with whole values, so that an enum's have to exist
 ORDERED_ONLY = {"gt", "gte", "lt", "lte"}
 
 
@@ -168,6 +169,8 @@ class _Words:
 def _sort(contract: Contract, words: _Words) -> tuple[Sort, ...]:
     keys = [Sort(key.removeprefix("-"), key.startswith("-")) for key in words.many("sort")]
     by, order = words.one("sortBy"), words.choice("sortOrder", "asc", ("asc", "desc"))
+    if by is None and "sortOrder" in words.given:
+        raise refuse("sortOrder", "it goes with sortBy; sort takes - for descending.")
     if by is not None:
         if keys:
             raise refuse("sortBy", "sort and sortBy exclude each other.")
@@ -218,6 +221,7 @@ def _condition(contract: Contract, parameter: str, values: list[str]) -> Conditi
         raise refuse(parameter, f"{op} does not apply to a {kind}.")
     if op == "isnull":
         return Condition(name, op, _value(parameter, "boolean", _single(parameter, values)))
+    choices = contract.by_name[name].values if op in WHOLE and name in contract.by_name else ()
     if op in LISTS:
         values = [part for value in values for part in value.split(",")]
     elif op == "eq" and len(values) > 1:
@@ -225,10 +229,10 @@ def _condition(contract: Contract, parameter: str, values: list[str]) -> Conditi
     elif op == "ne" and len(values) > 1:
         op = "nin"
     if op not in LISTS:
-        return Condition(name, op, _value(parameter, kind, _single(parameter, values), contract))
+        return Condition(name, op, _value(parameter, kind, _single(parameter, values), choices))
     if len(values) > MAX_VALUES:
         raise refuse(parameter, f"at most {MAX_VALUES} values.")
-    return Condition(name, op, [_value(parameter, kind, value, contract) for value in values])
+    return Condition(name, op, [_value(parameter, kind, value, choices) for value in values])
 
 
 def _single(parameter: str, values: list[str]) -> str:
@@ -237,15 +241,14 @@ def _single(parameter: str, values: list[str]) -> str:
     return values[0]
 
 
-def _value(parameter: str, kind: FieldType, text: str, contract: Contract | None = None) -> Any:
-    """A filter's value in the field's type."""
+def _value(parameter: str, kind: FieldType, text: str, choices: Sequence[str] = ()) -> Any:
+    """A filter's value in the field's type; one of the choices, if there are any."""
     value = parse(kind, text)
     if value is None:
         expected = {"number": "a number", "integer": "a whole number", "date": "a date, YYYY-MM-DD"}
         raise refuse(parameter, f"{text[:80]!r} is not {expected.get(kind, 'true or false')}.")
-    field = contract.by_name.get(parameter.partition("[")[0]) if contract else None
-    if field is not None and field.values and value not in field.values and "[" not in parameter:
-        raise refuse(parameter, f"{text[:80]!r} is none of {', '.join(field.values)}.")
+    if choices and value not in choices:
+        raise refuse(parameter, f"{text[:80]!r} is none of {', '.join(choices)}.")
     return value
 
 

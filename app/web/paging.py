@@ -6,6 +6,7 @@ from typing import NamedTuple
 from litestar.openapi.spec import Operation
 
 from app.contracts.filters import INTEGER, read_parameters, refuse
+from app.web.auth import AnyRequest
 from app.web.openapi import parameter
 from app.web.runtime import VanguardRequest
 
@@ -35,17 +36,33 @@ class PageOperation(Operation):
         ]
 
 
-def read_page(request: VanguardRequest, size: Size = LIMIT, **choices: tuple[str, ...]) -> tuple[int, dict[str, str]]:
-    """The size, and what else is given: `after`, and of each choice one of its values; raises InvalidFilter."""
+def read_given(request: VanguardRequest, *names: str, **choices: tuple[str, ...]) -> dict[str, str]:
+    """What is given of these names, and of each choice one of its values; raises InvalidFilter."""
     parameters = read_parameters(request.scope["query_string"])
     given = dict(parameters)
     if len(given) != len(parameters):
         raise refuse(parameters[-1][0], "each parameter can be given once.")
-    if unknown := given.keys() - {size.name, "after", *choices}:
-        raise refuse(min(unknown), f"no such parameter; there are {', '.join([size.name, 'after', *choices])}.")
+    if unknown := given.keys() - {*names, *choices}:
+        raise refuse(min(unknown), f"no such parameter; there are {', '.join([*names, *choices])}.")
     for name, allowed in choices.items():
         if given.get(name, allowed[0]) not in allowed:
             raise refuse(name, f"one of {', '.join(allowed)}.")
+    return given
+
+
+def refuse_query(request: AnyRequest) -> None:
+    """Raises InvalidFilter where a route has parameters that it does not take: `POST D/commit?dryRun=true` would
+    commit. What a route reads of its query is in its operation; public routes leave the rest alone.
+    """
+    handler = request.route_handler
+    if handler.operation_class is Operation and request.method != "OPTIONS" and not handler.opt.get("public"):
+        for name, _ in read_parameters(request.scope["query_string"]):
+            raise refuse(name, "this route takes no parameters.")
+
+
+def read_page(request: VanguardRequest, size: Size = LIMIT, **choices: tuple[str, ...]) -> tuple[int, dict[str, str]]:
+    """The size, and what else is given: `after`, and of each choice one of its values; raises InvalidFilter."""
+    given = read_given(request, size.name, "after", **choices)
     text = given.pop(size.name, str(size.default))
     if not INTEGER.fullmatch(text) or not 1 <= int(text) <= size.most:
         raise refuse(size.name, f"a whole number from 1 to {size.most}.")
