@@ -23,6 +23,7 @@ from app.engine.locks import Workspace, lock_rows, raise_workspace
 from app.engine.modifications import image, sweep, take_back
 from app.rows import check_row_id, read_row
 from app.web.auth import Action, require
+from app.web.bodies import MERGE_PATCH
 from app.web.etags import PRIVATE, require_match, row_etag
 from app.web.idempotency import answer_once
 from app.web.openapi import DATASET_PATH, DatasetName, Organization, RowId, answers, body, parameter
@@ -394,7 +395,7 @@ async def patch_row(
     org: Organization,
     dataset: DatasetName,
     row_id: RowId,
-    data: Annotated[dict[str, Any], body({"monthlyRate": 1350.5, "model": None})],
+    data: Annotated[dict[str, Any], body({"monthlyRate": 1350.5, "model": None}, MERGE_PATCH)],
 ) -> Response[bytes]:
     """JSON merge patch (RFC 7396) on the merged row: each field that it changes is drafted, a removed one as null.
 

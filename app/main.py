@@ -97,6 +97,9 @@ def _cors(settings: Settings) -> CORSConfig | None:
     return CORSConfig(
         allow_origins=list(settings.cors_origin),
         allow_credentials=True,
-        allow_headers=["Authorization", "Content-Type", "If-Match", "If-None-Match", "Idempotency-Key", "X-Request-ID"],
+        allow_headers=[
+            *("Authorization", "Content-Encoding", "Content-Type", "If-Match", "If-None-Match", "Idempotency-Key"),
+            "X-Request-ID",
+        ],
         expose_headers=["ETag", "X-Request-ID", "Retry-After"],
     )

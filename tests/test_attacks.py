@@ -15,7 +15,7 @@ from app.base import exact_json
 from app.web.auth import Account, Role
 from app.web.edges import MAX_TARGET
 from tests.conftest import new_database
-from tests.support.world import SECRET, User, World, line, open_world
+from tests.support.world import SECRET, User, World, line, open_world, refused
 
 # What runs here is covered elsewhere, and coverage would take as long as it does.
 pytestmark = pytest.mark.no_cover
@@ -931,13 +931,21 @@ async def test_what_looks_like_sql_is_a_text_like_any_other(world: World, ann: U
     assert await world.db.fetchval("SELECT count(*) FROM pfa.mirror") == 2
 
 
-async def test_of_a_member_given_twice_the_last_one_counts(world: World, ann: User) -> None:
+async def test_of_a_member_given_twice_neither_is_guessed(world: World, ann: User) -> None:
     await world.mirror({"A": line(), "B": line()})
-    body = b'{"modifications":[{"id":"A","id":"B","delta":{"model":"1","model":"2"}}]}'
-    saved = (await attack(ann, "POST drafts", body)).json()["saved"]
-    assert [draft["id"] for draft in saved] == ["B"]
-    assert (await ann.row("A"))["syncState"] == "pristine"
-    assert (await ann.row("B"))["delta"] == {"model": "2"}
+    for request, body, member in (
+        ("POST drafts", b'{"modifications":[{"id":"A","id":"B","delta":{"model":"1"}}]}', "id"),
+        ("POST drafts", b'{"modifications":[{"id":"A","delta":{"model":"1","mod\\u0065l":"1"}}]}', "model"),
+        ("PATCH rows/A", b'{"model":"1","model":"2"}', "model"),
+        ("PATCH rows/A", b'{"model":{"deep":[{"x":1,"x":1}]}}', "x"),
+        ("POST commit", b'{"all":true,"dryRun":true,"dryRun":false}', "dryRun"),
+        ("POST discard", b'{"ids":["A"],"all":true,"ids":["B"]}', "ids"),
+        ("POST /api/pfa/acme/draft", b'{"modifications":[{"pfaId":"A","delta":{"a":1,"":2,"":3}}]}', ""),
+        ("POST /api/auth/login", b'{"email":"a@x.example","password":"a","password":"b"}', "password"),
+    ):
+        problem = refused(await attack(ann, request, body), 400, "MALFORMED_REQUEST")
+        assert [(error["code"], error["field"]) for error in problem["errors"]] == [("DUPLICATE_MEMBER", member)]
+    assert not (await ann.get("drafts")).json()["data"]
 
 
 async def test_of_a_batch_only_the_bad_ones_are_left_out(world: World, ann: User) -> None:

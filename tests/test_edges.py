@@ -183,8 +183,12 @@ CASES = [
     Case("POST /taken", 400, "MALFORMED_REQUEST", "/taken", {"content": b"{}", "headers": {"Content-Length": "x"}}),
     Case("POST /taken", 413, "PAYLOAD_TOO_LARGE", "/taken", {"content": b" " * 2000}),
     Case(
-        "POST /taken", 415, "UNSUPPORTED_MEDIA_TYPE", "/taken",
+        "POST /taken", 400, "MALFORMED_REQUEST", "/taken",
         {"content": b"\x1f\x8b", "headers": {"Content-Encoding": "gzip"}},
+    ),
+    Case(
+        "POST /taken", 415, "UNSUPPORTED_MEDIA_TYPE", "/taken",
+        {"content": b"{}", "headers": {"Content-Encoding": "br"}},
     ),
     Case(f"GET /health?{'x' * edges.MAX_TARGET}", 414, "TARGET_TOO_LONG"),
     Case(f"GET /{'x' * edges.MAX_TARGET}", 414, "TARGET_TOO_LONG"),
@@ -212,7 +216,8 @@ async def test_what_is_refused_before_a_handler_runs(
 
 
 async def test_what_reads_as_json_is_taken_whatever_it_is_called(http: httpx.AsyncClient) -> None:
-    for headers in ({"Content-Type": "text/plain"}, {"Content-Encoding": "gzip"}, {"Content-Type": ""}):
+    for name in ("text/plain", "application/x-www-form-urlencoded", "", "x"):
+        headers = {"Content-Type": name}
         assert (await http.post("/taken", content=b'{"a":1}', headers=headers)).json() == {"a": 1}
 
 
@@ -492,6 +497,13 @@ THROUGH: dict[str, tuple[bytes, int, str, str]] = {
                                           "/api/auth/login"),
     "a body that is compressed": (LOGIN + b"Content-Encoding: br\r\nContent-Length: 2\r\n\r\n\x8b\x02", 415,
                                   "UNSUPPORTED_MEDIA_TYPE", "/api/auth/login"),
+    "two names of a body": (LOGIN + b"Content-Type: text/a\r\nContent-Type: text/a\r\nContent-Length: 2\r\n\r\n{}", 400,
+                            "MALFORMED_REQUEST", "unknown"),
+    "two hosts": (HEALTH + b"Host: b\r\n\r\n", 400, "MALFORMED_REQUEST", "unknown"),
+    "a body that is packed badly": (LOGIN + b"Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}", 400,
+                                    "MALFORMED_REQUEST", "/api/auth/login"),
+    "two packings of a body": (LOGIN + b"Content-Encoding: gzip\r\n" * 2 + b"Content-Length: 2\r\n\r\n{}", 415,
+                               "UNSUPPORTED_MEDIA_TYPE", "/api/auth/login"),
     "the longest address that gets here": (b"GET /h?" + b"x" * 65_531 + b" HTTP/1.1\r\n" + HEAD + b"\r\n", 414,
                                            "TARGET_TOO_LONG", "unknown"),
     "as many headers as get here": (HEALTH + named(100) + b"\r\n", 431, "HEADERS_TOO_LARGE", "unknown"),

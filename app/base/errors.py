@@ -47,6 +47,7 @@ class Kind(StrEnum):
 class Code(StrEnum):
     """What can be wrong with one thing; beside these, the rules of a contract name their own."""
 
+    DUPLICATE_MEMBER = "DUPLICATE_MEMBER"
     INVALID_ENUM_VALUE = "INVALID_ENUM_VALUE"
     INVALID_FILTER = "INVALID_FILTER"
     INVALID_ID = "INVALID_ID"

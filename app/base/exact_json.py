@@ -1,5 +1,6 @@
 """JSON that keeps the digits of numbers: no value passes through a binary float."""
 
+import json
 import re
 from decimal import Decimal, InvalidOperation
 from typing import Any, TypeVar
@@ -15,12 +16,24 @@ MEMBER = re.compile(r"Object (contains unknown|missing required) field `(.*)`", 
 LONGEST_MESSAGE = 200
 
 
-class NotJson(MalformedRequest):
-    """A body that is no JSON text at all."""
-
-
 _encoder = msgspec.json.Encoder(decimal_format="number")
 _any = msgspec.json.Decoder(float_hook=Decimal)
+
+
+def _check_members(members: list[tuple[str, Any]]) -> None:
+    if len(dict(members)) == len(members):
+        return
+    seen: set[str] = set()
+    for name, _ in members:
+        if name in seen:
+            shown = name[:LONGEST_MESSAGE]
+            culprit = Culprit(code=Code.DUPLICATE_MEMBER, message="An object has a member once.", field=shown)
+            raise MalformedRequest(f"The member {shown!r} comes twice in one object.", errors=[culprit])
+        seen.add(name)
+
+
+# msgspec keeps the last of two members of a name, and can ask nobody. Values are of no interest here.
+_members = json.JSONDecoder(object_pairs_hook=_check_members, parse_float=str, parse_int=str, strict=False)
 
 
 def encode(value: Any) -> bytes:
@@ -36,7 +49,9 @@ def decode(text: bytes | str) -> Any:
 def read(body: bytes, shape: type[T]) -> T:
     """A request body as a struct; raises MalformedRequest that names the place."""
     try:
-        return msgspec.json.Decoder(shape, float_hook=Decimal).decode(body)
+        value = msgspec.json.Decoder(shape, float_hook=Decimal).decode(body)
+        _members.decode(body.decode())
+        return value
     except msgspec.ValidationError as error:
         head, _, path = str(error).partition(" - at `$")
         where = path.rstrip("`").lstrip(".")
@@ -48,7 +63,7 @@ def read(body: bytes, shape: type[T]) -> T:
         raise MalformedRequest(f"{head}{f' at {where}' if where else ''}.", errors=[culprit]) from None
     except InvalidOperation:
         raise MalformedRequest("The body holds a number with an exponent beyond all bounds.") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise NotJson(f"The body is not JSON: {error}.") from None
+    except (msgspec.DecodeError, ValueError) as error:
+        raise MalformedRequest(f"The body is not JSON: {error}.") from None
     except RecursionError:
         raise MalformedRequest("The body is nested too deeply.") from None

@@ -12,6 +12,8 @@ from litestar.types.asgi_types import Receive
 from litestar.utils.scope.state import ScopeState
 
 from app.base.errors import MalformedRequest, VanguardError
+from app.web.bodies import ACCEPT_PATCH
+from app.web.headers import check_once
 from app.web.paths import instance, path_for_routes, raw_path
 from app.web.problems import (
     LOGGED,
@@ -53,6 +55,7 @@ async def serve(app: ASGIApp, scope: HTTPScope, receive: Receive, send: Send) ->
 async def _answer(app: ASGIApp, scope: HTTPScope, receive: Receive, send: Send) -> None:
     try:
         check_size(scope)
+        check_once(scope)
         scope["path"] = path_for_routes(raw_path(scope))
     except VanguardError as refused:
         await _tell(refused, scope, send)
@@ -104,7 +107,8 @@ def _with_every_method(scope: HTTPScope, send: Send) -> Send:
         if message["type"] == "http.response.start":
             headers = MutableScopeHeaders.from_message(message)
             if "Allow" in headers and "path_template" in scope:
-                headers["Allow"] = _methods(scope["litestar_app"], scope["path_template"])
+                headers["Allow"] = allowed = _methods(scope["litestar_app"], scope["path_template"])
+                headers.update(ACCEPT_PATCH if "PATCH" in allowed else {})
             if refused := headers.get("Content-Type", "").startswith("text/") and message["status"] >= 400:
                 await _tell(MalformedRequest("This origin, method or header is not allowed here."), scope, send)
         if not refused:

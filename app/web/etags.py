@@ -1,5 +1,6 @@
 """ETags of a view: dataset revision, workspace revision, and whose view it is."""
 
+import re
 from base64 import urlsafe_b64encode
 from functools import lru_cache
 from hashlib import sha256
@@ -11,17 +12,21 @@ from app.base.errors import PreconditionFailed
 from app.base.statements import statement
 from app.contracts import Contract
 from app.engine.desk import Desk
+from app.web.headers import listed
 from app.web.runtime import Runtime, VanguardRequest
 
 # Only for whoever asked, and to be asked about again each time.
 PRIVATE = {"Cache-Control": "private, no-cache"}
+
+# A tag, or nothing, up to the next comma: one between quotes belongs to the tag. Blanks are not tried twice.
+ELEMENT = re.compile(r"""[ \t]*+((?:W/)?"[\x21\x23-\x7e\x80-\xff]*+")?[ \t]*+(?:,|\Z)""")
 
 READ_REVISIONS = statement("etags/read_revisions")
 
 
 async def unchanged(desk: Desk, request: VanguardRequest, runtime: Runtime) -> str | None:
     """The ETag of the caller's view where If-None-Match still holds: neither dataset nor workspace has moved."""
-    if "If-None-Match" not in request.headers:
+    if listed(request.scope, b"if-none-match") is None:
         return None
     user = request.user.user_id
     revisions = await desk.row(READ_REVISIONS, user=user)
@@ -56,23 +61,34 @@ def _digest_of(text: str) -> str:
     return urlsafe_b64encode(sha256(text.encode()).digest()[:18]).decode()
 
 
+def entity_tags(header: str) -> tuple[str, ...]:
+    """The tags of If-Match or If-None-Match (RFC 9110, 8.8.3) with their quotes, or `*`; none of what is no such list.
+
+    A weak one begins with W/, so that none equals a strong one: that is how If-Match compares.
+    """
+    found, place = [], 0
+    while place < len(header):
+        element = ELEMENT.match(header, place)
+        if element is None:
+            return ("*",) if header.strip() == "*" else ()
+        found.append(element[1])
+        place = element.end()
+    return tuple(tag for tag in found if tag)
+
+
 def matches(request: VanguardRequest, etag: str) -> bool:
     """Whether If-None-Match holds, by weak comparison (RFC 9110, 13.1.2)."""
-    header = request.headers.get("If-None-Match")
-    if header is None:
-        return False
-    return header.strip() == "*" or etag.removeprefix("W/") in (
-        tag.strip().removeprefix("W/") for tag in header.split(",")
-    )
+    tags = entity_tags(listed(request.scope, b"if-none-match") or "")
+    return tags == ("*",) or etag.removeprefix("W/") in (tag.removeprefix("W/") for tag in tags)
 
 
 def require_match(request: VanguardRequest, etag: str, version: int) -> None:
     """Raises PreconditionFailed where If-Match (RFC 9110, 13.1.1) names other states of the row than this one."""
-    header = request.headers.get("If-Match")
-    if header is None or header.strip() == "*":
+    header = listed(request.scope, b"if-match")
+    tags = ("*",) if header is None else entity_tags(header)
+    if tags == ("*",) or etag in (tag.partition(".")[0].rstrip('"') + '"' for tag in tags):
         return
-    if etag not in (tag.strip().partition(".")[0].rstrip('"') + '"' for tag in header.split(",")):
-        raise PreconditionFailed("The row is not as you read it any more. Read it again.", version=version)
+    raise PreconditionFailed("The row is not as you read it any more. Read it again.", version=version)
 
 
 def not_modified(etag: str) -> ASGIResponse:

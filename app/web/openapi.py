@@ -24,9 +24,9 @@ RowId = Annotated[
 ]
 
 
-def body(example: Any) -> Any:
+def body(example: Any, media_type: str = RequestEncodingType.JSON) -> Any:
     """The marker of a JSON body, with an example for /schema."""
-    return Body(media_type=RequestEncodingType.JSON, examples=[Example(value=example)])
+    return Body(media_type=media_type, examples=[Example(value=example)])
 
 
 REFUSALS = {
@@ -37,6 +37,7 @@ REFUSALS = {
     409: "Others were faster",
     412: "If-Match does not hold",
     413: "The body is too large",
+    415: "The body is packed or called in a way that is not taken",
     422: "Values that cannot be accepted",
     429: "Slow down",
     503: "The database cannot be reached",
@@ -44,10 +45,10 @@ REFUSALS = {
 
 
 def answers(shape: Any, *refusals: int, status: int = 200, description: str = "Done") -> dict[int, ResponseSpec]:
-    """What a route answers, for its OpenAPI entry; 400, 401, 403, 413 and 503 are everybody's."""
+    """What a route answers, for its OpenAPI entry; 400, 401, 403, 413, 415 and 503 are everybody's."""
     problems = {
         code: ResponseSpec(Problem, generate_examples=False, media_type=MEDIA_TYPE, description=REFUSALS[code])
-        for code in sorted({400, 401, 403, 413, 503, *refusals})
+        for code in sorted({400, 401, 403, 413, 415, 503, *refusals})
     }
     return {status: ResponseSpec(shape, generate_examples=False, description=description), **problems}
 

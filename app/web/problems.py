@@ -1,6 +1,7 @@
 """RFC 9457 answers: the only place where a domain error, a framework error or an SQLSTATE meets an HTTP status."""
 
 import traceback
+from collections.abc import Mapping
 from typing import Any, Final
 
 import asyncpg
@@ -71,7 +72,7 @@ def problem(
     if error.errors:
         body["errors"] = error.errors
     body |= error.extra
-    headers = {}
+    headers = error.taken if isinstance(error, UnsupportedMediaType) else {}
     if error.retry_after is not None or status in (429, 503, 504):
         headers["Retry-After"] = str(error.retry_after or RETRY_AFTER)
     if status == 401:
@@ -118,9 +119,13 @@ class TargetTooLong(VanguardError):
 
 
 class UnsupportedMediaType(VanguardError):
-    """The body is compressed, or in another format."""
+    """The body is compressed, or in another format; `taken` is the header that says what would be taken."""
 
     code, title, kind = "UNSUPPORTED_MEDIA_TYPE", "Bodies of this form are not taken", Kind.UNSUPPORTED
+
+    def __init__(self, detail: str, *, taken: Mapping[str, str] | None = None):
+        super().__init__(detail)
+        self.taken = dict(taken or {})
 
 
 class TooManyRequests(VanguardError):

@@ -15,6 +15,8 @@ from app.contracts import Contract
 from app.contracts.filters import Listing
 from app.engine.desk import Desk
 from app.web.auth import Auth, Principal
+from app.web.bodies import unpacked
+from app.web.headers import listed
 from app.web.paths import decoded
 
 
@@ -62,6 +64,8 @@ class AtDesk:
 class VanguardRequest(Request[Principal, Any, Any]):
     """A request with what web/middleware.py gave it."""
 
+    _unpacked: bytes | None = None
+
     @property
     def runtime(self) -> Runtime:
         """What the application holds. Litestar would take longer to inject it than for all the rest that it does."""
@@ -73,6 +77,13 @@ class VanguardRequest(Request[Principal, Any, Any]):
         """The path's parameters, byte for byte as they were meant."""
         given: dict[str, Any] = self.scope["path_params"]
         return decoded(given) if "%" in self.scope["path"] else given
+
+    async def body(self) -> bytes:
+        """The body as it was before it was packed, so that it is the same request either way."""
+        if self._unpacked is None:
+            packed, coding = await super().body(), listed(self.scope, b"content-encoding")
+            self._unpacked = unpacked(packed, coding, self.runtime.settings.max_body_bytes)
+        return self._unpacked
 
 
 def contract_of(runtime: Runtime, dataset: str) -> Contract:
