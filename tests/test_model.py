@@ -11,7 +11,8 @@ unless VANGUARD_MODEL_NO_SHRINK=1 forbids it. Put what it tells into TOLD below.
 
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
@@ -28,9 +29,10 @@ from app.base import exact_json
 from app.contracts import PFA, Contract
 from app.contracts.filters import field_type
 from app.contracts.model import Required
+from app.migrate import migrate
 from tests.support.memory import Memory
 from tests.support.model import Document, Model, Query, Refused, shown
-from tests.support.world import FLEET, User, World
+from tests.support.world import CONTRACTS, FLEET, User, World, open_world
 
 # What runs here is covered elsewhere, and coverage would take as long as it does.
 pytestmark = pytest.mark.no_cover
@@ -397,20 +399,45 @@ class Comparison:
     async def run(self) -> None:
         """Set the rows up, and go through the story step by step."""
         await self.clean()
-        for organization, rows in self.story.rows.items():
-            await self.world.mirror(rows, organization, self.contract)
-        for place, step in enumerate(self.story.steps):
-            try:
-                await self.take(step)
-                await self.memory.look(*self.users)
-            except Exception as error:
-                error.add_note(self.told(place))
-                raise
+        await self.begin()
+        await self.go(0, len(self.story.steps))
         try:
             await self.look_around()
         except Exception as error:
             error.add_note(self.told(len(self.story.steps)))
             raise
+
+    async def begin(self) -> None:
+        """The rows of the story."""
+        for organization, rows in self.story.rows.items():
+            await self.world.mirror(rows, organization, self.contract)
+
+    async def go(self, first: int, last: int) -> None:
+        """Some steps of the story; after each, what is remembered has to hold."""
+        for place in range(first, last):
+            try:
+                await self.take(self.story.steps[place])
+                await self.memory.look(*self.users)
+            except Exception as error:
+                error.add_note(self.told(place))
+                raise
+
+    def move(self, world: World) -> None:
+        """Go on at another world, over another database."""
+        self.world = world
+        self.users = [User(world, user.id, user.organization, user.token, user.dataset) for user in self.users]
+
+    async def restore(self, models: dict[str, Model]) -> None:
+        """The database is as it was when the models were; counters go on from another number, and no version comes
+        again that the lost time had.
+        """
+        number = int(await self.world.db.fetchval("SELECT number FROM incarnation"))
+        assert number > 2**32
+        for organization, model in models.items():
+            for user, space in self.models[organization].workspaces.items():
+                model.of(user).last = max(space.last, number)
+            model.revision, model.number = number, number
+        self.models = models
 
     async def take(self, step: Save | Commit | Discard | List) -> None:
         """One step."""
@@ -740,6 +767,41 @@ async def test_edits_that_reach_the_mirror(world: World, users: list[User], stor
 @given(editing_stories(EDITED["pfa"]))
 async def test_edits_that_wait_for_upstream(world: World, users: list[User], story: Story) -> None:
     await Comparison(world, PFA, users, story).run()
+
+
+@pytest.mark.slow("stories that are lived twice, over three databases each")
+@pytest.mark.parametrize("contract", [FLEET, PFA], ids=lambda contract: contract.name)
+@examples(3)
+@given(data=st.data())
+async def test_a_restore_in_the_middle(
+    template: str, create_database: Callable[..., str], contract: Contract, data: st.DataObject
+) -> None:
+    """Given a story that is backed up half-way, when the backup is restored and the second half lived again, then every
+    answer is right, and what people remember of either life holds, or is refused.
+    """
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    story = data.draw(editing_stories(EDITED[contract.name]))
+    half, end = len(story.steps) // 2, len(story.steps)
+    origin = create_database(template)
+    migrate(origin, CONTRACTS)
+    async with open_world(origin) as world:
+        for organization in ("acme", "beta"):
+            await world.organization(organization)
+        users = [await world.user(name, organization) for organization, name in SEATS]
+        comparison = Comparison(world, contract, users, story)
+        await comparison.begin()
+        await comparison.go(0, half)
+    backup, models = create_database(origin), deepcopy(comparison.models)
+    async with open_world(origin) as world:
+        comparison.move(world)
+        await comparison.go(half, end)
+    migrate(backup, CONTRACTS)
+    async with open_world(backup) as world:
+        comparison.move(world)
+        await comparison.restore(models)
+        await comparison.memory.look(*comparison.users)
+        await comparison.go(half, end)
+        await comparison.look_around()
 
 
 # -- stories that once went wrong --------------------------------------------------------------------------------------

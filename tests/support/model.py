@@ -211,6 +211,7 @@ class Model:
         self.mirror: dict[str, Document] = deepcopy(rows)
         self.mirror_versions = dict.fromkeys(rows, 1)
         self.gone: dict[str, int] = {}  # key -> the revision that deleted it
+        self.number = 0  # of the incarnation
         self.revision = 0
         self.changes: list[Change] = []
         self.workspaces: dict[str, Workspace] = {}
@@ -543,7 +544,7 @@ class Model:
             self.gone[key] = self.revision
         else:
             self.mirror[key] = after
-            self.mirror_versions[key] = self.mirror_versions.get(key, self.gone.get(key, 0)) + 1
+            self.mirror_versions[key] = max(self.number, self.mirror_versions.get(key, self.gone.get(key, 0))) + 1
         for user, space in self.workspaces.items():
             draft = space.drafts.get(key)
             if draft is None:
