@@ -88,7 +88,6 @@ SAVE_EXAMPLE = {
         {
             "id": "PFA-0000001",
             "delta": {"monthlyRate": 1250.5, "forecastEnd": "2027-03-31"},
-            "base": {"monthlyRate": 1200, "forecastEnd": "2027-01-31"},
             "changeReason": "New quote",
         },
         {
