@@ -15,6 +15,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from app.base.database import PLANNING, Connection
 from app.dev.postgres import DevDatabaseError, embedded_bin_dir
 from app.engine.view import Composed
+from app.web.packing import CODINGS
 from benchmarks.api import get, request
 from benchmarks.data import LISTING, PATH, Bench, Place, Unavailable
 from benchmarks.figures import Figure, at_least, at_most, plain
@@ -201,15 +202,35 @@ async def unmodified(bench: Bench) -> AsyncIterator[Figure]:
     yield at_least("304 against the page, throughput", median(ratios), 2.5, missed=MISSED_304)
 
 
+async def packed(bench: Bench) -> AsyncIterator[Figure]:
+    """1,000 lines with each coding and without one: what goes over the wire, and how long it takes."""
+    params, token = [*UNCOUNTED, ("pageSize", "1000")], bench.big.people["somebody"].token
+    plain_page = get(f"{PATH}/rows", token, params)
+    whole = int(await _header(bench, plain_page, "Content-Length"))
+    yield plain("bytes of 1,000 lines over HTTP", whole / 1000, "kB")
+    for coding in CODINGS:
+        page = get(f"{PATH}/rows", token, params, Accept_Encoding=coding)
+        if await _header(bench, page, "Content-Encoding") != coding:
+            raise Unavailable(f"The API does not send {coding}.")
+        length = int(await _header(bench, page, "Content-Length"))
+        yield at_most(f"bytes of 1,000 lines over HTTP with {coding} against none", length / whole, 0.2)
+        without, with_it = await bench.api.turns([plain_page], [page], rounds=bench.rounds(60))
+        yield plain(f"1,000 lines over HTTP with {coding} against none, by the clock", with_it / without, "x")
+
+
 async def _etag(bench: Bench, token: str) -> str:
     """The tag of the page as it stands, from an answer's head."""
+    return await _header(bench, get(f"{PATH}/rows", token, UNCOUNTED), "ETag")
+
+
+async def _header(bench: Bench, request: str, name: str) -> str:
     reader, writer = await asyncio.open_connection("127.0.0.1", bench.api.port)
-    writer.write(get(f"{PATH}/rows", token, UNCOUNTED).encode())
+    writer.write(request.encode())
     head = (await reader.readuntil(b"\r\n\r\n")).decode()
     writer.close()
-    found = re.search(r"^etag: (.+?)\r$", head, re.IGNORECASE | re.MULTILINE)
+    found = re.search(rf"^{name}: (.+?)\r$", head, re.IGNORECASE | re.MULTILINE)
     if found is None:
-        raise Unavailable("The API sends no ETag.")
+        raise Unavailable(f"The API sends no {name}.")
     return found[1]
 
 

@@ -68,6 +68,7 @@ GROUPS: Mapping[str, Group] = {
     "http": Group("Pages over HTTP", bench_http.http, 14),
     "counts": Group("Totals over HTTP", bench_http.counts, 2),
     "unmodified": Group("304", bench_http.unmodified, 1),
+    "packed": Group("1,000 lines, packed", bench_http.packed, 7),
     "published": Group("The founding document's figures", bench_founding.published, 6),
     "drafts": Group("Saving and discarding one draft", bench_drafts.one_draft, 2),
     "batches": Group("Saving many drafts", bench_drafts.many_drafts, 3),
