@@ -58,24 +58,30 @@ def packing(scope: HTTPScope, send: Send) -> Send:
 
 def varies(start: HTTPResponseStartEvent) -> bool:
     """Whether such an answer is packed where it is long enough and that is asked for, or says that it would be."""
-    headers = {name.lower(): value for name, value in start["headers"]}
-    if {b"set-cookie", b"content-encoding"} & headers.keys() or b"no-store" in headers.get(b"cache-control", b""):
+    headers = dict(start["headers"])
+    if b"set-cookie" in headers or b"no-store" in headers.get(b"cache-control", b""):
         return False
-    if not headers.get(b"etag", b"W/").startswith(b"W/"):
+    if b"content-encoding" in headers or not headers.get(b"etag", b"W/").startswith(b"W/"):
         return False
     if start["status"] == 304:
         return True
-    return b"content-length" in headers and TEXT.match(headers.get(b"content-type", b"").decode("latin-1")) is not None
+    return b"content-length" in headers and _is_text(headers.get(b"content-type", b""))
+
+
+@lru_cache(maxsize=64)
+def _is_text(media_type: bytes) -> bool:
+    return TEXT.match(media_type.decode("latin-1")) is not None
 
 
 async def _packed(scope: HTTPScope, start: HTTPResponseStartEvent, body: bytes) -> bytes:
     """The body as it goes out; `start` gets the headers that go with it."""
-    coding, needed = wanted(listed(scope, b"accept-encoding") or "")
+    accepted = listed(scope, b"accept-encoding")
+    coding, needed = wanted(accepted) if accepted else (None, False)
     if coding is None or not body or (len(body) < LEAST and not needed):
         return body
     pack = CODINGS[coding]
     packed = await asyncio.to_thread(pack, body) if len(body) > MUCH else pack(body)
-    headers = [header for header in start["headers"] if header[0].lower() != b"content-length"]
+    headers = [header for header in start["headers"] if header[0] != b"content-length"]
     length = str(len(packed)).encode()
     start["headers"] = [*headers, (b"content-encoding", coding.encode()), (b"content-length", length)]
     return packed

@@ -55,8 +55,9 @@ def refuse_query(request: AnyRequest) -> None:
     commit. What a route reads of its query is in its operation; public routes leave the rest alone.
     """
     handler = request.route_handler
-    if handler.operation_class is Operation and request.method != "OPTIONS" and not handler.opt.get("public"):
-        for name, _ in read_parameters(request.scope["query_string"]):
+    query = request.scope["query_string"]
+    if query and handler.operation_class is Operation and request.method != "OPTIONS" and not handler.opt.get("public"):
+        for name, _ in read_parameters(query):
             raise refuse(name, "this route takes no parameters.")
 
 

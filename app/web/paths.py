@@ -24,9 +24,9 @@ def raw_path(scope: HTTPScope) -> bytes:
 
 def path_for_routes(raw: bytes) -> str:
     """The path with its segments decoded but for `/` and `%`; raises NotFound for one that nobody can have meant."""
+    if b"%" in raw and HALF_ENCODED.search(raw):
+        raise NotFound("A % in a path begins an encoded byte, such as %2F; the character itself is %25.")
     try:
-        if HALF_ENCODED.search(raw):
-            raise NotFound("A % in a path begins an encoded byte, such as %2F; the character itself is %25.")
         path = "/".join(_segment(part) for part in raw.split(b"/")) if b"%" in raw else raw.decode()
     except UnicodeDecodeError:
         raise NotFound("The path is not percent-encoded UTF-8.") from None
