@@ -26,6 +26,7 @@ from app.contracts.ddl import (
     index_scripts,
     kpi_ddl,
     kpi_shape,
+    made_of,
     shared_ddl,
 )
 from app.contracts.images import qualified
@@ -34,6 +35,7 @@ IMAGE_MODIFICATIONS = statement("modifications/image_modifications")
 READ_KEYS = statement("migrate/read_keys")
 READ_GENERATED = statement("migrate/read_generated")
 READ_SHAPE = statement("migrate/read_shape")
+READ_FOLDING = statement("migrate/read_folding")
 ESTIMATE_ROWS = statement("migrate/estimate_rows")
 BEGIN_INCARNATION = statement("migrate/begin_incarnation")
 RAISE_COUNTERS = statement("migrate/raise_counters")
@@ -116,16 +118,17 @@ def migrate_dataset(connection: Connection, contract: Contract, tell: Tell) -> b
     """Make or complete the dataset's schema; whether columns of rows that were there are made anew."""
     before = generated(connection, contract)
     # The view holds on to the columns that it reads.
+    folding = how_text_is_folded(connection)
     same_shape = kpi_comment(connection, contract) == kpi_shape(contract)
     if not same_shape:
         run(connection, f"DROP MATERIALIZED VIEW IF EXISTS {contract.schema}.kpi")
-    stale = stale_columns(contract, before)
+    stale = stale_columns(contract, before, folding)
     if stale:
         tell(f"{contract.name}: {len(stale)} columns of about {row_count(connection, contract):,} rows")
         run(connection, drop_columns_ddl(contract, stale))
     if retyped := [name for name in stale if before[name].type_name != sql_type(contract, name)]:
         run(connection, drop_images_ddl(contract, retyped))
-    for script in dataset_ddl(contract):
+    for script in dataset_ddl(contract, folding):
         run(connection, script)
     scripts = index_scripts(contract)
     for number, script in enumerate(scripts, start=1):
@@ -145,7 +148,7 @@ def migrate_dataset(connection: Connection, contract: Contract, tell: Tell) -> b
 
 
 class Generated(NamedTuple):
-    """A generated column as it is: its type, and the expression that it was made of."""
+    """A generated column as it is: its type, and what it was made of."""
 
     type_name: str
     made_of: str
@@ -174,10 +177,18 @@ def kpi_comment(connection: Connection, contract: Contract) -> str | None:
         return None if found is None else str(found[0])
 
 
-def stale_columns(contract: Contract, before: Mapping[str, Generated]) -> list[str]:
-    """Columns that the contract computes in another way now; they are made anew, with their indexes."""
-    wanted = generated_columns(contract)
-    return [name for name, column in before.items() if name in wanted and wanted[name][1] != column.made_of]
+def how_text_is_folded(connection: Connection) -> str:
+    """By what the server folds text: another one, or another release, may do it otherwise."""
+    with psycopg.RawCursor(driver(connection)) as cursor:
+        cursor.execute(READ_FOLDING.text)
+        found = cursor.fetchone()
+        return "" if found is None else str(found[0])
+
+
+def stale_columns(contract: Contract, before: Mapping[str, Generated], folding: str) -> list[str]:
+    """Columns that would be made of something else now; they are made anew, with their indexes."""
+    wanted = {name: made_of(expression, folding) for name, (_, expression) in generated_columns(contract).items()}
+    return [name for name, column in before.items() if name in wanted and wanted[name] != column.made_of]
 
 
 def sql_type(contract: Contract, name: str) -> str:

@@ -205,7 +205,7 @@ def test_pfa_declares_what_its_reference_says() -> None:
 
 
 def test_a_contract_compiles_to_relations_of_its_own() -> None:
-    text = "\n".join([*dataset_ddl(FLEET), indexes_ddl(FLEET)])
+    text = "\n".join([*dataset_ddl(FLEET, ""), indexes_ddl(FLEET)])
     assert "pfa." not in text
     assert "CREATE SCHEMA IF NOT EXISTS fleet;" in text
     assert "f_inspected_on date GENERATED ALWAYS AS" in text

@@ -48,6 +48,7 @@ COLUMNS = {
         "base_sum_plan_cost", "mine_sum_plan_cost", "doubtful",
     },
     "migrate/read_shape": {"shape"},
+    "migrate/read_folding": {"folding"},
     "kpis/read_views": {"organizations", "cells"},
     "locks/lock_dataset": {"revision", "require_approval", "incarnation"},
     "locks/read_dataset": {"revision", "require_approval", "incarnation"},

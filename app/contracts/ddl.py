@@ -19,12 +19,15 @@ def shared_ddl() -> str:
     return SHARED.text
 
 
-def dataset_ddl(contract: Contract) -> list[str]:
-    """Scripts that make or complete the dataset's schema, in order; `indexes_ddl` comes after them."""
+def dataset_ddl(contract: Contract, folding: str) -> list[str]:
+    """Scripts that make or complete the dataset's schema, in order; `indexes_ddl` comes after them.
+
+    `folding` says by what the server folds text.
+    """
     scripts = [_qualified(DATASET, contract)]
     if contract.functions is not None:
         scripts.append(_qualified(statement(f"schema/{contract.functions}"), contract))
-    scripts.append("\n".join(_columns(contract)))
+    scripts.append("\n".join(_columns(contract, folding)))
     return scripts
 
 
@@ -72,11 +75,15 @@ def generated_columns(contract: Contract) -> dict[str, tuple[str, str]]:
     return columns | {"search": ('text COLLATE "C"', search)}
 
 
-def _columns(contract: Contract) -> list[str]:
+def made_of(expression: str, folding: str) -> str:
+    """What a generated column's comment says: its expression as it was written, and by what that folds text."""
+    return f"{expression} -- {folding}" if "vanguard.fold(" in expression else expression
+
+
+def _columns(contract: Contract, folding: str) -> list[str]:
     """Say STORED always: PostgreSQL 18 defaults to VIRTUAL, which cannot be indexed.
 
-    Each column's expression stands in its comment too, as it was written: `vanguard migrate` makes those anew whose
-    expression is another one now.
+    What each column is made of stands in its comment: `vanguard migrate` makes those anew where that is another now.
     """
     schema, generated = contract.schema, generated_columns(contract)
     mirror = [
@@ -94,7 +101,7 @@ def _columns(contract: Contract) -> list[str]:
         for column in contract.kpi_columns
     ]
     comments = [
-        f"COMMENT ON COLUMN {schema}.mirror.{name} IS $comment${expression}$comment$;"
+        f"COMMENT ON COLUMN {schema}.mirror.{name} IS $comment${made_of(expression, folding)}$comment$;"
         for name, (_, expression) in generated.items()
     ]
     return [

@@ -28,7 +28,7 @@ MAX_PARAMETERS = 200
 MAX_SORTS = 5
 
 # What an operator makes of a column `{c}` and a parameter `{p}`. Comparisons with NULL are never true; ne and nin keep
-# nulls.
+# nulls. A parameter is folded in a query of its own: once, and not for each row.
 OPERATORS = {
     "eq": "{c} = {p}",
     "ne": "{c} IS DISTINCT FROM {p}",
@@ -38,8 +38,8 @@ OPERATORS = {
     "gte": "{c} >= {p}",
     "lt": "{c} < {p}",
     "lte": "{c} <= {p}",
-    "contains": "strpos(vanguard.fold({c}), vanguard.fold({p})) > 0",
-    "startswith": "starts_with(vanguard.fold({c}), vanguard.fold({p}))",
+    "contains": "strpos(vanguard.fold({c}), (SELECT vanguard.fold({p}))) > 0",
+    "startswith": "starts_with(vanguard.fold({c}), (SELECT vanguard.fold({p})))",
     "isnull": "({c} IS NULL) = {p}",
 }
 TEXT_ONLY = {"contains", "startswith"}

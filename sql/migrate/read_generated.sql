@@ -1,4 +1,4 @@
--- The generated columns of a dataset's mirror, with the expression that each was made of, which its comment holds.
+-- The generated columns of a dataset's mirror, with what each was made of, which its comment holds.
 -- $1 schema. Returns column_name, type_name, made_of ('' where the comment is missing).
 SELECT a.attname::text AS column_name, a.atttypid::regtype::text AS type_name,
        coalesce(col_description(c.oid, a.attnum), '') AS made_of

@@ -86,20 +86,91 @@ CREATE OR REPLACE FUNCTION vanguard.as_date(document jsonb, field text) RETURNS 
                   right(document ->> field, 2)::int)
     END;
 
--- Text without regard to case, the same on every server: the collation is the best Unicode one that the server has.
+-- Text without regard to case, the same on every server: Unicode's canonical caseless form, composed. PostgreSQL 18 has
+-- casefold(). Before, it is lower() with the best Unicode collation that the server has, and then those letters are put
+-- right whose fold is another one. Each call asks which server it is: the dump of an older one can be restored on a
+-- newer one, which may lack that collation.
+--
+-- Most text is ASCII. Inert are the letters of Latin-1 and Latin Extended-A, dashes, quotation marks and the euro sign:
+-- side by side, too, their fold is composed as it is.
+--
+-- The comment says by what this server folds: `vanguard migrate` makes anew what was folded by something else.
 DO $$
 DECLARE
+    -- A letter, and its fold behind it.
+    inert CONSTANT text := E'\u00b5\u03bc \u00dfss \u0149\u02bcn \u017fs';
+    others CONSTANT text :=
+        -- Greek
+        E'\u0345\u03b9 \u03c2\u03c3 \u03d0\u03b2 \u03d1\u03b8 \u03d5\u03c6 \u03d6\u03c0 \u03f0\u03ba \u03f1\u03c1 '
+        '\u03f5\u03b5 '
+        -- Cyrillic
+        '\u1c80\u0432 \u1c81\u0434 \u1c82\u043e \u1c83\u0441 \u1c84\u0442 \u1c85\u0442 \u1c86\u044a \u1c87\u0463 '
+        '\u1c88\ua64b '
+        -- Latin and Armenian, as ligatures
+        '\u1e9aa\u02be \ufb00ff \ufb01fi \ufb02fl \ufb03ffi \ufb04ffl \ufb05st \ufb06st \u0587\u0565\u0582 '
+        '\ufb13\u0574\u0576 \ufb14\u0574\u0565 \ufb15\u0574\u056b \ufb16\u057e\u0576 \ufb17\u0574\u056d';
     best text;
+    best_version text;
+    letter text;
+    lowered text;
+    mended text := 'folded';
 BEGIN
-    SELECT collname INTO best
+    IF getdatabaseencoding() <> 'UTF8' THEN
+        RAISE EXCEPTION 'The encoding of this database is %, and has to be UTF8.', getdatabaseencoding();
+    END IF;
+    SELECT collname, coalesce(' ' || pg_collation_actual_version(oid), '') INTO best, best_version
       FROM pg_collation
-     WHERE collname IN ('pg_c_utf8', 'und-x-icu', 'C.utf8', 'default')
+     WHERE collname IN ('pg_unicode_fast', 'pg_c_utf8', 'und-x-icu', 'C.utf8', 'default')
        AND collencoding IN (-1, pg_char_to_encoding('UTF8'))
-     ORDER BY array_position(ARRAY['pg_c_utf8', 'und-x-icu', 'C.utf8', 'default'], collname::text)
+     ORDER BY array_position(ARRAY['pg_unicode_fast', 'pg_c_utf8', 'und-x-icu', 'C.utf8', 'default'], collname::text)
      LIMIT 1;
+    lowered := format('lower(folded COLLATE %I)', best);
+    FOREACH letter IN ARRAY string_to_array(inert, ' ') LOOP
+        lowered := format('replace(%s, %L, %L)', lowered, left(letter, 1), substr(letter, 2));
+    END LOOP;
+    FOREACH letter IN ARRAY string_to_array(others, ' ') LOOP
+        mended := format('replace(%s, %L, %L)', mended, left(letter, 1), substr(letter, 2));
+    END LOOP;
     EXECUTE format(
-        'CREATE OR REPLACE FUNCTION vanguard.fold(value text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE '
-        'RETURN lower(value COLLATE %I) COLLATE "C"', best);
+        $definition$
+        CREATE OR REPLACE FUNCTION vanguard.fold(value text) RETURNS text
+            LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
+        AS $body$
+        DECLARE
+            inert boolean;
+            folded text COLLATE "C";
+        BEGIN
+            IF octet_length(value) = char_length(value) THEN
+                RETURN lower(value COLLATE "C");
+            END IF;
+            inert := value COLLATE "C" !~ '[^\u0001-\u012f\u0131-\u017f\u2010-\u205e\u20ac]';
+            folded := CASE WHEN inert THEN value ELSE normalize(value, NFD) END;
+            IF current_setting('server_version_num')::integer >= 180000 THEN
+                folded := casefold(folded COLLATE pg_unicode_fast);
+            ELSE
+                folded := %s;
+                IF NOT inert THEN
+                    folded := %s;
+                    -- Cherokee folds to its capitals.
+                    IF folded ~ '[\u13f8-\u13fd\uab70-\uabbf]' THEN
+                        folded := translate(folded, %L, %L);
+                    END IF;
+                END IF;
+            END IF;
+            RETURN CASE WHEN inert THEN folded ELSE normalize(folded, NFC) END;
+        END
+        $body$
+        $definition$,
+        lowered, mended,
+        (SELECT string_agg(chr(n), '' ORDER BY n) FROM generate_series(x'ab70'::integer, x'abbf'::integer) AS n)
+            || E'\u13f8\u13f9\u13fa\u13fb\u13fc\u13fd',
+        (SELECT string_agg(chr(n), '' ORDER BY n) FROM generate_series(x'13a0'::integer, x'13f5'::integer) AS n));
+    EXECUTE format(
+        'COMMENT ON FUNCTION vanguard.fold(text) IS %L',
+        (SELECT format('%s%s of PostgreSQL %s, %s', best, best_version,
+                       current_setting('server_version_num')::integer / 10000, md5(p.prosrc))
+           FROM pg_proc AS p
+          WHERE p.oid = 'vanguard.fold(text)'::regprocedure));
 END
 $$;
 

@@ -5,6 +5,7 @@ disagree; test_model.py compares them. It knows the contracts' declarations and 
 """
 
 import datetime
+import unicodedata
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -54,8 +55,8 @@ def shown(value: Any) -> Any:
 
 
 def fold(text: str) -> str:
-    """Without regard to case: each character's simple lower case."""
-    return "".join("i" if letter == "\u0130" else letter.lower() for letter in text)
+    """Without regard to case, and composed: Unicode's canonical caseless form."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", text).casefold())
 
 
 def day(value: Any) -> datetime.date | None:
