@@ -2,6 +2,7 @@
 
 import random
 import re
+import unicodedata
 from collections.abc import AsyncIterator, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
@@ -55,6 +56,17 @@ NUMBERS = (
     "9007199254740991.0", "0.5e1", "3.0",
 )  # fmt: skip
 OTHERS = ("true", "false", "null", "[]", "{}", '["2026-01-28"]', "[5]", "[true]", '{"f": 5}', '[["2026-01-28"]]')
+# Every character that Python knows, but for what no text of JSON holds here.
+CHARACTERS = [chr(n) for n in range(1, 0x110000) if unicodedata.category(chr(n)) not in ("Cn", "Cs")]
+# Those whose fold depends on what one knows: sigmas, sharp and long s, dotted and dotless i, marks, ligatures, signs
+# that are letters, letters that are two, syllables in parts.
+TRICKY = (
+    "ςΣsS\u017fßẞi\u0131Iİ\u0307\u0301\u0308\u0323\u0327\u0345eEéÉ\u1e17µμﬁﬀﬆ\u212aKk\u212bÅåŉǰΐΰᾳᾼῼὒϑ"
+    "ꭰᎠᏸᏰᲀвꙋ각\u1100\u1161\u11a8 .,'-\u200d\u00ad\u2013€aω"
+)
+KNOWN = "SELECT c FROM unnest($1::text[]) AS c WHERE unicode_assigned(c)"
+FOLD = "SELECT vanguard.fold(t) FROM unnest($1::text[]) WITH ORDINALITY AS u (t, place) ORDER BY place"
+COLLATIONS = "SELECT collname::text FROM pg_collation WHERE collname IN ('pg_c_utf8', 'und-x-icu', 'C.utf8') ORDER BY 1"
 ODD = [*(exact_json.encode(text).decode() for text in (*TEXTS, *DAYS)), *NUMBERS, *OTHERS]
 
 
@@ -163,3 +175,89 @@ async def test_the_readers_and_formulae_of_columns_are_inlined(connection: "asyn
             )
             output = next(row[0] for row in rows if "Output:" in row[0])
             assert not re.search(rf"\b(vanguard|{contract.schema})\.\w+\(", output), f"{column.field}: {output[:200]}"
+
+
+# -- text without regard to case --------------------------------------------------------------------------------------
+
+
+def fold(text: str) -> str:
+    """Unicode's canonical caseless form (D145), composed."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", text).casefold())
+
+
+def sentences() -> list[str]:
+    """Texts of characters that matter to each other, some of any."""
+    pick = random.Random(4711)
+    return [
+        "".join(pick.choice(TRICKY if pick.random() < 0.9 else CHARACTERS) for _ in range(pick.randint(1, 12)))
+        for _ in range(40_000)
+    ]
+
+
+async def ways(connection: "asyncpg.Connection[Any]") -> AsyncIterator[str]:
+    """The function as this server has it; then as servers without casefold(), by each collation that is here."""
+    definition = await connection.fetchval("SELECT pg_get_functiondef('vanguard.fold(text)'::regprocedure)")
+    collations = [row[0] for row in await connection.fetch(COLLATIONS)]
+    if not collations:
+        pytest.skip("this server has no collation that knows Unicode, so that it folds as its own one does")
+    yield "as it is"
+    asked = "current_setting('server_version_num')::integer >= 180000"
+    assert asked in definition
+    for name in collations:
+        older, changed = re.subn(r"lower\(folded COLLATE [^)]+\)", f'lower(folded COLLATE "{name}")', definition)
+        assert changed == 1
+        await connection.execute(older.replace(asked, "FALSE"))
+        yield name
+
+
+async def different(connection: "asyncpg.Connection[Any]", texts: list[str]) -> list[tuple[str, str]]:
+    """Those that the server folds otherwise than Python, with what it makes of them."""
+    rows = await connection.fetch(FOLD, texts)
+    return [(ascii(text), ascii(row[0])) for text, row in zip(texts, rows, strict=True) if row[0] != fold(text)]
+
+
+async def test_every_character_is_folded_as_python_folds_it(connection: "asyncpg.Connection[Any]") -> None:
+    """All that Python knows and the server: since PostgreSQL 17 it says what it knows. The older ones know Unicode 14
+    at least, after which no letter with case came before 16.
+    """
+    known = CHARACTERS
+    if connection.get_server_version().major >= 17:
+        known = [row[0] for row in await connection.fetch(KNOWN, CHARACTERS)]
+    assert len(known) > 280_000
+    async for way in ways(connection):
+        assert await different(connection, known) == [], way
+
+
+async def test_texts_are_folded_as_python_folds_them(connection: "asyncpg.Connection[Any]") -> None:
+    texts = sentences()
+    async for way in ways(connection):
+        assert await different(connection, texts) == [], way
+
+
+async def test_what_is_folded_stays_as_it_is(connection: "asyncpg.Connection[Any]") -> None:
+    texts = [fold(text) for text in (*CHARACTERS, *sentences())]
+    assert [row[0] for row in await connection.fetch(FOLD, texts)] == texts
+
+
+async def test_folded_text_is_compared_by_its_bytes(connection: "asyncpg.Connection[Any]") -> None:
+    """In conditions and in the column that is searched, whatever collation the database has."""
+    for text in ("search", "vanguard.fold(f_category)", "vanguard.fold(row_key)"):
+        read = f"SELECT collation for ({text}) FROM (SELECT) AS one LEFT JOIN pfa.mirror ON TRUE"
+        assert await connection.fetchval(read) == '"C"', text
+
+
+MATCHES = "SELECT vanguard.fold($1) LIKE vanguard.search_pattern($2)"
+
+
+async def test_a_pattern_means_its_characters(connection: "asyncpg.Connection[Any]") -> None:
+    """What LIKE reads otherwise is escaped after folding."""
+    for word in ("100%", "a_b", "\\", "%", "\\%", "ẞ_", "ΟΔΟΣ", "e\u0301", "\ufb01"):
+        for text, finds in ((word, True), (f"x{word.casefold()}x", True), ("", False), ("100", False), ("axb", False)):
+            assert await connection.fetchval(MATCHES, text, word) is finds, (text, word)
+
+
+async def test_a_letter_with_a_mark_is_another_letter(connection: "asyncpg.Connection[Any]") -> None:
+    """Neither the letter alone finds it nor the mark, however it is written."""
+    for text in ("é", "e\u0301", "É"):
+        for word, finds in (("e", False), ("\u0301", False), ("é", True), ("E\u0301", True)):
+            assert await connection.fetchval(MATCHES, text, word) is finds, (text, word)

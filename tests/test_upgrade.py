@@ -10,7 +10,7 @@ from app.base import exact_json
 from app.contracts import PFA, Contract
 from app.contracts.ddl import generated_columns, indexes_ddl
 from app.migrate import head, migrate
-from tests.support.world import CONTRACTS, FLEET, User, World, line, open_world, refused, vehicle
+from tests.support.world import CONTRACTS, FLEET, User, World, ids, line, open_world, refused, vehicle
 
 # As the release before had them.
 FORMER_READERS = r"""
@@ -70,6 +70,24 @@ FORMER = {
     "f_incomplete": f"pfa.incomplete({COSTS}, {DATES.format('original')}, {DATES.format('forecast')})",
 }
 READER = re.compile(r"vanguard\.as_(\w+)\((\w+), '(\w+)'\)")
+FORMER_FOLD = """
+DO $$
+DECLARE
+    best text;
+BEGIN
+    SELECT collname INTO best
+      FROM pg_collation
+     WHERE collname IN ('pg_c_utf8', 'und-x-icu', 'C.utf8', 'default')
+       AND collencoding IN (-1, pg_char_to_encoding('UTF8'))
+     ORDER BY array_position(ARRAY['pg_c_utf8', 'und-x-icu', 'C.utf8', 'default'], collname::text)
+     LIMIT 1;
+    EXECUTE format(
+        'CREATE OR REPLACE FUNCTION vanguard.fold(value text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE '
+        'RETURN lower(value COLLATE %I) COLLATE "C"', best);
+END
+$$;
+"""
+REWORDED = "SELECT row_key FROM {}.modification WHERE reworded ORDER BY row_key"
 LEFT_OF_BEFORE = """
 SELECT p.oid::regprocedure::text FROM pg_proc AS p
  WHERE p.pronamespace = 'vanguard'::regnamespace AND p.proname ~ '^as_' AND p.pronargs = 1
@@ -178,6 +196,89 @@ async def test_every_answer_is_the_same_after_the_upgrade(database_url: str) -> 
     again: list[str] = []
     migrate(database_url, CONTRACTS, again.append)
     assert again == []
+
+
+def folded_otherwise(url: str, made_by: str) -> None:
+    """What is searched was folded by something else: so its columns' comments say."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        for contract in CONTRACTS:
+            expression = generated_columns(contract)["search"][1]
+            connection.execute(
+                f"COMMENT ON COLUMN {contract.schema}.mirror.search IS $made${expression}{made_by}$made$"
+            )
+
+
+async def write(world: World) -> list[tuple[User, User]]:
+    """Of both datasets: rows, a draft of a text, and one that writes a row's text in another way."""
+    await world.organization("acme")
+    ann, bo = await world.user("ann"), await world.user("bo")
+    for contract, row, field in ((PFA, line, "equipment"), (FLEET, vehicle, "remark")):
+        texts = {"A": "ΟΔΟΣ", "B": "nothing", "C": "Straße", "D": "cafe\u0301"}
+        await world.mirror({key: row(**{field: text}) for key, text in texts.items()}, contract=contract)
+        await ann.on(contract.name).draft("B", {field: "die ΟΔΟΣ"})
+        await ann.on(contract.name).draft("C", {field: "STRASSE"})
+    return [(ann.on(contract.name), bo.on(contract.name)) for contract in CONTRACTS]
+
+
+async def finds_every_form(ann: User, bo: User) -> None:
+    """Both find a text however it is written: in the mirror, and in drafts."""
+    for word in ("ΟΔΟΣ", "οδος", "οδο\u03c3"):
+        assert (ids(await ann.rows(search=word)), ids(await bo.rows(search=word))) == (["A", "B"], ["A"]), word
+    for word in ("STRASSE", "straße", "Stra\u017fse"):
+        assert (ids(await ann.rows(search=word)), ids(await bo.rows(search=word))) == (["C"], ["C"]), word
+    for word in ("café", "CAFE\u0301"):
+        assert (ids(await ann.rows(search=word)), ids(await bo.rows(search=word))) == (["D"], ["D"]), word
+
+
+def told_of_folding(url: str) -> None:
+    """The migration tells its steps, for each dataset, and a second one has none."""
+    told: list[str] = []
+    migrate(url, CONTRACTS, told.append)
+    for contract in CONTRACTS:
+        steps = [step for step in told if step.startswith(f"{contract.name}:")]
+        assert "1 columns of about" in steps[0]
+        for what in ("index 1 of", "drafts, portion 1 of 1", "statistics"):
+            assert any(what in step for step in steps), what
+    again: list[str] = []
+    migrate(url, CONTRACTS, again.append)
+    assert again == []
+
+
+async def test_text_that_the_release_before_folded_is_found_in_every_form(database_url: str) -> None:
+    """Given rows and drafts whose text was folded by lower(), when the database is migrated, then people find all of
+    it, and a draft that writes the same text in another way is no longer one that rewords it.
+    """
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(FORMER_FOLD)
+    folded_otherwise(database_url, "")
+    async with open_world(database_url) as world:
+        people = await write(world)
+        for ann, bo in people:
+            assert ids(await bo.rows(search="strasse")) == []
+            assert ids(await ann.rows(search="straße")) == []
+            assert [row["row_key"] for row in await world.db.fetch(REWORDED.format(ann.dataset))] == ["B", "C"]
+    told_of_folding(database_url)
+    async with open_world(database_url) as world:
+        for ann, bo in people:
+            await finds_every_form(*(User(world, p.id, p.organization, p.token, p.dataset) for p in (ann, bo)))
+            assert [row["row_key"] for row in await world.db.fetch(REWORDED.format(ann.dataset))] == ["B"]
+            assert await world.db.fetchval(f"SELECT to_regclass('{ann.dataset}.mirror_search') IS NOT NULL")
+
+
+async def test_text_that_another_server_folded_is_found_in_every_form(database_url: str) -> None:
+    """Given a restored dump, whose drafts have the images that the server of before made, when it is migrated, then
+    they have this server's.
+    """
+    async with open_world(database_url) as world:
+        people = await write(world)
+    folded_otherwise(database_url, " -- und-x-icu 1 of PostgreSQL 15, 0")
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        for contract in CONTRACTS:
+            connection.execute(f"UPDATE {contract.schema}.modification SET a_search = 'folded otherwise'")
+    told_of_folding(database_url)
+    async with open_world(database_url) as world:
+        for ann, bo in people:
+            await finds_every_form(*(User(world, p.id, p.organization, p.token, p.dataset) for p in (ann, bo)))
 
 
 async def test_a_dataset_whose_contract_is_not_at_hand_keeps_its_readers(database_url: str) -> None:
