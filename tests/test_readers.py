@@ -64,6 +64,8 @@ TRICKY = (
     "ςΣsS\u017fßẞi\u0131Iİ\u0307\u0301\u0308\u0323\u0327\u0345eEéÉ\u1e17µμﬁﬀﬆ\u212aKk\u212bÅåŉǰΐΰᾳᾼῼὒϑ"
     "ꭰᎠᏸᏰᲀвꙋ각\u1100\u1161\u11a8 .,'-\u200d\u00ad\u2013€aω"
 )
+# With those that are folded without a normal form, and their neighbours.
+EUROPEAN = [letter for letter in CHARACTERS if letter < "\u0530" or "\u2000" < letter < "\u20d0"]
 KNOWN = "SELECT c FROM unnest($1::text[]) AS c WHERE unicode_assigned(c)"
 FOLD = "SELECT vanguard.fold(t) FROM unnest($1::text[]) WITH ORDINALITY AS u (t, place) ORDER BY place"
 COLLATIONS = "SELECT collname::text FROM pg_collation WHERE collname IN ('pg_c_utf8', 'und-x-icu', 'C.utf8') ORDER BY 1"
@@ -186,12 +188,14 @@ def fold(text: str) -> str:
 
 
 def sentences() -> list[str]:
-    """Texts of characters that matter to each other, some of any."""
+    """Texts of few characters: such that matter to each other, European ones, some of any."""
     pick = random.Random(4711)
-    return [
-        "".join(pick.choice(TRICKY if pick.random() < 0.9 else CHARACTERS) for _ in range(pick.randint(1, 12)))
-        for _ in range(40_000)
-    ]
+    texts = []
+    for _ in range(60_000):
+        usual = pick.choice((TRICKY, EUROPEAN, CHARACTERS))
+        others = pick.choice((usual, TRICKY))
+        texts.append("".join(pick.choice(pick.choice((usual, others))) for _ in range(pick.randint(1, 12))))
+    return texts
 
 
 async def ways(connection: "asyncpg.Connection[Any]") -> AsyncIterator[str]:

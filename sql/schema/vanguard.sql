@@ -91,18 +91,17 @@ CREATE OR REPLACE FUNCTION vanguard.as_date(document jsonb, field text) RETURNS 
 -- right whose fold is another one. Each call asks which server it is: the dump of an older one can be restored on a
 -- newer one, which may lack that collation.
 --
--- Most text is ASCII. Inert are the letters of Latin-1 and Latin Extended-A, dashes, quotation marks and the euro sign:
+-- Most text is ASCII. Inert are the letters of today's European languages, dashes, quotation marks and the euro sign:
 -- side by side, too, their fold is composed as it is.
 --
 -- The comment says by what this server folds: `vanguard migrate` makes anew what was folded by something else.
 DO $$
 DECLARE
     -- A letter, and its fold behind it.
-    inert CONSTANT text := E'\u00b5\u03bc \u00dfss \u0149\u02bcn \u017fs';
+    inert CONSTANT text := E'\u00b5\u03bc \u00dfss \u0149\u02bcn \u017fs \u03c2\u03c3';
     others CONSTANT text :=
         -- Greek
-        E'\u0345\u03b9 \u03c2\u03c3 \u03d0\u03b2 \u03d1\u03b8 \u03d5\u03c6 \u03d6\u03c0 \u03f0\u03ba \u03f1\u03c1 '
-        '\u03f5\u03b5 '
+        E'\u0345\u03b9 \u03d0\u03b2 \u03d1\u03b8 \u03d5\u03c6 \u03d6\u03c0 \u03f0\u03ba \u03f1\u03c1 \u03f5\u03b5 '
         -- Cyrillic
         '\u1c80\u0432 \u1c81\u0434 \u1c82\u043e \u1c83\u0441 \u1c84\u0442 \u1c85\u0442 \u1c86\u044a \u1c87\u0463 '
         '\u1c88\ua64b '
@@ -143,7 +142,8 @@ BEGIN
             IF octet_length(value) = char_length(value) THEN
                 RETURN lower(value COLLATE "C");
             END IF;
-            inert := value COLLATE "C" !~ '[^\u0001-\u012f\u0131-\u017f\u2010-\u205e\u20ac]';
+            inert := value COLLATE "C" !~ '[^\u0001-\u012f\u0131-\u017f'
+                '\u0386\u0388-\u038f\u0391-\u03af\u03b1-\u03ce\u0400-\u0481\u048a-\u052f\u2010-\u205e\u20ac]';
             folded := CASE WHEN inert THEN value ELSE normalize(value, NFD) END;
             IF current_setting('server_version_num')::integer >= 180000 THEN
                 folded := casefold(folded COLLATE pg_unicode_fast);
