@@ -3,6 +3,7 @@
 An account is named by its id or its email.
 """
 
+import unicodedata
 from typing import Annotated, Any
 
 import msgspec
@@ -41,8 +42,11 @@ class Member(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 def normalized(email: str) -> str:
-    """The form in which an email is stored and compared."""
-    return email.strip().lower()
+    """The form in which an email is stored and compared: lower case, and composed as RFC 6532 asks.
+
+    Not folded: `ß` and `ss` are two mailboxes.
+    """
+    return unicodedata.normalize("NFC", email.strip().lower())
 
 
 async def read_members(database: Database, organization: str) -> list[Member]:

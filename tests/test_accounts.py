@@ -89,6 +89,15 @@ def test_an_account_is_stored_with_a_hash_only(acme: Shell) -> None:
     assert re.search(r"ann@demo.example +Ann +acme: ADMIN", acme.ok("account", "list"))
 
 
+def test_an_address_has_one_account_however_its_letters_are_composed(acme: Shell) -> None:
+    acme.ok("account", "add", "rené@demo.example", "--name", "René", "--password-stdin", typed=PASSWORD)
+    again = ("account", "add", "RENE\u0301@demo.example", "--name", "René", "--password-stdin")
+    assert "already" in acme.refused(*again, typed=PASSWORD)
+    acme.ok("account", "role", "rene\u0301@demo.example", "acme", "VIEWER")
+    acme.ok("account", "add", "maß@demo.example", "--name", "Maß", "--password-stdin", typed=PASSWORD)
+    acme.ok("account", "add", "mass@demo.example", "--name", "Mass", "--password-stdin", typed=PASSWORD)
+
+
 def test_a_password_is_asked_for_twice(shell: Shell) -> None:
     out = shell.ok("account", "add", "op@demo.example", "--name", "Op", "--operator", typed=f"{PASSWORD}\n{PASSWORD}\n")
     assert PASSWORD not in out
