@@ -1,6 +1,10 @@
 """A database of the release before, whose columns were made by readers of values: what people see of its upgrade."""
 
+import hmac
 import re
+from base64 import urlsafe_b64encode
+from datetime import timedelta
+from hashlib import sha256
 from typing import Any
 
 import psycopg
@@ -10,7 +14,7 @@ from app.base import exact_json
 from app.contracts import PFA, Contract
 from app.contracts.ddl import generated_columns, indexes_ddl
 from app.migrate import head, migrate
-from tests.support.world import CONTRACTS, FLEET, User, World, ids, line, open_world, refused, vehicle
+from tests.support.world import CONTRACTS, FLEET, SECRET, User, World, ids, line, open_world, refused, vehicle
 
 # As the release before had them.
 FORMER_READERS = r"""
@@ -196,6 +200,59 @@ async def test_every_answer_is_the_same_after_the_upgrade(database_url: str) -> 
     again: list[str] = []
     migrate(database_url, CONTRACTS, again.append)
     assert again == []
+
+
+def tag_of_before(world: World, user: User, revision: int, workspace: int) -> str:
+    """A list's ETag as the release before made it."""
+    contract = world.runtime.contracts[user.dataset]
+    whose = f"{user.organization} {user.id} {user.dataset} {contract.version} {world.runtime.version}"
+    return f'W/"{revision}.{workspace}.{sha256(whose.encode()).hexdigest()[:16]}"'
+
+
+def cursor_of_before(world: World, user: User, values: list[str | None], key: str) -> str:
+    """A cursor of a list by forecastStart as the release before signed it: it knew of no incarnation."""
+    expires = (world.clock() + timedelta(hours=1)).timestamp()
+    content = exact_json.encode([f"{user.organization}/pfa?forecastStart,id", expires, values, key])
+    derived = hmac.digest(SECRET.encode(), b"vanguard cursor", "sha256")
+    return urlsafe_b64encode(hmac.digest(derived, content, "sha256") + content).rstrip(b"=").decode()
+
+
+async def test_what_clients_hold_of_the_release_before_is_refused_or_right(database_url: str) -> None:
+    """Given people at work with the release before, when it is migrated under them, then their ETags are asked for
+    anew, their cursors go on where they were, and their drafts are at the versions that they know.
+    """
+    async with open_world(database_url) as world:
+        people = await fill(world)
+        standing = await world.db.fetch(
+            "SELECT w.dataset, w.user_id, d.revision, w.revision AS workspace FROM workspace AS w"
+            " JOIN dataset AS d ON d.organization_id = w.organization_id AND d.name = w.dataset"
+        )
+        ann = people[0]
+        versions = {row["id"]: row["version"] for row in (await ann.get("drafts")).json()["data"]}
+        listed = (await ann.page(sort="forecastStart"))["data"]
+        place = next(n for n, row in enumerate(listed) if row["data"].get("forecastStart") == "2026-01-01")
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(FORMER_READERS)
+    for contract in CONTRACTS:
+        made_by_the_release_before(database_url, contract)
+    assert migrate(database_url, CONTRACTS) == head()
+    async with open_world(database_url) as world:
+        ann, *_ = people = [User(world, p.id, p.organization, p.token, p.dataset) for p in people]
+        for person in people:
+            for row in standing:
+                if (row["dataset"], row["user_id"]) == (person.dataset, person.id):
+                    tag = tag_of_before(world, person, row["revision"], row["workspace"])
+                    for path in ("rows", "kpis", "rows?syncState=draft"):
+                        assert (await person.get(path, headers={"If-None-Match": tag})).status_code == 200, path
+        after = cursor_of_before(world, ann, ["2026-01-01"], listed[place]["id"])
+        rest = await ann.page(sort="forecastStart", after=after)
+        assert [row["id"] for row in rest["data"]] == [row["id"] for row in listed[place + 1 :]]
+        headers = {"Content-Type": "application/json", "If-Match": f'"{versions["A"]}"'}
+        answer = await ann.request("PATCH", "rows/A", content=b'{"model": "M"}', headers=headers)
+        refused(answer, 412, "PRECONDITION_FAILED")
+        drafted = {row["id"]: row["version"] for row in (await ann.get("drafts")).json()["data"]}
+        assert drafted == versions
+        await ann.draft("N", {"model": "M"}, expectedVersion=versions["N"])
 
 
 def folded_otherwise(url: str, made_by: str) -> None:
