@@ -165,6 +165,23 @@ def test_rows_of_before_are_brought_in_line_with_the_checks(database_url: str) -
         assert [tuple(row) for row in connection.execute(text(READ_RUNS))] == MENDED_RUNS
 
 
+def test_emails_of_before_are_composed_where_no_other_account_has_that_address(database_url: str) -> None:
+    engine = create_engine(sqlalchemy_url(database_url))
+    composed, apart = "jos\u00e9@example.com", "jose\u0301@example.com"
+    emails = {"ann": apart, "bob": apart.replace("jose", "rene"), "eve": composed.replace("jos", "ren"), "ina": "i@x"}
+    with engine.begin() as connection:
+        config = alembic_config()
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0005")
+        for name, email in emails.items():
+            connection.execute(
+                text("INSERT INTO account VALUES (:name, :email, :name)"), {"name": name, "email": email}
+            )
+        command.upgrade(config, "head")
+        found = {name: email for name, email in connection.execute(text("SELECT id, email FROM account"))}
+    assert found == emails | {"ann": composed}
+
+
 async def test_a_new_indexed_field_is_imaged_in_the_drafts_that_are_there(database_url: str) -> None:
     """Given a draft of a field, when its contract indexes that field, then migrating finds the draft's value by it."""
     async with open_world(database_url) as world:

@@ -1,4 +1,7 @@
-"""Which life of the database this is: counters go back when a backup is restored, and must never count twice."""
+"""Which life of the database this is: counters go back when a backup is restored, and must never count twice.
+
+And emails in one normal form, as they are compared; of two accounts with one address each keeps what it has.
+"""
 
 from alembic import op
 
@@ -20,6 +23,11 @@ CREATE TABLE public.incarnation (
 );
 INSERT INTO public.incarnation DEFAULT VALUES;
 GRANT SELECT ON public.incarnation TO vanguard_app;
+UPDATE public.account AS a
+   SET email = normalize(a.email, NFC)
+ WHERE a.email IS NOT NFC NORMALIZED
+   AND NOT EXISTS (SELECT FROM public.account AS o
+                    WHERE o.id <> a.id AND normalize(o.email, NFC) = normalize(a.email, NFC));
     """)
 
 
