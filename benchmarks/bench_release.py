@@ -1,10 +1,10 @@
-"""The release before against the product as it lies here, by `benchmarks.against`."""
+"""Commits of before against the product as it lies here, by `benchmarks.against`."""
 
 import asyncio
 import sys
 import tempfile
 from asyncio.subprocess import DEVNULL, PIPE
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -14,11 +14,14 @@ from benchmarks.against.outcome import Outcome, Part
 from benchmarks.api import ROOT, end
 from benchmarks.data import Bench, Unavailable
 from benchmarks.documents import PART
-from benchmarks.figures import Figure, LeftOut, at_least, plain
+from benchmarks.figures import Figure, LeftOut, at_least, at_most, plain
 from benchmarks.processes import postmaster_of
 
 # The commit that figures are held against: what was released before there was this group.
 RELEASE = "a086f68"
+
+# The one before answers were made right: what that costs is bounded.
+BEFORE, DEAREST, TURNS_BEFORE = "649bfde", 1.1, 10
 
 ROWS, TURNS, DOCUMENTS, DRAFTS = 20_000, 3, 100_000, 10_000
 QUICK_ROWS, QUICK_TURNS, QUICK_DOCUMENTS, QUICK_DRAFTS = 400, 1, 1_000, 100
@@ -36,7 +39,7 @@ What is left of it is spread thin: HTTP, the token, the statement and its driver
 
 async def release(bench: Bench) -> AsyncIterator[Figure]:
     """Loads, large saves and plain pages, the two in turns on one server and one processor; processor time counts."""
-    outcome = await _against(bench)
+    outcome = await _against(bench, RELEASE, ("plain", "bulk", "load"), TURNS)
     kinds = {kind.kind: kind for kind in outcome.kinds}
     load, bulk, page = kinds["load"], kinds["bulk"], kinds["plain"]
     assert page.api is not None
@@ -52,6 +55,13 @@ async def release(bench: Bench) -> AsyncIterator[Figure]:
     yield plain(f"processor time of the API for a page of 100, no drafts, {RELEASE}", page.api.before, "ms")
     yield plain("processor time of the API for a page of 100, no drafts", page.api.now, "ms")
     yield page_against(page.api)
+
+
+async def before(bench: Bench) -> AsyncIterator[Figure]:
+    """What right answers cost: pages, saves, commits and loads in turns; processor time of API and PostgreSQL."""
+    outcome = await _against(bench, BEFORE, ("page", "save", "commit", "bulk", "load"), TURNS_BEFORE)
+    for kind in outcome.kinds:
+        yield at_most(f"processor time of a {kind.kind} against {BEFORE}", kind.both.ratio, DEAREST)
 
 
 def _faster(part: Part) -> float:
@@ -70,10 +80,10 @@ def page_against(api: Part) -> Figure:
     )
 
 
-async def _against(bench: Bench) -> Outcome:
-    """What a run of it finds; raises LeftOut where the release is not to be had, or the processors are out of sight."""
+async def _against(bench: Bench, revision: str, kinds: Sequence[str], turns: int) -> Outcome:
+    """What a run of it finds; raises LeftOut where the commit is not to be had, or the processors are out of sight."""
     try:
-        commit_of(RELEASE)
+        commit_of(revision)
     except Refused as error:
         raise LeftOut(str(error)) from error
     if bench.server is not None and await postmaster_of(bench.big.owner) is None:
@@ -81,7 +91,7 @@ async def _against(bench: Bench) -> Outcome:
     with tempfile.TemporaryDirectory(prefix="vanguard-bench-") as folder:
         file = Path(folder, "result.json")
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "benchmarks.against", RELEASE, *_words(bench), "--json", str(file),
+            sys.executable, "-m", "benchmarks.against", revision, *_words(bench, kinds, turns), "--json", str(file),
             cwd=ROOT, stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE, start_new_session=True,
         )  # fmt: skip
         try:
@@ -97,13 +107,13 @@ def _result(file: Path, complained: bytes) -> Outcome:
     return msgspec.json.decode(file.read_bytes(), type=Outcome)
 
 
-def _words(bench: Bench) -> list[str]:
+def _words(bench: Bench, kinds: Sequence[str], turns: int) -> list[str]:
     """On a server of its own: there it has everything on one processor."""
     rows, turns, documents, drafts = (
-        (QUICK_ROWS, QUICK_TURNS, QUICK_DOCUMENTS, QUICK_DRAFTS) if bench.quick else (ROWS, TURNS, DOCUMENTS, DRAFTS)
+        (QUICK_ROWS, QUICK_TURNS, QUICK_DOCUMENTS, QUICK_DRAFTS) if bench.quick else (ROWS, turns, DOCUMENTS, DRAFTS)
     )
     url = [] if bench.server is None else ["--url", bench.server]
     return [
-        "--kinds", "plain,bulk,load", "--rows", str(rows), "--turns", str(turns), "--documents", str(documents),
+        "--kinds", ",".join(kinds), "--rows", str(rows), "--turns", str(turns), "--documents", str(documents),
         "--drafts", str(drafts), *url,
     ]  # fmt: skip

@@ -75,6 +75,7 @@ GROUPS: Mapping[str, Group] = {
     "commits": Group("Committing", bench_commits.commits, 4),
     "floor": Group("COPY into the mirror", bench_load.floor, 3),
     "release": Group("Against the release", bench_release.release, 8),
+    "before": Group("What right answers cost", bench_release.before, 5),
     "sync": Group("Pull", bench_sync.pulls, 7),
     "sync-push": Group("Push", bench_sync.pushes, 5),
     "sync-pages": Group("Pages during a pull", bench_sync.pages, 5),

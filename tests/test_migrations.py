@@ -178,7 +178,7 @@ def test_emails_of_before_are_composed_where_no_other_account_has_that_address(d
                 text("INSERT INTO account VALUES (:name, :email, :name)"), {"name": name, "email": email}
             )
         command.upgrade(config, "head")
-        found = {name: email for name, email in connection.execute(text("SELECT id, email FROM account"))}
+        found = {row.id: row.email for row in connection.execute(text("SELECT id, email FROM account"))}
     assert found == emails | {"ann": composed}
 
 
