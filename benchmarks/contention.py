@@ -148,7 +148,8 @@ class Client:
                 self.findings.append(f"a save was refused: {error}")
         for saved in body["saved"]:
             key = saved["id"]
-            self.versions[key].append(saved["version"])
+            # 0 where nothing is left: that is no version.
+            self.versions[key] += [saved["version"]] if saved["version"] else []
             op, values = wanted[key]
             before = self.drafts.get(key)
             if op == "delete":

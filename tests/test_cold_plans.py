@@ -15,10 +15,10 @@ import pytest
 from app.base import exact_json
 from app.base.database import PLANNING
 from app.base.statements import Statement
-from app.commits import APPLY_CHANGES, FREEZE_DRAFTS, RESOLVE_DRAFTS
+from app.commits import APPLY_CHANGES, FREEZE_DRAFTS, READ_VERSIONS, RESOLVE_DRAFTS, TAKE_BASES
 from app.contracts import PFA
 from app.contracts.images import qualified
-from app.drafts import SAVE_DRAFTS
+from app.drafts import READ_SAVED, SAVE_DRAFTS
 from app.engine.modifications import FOLD_PENDING, IMAGE_MODIFICATIONS, SWEEP_EMPTY, TAKE_BACK
 from tests.support.world import line
 
@@ -26,6 +26,8 @@ MANY = 1_000
 KEYS = [f"P{n:05}" for n in range(MANY)]
 AT = datetime(2026, 3, 1, tzinfo=UTC)
 COMMIT, AGAIN = uuid.UUID(int=1), uuid.UUID(int=2)
+NEW_ROWS: tuple[Any, ...] = (list(PFA.upstream_only), exact_json.encode(PFA.initial).decode())
+BASES = [{"id": key, "base": {"monthlyRate": 1000}} for key in KEYS]
 GROUPS = exact_json.encode(PFA.cell_map).decode()
 DRAFTS = [{"id": key, "op": "update", "delta": {"monthlyRate": n, "model": "new"}} for n, key in enumerate(KEYS)]
 RESOLVED: list[dict[str, Any]] = [
@@ -36,13 +38,16 @@ RESOLVED: list[dict[str, Any]] = [
 STEPS: dict[str, tuple[Statement, list[Any]]] = {
     "save": (SAVE_DRAFTS, ["acme", "ann", 1, exact_json.encode(DRAFTS).decode(), GROUPS, AT, None, "{}"]),
     "image drafts": (IMAGE_MODIFICATIONS, ["acme", None, KEYS, GROUPS, None]),
+    "take bases": (TAKE_BASES, ["acme", "ann", exact_json.encode(BASES).decode(), GROUPS]),
+    "read versions": (READ_VERSIONS, ["acme", "ann", KEYS]),
+    "read saved": (READ_SAVED, ["acme", "ann", KEYS]),
     "resolve": (RESOLVE_DRAFTS, ["acme", "ann", exact_json.encode(RESOLVED).decode(), GROUPS, 2, AT]),
-    "freeze": (FREEZE_DRAFTS, ["acme", "ann", 3, KEYS, GROUPS, COMMIT, None, AT, []]),
+    "freeze": (FREEZE_DRAFTS, ["acme", "ann", 3, KEYS, GROUPS, COMMIT, None, AT, [], *NEW_ROWS]),
     "fold": (FOLD_PENDING, ["acme", KEYS, None]),
     "image what is pending": (IMAGE_MODIFICATIONS, ["acme", "ann", KEYS, GROUPS, None]),
     "take back": (TAKE_BACK, ["acme", "ann", KEYS, AT]),
     "fold what was taken back": (FOLD_PENDING, ["acme", KEYS, "ann"]),
-    "freeze again": (FREEZE_DRAFTS, ["acme", "ann", 4, KEYS, GROUPS, AGAIN, None, AT, []]),
+    "freeze again": (FREEZE_DRAFTS, ["acme", "ann", 4, KEYS, GROUPS, AGAIN, None, AT, [], *NEW_ROWS]),
     "apply": (APPLY_CHANGES, ["acme", AGAIN, 2, "pfaId", "commit", AT]),
     "fold what ended": (FOLD_PENDING, ["acme", KEYS, None]),
     "image what ended": (IMAGE_MODIFICATIONS, ["acme", None, KEYS, GROUPS, 2]),
@@ -136,11 +141,12 @@ async def test_what_others_have_in_the_outbox_is_not_read_row_by_row(cold: "asyn
     freeze = qualified(FREEZE_DRAFTS, PFA).text
     few = KEYS[:5]
     for start in range(5, 305, 5):
-        await cold.fetch(freeze, "acme", "ann", 4, KEYS[start : start + 5], GROUPS, uuid.UUID(int=start), None, AT, [])
+        keys, commit_id = KEYS[start : start + 5], uuid.UUID(int=start)
+        await cold.fetch(freeze, "acme", "ann", 4, keys, GROUPS, commit_id, None, AT, [], *NEW_ROWS)
     await cold.execute("DISCARD PLANS")
     before = await entries(cold)
     await cold.fetch(qualified(IMAGE_MODIFICATIONS, PFA).text, "acme", "ann", few, GROUPS, None)
-    await cold.fetch(freeze, "acme", "ann", 5, few, GROUPS, COMMIT, None, AT, [])
+    await cold.fetch(freeze, "acme", "ann", 5, few, GROUPS, COMMIT, None, AT, [], *NEW_ROWS)
     await cold.fetch(qualified(IMAGE_MODIFICATIONS, PFA).text, "acme", "ann", few, GROUPS, None)
     read = {table: count - before[table] for table, count in (await entries(cold)).items()}
     assert read["change"] <= 20 * len(few), read

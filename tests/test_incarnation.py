@@ -72,8 +72,9 @@ async def live(world: World, users: dict[str, User], word: str) -> dict[str, Any
     await bob.draft("D", {"model": word})
     await committed(bob, "D")
     seen["change"] = str(await world.db.fetchval("SELECT max(id) FROM pfa.change"))
+    seen["tags"]["ann", "rows/A"] = (await ann.get("rows/A")).headers["ETag"]
     for user in (ann, bob):
-        for path in ("rows", "kpis", "rows?syncState=draft", "rows?search=crane", "rows/A"):
+        for path in ("rows", "kpis", "rows?syncState=draft", "rows?search=crane"):
             seen["tags"][user.id, path] = (await user.get(path)).headers["ETag"]
         seen[user.id] = (await user.get("rows", params={"pageSize": "2"})).json()["pagination"]["nextCursor"]
     seen["drafts"] = (await ann.get("drafts", params={"pageSize": "1"})).json()["pagination"]["nextCursor"]

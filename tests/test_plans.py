@@ -260,12 +260,16 @@ async def test_a_commit_of_all_looks_its_rows_up(planner: "asyncpg.Connection[An
 
 SMALL = [f"P{i:07d}" for i in range(9, 54, 9)]
 REQUEST = [{"id": key, "op": "update", "delta": {"model": "M"}} for key in SMALL]
+BASES = [{"id": key, "base": {"model": "seen"}} for key in SMALL]
 WRITERS: dict[str, tuple[Any, list[Any]]] = {
     "save": (
         qualified(statement("drafts/save_drafts"), PFA),
         ["acme", "nobody", 1, json.dumps(REQUEST), "{}", AT, None, "{}"],
     ),
-    "freeze": (FREEZE_DRAFTS, ["acme", "mover", 2, SMALL, "{}", "0" * 32, None, AT, []]),
+    "freeze": (FREEZE_DRAFTS, ["acme", "mover", 2, SMALL, "{}", "0" * 32, None, AT, [], ["contract"], "{}"]),
+    "take bases": (statement("commits/take_bases"), ["acme", "mover", json.dumps(BASES), "{}"]),
+    "read versions": (statement("commits/read_versions"), ["acme", "mover", SMALL]),
+    "read saved": (statement("drafts/read_saved"), ["acme", "mover", SMALL]),
     "image": (qualified(IMAGE_MODIFICATIONS, PFA), ["acme", None, SMALL, "{}", None]),
     "lock": (statement("locks/lock_rows"), ["acme", SMALL]),
     "apply": (statement("commits/apply_changes"), ["acme", "0" * 32, 1, "pfaId", "commit", AT]),

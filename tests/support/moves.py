@@ -29,9 +29,6 @@ CREATE FUNCTION audit.hold() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER A
 DECLARE
     touched record;
 BEGIN
-    IF current_setting('role') <> 'vanguard_app' THEN
-        RETURN NULL;
-    END IF;
     IF TG_OP = 'DELETE' THEN touched := OLD; ELSE touched := NEW; END IF;
     IF NOT EXISTS (SELECT FROM audit.moved AS m
                     WHERE m.transaction = pg_current_xact_id()
@@ -47,9 +44,11 @@ $$;
 """
 HOLD = """
 CREATE CONSTRAINT TRIGGER hold_writes AFTER INSERT OR DELETE ON {schema}.{table}
-    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION audit.hold('{name}', {own});
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (current_setting('role') = 'vanguard_app')
+    EXECUTE FUNCTION audit.hold('{name}', {own});
 CREATE CONSTRAINT TRIGGER hold_changes AFTER UPDATE ON {schema}.{table}
-    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (OLD IS DISTINCT FROM NEW)
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
+    WHEN (current_setting('role') = 'vanguard_app' AND OLD IS DISTINCT FROM NEW)
     EXECUTE FUNCTION audit.hold('{name}', {own});
 """
 
