@@ -198,8 +198,8 @@ def check(contract: Contract, drafts: Sequence[Draft]) -> tuple[list[Draft], lis
 
 
 def _rounds(drafts: Sequence[Draft]) -> Iterator[list[Draft]]:
-    """Batches with each row once: the drafts of a row are saved one after the other, and any version that one of them
-    expects is that of before the request.
+    """Batches with each row once: the drafts of a row are saved one after the other. Any version of the draft that one
+    of them expects is that of before the request; the mirror's row stays as it is meanwhile, and is expected of all.
     """
     rows: dict[str, list[Draft]] = {}
     for draft in drafts:
@@ -211,11 +211,9 @@ def _rounds(drafts: Sequence[Draft]) -> Iterator[list[Draft]]:
 def _turn_of(same: list[Draft], turn: int) -> Draft:
     if len(same) == 1:
         return same[0]
-    if turn:
-        return msgspec.structs.replace(same[turn], expected_version=None, expected_mirror_version=None)
     return msgspec.structs.replace(
-        same[0],
-        expected_version=_expected_of(draft.expected_version for draft in same),
+        same[turn],
+        expected_version=None if turn else _expected_of(draft.expected_version for draft in same),
         expected_mirror_version=_expected_of(draft.expected_mirror_version for draft in same),
     )
 

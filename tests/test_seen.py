@@ -331,3 +331,45 @@ async def test_a_commit_of_a_deletion_that_saw_another_row(pair: Pair) -> None:
     assert problem["conflicts"][0]["field"] is None
     refused(await pair.ann.commit("A"), 409, "MERGE_CONFLICT")
     assert (await pair.ann.commit("A", base={"A": {pair.field: "bob's"}})).json()["committed"] == 1
+
+
+# -- several drafts of a row in one request ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "second",
+    [{"delta": {"f": "2"}, "base": {"f": "1"}}, {"delta": {"f": "2"}}, {"op": "delete"}],
+    ids=["that saw the first", "that says nothing", "a deletion"],
+)
+async def test_a_conflict_that_the_same_request_brings_about_was_seen_by_nobody(
+    pair: Pair, second: dict[str, Any]
+) -> None:
+    """Given a queue of edits that is sent at once, when the first of a cell is stale, then the next does not settle the
+    conflict of which its author cannot know.
+    """
+    await pair.begin()
+    await pair.theirs({pair.field: "bob's"})
+    named = {part: {pair.field: value["f"]} if isinstance(value, dict) else value for part, value in second.items()}
+    batch = [{"id": "A", "delta": {pair.field: "1"}, "base": {pair.field: "0"}}, {"id": "A", **named}]
+    answer = (await pair.ann.post("drafts", {"modifications": batch})).json()
+    assert answer["saved"][0]["syncState"] == "conflict"
+    ((_, base, theirs, _),) = await pair.conflicts()
+    whole = "op" in second
+    assert (base[pair.field], theirs[pair.field]) == ("0", "bob's") if whole else (base, theirs) == ("0", "bob's")
+    refused(await pair.ann.commit("A"), 409, "MERGE_CONFLICT")
+
+
+async def test_every_draft_of_a_request_expects_the_row_of_the_mirror(pair: Pair) -> None:
+    """The second of a row as much as the first: what bob has on its way, ann has not seen."""
+    await pair.begin()
+    version = pair.seen["mirrorVersion"]
+    await pair.theirs({pair.field: "bob's"})
+    batch = [
+        {"id": "A", "delta": {name: "ann's"}, "expectedMirrorVersion": version} for name in (pair.other, pair.field)
+    ]
+    answer = (await pair.ann.post("drafts", {"modifications": batch})).json()
+    if pair.contract is FLEET:
+        assert {error["code"] for error in answer["errors"]} == {"VERSION_CONFLICT"}
+    else:
+        assert answer["saved"][0]["syncState"] == "conflict"
+        assert await pair.conflicts() == [(pair.field, "0", "bob's", "ann's")]

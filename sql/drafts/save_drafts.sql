@@ -85,10 +85,13 @@ wanted AS (
                WHEN (p.delta || p.wanted_delta) - p.unset <> '{}' THEN 'update'
            END AS new_op,
            -- What the caller has seen of the row: theirs, or its view alone where it says which mirror's row it saw;
-           -- whatever others have on its way there is not in that.
+           -- whatever others have on its way there is not in that. What this request itself has touched was seen then.
            CASE WHEN p.expected_mirror_version IS NULL THEN p.theirs
-                ELSE coalesce(p.data, '{}') || p.pending END AS seen,
-           p.given IS NOT NULL OR p.expected_mirror_version IS NOT NULL AS said
+                ELSE coalesce(p.data, '{}') || p.pending END
+               || CASE WHEN p.version = $3 THEN p.base ELSE '{}' END AS seen,
+           p.given IS NOT NULL OR p.expected_mirror_version IS NOT NULL AS said,
+           -- Whoever writes over a conflict has seen it, unless this request has just brought it about.
+           p.conflicts IS NOT NULL AND p.version <> $3 AS settles
       FROM present AS p
 ),
 based AS (
@@ -97,8 +100,8 @@ based AS (
     SELECT w.*,
            CASE
                WHEN w.new_op = 'delete'
-                   THEN CASE WHEN w.draft_op = 'delete' AND w.conflicts IS NULL AND NOT w.said THEN w.base
-                             WHEN w.given IS NULL AND w.conflicts IS NOT NULL THEN w.theirs
+                   THEN CASE WHEN w.draft_op = 'delete' AND NOT w.settles AND NOT w.said THEN w.base
+                             WHEN w.given IS NULL AND w.settles THEN w.theirs
                              WHEN w.given IS NULL THEN w.seen
                              -- A field that was not there stands for null.
                              ELSE w.seen || (SELECT coalesce(jsonb_object_agg(field.key, field.value), '{}')
@@ -129,8 +132,8 @@ based AS (
                  CASE WHEN w.draft_op = 'delete' THEN vanguard.touched(w.new_delta, $5)
                       WHEN w.draft_op IS NULL THEN '[]'
                       ELSE vanguard.touched(w.delta, $5) END AS touched_before,
-                 CASE WHEN w.conflicts IS NULL THEN '[]'
-                      ELSE vanguard.written_again(w.conflicts, w.wanted_delta, $5) END AS written_again
+                 CASE WHEN w.settles THEN vanguard.written_again(w.conflicts, w.wanted_delta, $5)
+                      ELSE '[]' END AS written_again
             FROM wanted AS w
            WHERE w.problem IS NULL
       ) AS w

@@ -328,9 +328,10 @@ class Model:
                 (expected and expected != {before.versions.get(key, 0)})
                 or (mirrored and mirrored != {self.mirror_versions.get(key, 0)})
             )
-            # What counts for a row is said with the first draft of it.
-            said = bool(mirrored) and key not in tried
-            code = "VERSION_CONFLICT" if stale else self.apply(user, key, request, said=said)
+            code = (
+                "VERSION_CONFLICT" if stale
+                else self.apply(user, key, request, said=bool(mirrored), begun=key in tried)
+            )  # fmt: skip
             tried.add(key)
             if code:
                 faults.add((key, code))
@@ -377,9 +378,9 @@ class Model:
             return "INVALID_RANGE"
         return None
 
-    def apply(self, user: str, key: str, request: Document, *, said: bool = False) -> str | None:
+    def apply(self, user: str, key: str, request: Document, *, said: bool = False, begun: bool = False) -> str | None:
         """Draft one request; the code of the refusal, or None. `said`: the caller saw the mirror's row as it is, and
-        nothing of what others have on its way.
+        nothing of what others have on its way. `begun`: the draft is of the same batch, and nobody has seen it.
         """
         space = self.of(user)
         draft, pending, theirs = space.drafts.get(key), self.pending(user, key), self.theirs(user, key)
@@ -399,18 +400,21 @@ class Model:
         seen = theirs or {}
         if said:
             seen = {**self.mirror.get(key, {}), **(pending.delta if pending else {})}
+        if begun and draft:
+            seen = {**seen, **draft.base}
+        settles = bool(draft and draft.conflicts) and not begun
         said = said or (theirs is not None and "base" in request)
 
         if op == "delete":
             space.drafts.pop(key, None)
-            if drafted == "delete" and draft and not draft.conflicts and not said:
+            if drafted == "delete" and draft and not settles and not said:
                 space.drafts[key] = draft
             elif drafted != "insert":
                 shown = {**seen, **(draft.delta if draft else {})}
                 stale = {name: value for name, value in given.items() if not equal(shown.get(name), value)}
-                row = (theirs or {}) if draft and draft.conflicts and not given else {**seen, **stale}
+                row = (theirs or {}) if settles and not given else {**seen, **stale}
                 space.drafts[key] = Draft("delete", {}, deepcopy(row))
-                if said:
+                if said or (draft and draft.conflicts):
                     self.look(user, key)
             return None
 
@@ -422,11 +426,11 @@ class Model:
         elif op == "insert" and drafted == "update":
             old = self.again(user, key, old)
         marked = {member for found in old.conflicts for member in self.cell(found["field"] or "")[1]}
-        again = {name for name in self.touched(delta) if name in marked}
+        again = {name for name in self.touched(delta) if name in marked and settles}
         kept = {name: value for name, value in {**old.delta, **delta}.items() if name not in unset}
         # What was first touched earlier has its base from then; a new row's is nothing.
         earlier = set(self.touched(old.delta)) - again
-        if draft and drafted == "delete" and op != "insert" and not draft.conflicts:
+        if draft and drafted == "delete" and op != "insert" and not settles:
             old.base, earlier = draft.base, set(self.touched(kept))  # a deletion touches the whole row
         base: Document = {}
         for name in self.touched(kept):
