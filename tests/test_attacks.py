@@ -384,6 +384,7 @@ LISTS = [
     ),
     unfit(f"{LONG}=1", LONG[:80]),
     unfit(f"category[{LONG}]=1", f"category[{LONG}"[:80]),
+    unfit(f"monthlyRate={'1' * 60_000}x", "monthlyRate"),
     unfit("=1"),
     *(
         unfit(f"{name}={text}", name)
