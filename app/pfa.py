@@ -14,7 +14,7 @@ from app.base import exact_json
 from app.base.errors import InvalidFilter, NothingSelected
 from app.commits import CommitRequest, answer_commit
 from app.contracts import PFA
-from app.contracts.filters import Listing, read_listing, read_parameters, refuse
+from app.contracts.filters import MAX_WORD, Listing, read_listing, read_parameters, refuse
 from app.discards import DiscardAnswer, DiscardRequest, discard
 from app.drafts import MAX_DRAFTS, Draft, Reason, SaveAnswer, Version, save
 from app.engine.desk import Desk
@@ -126,7 +126,7 @@ class PfaOperation(Operation):
                 parameter(name, "boolean", "No filter when absent")
                 for name in ("isActualized", "isDiscontinued", "isFundsTransferable")
             ),
-            parameter("searchText", "string", "Any text field contains this, ignoring case"),
+            parameter("searchText", "string", "Any text field contains this, ignoring case", max_length=MAX_WORD),
             parameter("page", "integer", "From 1", minimum=1),
             parameter("pageSize", "integer", "Rows a page", minimum=1, maximum=1000),
             parameter("sortBy", "string", "A field; forecastStart by default"),

@@ -25,6 +25,7 @@ SYNC_STATES = ("pristine", "draft", "in_review", "committed", "syncing", "confli
 MAX_PAGE_SIZE = 1000
 MAX_OFFSET = 10_000_000
 MAX_VALUES = 1000
+MAX_WORD = 1000  # characters: folding takes the square of a run of combining marks, five seconds for 10,000 of them
 MAX_PARAMETERS = 200
 MAX_SORTS = 5
 
@@ -110,7 +111,7 @@ def read_listing(contract: Contract, parameters: Iterable[tuple[str, str]]) -> L
     words = _Words(given)
     sort = _sort(contract, words)
     listing = Listing(
-        search=words.one("search") or None,
+        search=_word("search", words.one("search") or "") or None,
         sync_states=_sync_states(words),
         sort=sort,
         page=words.number("page", 1, 1, 2**31),
@@ -222,6 +223,8 @@ def _condition(contract: Contract, parameter: str, values: list[str]) -> Conditi
         raise refuse(parameter, f"{op} does not apply to a {kind}.")
     if op == "isnull":
         return Condition(name, op, _value(parameter, "boolean", _single(parameter, values)))
+    if op in TEXT_ONLY:
+        return Condition(name, op, _word(parameter, _single(parameter, values)))
     choices = contract.by_name[name].values if op in WHOLE and name in contract.by_name else ()
     if op in LISTS:
         values = [part for value in values for part in value.split(",")]
@@ -240,6 +243,12 @@ def _single(parameter: str, values: list[str]) -> str:
     if len(values) != 1:
         raise refuse(parameter, "it can be given once.")
     return values[0]
+
+
+def _word(parameter: str, text: str) -> str:
+    if len(text) > MAX_WORD:
+        raise refuse(parameter, f"at most {MAX_WORD} characters.")
+    return text
 
 
 def _value(parameter: str, kind: FieldType, text: str, choices: Sequence[str] = ()) -> Any:

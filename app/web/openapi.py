@@ -7,7 +7,7 @@ from litestar.openapi import ResponseSpec
 from litestar.openapi.spec import Example, OpenAPIType, Parameter, Schema
 from litestar.params import Body, PathParameter
 
-from app.contracts.filters import OPERATORS, SYNC_STATES
+from app.contracts.filters import MAX_WORD, OPERATORS, SYNC_STATES
 from app.web.problems import MEDIA_TYPE, Problem
 
 DATASET_PATH = "/api/v1/orgs/{org:str}/datasets/{dataset:str}"  # D in the documents
@@ -63,7 +63,7 @@ def parameter(name: str, kind: str, description: str, **schema: Any) -> Paramete
 def filter_parameters() -> list[Parameter]:
     """The filters of a list for /schema."""
     return [
-        parameter("search", "string", "Any text field contains this, ignoring case"),
+        parameter("search", "string", "Any text field contains this, ignoring case", max_length=MAX_WORD),
         parameter("syncState", "string", f"Any of {', '.join(SYNC_STATES)}; comma-separated"),
         Parameter(
             name="filters",
