@@ -21,7 +21,7 @@ from benchmarks.processes import postmaster_of
 RELEASE = "a086f68"
 
 # The one before answers were made right: what that costs is bounded.
-BEFORE, DEAREST, TURNS_BEFORE = "649bfde", 1.1, 10
+BEFORE, DEAREST, TURNS_BEFORE, DOCUMENTS_BEFORE = "649bfde", 1.1, 10, 20_000
 
 ROWS, TURNS, DOCUMENTS, DRAFTS = 20_000, 3, 100_000, 10_000
 QUICK_ROWS, QUICK_TURNS, QUICK_DOCUMENTS, QUICK_DRAFTS = 400, 1, 1_000, 100
@@ -39,7 +39,7 @@ What is left of it is spread thin: HTTP, the token, the statement and its driver
 
 async def release(bench: Bench) -> AsyncIterator[Figure]:
     """Loads, large saves and plain pages, the two in turns on one server and one processor; processor time counts."""
-    outcome = await _against(bench, RELEASE, ("plain", "bulk", "load"), TURNS)
+    outcome = await _against(bench, RELEASE, ("plain", "bulk", "load"), TURNS, DOCUMENTS)
     kinds = {kind.kind: kind for kind in outcome.kinds}
     load, bulk, page = kinds["load"], kinds["bulk"], kinds["plain"]
     assert page.api is not None
@@ -59,7 +59,7 @@ async def release(bench: Bench) -> AsyncIterator[Figure]:
 
 async def before(bench: Bench) -> AsyncIterator[Figure]:
     """What right answers cost: pages, saves, commits and loads in turns; processor time of API and PostgreSQL."""
-    outcome = await _against(bench, BEFORE, ("page", "save", "commit", "bulk", "load"), TURNS_BEFORE)
+    outcome = await _against(bench, BEFORE, ("page", "save", "commit", "bulk", "load"), TURNS_BEFORE, DOCUMENTS_BEFORE)
     for kind in outcome.kinds:
         yield at_most(f"processor time of a {kind.kind} against {BEFORE}", kind.both.ratio, DEAREST)
 
@@ -80,7 +80,7 @@ def page_against(api: Part) -> Figure:
     )
 
 
-async def _against(bench: Bench, revision: str, kinds: Sequence[str], turns: int) -> Outcome:
+async def _against(bench: Bench, revision: str, kinds: Sequence[str], turns: int, documents: int) -> Outcome:
     """What a run of it finds; raises LeftOut where the commit is not to be had, or the processors are out of sight."""
     try:
         commit_of(revision)
@@ -91,8 +91,8 @@ async def _against(bench: Bench, revision: str, kinds: Sequence[str], turns: int
     with tempfile.TemporaryDirectory(prefix="vanguard-bench-") as folder:
         file = Path(folder, "result.json")
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "benchmarks.against", revision, *_words(bench, kinds, turns), "--json", str(file),
-            cwd=ROOT, stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE, start_new_session=True,
+            sys.executable, "-m", "benchmarks.against", revision, *_words(bench, kinds, turns, documents),
+            "--json", str(file), cwd=ROOT, stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE, start_new_session=True,
         )  # fmt: skip
         try:
             _, complained = await process.communicate()
@@ -107,10 +107,10 @@ def _result(file: Path, complained: bytes) -> Outcome:
     return msgspec.json.decode(file.read_bytes(), type=Outcome)
 
 
-def _words(bench: Bench, kinds: Sequence[str], turns: int) -> list[str]:
+def _words(bench: Bench, kinds: Sequence[str], turns: int, documents: int) -> list[str]:
     """On a server of its own: there it has everything on one processor."""
     rows, turns, documents, drafts = (
-        (QUICK_ROWS, QUICK_TURNS, QUICK_DOCUMENTS, QUICK_DRAFTS) if bench.quick else (ROWS, turns, DOCUMENTS, DRAFTS)
+        (QUICK_ROWS, QUICK_TURNS, QUICK_DOCUMENTS, QUICK_DRAFTS) if bench.quick else (ROWS, turns, documents, DRAFTS)
     )
     url = [] if bench.server is None else ["--url", bench.server]
     return [
