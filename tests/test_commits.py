@@ -283,6 +283,20 @@ async def test_absent_is_null_in_a_merge(sides: Sides) -> None:
     ]
 
 
+async def test_absent_is_null_in_a_row_that_is_deleted(sides: Sides) -> None:
+    """Given a drafted deletion, when a cell that was not there is written and taken away again, then the row is as it
+    was, though it has a null more.
+    """
+    await sides.given()
+    await sides.ann.draft("A", op="delete")
+    for value in ("theirs", None):
+        await sides.theirs({sides.field: value})
+    assert (await drafts(sides.ann))["A"]["conflicts"] == []
+    saved = await sides.ann.draft("A", op="delete", base={sides.field: None})
+    assert saved["syncState"] == "draft"
+    assert (await committed(sides.ann))["committed"] == 1
+
+
 async def test_row_deleted_and_edited_is_a_conflict(sides: Sides) -> None:
     await sides.given(**{sides.field: "A"})
     await sides.ann.draft("A", {sides.field: "C"})

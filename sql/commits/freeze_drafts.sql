@@ -61,7 +61,7 @@ decided AS MATERIALIZED (
                ELSE coalesce(j.cells -> 'apply', '{}')
            END AS delta,
            CASE
-               WHEN j.draft_op = 'delete' AND j.theirs IS DISTINCT FROM j.base AND j.theirs IS NOT NULL
+               WHEN j.draft_op = 'delete' AND j.theirs IS NOT NULL AND NOT vanguard.same_row(j.theirs, j.base)
                    THEN jsonb_build_array(jsonb_build_object(
                             'id', j.row_key, 'field', NULL, 'base', j.base, 'theirs', j.theirs, 'mine', NULL))
                WHEN j.draft_op = 'update' AND j.theirs IS NULL

@@ -145,7 +145,7 @@ merged AS (
            CASE
                WHEN b.new_op IS NULL OR b.conflicts IS NULL AND NOT b.said THEN NULL
                WHEN b.new_op = 'delete'
-                   THEN CASE WHEN b.theirs <> b.new_base
+                   THEN CASE WHEN NOT vanguard.same_row(b.theirs, b.new_base)
                              THEN jsonb_build_array(jsonb_build_object(
                                       'id', b.id, 'field', NULL, 'base', b.new_base, 'theirs', b.theirs, 'mine', NULL))
                         END

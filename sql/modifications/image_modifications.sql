@@ -59,7 +59,7 @@ merged AS (
                             'id', s.row_key, 'field', NULL,
                             'base', pfa.beneath($1, s.row_key, s.data, s.pending) || s.base, 'theirs', NULL,
                             'mine', pfa.beneath($1, s.row_key, s.data, s.pending) || s.base || s.delta))
-               WHEN s.draft_op = 'delete' AND s.theirs IS DISTINCT FROM s.base
+               WHEN s.draft_op = 'delete' AND NOT vanguard.same_row(s.theirs, s.base)
                    THEN jsonb_build_array(jsonb_build_object(
                             'id', s.row_key, 'field', NULL, 'base', s.base, 'theirs', s.theirs, 'mine', NULL))
                WHEN s.draft_op = 'delete' OR s.theirs IS NULL THEN NULL

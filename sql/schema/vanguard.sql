@@ -290,6 +290,11 @@ CREATE OR REPLACE FUNCTION vanguard.conflicts(key text, base jsonb, theirs jsonb
               FROM jsonb_array_elements(vanguard.three_way(base, theirs, mine, cells) -> 'conflicts')
                    WITH ORDINALITY AS found (conflict, place));
 
+-- Whether two rows are the same, or both none: a field that is absent counts as null.
+CREATE OR REPLACE FUNCTION vanguard.same_row(one jsonb, other jsonb) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN jsonb_strip_nulls(one) IS NOT DISTINCT FROM jsonb_strip_nulls(other);
+
 -- Those fields that a delta writes again although they, or their whole row, stand in conflict, with the fields of the
 -- same atomic groups: a user who writes over a conflict has seen it.
 CREATE OR REPLACE FUNCTION vanguard.written_again(conflicts jsonb, delta jsonb, cells jsonb) RETURNS jsonb

@@ -443,7 +443,7 @@ class Model:
         space.drafts.pop(key, None)
         if kept or old.op == "insert":
             space.drafts[key] = Draft(old.op, kept, base, old.conflicts)
-            if old.conflicts or said:
+            if said or (draft and draft.conflicts):
                 self.look(user, key)
         return None
 
