@@ -277,6 +277,35 @@ async def test_what_nobody_can_have_seen_is_refused(pair: Pair) -> None:
     assert (await pair.save(delta={pair.field: "1"}, base={pair.number: "cheap"}))["saved"]
 
 
+@pytest.mark.parametrize("way", ["a cell", "a deletion", "another cell of the group"])
+async def test_a_conflict_is_settled_as_it_was_shown(pair: Pair, way: str) -> None:
+    """Given a conflict with what bob committed, when he commits again before ann writes over it, then she is in
+    conflict with that: she has seen only the first. Where it has reached the mirror, her row shows it already.
+    """
+    await pair.begin()
+    field, was, first, then = pair.field, "0", "bob's", "bob's again"
+    if way == "another cell of the group":
+        field, was, first, then = pair.start, "2026-02-01", "2026-03-01", "2026-04-01"
+    await pair.theirs({field: first})
+    mine = {"op": "delete"} if way == "a deletion" else {"delta": {field: "2026-01-01" if field == pair.start else "1"}}
+    await pair.save(**mine, base={field: was})
+    await pair.theirs({field: then})
+    shown = (await pair.ann.row("A"))["conflicts"][0]["theirs"]
+    assert (shown if field == pair.field and way == "a cell" else shown[field]) == (first, then)[pair.contract is FLEET]
+    if way == "another cell of the group":
+        mine = {"delta": {pair.end: "2026-09-30"}}
+    saved = await pair.save(**mine)
+    if pair.contract is PFA:
+        assert saved["saved"][0]["syncState"] == "conflict"
+        ((_, base, theirs, _),) = await pair.conflicts()
+        sides = (base, theirs) if way == "a cell" else (base[field], theirs[field])
+        assert sides == (first, then)
+        refused(await pair.ann.commit("A"), 409, "MERGE_CONFLICT")
+        saved = await pair.save(**mine)
+    assert saved["saved"][0]["syncState"] == "draft"
+    assert (await committed(pair.ann))["committed"] == 1
+
+
 # -- commits -----------------------------------------------------------------------------------------------------------
 
 

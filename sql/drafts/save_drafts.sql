@@ -96,12 +96,12 @@ wanted AS (
 ),
 based AS (
     -- base of a field: what the caller says that it saw, but for its own draft; else theirs when it was first touched,
-    -- or now where the user has seen a conflict in it and writes again.
+    -- or as the conflict showed it that the user has seen in it and writes over: it may have moved again since.
     SELECT w.*,
            CASE
                WHEN w.new_op = 'delete'
                    THEN CASE WHEN w.draft_op = 'delete' AND NOT w.settles AND NOT w.said THEN w.base
-                             WHEN w.given IS NULL AND w.settles THEN w.theirs
+                             WHEN w.given IS NULL AND w.settles THEN w.theirs || w.shown
                              WHEN w.given IS NULL THEN w.seen
                              -- A field that was not there stands for null.
                              ELSE w.seen || (SELECT coalesce(jsonb_object_agg(field.key, field.value), '{}')
@@ -117,7 +117,8 @@ based AS (
                ELSE (SELECT coalesce(jsonb_object_agg(field, CASE
                                 WHEN w.given ? field AND w.given -> field IS DISTINCT FROM w.delta -> field
                                     THEN w.given -> field
-                                WHEN w.written_again ? field THEN coalesce(w.theirs -> field, 'null')
+                                WHEN w.written_again ? field
+                                    THEN coalesce(w.shown -> field, w.theirs -> field, 'null')
                                 WHEN w.touched_before ? field THEN coalesce(w.base -> field, 'null')
                                 ELSE coalesce(w.seen -> field, 'null')
                             END), '{}')
@@ -133,7 +134,8 @@ based AS (
                       WHEN w.draft_op IS NULL THEN '[]'
                       ELSE vanguard.touched(w.delta, $5) END AS touched_before,
                  CASE WHEN w.settles THEN vanguard.written_again(w.conflicts, w.wanted_delta, $5)
-                      ELSE '[]' END AS written_again
+                      ELSE '[]' END AS written_again,
+                 CASE WHEN w.settles THEN vanguard.shown(w.conflicts) END AS shown
             FROM wanted AS w
            WHERE w.problem IS NULL
       ) AS w

@@ -308,6 +308,17 @@ CREATE OR REPLACE FUNCTION vanguard.written_again(conflicts jsonb, delta jsonb, 
                         WHERE coalesce(conflict ->> 'field', cells -> name ->> 'cell', name)
                               = coalesce(cells -> name ->> 'cell', name)));
 
+-- What conflicts show as theirs, by field: all that a user who settles them has seen of it.
+CREATE OR REPLACE FUNCTION vanguard.shown(conflicts jsonb) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (SELECT coalesce(jsonb_object_agg(cell.key, cell.value), '{}')
+              FROM jsonb_array_elements(conflicts) AS conflict
+             CROSS JOIN LATERAL jsonb_each(
+                            -- A row and a group are objects, a cell is none; of a row that is gone nothing is shown.
+                            CASE WHEN jsonb_typeof(conflict -> 'theirs') = 'object' THEN conflict -> 'theirs'
+                                 WHEN conflict ->> 'field' IS NULL THEN '{}'
+                                 ELSE jsonb_build_object(conflict ->> 'field', conflict -> 'theirs') END) AS cell);
+
 -- A time as the API writes it: UTC, ISO 8601, milliseconds.
 CREATE OR REPLACE FUNCTION vanguard.utc(at timestamptz) RETURNS text
     LANGUAGE sql STABLE PARALLEL SAFE

@@ -412,7 +412,7 @@ class Model:
             elif drafted != "insert":
                 shown = {**seen, **(draft.delta if draft else {})}
                 stale = {name: value for name, value in given.items() if not equal(shown.get(name), value)}
-                row = (theirs or {}) if settles and not given else {**seen, **stale}
+                row = {**(theirs or {}), **self.shown(draft)} if draft and settles and not given else {**seen, **stale}
                 space.drafts[key] = Draft("delete", {}, deepcopy(row))
                 if said or (draft and draft.conflicts):
                     self.look(user, key)
@@ -428,16 +428,19 @@ class Model:
         marked = {member for found in old.conflicts for member in self.cell(found["field"] or "")[1]}
         again = {name for name in self.touched(delta) if name in marked and settles}
         kept = {name: value for name, value in {**old.delta, **delta}.items() if name not in unset}
+        shown = self.shown(draft) if draft and settles else {}
         # What was first touched earlier has its base from then; a new row's is nothing.
         earlier = set(self.touched(old.delta)) - again
         if draft and drafted == "delete" and op != "insert" and not settles:
             old.base, earlier = draft.base, set(self.touched(kept))  # a deletion touches the whole row
+        if drafted == "delete" and op != "insert" and settles:
+            again = set(self.touched(kept))
         base: Document = {}
         for name in self.touched(kept):
             if name in given and not (name in old.delta and equal(old.delta[name], given[name])):
                 base[name] = given[name]
             elif name in again:
-                base[name] = (theirs or {}).get(name)
+                base[name] = shown.get(name, (theirs or {}).get(name))
             else:
                 base[name] = (old.base if name in earlier else seen).get(name)
         space.drafts.pop(key, None)
@@ -446,6 +449,14 @@ class Model:
             if said or (draft and draft.conflicts):
                 self.look(user, key)
         return None
+
+    def shown(self, draft: Draft) -> Document:
+        """What the draft's conflicts show as theirs, by field."""
+        found: Document = {}
+        for conflict in draft.conflicts:
+            name, theirs = conflict["field"], conflict["theirs"]
+            found |= (theirs or {}) if name is None or name in self.groups else {name: theirs}
+        return found
 
     def again(self, user: str, key: str, draft: Draft) -> Draft:
         """A draft of a row that was deleted under it, as an insert of the whole row."""
