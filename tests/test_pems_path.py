@@ -307,6 +307,31 @@ async def test_a_line_that_was_deleted_in_pems_is_inserted_again(path: RealPath,
         assert after[name] == before[name], name
 
 
+async def test_a_line_comes_back_in_pems_under_its_new_draft(path: RealPath) -> None:
+    """Given a line that was gone and is drafted anew, when it is there again, with another plan, then what can be
+    written is a conflict that can be resolved, and what PEMS alone gives to a line is as PEMS has it.
+    """
+    await path.work()
+    key = path.site.keys()[0]
+    before = path.site.records()[key]
+    await path.ann.draft(key, {"model": "planner"})
+    path.pems.delete(CODE, key)
+    await path.pull(full=True)
+    await path.ann.draft(key, op="insert")
+    given = {"pfaId", "hasPlan", "hasActuals", "pemsVersion"}
+    again = {name: value for name, value in before.items() if name not in given}
+    path.pems.put(CODE, key, again | {"originalStart": "2020-01-01", "contract": "another"})
+    await path.pull(full=True)
+    answer = await path.ann.commit(key)
+    assert [found["field"] for found in answer.json()["conflicts"]] == ["model"]
+    answer = await path.ann.commit(key, resolutions=[{"id": key, "field": None, "use": "mine"}])
+    assert answer.status_code == 200, answer.text
+    await path.work()
+    assert (await path.ann.row(key))["syncState"] == "pristine"
+    after = path.site.records()[key]
+    assert (after["model"], after["originalStart"], after["contract"]) == ("planner", "2020-01-01", "another")
+
+
 async def test_whoever_agrees_to_a_deletion_ends_the_conflict(path: RealPath) -> None:
     await path.work()
     edited, drafted, both = path.site.keys()[:3]

@@ -23,7 +23,10 @@
 WITH present AS MATERIALIZED (
     SELECT x.ctid AS place, x.row_key, x.draft_op, x.delta, x.base, x.change_reason, m.data,
            x.pending_op, x.pending, x.pending_state,
-           t.theirs, x.draft_op = 'update' AND vanguard.unchanged(t.theirs, x.base) AS clear
+           t.theirs, x.draft_op = 'update' AND vanguard.unchanged(t.theirs, x.base) AS clear,
+           -- A new row that is there by now: what it cannot bring is as upstream has it.
+           CASE WHEN x.draft_op = 'insert' AND t.theirs IS NOT NULL
+                THEN x.delta - $10::text[] - ARRAY(SELECT jsonb_object_keys($11::jsonb)) ELSE x.delta END AS mine
       FROM pfa.modification AS x
       LEFT JOIN LATERAL (
                SELECT m.data FROM pfa.mirror AS m WHERE m.organization_id = $1 AND m.row_key = x.row_key LIMIT 1
@@ -45,7 +48,7 @@ judged AS MATERIALIZED (
                          SELECT coalesce(jsonb_object_agg(field.key, field.value), '{}')
                            FROM jsonb_each(p.delta) AS field
                           WHERE field.value IS DISTINCT FROM coalesce(p.theirs -> field.key, 'null')))
-                ELSE vanguard.three_way(p.base, p.theirs, p.delta, $5) END AS cells
+                ELSE vanguard.three_way(p.base, p.theirs, p.mine, $5) END AS cells
       FROM present AS p
 ),
 decided AS MATERIALIZED (
@@ -70,7 +73,7 @@ decided AS MATERIALIZED (
                             'base', pfa.beneath($1, j.row_key, j.data, j.pending) || j.base, 'theirs', NULL,
                             'mine', pfa.beneath($1, j.row_key, j.data, j.pending) || j.base || j.delta))
                WHEN j.cells -> 'conflicts' <> '[]'
-                   THEN vanguard.conflicts(j.row_key, j.base, j.theirs, j.delta, $5)
+                   THEN vanguard.conflicts(j.row_key, j.base, j.theirs, j.mine, $5)
            END AS conflicts,
            -- All of the draft, as it was drafted: a change needs no other base, and the merged row stays what it was.
            coalesce(j.clear AND j.cells -> 'apply' = j.delta, FALSE) AS whole, j.base,

@@ -278,10 +278,14 @@ class Model:
             return None, {}, [{**whole, "base": row, "mine": {**row, **draft.delta}}]
         delta: Document = {}
         conflicts: list[Document] = []
-        for name, members in sorted({self.cell(name) for name in draft.delta}):
+        wanted = draft.delta
+        if draft.op == "insert" and self.contract.upstream is not None:  # what a new row cannot bring
+            unwritable = {*self.contract.upstream_only, *self.contract.initial}
+            wanted = {name: value for name, value in wanted.items() if name not in unwritable}
+        for name, members in sorted({self.cell(name) for name in wanted}):
             sides = [
                 {member: side.get(member) for member in members}
-                for side in (draft.base, theirs, {**draft.base, **draft.delta})
+                for side in (draft.base, theirs, {**draft.base, **wanted})
             ]
             base, now, mine = sides
             if equal(mine, now) or equal(mine, base):
