@@ -150,7 +150,35 @@ async def hold(desk: Desk, user: str, keys: Sequence[str]) -> Workspace:
 async def _save(
     desk: Desk, user: str, drafts: Sequence[Draft], at: datetime, session_id: str | None, held: Workspace
 ) -> tuple[dict[str, Saved], list[Culprit]]:
-    """What was saved, by id, and what could not be."""
+    """What was saved, by id, and what could not be. What upstream refused stays so where nothing is saved over it."""
+    if not held.refused:
+        return await _save_in_turn(desk, user, drafts, at, session_id, held)
+    try:
+        async with desk.connection.raw.transaction():
+            saved, errors = await _save_in_turn(desk, user, drafts, at, session_id, held)
+            if vain := [error for error in errors if error.id in held.refused and error.id not in saved]:
+                raise _TakenBackInVain(vain)
+            return saved, errors
+    except _TakenBackInVain as in_vain:
+        vain = in_vain.errors
+    keys = {error.id for error in vain}
+    others = [draft for draft in drafts if draft.id not in keys]
+    held = held._replace(refused=[key for key in held.refused if key not in keys])
+    saved, errors = await _save(desk, user, others, at, session_id, held) if others else ({}, [])
+    return saved, [*vain, *errors]
+
+
+class _TakenBackInVain(Exception):
+    """Leaves the savepoint with what could not be saved of rows where upstream had refused a change."""
+
+    def __init__(self, errors: list[Culprit]):
+        self.errors = errors
+
+
+async def _save_in_turn(
+    desk: Desk, user: str, drafts: Sequence[Draft], at: datetime, session_id: str | None, held: Workspace
+) -> tuple[dict[str, Saved], list[Culprit]]:
+    """The same, and what upstream refused is taken back in any case."""
     contract, taken_back = desk.contract, held.refused
     saved: dict[str, Saved] = {}
     errors: list[Culprit] = []

@@ -118,6 +118,26 @@ async def test_a_save_over_what_upstream_refused(world: World, ann: User, state:
     assert emptied["A"]["version"] == 0
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"delta": {"class": "C"}, "expectedVersion": 7}, {"op": "insert", "delta": NEW}], ids=["stale", "there"]
+)
+async def test_what_upstream_refused_stays_so_where_nothing_is_saved_over_it(
+    world: World, ann: User, wrong: dict[str, Any]
+) -> None:
+    """Given a refused change, when a request saves other rows and not this one, then this one is as it was."""
+    await world.mirror({key: line() for key in "ABC"})
+    await save(ann, *({"id": key, "delta": {"model": "M"}} for key in "AC"))
+    await committed(ann)
+    for key in "AC":
+        await refuse_upstream(world, key, "sync_error")
+    before = (await ann.get("rows/A")).content
+    batch = [{"id": "A", **wrong}, *({"id": key, "delta": {"class": "C"}} for key in "BC")]
+    answer = (await ann.post("drafts", {"modifications": batch})).json()
+    assert [error["id"] for error in answer["errors"]] == ["A"]
+    assert [(saved["id"], saved["syncState"]) for saved in answer["saved"]] == [("B", "draft"), ("C", "draft")]
+    assert (await ann.get("rows/A")).content == before
+
+
 async def test_a_row_of_the_mirror_never_has_a_version_twice(world: World, ann: User) -> None:
     """Given a row that is changed, deleted and inserted again, then it is at a version that it never had."""
     ann = ann.on("fleet")
