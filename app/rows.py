@@ -179,8 +179,7 @@ async def list_rows(
     purpose = f"{organization}/{contract.name}?" + ",".join(f"{'-' * s.descending}{s.field}" for s in composer.order)
     cursor = read_cursor(runtime.settings.secret, runtime.clock, purpose, listing.after) if listing.after else None
     async with runtime.desk(contract, organization) as desk:
-        # Others' changes in flight are not in the caller's revisions, so a page that shows them is always read.
-        if not listing.overlap and (etag := await unchanged(desk, request, runtime)):
+        if listing.tagged and (etag := await unchanged(desk, request, runtime)):
             return etag
         page = await _read(desk, runtime, composer, listing, cursor)
     check_incarnation(cursor, page["incarnation"])
@@ -287,7 +286,7 @@ async def get_rows(request: VanguardRequest, org: Organization, dataset: Dataset
         exact_json.encode(answer.pagination),
         exact_json.encode(answer.metadata),
     )
-    headers = PRIVATE if listing.overlap else {"ETag": answer.etag, **PRIVATE}
+    headers = {"ETag": answer.etag, **PRIVATE} if listing.tagged else PRIVATE
     return ASGIResponse(body=body, media_type="application/json", headers=headers)
 
 

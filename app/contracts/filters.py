@@ -80,6 +80,11 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
     overlap: bool = False
     echo: dict[str, Any] = {}
 
+    @property
+    def tagged(self) -> bool:
+        """Whether revisions stand for the page: others' changes in flight and estimates move by themselves."""
+        return not self.overlap and self.count != "estimated"
+
 
 def read_parameters(query_string: bytes) -> list[tuple[str, str]]:
     """The query string, strictly: raises InvalidFilter for what is not UTF-8, or too much."""
