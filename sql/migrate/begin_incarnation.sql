@@ -4,9 +4,11 @@
 -- $1 restored (boolean: somebody says so; a snapshot of the disks is put back without a trace).
 -- Returns number; no row where all is as it was, or where nobody can have seen a counter yet.
 WITH here AS (
-    -- The table's own id tells a restore into the same database.
-    SELECT concat_ws('/', s.system_identifier, c.timeline_id, d.oid, 'public.incarnation'::regclass::oid) AS place
-      FROM pg_control_system() AS s, pg_control_checkpoint() AS c, pg_database AS d
+    -- The table's own id tells a restore into the same database. The timeline is that of what is written now: the
+    -- control file has it only from the first checkpoint on, minutes after a replica was promoted.
+    SELECT concat_ws('/', s.system_identifier, ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint,
+                     d.oid, 'public.incarnation'::regclass::oid) AS place
+      FROM pg_control_system() AS s, pg_database AS d
      WHERE d.datname = current_database()
 ),
 seen AS (
