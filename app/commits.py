@@ -124,7 +124,7 @@ async def commit(desk: Desk, user: str, wanted: CommitRequest, at: datetime) -> 
         _check_base(desk.contract, wanted.base)
         await _take_bases(desk, user, wanted.base, keys)
     if wanted.resolutions:
-        await _resolve(desk, user, wanted.resolutions, set(keys), version, at)
+        await _resolve(desk, user, wanted, set(keys), version, at)
     commit_id, revision = uuid.uuid4(), dataset.revision
     frozen = await desk.rows(
         FREEZE_DRAFTS,
@@ -229,17 +229,16 @@ async def _apply(desk: Desk, commit_id: uuid.UUID, revision: int, keys: list[str
 # -- resolutions -------------------------------------------------------------------------------------------------------
 
 
-async def _resolve(
-    desk: Desk, user: str, resolutions: Sequence[Resolution], keys: set[str], version: int, at: datetime
-) -> None:
+async def _resolve(desk: Desk, user: str, wanted: CommitRequest, keys: set[str], version: int, at: datetime) -> None:
     """Carry resolutions out on the drafts; raises ValidationFailed for one that is about nothing drafted."""
-    contract = desk.contract
+    contract, resolutions = desk.contract, wanted.resolutions
     wrong = [culprit for resolution in resolutions for culprit in _check_resolution(contract, resolution, keys)]
     wrong += _contradictions(contract, resolutions)
     if not wrong:
         rows: dict[str, dict[str, Any]] = {}
         for resolution in resolutions:
-            _add(rows.setdefault(resolution.id, _blank(resolution.id)), contract, resolution)
+            blank = _blank(resolution.id, wanted.base.get(resolution.id, {}))
+            _add(rows.setdefault(resolution.id, blank), contract, resolution)
         records = await desk.rows(
             RESOLVE_DRAFTS,
             user=user,
@@ -272,8 +271,8 @@ def _contradictions(contract: Contract, resolutions: Sequence[Resolution]) -> li
     return wrong + [_wrong(key, None, "It is resolved as a whole and in parts.") for key in sorted(mixed)]
 
 
-def _blank(key: str) -> dict[str, Any]:
-    return {"id": key, "whole": None, "mine": [], "theirs": [], "value": {}}
+def _blank(key: str, seen: dict[str, Any]) -> dict[str, Any]:
+    return {"id": key, "whole": None, "mine": [], "theirs": [], "value": {}, "seen": seen}
 
 
 def _add(row: dict[str, Any], contract: Contract, resolution: Resolution) -> None:

@@ -402,3 +402,40 @@ async def test_every_draft_of_a_request_expects_the_row_of_the_mirror(pair: Pair
     else:
         assert answer["saved"][0]["syncState"] == "conflict"
         assert await pair.conflicts() == [(pair.field, "0", "bob's", "ann's")]
+
+
+# -- a conflict that moves again ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("use", ["mine", "value"])
+async def test_a_resolution_settles_what_the_conflict_showed(pair: Pair, use: str) -> None:
+    """Given a conflict with bob's first value, when his second is on its way, then resolving the first is a conflict
+    with the second. In the mirror it shows at once, and the version that was seen is the fence.
+    """
+    await pair.begin()
+    await pair.save(delta={pair.field: "ann's"})
+    await pair.theirs({pair.field: "bob1"})
+    refused(await pair.ann.commit("A"), 409, "MERGE_CONFLICT")
+    seen = (await pair.ann.row("A"))["mirrorVersion"]
+    await pair.theirs({pair.field: "bob2"})
+    resolution = {"id": "A", "field": pair.field, "use": use, **({"value": "new"} if use == "value" else {})}
+    answer = await pair.ann.commit("A", resolutions=[resolution], expectedMirrorVersions={"A": seen})
+    if pair.contract is FLEET:
+        refused(answer, 409, "VERSION_CONFLICT")
+    else:
+        (conflict,) = refused(answer, 409, "MERGE_CONFLICT")["conflicts"]
+        assert (conflict["base"], conflict["theirs"]) == ("bob1", "bob2")
+    assert (await pair.conflicts())[0][2] == "bob2"
+    assert (await committed(pair.ann, resolutions=[resolution]))["committed"] == 1
+
+
+async def test_a_resolution_beside_a_base_settles_what_was_seen(pair: Pair) -> None:
+    """A commit that resolves at once what it says that it saw; the own draft's value is nothing of theirs."""
+    await pair.begin()
+    await pair.theirs({pair.field: "bob1"})
+    await pair.save(delta={pair.field: "ann's"})
+    await pair.theirs({pair.field: "bob2"})
+    mine = [{"id": "A", "field": pair.field, "use": "mine"}]
+    answer = await pair.ann.commit("A", base={"A": {pair.field: "bob1"}}, resolutions=mine)
+    assert refused(answer, 409, "MERGE_CONFLICT")["conflicts"][0]["theirs"] == "bob2"
+    assert (await committed(pair.ann, base={"A": {pair.field: "ann's"}}, resolutions=mine))["committed"] == 1

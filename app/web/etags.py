@@ -54,7 +54,9 @@ def row_etag(body: str, overlap: str = "") -> str:
     """Strong: a digest of all that one row's answer shows, and behind a point one of the overlap, where that is shown,
     too. If-Match asks for what stands before the point: who else is there is no state of the row.
     """
-    return f'"{_digest_of(body)}{"." if overlap else ""}{_digest_of(overlap) if overlap else ""}"'
+    if not overlap:
+        return f'"{_digest_of(body)}"'
+    return f'"{_digest_of(body)}.{_digest_of(overlap)}"'
 
 
 def _digest_of(text: str) -> str:

@@ -1,21 +1,26 @@
 -- Carry out a caller's resolutions on the drafts themselves, before they are checked: mine takes theirs as the new
--- base, theirs leaves the draft, a value replaces mine. The caller holds locks 2, 3 and 4 on these rows.
+-- base, theirs leaves the draft, a value replaces mine. Theirs is what the conflict showed, or the caller says that it
+-- saw: where it has moved again since, that is another conflict. The caller holds locks 2, 3 and 4 on these rows.
 --
 -- $1 organization, $2 user, $3 resolutions (jsonb, a row once: [{id, whole: mine|theirs|null, mine[], theirs[],
--- value{}}] with the fields of whole cells), $4 groups (jsonb atomic groups), $5 version (bigint: the workspace's new
--- revision), $6 at (timestamptz now).
+-- value{}, seen{}}] with the fields of whole cells), $4 groups (jsonb atomic groups), $5 version (bigint: the
+-- workspace's new revision), $6 at (timestamptz now).
 -- Returns row_key, touched: the fields that the draft is about, so that a resolution of anything else is refused.
 WITH resolution AS (
-    SELECT r.id, r.whole, r.mine, r.theirs, coalesce(r.value, '{}') AS value
-      FROM jsonb_to_recordset($3::jsonb) AS r (id text, whole text, mine jsonb, theirs text[], value jsonb)
+    SELECT r.id, r.whole, r.mine, r.theirs, coalesce(r.value, '{}') AS value, coalesce(r.seen, '{}') AS seen
+      FROM jsonb_to_recordset($3::jsonb) AS r (id text, whole text, mine jsonb, theirs text[], value jsonb, seen jsonb)
 ),
 present AS (
     SELECT r.id, r.whole, r.mine, r.theirs AS given_up, r.value, x.draft_op, x.delta, x.base,
-           x.place, m.data, x.pending,
-           CASE WHEN pfa.in_flight($1, r.id) THEN pfa.theirs($1, $2, r.id, m.data) ELSE m.data END AS theirs
+           x.place, m.data, x.pending, t.theirs,
+           -- What a resolution is about; a value that the own draft shows is nothing of theirs.
+           t.theirs || vanguard.shown(coalesce(x.conflicts, '[]'))
+                    || (SELECT coalesce(jsonb_object_agg(field.key, field.value), '{}')
+                          FROM jsonb_each(r.seen) AS field
+                         WHERE field.value IS DISTINCT FROM x.delta -> field.key) AS settled
       FROM resolution AS r
      CROSS JOIN LATERAL (
-               SELECT x.ctid AS place, x.draft_op, x.delta, x.base, x.pending
+               SELECT x.ctid AS place, x.draft_op, x.delta, x.base, x.pending, x.conflicts
                  FROM pfa.modification AS x
                 WHERE x.organization_id = $1 AND x.user_id = $2 AND x.row_key = r.id AND x.draft_op IS NOT NULL
                 LIMIT 1
@@ -23,6 +28,11 @@ present AS (
       LEFT JOIN LATERAL (
                SELECT m.data FROM pfa.mirror AS m WHERE m.organization_id = $1 AND m.row_key = r.id LIMIT 1
            ) AS m ON TRUE
+     CROSS JOIN LATERAL (
+               SELECT CASE WHEN pfa.in_flight($1, r.id) THEN pfa.theirs($1, $2, r.id, m.data)
+                           ELSE m.data END AS theirs
+               OFFSET 0
+           ) AS t
 ),
 resolved AS (
     SELECT p.place,
@@ -42,14 +52,14 @@ resolved AS (
                ELSE ((p.delta || vanguard.pick(p.base || p.delta, p.mine)) - p.given_up) || p.value
            END AS delta,
            CASE
-               WHEN p.whole = 'mine' AND p.draft_op = 'delete' THEN coalesce(p.theirs, '{}')
+               WHEN p.whole = 'mine' AND p.draft_op = 'delete' THEN coalesce(p.settled, '{}')
                WHEN p.whole = 'mine' AND p.theirs IS NOT NULL
-                   THEN vanguard.pick(p.theirs, vanguard.touched(p.delta, $4))
+                   THEN vanguard.pick(p.settled, vanguard.touched(p.delta, $4))
                WHEN p.whole IS NOT NULL THEN '{}'
                -- The row is gone: its base is what there is to insert again.
                WHEN p.draft_op = 'update' AND p.theirs IS NULL THEN p.base
-               ELSE (p.base || vanguard.pick(p.theirs, p.mine)
-                     || vanguard.pick(p.theirs, vanguard.touched(p.value, $4))) - p.given_up
+               ELSE (p.base || vanguard.pick(p.settled, p.mine)
+                     || vanguard.pick(p.settled, vanguard.touched(p.value, $4))) - p.given_up
            END AS base
       FROM present AS p
 )

@@ -631,8 +631,10 @@ class Model:
             return set()
         if draft is None:
             return invalid
+        # What is settled is what the conflict showed.
+        settled = {**(theirs or {}), **self.shown(draft)}
         if name is None and draft.op == "delete":
-            draft.base = deepcopy(theirs or {})
+            draft.base = deepcopy(settled if theirs else {})
             return set()
         if name is None and theirs is None and draft.op == "update":
             space.drafts[key] = self.again(user, key, draft)
@@ -652,7 +654,7 @@ class Model:
                 values = resolution["value"] if name in self.groups else {name: resolution["value"]}
                 draft.delta |= values
             if theirs is not None:  # of a row that is gone, base is what there is to insert again
-                draft.base |= {each: theirs.get(each) for each in members}
+                draft.base |= {each: settled.get(each) for each in members}
         if not draft.delta and draft.op == "update":
             del space.drafts[key]
         return set()
