@@ -90,7 +90,8 @@ format: $(READY)
 COMPILE = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-emit-index-url --no-emit-find-links $(UPGRADE)
 
-requirements: $(READY)
+# By the environment that is there: a new one would miss what pyproject.toml asks for by now.
+requirements: $(if $(wildcard $(BIN)/uv),,$(READY))
 	$(COMPILE) --extra dev --output-file requirements/dev.txt
 	$(COMPILE) --constraint requirements/dev.txt --output-file requirements/runtime.txt
 	$(INSTALL)
