@@ -163,9 +163,9 @@ def _left_out(frozen: Sequence[Record]) -> list[LeftOut] | msgspec.UnsetType:
 async def _check_versions(desk: Desk, user: str, wanted: CommitRequest) -> None:
     """Raises VersionConflict where a row is not as the caller saw it, whether or not this commit takes it."""
     drafts, rows = wanted.expected_versions, wanted.expected_mirror_versions
-    keys = [key for key in {**drafts, **rows} if check_key(key) is None]
     if not drafts and not rows:
         return
+    keys = [key for key in {**drafts, **rows} if check_key(key) is None]
     records = await desk.rows(READ_VERSIONS, user=user, keys=keys)
     found = {record["row_key"]: record for record in records}
     stale = [
