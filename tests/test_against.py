@@ -17,6 +17,8 @@ from benchmarks.against import checkout, clocks
 from benchmarks.against.checkout import Refused
 from benchmarks.against.outcome import Outcome, Taken, averaged, kind, part
 from benchmarks.against.sides import Side
+from benchmarks.against.turns import MOST, SIZES, Options, requests_of
+from benchmarks.against.works import FIVE, works
 from benchmarks.api import ROOT
 from tests.support.children import child
 
@@ -172,6 +174,16 @@ def test_a_ratio_is_the_median_of_the_turns() -> None:
 def test_takes_of_one_turn_are_averaged_side_by_side() -> None:
     takes = [[Taken(1.0, 2.0, 3.0), Taken(None, 4.0, 5.0)], [Taken(2.0, 4.0, 5.0), Taken(None, 6.0, 7.0)]]
     assert averaged(takes) == [Taken(1.5, 3.0, 4.0), Taken(None, 5.0, 6.0)]
+
+
+@pytest.mark.parametrize("each", [0.1, 5.0])
+def test_no_row_is_committed_twice_in_a_turn(each: float) -> None:
+    """However quick a commit is, or how many are asked for: a second one of the same row would find no draft."""
+    (commit,) = works(("commit",), SIZES)
+    for requests in (None, 5_000):
+        assert requests_of(commit, each, Options(revision="HEAD", rows=400, requests=requests)) * FIVE <= 400
+    (save,) = works(("save",), SIZES)
+    assert requests_of(save, 0.1, Options(revision="HEAD", rows=400)) == MOST
 
 
 def test_what_is_above_the_bound_does_not_hold() -> None:

@@ -151,7 +151,7 @@ def measure(options: Options, tell: Callable[[str], None]) -> Outcome:
                 settle(api, options.rows)
             before, now = (lists(api) for api in apis)
             takes = turns.warm_up()
-        requests = {work.name: _requests(work, takes.get(work.name), options.requests) for work in wanted}
+        requests = {work.name: requests_of(work, takes.get(work.name), options) for work in wanted}
         taken: dict[str, list[Sequence[Taken]]] = {work.name: [] for work in wanted}
         for number in range(options.turns):
             tell(f"turn {number + 1} of {options.turns}")
@@ -184,8 +184,9 @@ def _side(
     return side
 
 
-def _requests(work: Work, each: float | None, wanted: int | None) -> int:
+def requests_of(work: Work, each: float | None, options: Options) -> int:
     """How many in a turn; `each`: the milliseconds that one takes."""
     if work.requests is not None or each is None:
         return work.requests or 1
-    return wanted or min(max(math.ceil(ENOUGH * 1000 / each), FEWEST), MOST)
+    wanted = options.requests or min(max(math.ceil(ENOUGH * 1000 / each), FEWEST), MOST)
+    return min(wanted, options.rows // work.rows) if work.rows else wanted

@@ -31,7 +31,7 @@ class Work(NamedTuple):
 
     slice: requests until it is the other side's turn; warm_ups: those ahead of a turn; requests: those of a turn, as
     many as take long enough if None; takes: how often those are prepared and taken in a turn; served: whether it is the
-    API that is asked.
+    API that is asked; rows: lines that a request uses up, until they are prepared again.
     """
 
     name: str
@@ -42,6 +42,7 @@ class Work(NamedTuple):
     requests: int | None = None
     takes: int = 1
     served: bool = True
+    rows: int = 0
 
 
 class Sizes(NamedTuple):
@@ -191,7 +192,7 @@ def works(kinds: Collection[str], sizes: Sizes) -> list[Work]:
         Work("page", _page, _one_of_each),
         Work("plain", _plain, _nothing),
         Work("save", _save_one, _nothing),
-        Work("commit", _commit, _prepare_commits),
+        Work("commit", _commit, _prepare_commits, rows=FIVE),
         Work("bulk", bulk.request, bulk.prepare, 1, 1, requests=1, takes=BULKS),
     ]
     if "load" in kinds:
