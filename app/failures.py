@@ -56,8 +56,18 @@ class Quarantine(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     next_cursor: str | None
 
 
+class NearRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of upstream that may be a new one of ours."""
+
+    id: str
+    data: dict[str, Any]
+
+
 class Failed(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Somebody's change that waits for a person."""
+    """Somebody's change that waits for a person.
+
+    `code`: what kind of failure; `near`: rows of upstream that may be the new row whose answer was lost.
+    """
 
     id: str
     row_id: str
@@ -67,6 +77,8 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     delta: dict[str, Any]
     base: dict[str, Any]
     error: str | None
+    code: Literal["REFUSED", "QUESTION", "ATTEMPTS", "NEAR_MATCH"] | None
+    near: list[NearRow]
     attempts: int
     commit_id: str | None
     change_reason: str | None

@@ -48,7 +48,13 @@ COUNTS = {
         "leftAlone": "left_alone",
         "dropped": "dropped",
     },
-    "push": {"synced": "synced", "conflicts": "conflicts", "syncErrors": "sync_errors", "retried": "retried"},
+    "push": {
+        "synced": "synced",
+        "conflicts": "conflicts",
+        "syncErrors": "sync_errors",
+        "retried": "retried",
+        "normalized": "normalized",
+    },
 }
 DONE = {"pull": ("read", "dropped"), "push": ("synced", "conflicts", "syncErrors")}
 LATELY = timedelta(hours=24)
@@ -94,7 +100,8 @@ class RunError(msgspec.Struct, frozen=True, kw_only=True):
 class Run(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A pull or a push.
 
-    `requested_by` null means the schedule; `counts` are of rows in a pull, of changes in a push; `rate` is a second's.
+    `requested_by` null means the schedule; `counts` are of rows in a pull, of changes in a push; `rate` is a second's;
+    `doubt`: why a pull did not delete what it did not see.
     """
 
     id: str
@@ -109,6 +116,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     counts: dict[str, int]
     rate: float | None
     progress: Progress
+    doubt: str | None
     error: RunError | None
 
 
@@ -332,6 +340,7 @@ def _run(record: Record) -> Run:
         rate=round(done / record["seconds"], 2) if record["seconds"] else None,
         # A page may come twice, so that more is done than there is.
         progress=Progress(done=done, total=total, share=round(min(1.0, done / total), 4) if total else None),
+        doubt=record["doubt"],
         error=None if error is None else RunError(code=error, message=record["error"]),
     )
 

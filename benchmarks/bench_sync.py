@@ -17,7 +17,7 @@ from app.contracts import PFA
 from app.drafts import Draft, save
 from app.engine.desk import Desk
 from app.upstream.pems.config import Grid
-from app.upstream.pems.screen import screen_request
+from app.upstream.pems.screen import Pairs, screen_request
 from app.web.auth import Role
 from app.worker.loop import database_clock
 from app.worker.pull import pull
@@ -208,7 +208,7 @@ async def _latency(simulator: Simulator, keys: Sequence[str]) -> float:
 
     async def ask(client: httpx.AsyncClient, own: Sequence[str]) -> None:
         for key in own:
-            pairs = {"PFS_ID": {"TEXTDATA": key}, "PFS_A_ORG": {"TEXTDATA": CODE}}
+            pairs: Pairs = {"PFS_ID": {"TEXTDATA": key}, "PFS_A_ORG": {"TEXTDATA": CODE}}
             body = exact_json.encode(screen_request(Grid().screen, "GET", pairs, None))
             started = time.perf_counter()
             answer = await client.post(Grid().screen_path, content=body, headers=headers)

@@ -12,6 +12,7 @@ import stamina
 
 from app.base.errors import Culprit
 from app.upstream.protocol import Broken, Capabilities, Failed, Refused, Row, Unavailable
+from app.worker.guards import Shares
 from app.worker.pull import pull
 from app.worker.push import push
 from tests.support.ledger import Ledger
@@ -24,7 +25,7 @@ from tests.test_outage import blocked, cut, waiting
 async def yard(database_url: str) -> AsyncIterator[Yard]:
     """A ledger of seven vehicles, read three at a time; what always holds is looked at in the end."""
     ledger = Ledger("plate", {f"V-{number}": van(mileage=number * 100) for number in range(1, 8)})
-    async with open_yard(database_url, ledger, deletion_share=0.5) as yard:
+    async with open_yard(database_url, ledger, shares=Shares(deletions=0.5)) as yard:
         yield yard
         await yard.check()
 
@@ -245,7 +246,7 @@ async def filled(yard: Yard, number: int = 20) -> None:
         yard.ledger.put(f"W-{place:02}", **van())
     for key in [key for key in yard.ledger.rows if key.startswith("V")]:
         yard.ledger.remove(key)
-    yard.target = msgspec.structs.replace(yard.target, deletion_share=0.1)
+    yard.target = msgspec.structs.replace(yard.target, shares=Shares(deletions=0.1))
     yard.worker = yard.new_worker()
     await yard.work()
 
@@ -291,7 +292,7 @@ async def test_more_deletions_than_may_be_at_once_stop_the_run(yard: Yard) -> No
     assert (len(mirror), mirror["W-06"]["mileage"]) == (20, 6)
     await yard.later(hours=1)
     assert (await last_run(yard))["error_code"] == "TOO_MANY_DELETIONS"
-    yard.worker = yard.new_worker(deletion_share=0.2)
+    yard.worker = yard.new_worker(shares=Shares(deletions=0.2))
     await yard.later(hours=1)
     assert await yard.mirror() == yard.ledger.rows
 

@@ -20,6 +20,7 @@ import structlog
 
 from app.base import exact_json
 from app.upstream.protocol import Failed, OutcomeUnknown, Refused, Unavailable
+from app.worker.guards import Shares
 from app.worker.pull import pull
 from app.worker.push import push
 from tests.support.ledger import Ledger
@@ -344,7 +345,7 @@ async def yard(database_url: str) -> AsyncIterator[Yard]:
     """Two people, and a ledger that each story fills anew."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     with stamina.set_testing(True, attempts=100, cap=True):
-        async with open_yard(database_url, Ledger("plate"), deletion_share=1.0) as yard:
+        async with open_yard(database_url, Ledger("plate"), shares=Shares(deletions=1.0)) as yard:
             for name in NAMES:
                 await yard.user(name)
             yield yard

@@ -47,7 +47,9 @@ class Kind(StrEnum):
 class Code(StrEnum):
     """What can be wrong with one thing; beside these, the rules of a contract name their own."""
 
+    AMBIGUOUS_VALUE = "AMBIGUOUS_VALUE"
     DUPLICATE_MEMBER = "DUPLICATE_MEMBER"
+    DUPLICATE_ROW = "DUPLICATE_ROW"
     INVALID_ENUM_VALUE = "INVALID_ENUM_VALUE"
     INVALID_FILTER = "INVALID_FILTER"
     INVALID_ID = "INVALID_ID"

@@ -13,13 +13,15 @@ from app.upstream.pems.config import PemsConfig
 from app.upstream.protocol import Upstream
 
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
 class TargetOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
     """Whose dataset is kept in step with an upstream, and when; times in seconds.
 
     `pull_every`: from one pull to the next; `full_every`: from one that reads everything to the next; `overlap`: how
-    much further back than the last mark a pull looks. `deletion_share`: of the rows, how many a pull may delete.
+    much further back than the last mark a pull looks. `deletion_share`, `insert_share`, `change_share` and
+    `quarantine_share`: of the rows, how many a pull may delete, insert, change and put aside.
     `concurrency`: pushes at the same time; `lease`: how long a push whose worker is gone is left alone.
     """
 
@@ -29,7 +31,10 @@ class TargetOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     pull_every: Seconds = 900.0
     full_every: Seconds = 86400.0
     overlap: Annotated[float, msgspec.Meta(ge=0)] = 600.0
-    deletion_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.1
+    deletion_share: Share = 0.1
+    insert_share: Share = 0.1
+    change_share: Share = 0.5
+    quarantine_share: Share = 0.1
     concurrency: Annotated[int, msgspec.Meta(ge=1, le=20)] = 4
     lease: Seconds = 120.0
 

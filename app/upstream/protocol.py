@@ -51,7 +51,9 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
 
     Rows may come again in a later page; between the first page and the last none is passed over that was there all the
     while. `cursor` leads to the page after it, None after the last. `dropped` rows belong to others. `mark`: the latest
-    time of modification among the rows, by upstream's clock; `total`: how many rows the pull will bring, where known.
+    time of modification among the rows, by upstream's clock, and `marked` the key of the row that has it. `total`: how
+    many rows the pull will bring, where known. `doubt`: what upstream says against itself, in words: then some rows may
+    be missing.
     """
 
     rows: tuple[Row, ...]
@@ -60,25 +62,44 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     cursor: str | None
     mark: datetime | None
     total: int | None
+    marked: str | None = None
+    doubt: str | None = None
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):
-    """A row that is about to be written: at least its editable fields, and the token that its write has to show."""
+    """A row that is about to be written: at least its editable fields, and the token that its write has to show.
+
+    `record`: what the adapter needs of it, in upstream's own shape.
+    """
 
     document: dict[str, Any]
     token: str | None
+    record: Any = None
 
 
 class Write(msgspec.Struct, frozen=True, kw_only=True):
     """One change of one row.
 
     `fields`: of an insert the whole new row, of an update those that differ, of a deletion none. `key` is None for a
-    new row whose key upstream assigns.
+    new row whose key upstream assigns; `token` is a text by which `find_created` knows it again, where upstream has
+    room for it.
     """
 
     op: Literal["insert", "update", "delete"]
     key: str | None
     fields: Mapping[str, Any]
+    token: str | None = None
+
+
+class Created(msgspec.Struct, frozen=True, kw_only=True):
+    """Rows that a write of a new row without a key may have left.
+
+    `certain`: keys of those that are it, by their token or all of their values. `near`: those that appeared since, and
+    are like it: upstream may have made something else of its values.
+    """
+
+    certain: tuple[str, ...] = ()
+    near: tuple[Row, ...] = ()
 
 
 class Upstream(Protocol):
@@ -106,11 +127,15 @@ class Upstream(Protocol):
     async def write(self, write: Write, held: Held | None) -> str:
         """Carry the change out; returns the row's key. `held` is what `hold` gave, None for an insert.
 
-        Raises Refused, Stale, OutcomeUnknown beside the others: all but the last mean that nothing was written.
+        Raises Refused, Question, Stale, OutcomeUnknown beside the others: all but the last mean that nothing was
+        written.
         """
 
-    async def find_created(self, fields: Mapping[str, Any]) -> list[str]:
-        """Keys of the rows that a write of a new row without a key may have left: those with just these values."""
+    async def find_created(self, write: Write, sent_at: datetime) -> Created:
+        """The rows that a write of a new row without a key may have left, which was sent then at first."""
+
+    async def exists(self, key: str) -> bool:
+        """Whether there is such a row, however it is hidden from pulls."""
 
     async def close(self) -> None:
         """Close its connections."""
@@ -142,6 +167,10 @@ class OutcomeUnknown(UpstreamError):
 
 class Refused(UpstreamError):
     """It says no, and will say it again: a person has to look."""
+
+
+class Question(UpstreamError):
+    """It asks something before it does it; nothing was written. A person has to see the question."""
 
 
 class Stale(UpstreamError):

@@ -1,6 +1,7 @@
 """Rows of upstream and the contract: which fit, complete with what is derived, and what is wrong with the others."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,21 +13,21 @@ from app.upstream.protocol import Broken, Page, Row
 
 
 def sort_out(contract: Contract, page: Page) -> tuple[dict[str, dict[str, Any]], dict[str, Broken]]:
-    """The rows that fit the contract, complete with what is derived, and those that do not; by key, the last counts.
+    """The rows that fit the contract, complete with what is derived, and those that do not, by key.
 
-    A row without a usable key gets a name made of what was received; count_nameless tells one without any by it.
+    A row without a usable key gets a name made of what was received; count_nameless tells one without any by it. Of a
+    key that comes twice nobody knows which row is meant: it does not fit.
     """
     good: dict[str, dict[str, Any]] = {}
     broken = {_name(row): row for row in page.broken}
+    times = Counter([*(row.key for row in page.rows), *(row.key for row in page.broken)])
     for row in page.rows:
-        reasons = _check(contract, row)
+        reasons = _check(contract, row) if times[row.key] == 1 else _twice(contract, row.key)
         if reasons:
             aside = Broken(key=row.key, reasons=reasons, received=row.document)
             broken[_name(aside)] = aside
-            good.pop(row.key, None)
         else:
             good[row.key] = row.document | _derived(contract, row.document)
-            broken.pop(row.key, None)
     return good, broken
 
 
@@ -40,6 +41,11 @@ def _name(row: Broken) -> str:
         return row.key
     digest = hashlib.sha256(exact_json.encode([row.received, [reason.code for reason in row.reasons]])).hexdigest()
     return f"({'no' if row.key is None else 'unusable'} id) {digest[:16]}"
+
+
+def _twice(contract: Contract, key: str) -> tuple[Culprit, ...]:
+    message = f"Upstream sent two rows with the {contract.key} {key[:80]!r}."
+    return (Culprit(id=key[:200], field=contract.key, code=Code.DUPLICATE_ROW, message=message),)
 
 
 def _check(contract: Contract, row: Row) -> tuple[Culprit, ...]:

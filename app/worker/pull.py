@@ -5,7 +5,8 @@ while one is written.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -20,6 +21,7 @@ from app.engine.desk import Desk
 from app.engine.locks import lock_dataset, lock_rows
 from app.upstream.protocol import Broken, Failed, Page, Unavailable, UpstreamError
 from app.worker import runs
+from app.worker.guards import Kind, Tally, TooMuch, check, check_deletions
 from app.worker.intake import sort_out
 from app.worker.runs import Run
 from app.worker.staging import Incoming, Written, stage, write
@@ -37,18 +39,28 @@ RELEASE_ROWS = statement("worker/release_rows")
 RELEASE_UNSEEN = statement("worker/release_unseen")
 COUNT_MISSING = statement("worker/count_missing")
 COUNT_NAMELESS = statement("worker/count_nameless")
-STAGE_MISSING = statement("worker/stage_missing")
+COUNT_PRESENT = statement("worker/count_present")
+COUNT_STAGED = statement("worker/count_staged")
+FIND_ASIDE = statement("worker/find_aside")
+FIND_MISSING = statement("worker/find_missing")
+SAMPLE_MISSING = statement("worker/sample_missing")
+READ_DOUBT = statement("worker/read_doubt")
+NOTE_DOUBT = statement("worker/note_doubt")
+READ_WITNESS = statement("worker/read_witness")
+DEMAND_FULL = statement("worker/demand_full")
 SCHEDULE_PULL = statement("worker/schedule_pull")
 POSTPONE_PULL = statement("worker/postpone_pull")
 
 ATTEMPTS = 5  # at a page
 LONGEST_WAIT = 60.0  # seconds that a page waits because upstream asks for it; beyond, the pull ends
 DELETED_AT_ONCE = 1000
+FEW_MISSING = 100  # rows of which each is looked for before it is deleted
+SAMPLE = 20  # of more of them, as many are
 LONGEST_TEXT = 2000  # characters of a value in quarantine
 
 
-class TooManyDeletions(Exception):
-    """More of the rows are gone upstream than may be deleted at once."""
+class Unwitnessed(Exception):
+    """What was modified since a time does not hold the row that was modified at that time."""
 
 
 async def pull(database: Database, target: Target, read_clock: ReadClock, stopping: asyncio.Event) -> bool:
@@ -69,6 +81,7 @@ class _Pull:
     def __init__(self, connection: Connection, target: Target, read_clock: ReadClock, stopping: asyncio.Event):
         self.connection, self.target, self.read_clock, self.stopping = connection, target, read_clock, stopping
         self.desk = Desk(connection, target.contract, target.organization)
+        self.tally = Tally(present=0)
 
     async def run(self) -> None:
         run = await self._open()
@@ -82,8 +95,11 @@ class _Pull:
             code = "UPSTREAM_UNAVAILABLE" if isinstance(error, Unavailable) else "UPSTREAM_FAILED"
             await self._fail(run, code, str(error))
             await runs.note_failure(self.desk, await self._now(), error)
-        except TooManyDeletions as error:
-            await self._fail(run, "TOO_MANY_DELETIONS", str(error))
+        except TooMuch as error:
+            await self._fail(run, error.code, str(error))
+        except Unwitnessed as error:
+            await self.desk.value(DEMAND_FULL)
+            await self._fail(run, "WATERMARK_ROW_MISSING", str(error), again=True)
         except Exception:
             if not self.connection.raw.is_closed():
                 await self._fail(run, "INTERNAL_ERROR", runs.DEFECT)
@@ -98,6 +114,7 @@ class _Pull:
             not target.upstream.capabilities.incremental
             or known.watermark is None
             or last is None
+            or known.full_wanted
             or at >= last + target.full_every
         )
         since = None if known.watermark is None else known.watermark - target.overlap
@@ -105,6 +122,7 @@ class _Pull:
             run = await runs.open_run(self.desk, "pull", at, full=full, since=since)
             if run.full and not run.resumed:
                 await self.desk.value(FORGET_KEYS)
+        self.tally = run.tally or Tally(present=await self.desk.value(COUNT_PRESENT))
         log.info(
             "pull begins", organization=self.target.organization, dataset=target.dataset, run=str(run.id), full=run.full
         )
@@ -151,17 +169,25 @@ class _Pull:
         at = await self._now()
         good, broken = sort_out(self.target.contract, page)
         keys = list(good)
+        if run.full and not run.resumed and page.total is not None and not page.dropped:
+            # What is announced is counted before the first row is written.
+            self._guard(run, {"inserts": page.total - self.tally.present - self.tally.inserts})
 
-        async def work() -> None:
+        async def work() -> Tally:
             if run.full:
                 seen = [*keys, *(each for each in broken if each is not None)]
                 await self.desk.value(REMEMBER_KEYS, keys=seen)
+            aside = await self._put_aside(run, keys, broken, at)
+            self._guard(run, {"quarantine": aside}, _commonest(broken))
             unchanged = await stage(
                 self.desk,
                 (Incoming(key=key, document=document) for key, document in good.items()),
             )  # fmt: skip
+            staged = await self.desk.row(COUNT_STAGED)
+            assert staged is not None, "a count returns its row"
+            self._guard(run, {"inserts": staged["absent"], "changes": staged["present"]})
             left_alone, written = await self._write_staged(asked, at)
-            await self._put_aside(run, keys, broken, at)
+            tally = self.tally.plus(inserts=written.inserted, changes=written.updated, quarantine=aside)
             await runs.count(
                 self.desk, run, at,
                 {
@@ -172,10 +198,14 @@ class _Pull:
                     "dropped": page.dropped,
                     **msgspec.to_builtins(written),
                 },
-                cursor=page.cursor, mark=page.mark, total=page.total,
+                page=page, tally=tally, seen=[*keys, *broken],
             )  # fmt: skip
+            return tally
 
-        await self.connection.run(work)
+        self.tally = await self.connection.run(work)
+
+    def _guard(self, run: Run, more: Mapping[Kind, int], why: str = "") -> None:
+        check(self.target.shares, run.allow, self.tally, more, why)
 
     async def _write_staged(self, asked: int | None, at: datetime) -> tuple[int, Written]:
         """What is staged into the mirror: how many rows were left alone, and what was written."""
@@ -194,8 +224,10 @@ class _Pull:
             return left_alone, Written()
         return left_alone, await write(self.desk, "pull", at)
 
-    async def _put_aside(self, run: Run, good: list[str], broken: Mapping[str, Broken], at: datetime) -> None:
+    async def _put_aside(self, run: Run, good: list[str], broken: Mapping[str, Broken], at: datetime) -> int:
+        """Put what is broken into quarantine, and take out what is good; how many of those were not there before."""
         await self.desk.value(RELEASE_ROWS, keys=good)
+        aside = len(broken) - int(await self.desk.value(FIND_ASIDE, keys=list(broken))) if broken else 0
         if broken:
             rows = [
                 {
@@ -206,51 +238,90 @@ class _Pull:
                 for key, row in broken.items()
             ]
             await self.desk.value(QUARANTINE_ROWS, run_id=run.id, at=at, rows=rows)
+        return aside
 
     # --- the end
 
     async def _delete_missing(self, run: Run) -> bool:
-        """Delete what upstream has no more; False where it was stopped. Raises TooManyDeletions."""
+        """Delete what upstream has no more; False where it was stopped. Raises TooMuch.
+
+        Only on evidence: nothing is deleted after a list of which upstream says that it is not whole, or of which rows
+        are there that did not come.
+        """
         found = await self.desk.row(COUNT_MISSING, start_revision=run.start_revision)
         assert found is not None, "a count returns its row"
-        missing, present, share = found["missing"], found["present"], self.target.deletion_share
-        if missing > share * present:
-            raise TooManyDeletions(
-                f"{missing:,} of {present:,} rows are gone upstream, more than the {share:.0%} that may be deleted at "
-                "once. Nothing was deleted. See whether upstream shows all rows to this account; if they are really "
-                "gone, raise deletionShare for one pull."
-            )
-        if missing and await self._count_nameless(run):
-            log.warning("pull deletes nothing", organization=self.target.organization, dataset=self.target.dataset)
+        missing = found["missing"]
+        if not missing:
+            return True
+        check_deletions(self.target.shares, run.allow, missing, found["present"])
+        doubt = await self._doubt(run)
+        if doubt is None and missing > FEW_MISSING:
+            sample = await self.desk.rows(SAMPLE_MISSING, start_revision=run.start_revision, limit=SAMPLE)
+            doubt = await self._look_for([row["row_key"] for row in sample])
+        if doubt is not None:
+            await self._tell_doubt(run, f"{doubt} Nothing was deleted.")
             return True
         last: str | None = ""
-        while missing and last is not None:
-            last = await self._delete_some(run, last)
+        while last is not None:
+            last = await self._delete_some(run, last, each=missing <= FEW_MISSING)
             if self.stopping.is_set() and last is not None:
                 return False
         return True
+
+    async def _doubt(self, run: Run) -> str | None:
+        """Why it is not certain that all rows came."""
+        doubt: str | None = await self.desk.value(READ_DOUBT, run_id=run.id)
+        if doubt is None and await self._count_nameless(run):
+            doubt = "Rows came without an id that can be read."
+        return doubt
 
     async def _count_nameless(self, run: Run) -> int:
         """Rows that came without an id that can be read: what seems to be missing may be among them."""
         return int(await self.desk.value(COUNT_NAMELESS, run_id=run.id))
 
-    async def _delete_some(self, run: Run, after: str) -> str | None:
-        """Delete some of the missing rows beyond a key; the last one's key, None where there was none."""
+    async def _look_for(self, keys: Sequence[str]) -> str | None:
+        """Whether rows that did not come are there all the same: then the list was not whole."""
+        for key in keys:
+            if await self.target.upstream.exists(key):
+                return f"Of the rows that did not come, upstream has one all the same: {key[:80]}."
+        return None
+
+    async def _tell_doubt(self, run: Run, doubt: str) -> None:
+        log.warning("pull deletes nothing", organization=self.target.organization, dataset=self.target.dataset)
+        await self.desk.value(NOTE_DOUBT, run_id=run.id, doubt=runs.for_people(doubt))
+
+    async def _delete_some(self, run: Run, after: str, *, each: bool) -> str | None:
+        """Delete some of the missing rows beyond a key; the last one's key, None where there was none.
+
+        `each` is looked for before: those that are there stay.
+        """
+        rows = await self.desk.rows(FIND_MISSING, start_revision=run.start_revision, after=after, limit=DELETED_AT_ONCE)
+        keys = [row["row_key"] for row in rows]
+        gone = [key for key in keys if not (each and await self.target.upstream.exists(key))]
+        if len(gone) < len(keys):
+            words = f"Of {len(keys):,} rows that did not come, upstream has {len(keys) - len(gone):,} all the same."
+            await self._tell_doubt(run, f"{words} They stay.")
         at = await self._now()
 
-        async def work() -> str | None:
-            rows = await self.desk.rows(
-                STAGE_MISSING, start_revision=run.start_revision, after=after, limit=DELETED_AT_ONCE
-            )
+        async def work() -> None:
+            await stage(self.desk, (Incoming(key=key, document=None) for key in gone))
             # Nothing that was settled since the pull began: those rows have a later revision.
             _, written = await self._write_staged(run.start_revision, at)
             await runs.count(self.desk, run, at, msgspec.to_builtins(written))
-            return max((row["row_key"] for row in rows), default=None)
 
-        return await self.connection.run(work)
+        if gone:
+            await self.connection.run(work)
+        return max(keys, default=None)
 
     async def _finish(self, run: Run) -> None:
+        """The run is over, and the watermark moves. Raises Unwitnessed."""
         at = await self._now()
+        if run.since is not None and (witness := await self.desk.value(READ_WITNESS, run_id=run.id)) is not None:
+            raise Unwitnessed(
+                f"What was modified since {run.since:%Y-%m-%d %H:%M} UTC does not hold {witness[:80]}, which was. It is "
+                "gone upstream, or time filters are understood otherwise there: see the settings of their format and "
+                "zone. The next pull reads everything."
+            )
         async with self.connection.raw.transaction():
             await self.desk.value(SCHEDULE_PULL, run_id=run.id, at=at)
             await runs.note_success(self.desk, run, at)
@@ -260,11 +331,13 @@ class _Pull:
             await runs.finish(self.desk, run, at)
         log.info("pull ends", organization=self.target.organization, dataset=self.target.dataset)
 
-    async def _fail(self, run: Run, code: str, error: str) -> None:
-        """The run is over; the next one comes sooner than the schedule says, and later with each failure in a row."""
+    async def _fail(self, run: Run, code: str, error: str, *, again: bool = False) -> None:
+        """The run is over; the next one comes sooner than the schedule says, and later with each failure in a row, or
+        at once.
+        """
         at = await self._now()
         known = await runs.read_synchronization(self.desk)
-        wait = min(self.target.pull_every.total_seconds(), 30.0 * 2 ** min(known.pull_failures, 10))
+        wait = 0.0 if again else min(self.target.pull_every.total_seconds(), 30.0 * 2 ** min(known.pull_failures, 10))
         then = datetime.fromtimestamp(at.timestamp() + wait, at.tzinfo)
         async with self.connection.raw.transaction():
             await self.desk.value(POSTPONE_PULL, until=then)
@@ -283,6 +356,12 @@ def _wait(error: Exception) -> bool | float:
     if isinstance(error, Unavailable) and error.retry_after is not None:
         return error.retry_after if error.retry_after <= LONGEST_WAIT else False
     return isinstance(error, Unavailable | Failed)
+
+
+def _commonest(broken: Mapping[str, Broken]) -> str:
+    """What most of the rows suffer from."""
+    messages = Counter(reason.message for row in broken.values() for reason in row.reasons)
+    return f"Most of them: {messages.most_common(1)[0][0][:200]}" if messages else ""
 
 
 def _storable(value: Any) -> Any:

@@ -6,7 +6,7 @@ the change, the mirror, its history and everybody's modifications in one transac
 
 import asyncio
 import uuid
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -21,11 +21,13 @@ from app.contracts.validation import check_key
 from app.engine.desk import Desk
 from app.engine.locks import raise_workspaces
 from app.engine.modifications import fold
+from app.upstream.likeness import alike
 from app.upstream.protocol import (
     Broken,
     Failed,
     Held,
     OutcomeUnknown,
+    Question,
     Refused,
     Row,
     Stale,
@@ -58,6 +60,11 @@ SETTLE_EVERY = 0.1  # seconds: a settlement costs as much for ten changes as for
 LOOK_AGAIN = 0.5  # seconds until the outbox is looked at again, while nothing ends
 LOT = 4  # changes claimed at once, for each that can be on its way
 CONFLICT = "Somebody has changed the same cells upstream, or the row is gone there."
+NEAR = (
+    "The new row was sent, and no answer came. Rows like it have appeared upstream since: if one of them is it, "
+    "discard this change; if none is, retry it."
+)
+MOST_NEAR = 10  # rows that a person is shown
 LONGEST_WORDS = 1900  # characters of upstream's own
 RETREADS = 3  # times that a row is held again because somebody changed it in between
 
@@ -193,6 +200,7 @@ class _Push:
                 "synced": states.count("synced"),
                 "conflicts": states.count("conflict"),
                 "sync_errors": states.count("sync_error"),
+                "normalized": sum(bool(outcome.kept) for _, outcome in mine),
                 "retried": sum(o.state == "committed" and o.retry_at is not None for _, o in mine),
             }
             await runs.count(self.desk, run, at, counts)
@@ -215,8 +223,11 @@ class _Push:
             return await self._change(change, claim)
         except _LostClaim:
             return Outcome(state="committed", counted=False)
+        except Question as error:
+            words = f"{error} (a question; somebody has to do this in the system of record, or otherwise here)"
+            return Outcome(state="sync_error", error=words, code="QUESTION")
         except Refused as error:
-            return Outcome(state="sync_error", error=str(error))
+            return Outcome(state="sync_error", error=str(error), code="REFUSED")
         except Unavailable as error:
             retry_at = await self._later(change, runs.pause(error))
             return Outcome(state="committed", error=str(error), retry_at=retry_at, counted=False, unavailable=error)
@@ -234,7 +245,8 @@ class _Push:
         # A new row that may be there is looked for until the answer is no: nobody else will find it.
         may_be_there = self._gets_key(change) and (unknown or change.sent_at is not None)
         if change.attempts >= ATTEMPTS and not may_be_there:
-            return Outcome(state="sync_error", error=f"{error[:LONGEST_WORDS]} (after {change.attempts} attempts)")
+            words = f"{error[:LONGEST_WORDS]} (after {change.attempts} attempts)"
+            return Outcome(state="sync_error", error=words, code="ATTEMPTS")
         retry_at = await self._later(change, None)
         if unknown and may_be_there:
             # As long as upstream may still be at it, looking for the row proves nothing.
@@ -249,21 +261,41 @@ class _Push:
         """A change of a row whose key is known: read, compare, write, read back."""
         for _ in range(RETREADS):
             held = await self.target.upstream.hold(change.row_key)
-            verdict, fields = await self._judge(change, claim, held)
+            verdict, fields = await self._judge(change, claim, self._as_sent(change, held))
             if verdict == "conflict":
-                return await self._outcome("conflict", change.row_key, error=CONFLICT)
+                return await self._outcome("conflict", change, change.row_key)
             if verdict == "write":
                 op = "update" if change.op == "insert" and held is not None else change.op
                 try:
                     await self.target.upstream.write(Write(op=op, key=change.row_key, fields=fields), held)
                 except Stale:
                     continue
-            return await self._outcome("synced", change.row_key)
+            return await self._outcome("synced", change, change.row_key)
         raise Failed("Somebody changes the row upstream all the time.")
+
+    def _as_sent(self, change: Change, held: Held | None) -> Held | None:
+        """The row, with the values that an earlier attempt may have written as they were sent: upstream may have made
+        something else of them, which is nobody's edit.
+        """
+        if held is None or change.attempts == 1 or change.op == "delete":
+            return held
+        kinds = {name: field.type for name, field in self.contract.by_name.items()}
+        sent = {
+            name: value
+            for name, value in change.delta.items()
+            if held.document.get(name) != change.base.get(name) and alike(kinds[name], value, held.document.get(name))
+        }
+        return msgspec.structs.replace(held, document=held.document | sent)
 
     async def _add(self, change: Change, claim: uuid.UUID) -> Outcome:
         """A new row whose key upstream gives: looked for first, where it may have been sent before."""
-        key = await self._find_created(change) if change.sent_at is not None else None
+        write = Write(op="insert", key=None, fields=change.delta, token=_token(change))
+        key: str | None = None
+        near: tuple[Row, ...] = ()
+        if change.sent_at is not None:
+            key, near = await self._find_created(change, write, change.sent_at)
+        if key is None and near:
+            return Outcome(state="sync_error", error=NEAR, code="NEAR_MATCH", near=near)
         if key is None and change.sent_at is not None and change.attempts > ATTEMPTS:
             raise Refused(
                 f"Upstream does not say that it adds the row, and does not have it (after {ATTEMPTS} attempts)."
@@ -274,22 +306,30 @@ class _Push:
                 until = at + self.target.lease
                 if await desk.value(MARK_SENT, change_id=change.id, claim=claim, at=at, until=until) is None:
                     raise _LostClaim
-            key = await self.target.upstream.write(Write(op="insert", key=None, fields=change.delta), None)
+            key = await self.target.upstream.write(write, None)
             self.given.add(key)
         if (reason := check_key(key)) is not None:
-            return Outcome(state="sync_error", error=f"Upstream gave the new row a key that cannot be used. {reason}")
-        return await self._outcome("synced", key)
+            words = f"Upstream gave the new row a key that cannot be used. {reason}"
+            return Outcome(state="sync_error", error=words, code="REFUSED")
+        return await self._outcome("synced", change, key)
 
-    async def _find_created(self, change: Change) -> str | None:
-        """The row that an earlier attempt left, if it did: one with just these values that came since it was sent."""
-        found = await self.target.upstream.find_created(change.delta)
+    async def _find_created(
+        self, change: Change, write: Write, sent_at: datetime
+    ) -> tuple[str | None, tuple[Row, ...]]:
+        """The row that an earlier attempt left, if it did: one that came since it was sent. Where none is certain,
+        those that may be it, so that it is not sent twice.
+        """
+        found = await self.target.upstream.find_created(write, sent_at)
+        keys = [*found.certain, *(row.key for row in found.near)]
         async with self.database.connection() as connection:
-            records = await self._desk(connection).rows(FIND_KNOWN, keys=found, sent_at=change.sent_at)
-        free = sorted(set(found) - {record["row_key"] for record in records} - self.given)
-        if not free:
-            return None
-        self.given.add(free[0])
-        return free[0]
+            records = await self._desk(connection).rows(FIND_KNOWN, keys=keys, sent_at=sent_at)
+        known = {record["row_key"] for record in records} | self.given
+        free = sorted(set(found.certain) - known)
+        if free:
+            self.given.add(free[0])
+            return free[0], ()
+        near = [row for row in found.near if row.key not in known and row.key not in change.near]
+        return None, tuple(near[:MOST_NEAR])
 
     async def _judge(self, change: Change, claim: uuid.UUID, held: Held | None) -> tuple[str, dict[str, Any]]:
         """What there is to write over what is held. Raises _LostClaim where another has the change by now."""
@@ -312,11 +352,12 @@ class _Push:
             raise _LostClaim
         return row["verdict"], row["fields"]
 
-    async def _outcome(self, state: Literal["synced", "conflict"], key: str, error: str | None = None) -> Outcome:
+    async def _outcome(self, state: Literal["synced", "conflict"], change: Change, key: str) -> Outcome:
         """The outcome, with the row as upstream has it now.
 
         What was written and cannot be read back was written all the same. Raises Unavailable, Failed for a conflict.
         """
+        error = CONFLICT if state == "conflict" else None
         try:
             row = await self.target.upstream.read(key)
         except UpstreamError as failure:
@@ -328,7 +369,22 @@ class _Push:
             document = fit(self.contract, row) or msgspec.UNSET
         elif isinstance(row, Broken):
             document = msgspec.UNSET
-        return Outcome(state=state, key=key, document=document, error=error)
+        kept = self._kept(change, document) if state == "synced" and isinstance(document, dict) else {}
+        return Outcome(state=state, key=key, document=document, error=error, kept=kept)
+
+    def _kept(self, change: Change, document: Mapping[str, Any]) -> dict[str, Any]:
+        """What upstream made of the fields that were sent."""
+        if change.op == "delete":
+            return {}
+        by_name = self.contract.by_name
+        kept = {
+            name: document.get(name)
+            for name, value in change.delta.items()
+            if by_name[name].editable and document.get(name) != value
+        }
+        if kept:
+            log.info("kept otherwise", organization=self.organization, change=change.id, fields=sorted(kept))
+        return kept
 
     async def _later(self, change: Change, asked: float | None) -> datetime:
         """When to try again: twice as late each time, with jitter, so that not all come back at once."""
@@ -348,3 +404,8 @@ class _Push:
 
     async def _now(self) -> datetime:
         return await self.read_clock(self.connection)
+
+
+def _token(change: Change) -> str:
+    """What a new row carries where upstream has room for it: of no other change, in whatever database."""
+    return f"VG-{change.commit_id.hex[:16] if change.commit_id else '0'}-{change.id}".upper()

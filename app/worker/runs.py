@@ -1,7 +1,7 @@
 """The records of runs: begun, counted, finished; and what upstream's failures do to the schedule."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Literal
 
@@ -9,7 +9,8 @@ import msgspec
 
 from app.base.statements import statement
 from app.engine.desk import Desk
-from app.upstream.protocol import Unavailable, UpstreamError
+from app.upstream.protocol import Page, Unavailable, UpstreamError
+from app.worker.guards import Tally
 
 OPEN_RUN = statement("worker/open_run")
 COUNT_RUN = statement("worker/count_run")
@@ -26,7 +27,7 @@ LONGEST_PAUSE = 3600.0  # seconds that upstream can ask to be left alone
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """A run that was begun: now, or by a worker that is gone (`resumed`); by the schedule, or because somebody `asked`.
 
-    `since` is None for a pull of everything.
+    `since` is None for a pull of everything. `tally`: of this pull so far, or of those that failed before it.
     """
 
     id: uuid.UUID
@@ -37,6 +38,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     cursor: str | None
     mark: datetime | None
     start_revision: int
+    allow: list[str] = []
+    tally: Tally | None
 
 
 class Synchronization(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +49,7 @@ class Synchronization(msgspec.Struct, frozen=True, kw_only=True):
     watermark: datetime | None
     pulled_whole_at: datetime | None
     pull_failures: int
+    full_wanted: bool
     failures: int
     open_until: datetime | None
 
@@ -68,7 +72,7 @@ async def open_run(
     """The unfinished run, or the one asked for, or a new one."""
     row = await desk.row(OPEN_RUN, kind=kind, at=at, run_id=uuid.uuid4(), full=full, since=since)
     assert row is not None, "a run of a dataset that is there can be begun"
-    return Run(**dict(row))
+    return msgspec.convert(dict(row), Run)
 
 
 async def count(
@@ -77,12 +81,24 @@ async def count(
     at: datetime,
     counts: Mapping[str, int],
     *,
-    cursor: str | None = None,
-    mark: datetime | None = None,
-    total: int | None = None,
+    page: Page | None = None,
+    tally: Tally | None = None,
+    seen: Collection[str] = (),
 ) -> None:
-    """Add to the run's counts, by the names of their columns."""
-    await desk.value(COUNT_RUN, run_id=run.id, at=at, cursor=cursor, mark=mark, total=total, counts=dict(counts))
+    """Add to the run's counts, by the names of their columns; and note how far a page leads, and which rows it had."""
+    await desk.value(
+        COUNT_RUN,
+        run_id=run.id,
+        at=at,
+        counts=dict(counts),
+        cursor=None if page is None else page.cursor,
+        mark=None if page is None else page.mark,
+        marked=None if page is None else page.marked,
+        total=None if page is None else page.total,
+        doubt=None if page is None or page.doubt is None else for_people(page.doubt),
+        tally=None if tally is None else msgspec.to_builtins(tally),
+        seen=list(seen),
+    )
 
 
 async def finish(desk: Desk, run: Run, at: datetime, code: str | None = None, error: str | None = None) -> None:

@@ -11,7 +11,7 @@ from app.base.statements import statement
 from app.engine.desk import Desk
 from app.engine.locks import lock_dataset, lock_rows, raise_workspaces
 from app.engine.modifications import fold
-from app.upstream.protocol import Unavailable
+from app.upstream.protocol import Row, Unavailable
 from app.worker.runs import for_people
 from app.worker.staging import Incoming, stage, write
 
@@ -22,7 +22,9 @@ READ_DOCUMENTS = statement("worker/read_documents")
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """A claimed change. `sent_at`: when it may have been sent before, a new row without a key."""
+    """A claimed change. `sent_at`: when it may have been sent before, a new row without a key; `near`: keys of rows
+    of which a person has said that none is it.
+    """
 
     id: int
     row_key: str
@@ -34,20 +36,26 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     sent_at: datetime | None
     commit_id: UUID | None
     change_reason: str | None
+    near: list[str] = []
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """What became of one change.
 
     `key`: the row's, where upstream gave it one. `document`: the row as upstream has it now, None where it is gone,
-    UNSET where that is not known. `error`: why it did not go, for people. `retry_at`: for one that is committed again;
-    `counted`: whether the attempt counts against it; `unavailable`: upstream was not there at all.
+    UNSET where that is not known. `error`: why it did not go, for people, `code`: what kind of why. `near`: the rows
+    that may be the new one. `kept`: of the fields that were sent those of which upstream made something else, and what.
+    `retry_at`: for one that is committed again; `counted`: whether the attempt counts against it; `unavailable`:
+    upstream was not there at all.
     """
 
     state: Literal["synced", "conflict", "sync_error", "committed"]
     key: str | None = None
     document: dict[str, Any] | msgspec.UnsetType | None = msgspec.UNSET
     error: str | None = None
+    code: str | None = None
+    near: tuple[Row, ...] = ()
+    kept: dict[str, Any] = {}
     retry_at: datetime | None = None
     counted: bool = True
     unavailable: Unavailable | None = None
@@ -124,6 +132,9 @@ async def _mark(desk: Desk, claim: UUID, ended: Collection[Ended], at: datetime)
             "id": change.id,
             "state": outcome.state,
             "error": None if outcome.error is None else for_people(outcome.error),
+            "code": outcome.code,
+            "near": [{"id": row.key, "data": row.document} for row in outcome.near] or None,
+            "kept": outcome.kept or None,
             "next_attempt_at": outcome.retry_at,
             "counted": outcome.counted,
         }

@@ -15,6 +15,7 @@ from app.base.errors import ConfigurationError
 from app.base.settings import Settings
 from app.contracts import BUILT_IN, Contract
 from app.upstream.directory import Entry, open_upstream, read_directory
+from app.worker.guards import Shares
 from app.worker.loop import Worker
 from app.worker.target import Target
 from app.worker.upkeep import Retention
@@ -47,7 +48,12 @@ def _target(entry: Entry, contracts: dict[str, Contract]) -> Target:
         pull_every=timedelta(seconds=wanted.pull_every),
         full_every=timedelta(seconds=wanted.full_every),
         overlap=timedelta(seconds=wanted.overlap),
-        deletion_share=wanted.deletion_share,
+        shares=Shares(
+            deletions=wanted.deletion_share,
+            inserts=wanted.insert_share,
+            changes=wanted.change_share,
+            quarantine=wanted.quarantine_share,
+        ),
         concurrency=wanted.concurrency,
         lease=timedelta(seconds=wanted.lease),
     )

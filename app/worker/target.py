@@ -11,6 +11,7 @@ from app.base.database import Connection, Database
 from app.base.statements import statement
 from app.contracts import Contract
 from app.upstream.protocol import Upstream
+from app.worker.guards import Shares
 
 TAKE = statement("worker/take")
 GIVE_BACK = statement("worker/give_back")
@@ -23,7 +24,7 @@ ReadClock = Callable[[Connection], Awaitable[datetime]]
 class Target(msgspec.Struct, frozen=True, kw_only=True):
     """A dataset of an organization, its upstream, and how they are synchronized.
 
-    `deletion_share`: more of the rows than this are not deleted at once; `concurrency`: changes that are pushed at the
+    `shares`: what a pull may do at once; `concurrency`: changes that are pushed at the
     same time; `lease`: how long upstream may still work on a request of ours that nobody waits for any more.
     """
 
@@ -33,7 +34,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     pull_every: timedelta = timedelta(minutes=15)
     full_every: timedelta = timedelta(days=1)
     overlap: timedelta = timedelta(minutes=10)
-    deletion_share: float = 0.1
+    shares: Shares = Shares()
     concurrency: int = 4
     lease: timedelta = timedelta(minutes=2)
 

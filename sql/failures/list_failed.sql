@@ -6,7 +6,7 @@
 -- Plan: change_failed.
 WITH page AS MATERIALIZED (
     SELECT c.id, c.row_key, c.user_id, c.op, c.base, c.delta, c.state, c.commit_id, c.change_reason, c.created_at,
-           c.attempts, c.last_error, c.settled_at, row_number() OVER (ORDER BY c.id) AS place
+           c.attempts, c.last_error, c.error_code, c.near, c.settled_at, row_number() OVER (ORDER BY c.id) AS place
       FROM pfa.change AS c
      WHERE c.organization_id = $1
        AND c.state = ANY (vanguard.refused())
@@ -25,6 +25,8 @@ rendered AS (
                'delta', p.delta,
                'base', p.base,
                'error', p.last_error,
+               'code', p.error_code,
+               'near', CASE p.error_code WHEN 'NEAR_MATCH' THEN coalesce(p.near, '[]') ELSE '[]' END,
                'attempts', p.attempts,
                'commitId', p.commit_id,
                'changeReason', p.change_reason,

@@ -2,7 +2,8 @@
 -- meanwhile is passed over. The caller holds lock 2 of their users.
 -- $1 organization, $2 ids (bigint[]: of the changes), $3 at (timestamptz now), $4 until (timestamptz: when their lease
 -- ends), $5 claim (uuid).
--- Returns id, row_key, user_id, op, base, delta, attempts, sent_at, commit_id, change_reason.
+-- Returns id, row_key, user_id, op, base, delta, attempts, sent_at, commit_id, change_reason, near (text[]: keys of the
+-- rows that were shown as like it before it was tried again).
 WITH free AS (
     SELECT c.id
       FROM pfa.change AS c
@@ -17,4 +18,5 @@ UPDATE pfa.change AS c
   FROM free AS f
  WHERE c.organization_id = $1
    AND c.id = f.id
-RETURNING c.id, c.row_key, c.user_id, c.op, c.base, c.delta, c.attempts, c.sent_at, c.commit_id, c.change_reason;
+RETURNING c.id, c.row_key, c.user_id, c.op, c.base, c.delta, c.attempts, c.sent_at, c.commit_id, c.change_reason,
+          ARRAY(SELECT n ->> 'id' FROM jsonb_array_elements(c.near) AS n) AS near;

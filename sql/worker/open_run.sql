@@ -2,7 +2,8 @@
 -- schedule. The caller alone runs this kind here (an advisory lock).
 -- $1 organization, $2 dataset, $3 kind, $4 at (timestamptz now), $5 run_id (uuid: of a new one), $6 full (boolean:
 -- whether a pull has to be whole), $7 since (timestamptz: from when on one that is not).
--- Returns id, asked (somebody did), resumed, full, since, cursor, mark, start_revision.
+-- Returns id, asked (somebody did), resumed, full, since, cursor, mark, start_revision, tally (jsonb: of the pull so far,
+-- or of the one before it, which failed; NULL where neither is known).
 WITH found AS (
     SELECT r.id, r.started_at IS NOT NULL AS resumed
       FROM public.sync_run AS r
@@ -14,7 +15,18 @@ WITH found AS (
      LIMIT 1
 ),
 standing AS (
-    SELECT d.revision FROM public.dataset AS d WHERE d.organization_id = $1 AND d.name = $2
+    SELECT d.revision, s.marked, l.tally
+      FROM public.dataset AS d
+      LEFT JOIN public.synchronization AS s ON s.organization_id = $1 AND s.dataset = $2
+      LEFT JOIN LATERAL (
+               SELECT r.state, jsonb_set(r.tally, '{quarantine}', '0') AS tally
+                 FROM public.sync_run AS r
+                WHERE r.organization_id = $1 AND r.dataset = $2 AND r.kind = $3 AND r.finished_at IS NOT NULL
+                ORDER BY r.requested_at DESC, r.id
+                LIMIT 1
+           ) AS l ON l.state = 'failed'
+     WHERE d.organization_id = $1
+       AND d.name = $2
 ),
 opened AS (
     UPDATE public.sync_run AS r
@@ -22,21 +34,29 @@ opened AS (
            -- r.whole and not what was found: somebody may have asked for everything meanwhile.
            whole = r.whole OR NOT f.resumed AND $6,
            since = CASE WHEN f.resumed THEN r.since WHEN NOT (r.whole OR $6) THEN $7::timestamptz END,
-           start_revision = CASE WHEN f.resumed THEN r.start_revision ELSE (SELECT s.revision FROM standing AS s) END
+           start_revision = CASE WHEN f.resumed THEN r.start_revision ELSE s.revision END,
+           tally = CASE WHEN f.resumed THEN r.tally ELSE s.tally END,
+           witness = CASE WHEN f.resumed THEN r.witness WHEN NOT (r.whole OR $6) THEN s.marked END
       FROM found AS f
+     CROSS JOIN standing AS s
      WHERE r.organization_id = $1
        AND r.id = f.id
-    RETURNING r.id, r.requested_by IS NOT NULL AS asked, f.resumed, r.whole, r.since, r.cursor, r.mark, r.start_revision
+    RETURNING r.id, r.requested_by IS NOT NULL AS asked, f.resumed, r.whole, r.since, r.cursor, r.mark, r.start_revision,
+              r.tally
 ),
 added AS (
     INSERT INTO public.sync_run AS r
            (organization_id, id, dataset, kind, whole, state, requested_at, started_at, progressed_at, since,
-            start_revision)
-    SELECT $1, $5, $2, $3, $6, 'running', $4, $4, $4, CASE WHEN NOT $6 THEN $7::timestamptz END, s.revision
+            start_revision, tally, witness)
+    SELECT $1, $5, $2, $3, $6, 'running', $4, $4, $4, CASE WHEN NOT $6 THEN $7::timestamptz END, s.revision, s.tally,
+           CASE WHEN NOT $6 THEN s.marked END
       FROM standing AS s
      WHERE NOT EXISTS (SELECT FROM found)
-    RETURNING r.id, FALSE AS asked, FALSE AS resumed, r.whole, r.since, r.cursor, r.mark, r.start_revision
+    RETURNING r.id, FALSE AS asked, FALSE AS resumed, r.whole, r.since, r.cursor, r.mark, r.start_revision,
+              r.tally
 )
-SELECT o.id, o.asked, o.resumed, o.whole AS "full", o.since, o.cursor, o.mark, o.start_revision FROM opened AS o
+SELECT o.id, o.asked, o.resumed, o.whole AS "full", o.since, o.cursor, o.mark, o.start_revision, o.tally
+  FROM opened AS o
 UNION ALL
-SELECT a.id, a.asked, a.resumed, a.whole, a.since, a.cursor, a.mark, a.start_revision FROM added AS a;
+SELECT a.id, a.asked, a.resumed, a.whole, a.since, a.cursor, a.mark, a.start_revision, a.tally
+  FROM added AS a;

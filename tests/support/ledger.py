@@ -8,6 +8,7 @@ from app.base.errors import Culprit
 from app.upstream.protocol import (
     Broken,
     Capabilities,
+    Created,
     Held,
     OutcomeUnknown,
     Page,
@@ -27,7 +28,9 @@ class Ledger:
     `before` and `after`: what happens just before a call is carried out, and between that and its answer.
     `lost`: so many writes are done, and their answers lost. `broken`: the field of a row that cannot be read;
     `strays`: what the first page brings beside the rows; `normalize`: what becomes of the fields that are written;
-    `new_key`: what a new row is called. `writes` are those that were done, `surprises` what tests found in between.
+    `new_key`: what a new row is called; `carries`: whether it keeps a token; `near`: keys of rows that are like one.
+    `hidden`: keys that are there and in no page; `doubt` and `total`: what pages say of all. `writes` are those that
+    were done, `surprises` what tests found in between.
     """
 
     def __init__(
@@ -47,6 +50,12 @@ class Ledger:
         self.strays: list[Row | Broken] = []
         self.normalize: Callable[[dict[str, Any]], dict[str, Any]] = dict
         self.new_key: str | None = None
+        self.carries = False
+        self.carried: dict[str, str | None] = {}
+        self.near: set[str] = set()
+        self.hidden: set[str] = set()
+        self.doubt: str | None = None
+        self.total: int | None = None
         self.lost = 0
         self.calls: list[str] = []
         self.writes: list[tuple[str, str, dict[str, Any]]] = []
@@ -88,7 +97,9 @@ class Ledger:
             dropped=0,
             cursor=shown[-1] if more else None,
             mark=max((self.marks[key] for key in shown), default=None),
-            total=None,
+            marked=max(shown, key=self.marks.__getitem__, default=None),
+            total=self.total,
+            doubt=self.doubt,
         )
         await self._done("page")
         return page
@@ -124,6 +135,8 @@ class Ledger:
             self.remove(key)
         else:
             self.put(key, **self.normalize(dict(write.fields)))
+            if self.carries:
+                self.carried[key] = write.token
         self.writes.append((write.op, key, dict(write.fields)))
         await self._done("write")
         if self.lost:
@@ -131,10 +144,23 @@ class Ledger:
             raise OutcomeUnknown("No answer came")
         return key
 
-    async def find_created(self, fields: Mapping[str, Any]) -> list[str]:
+    async def find_created(self, write: Write, sent_at: datetime) -> Created:
         await self._called("find_created")
-        found = [key for key, row in self.rows.items() if all(row.get(name) == value for name, value in fields.items())]
+        fields = write.fields
+        certain = [
+            key
+            for key, row in self.rows.items()
+            if (self.carries and self.carried.get(key) == write.token)
+            or all(row.get(name) == value for name, value in fields.items())
+        ]
+        near = () if self.carries else tuple(self._row(key) for key in self.rows if key in self.near)
         await self._done("find_created")
+        return Created(certain=tuple(certain), near=near)
+
+    async def exists(self, key: str) -> bool:
+        await self._called("exists", key)
+        found = key in self.rows or key in self.hidden
+        await self._done("exists")
         return found
 
     async def close(self) -> None:

@@ -1,11 +1,7 @@
-"""PEMS (HxGN EAM): the grid for reading, the user-defined screen for writing.
+"""PEMS (HxGN EAM): the grid for reading, the user-defined screen for writing."""
 
-Between two pages of a listing lines may appear and vanish, so that positions shift. Each page therefore begins with the
-last line of the page before; where that is not among the lines that come, it goes back until one comes that was seen.
-"""
-
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,35 +9,34 @@ import msgspec
 
 from app.base.clock import Clock, now
 from app.contracts import Contract
+from app.upstream.likeness import is_near
 from app.upstream.pems.config import ORGANIZATION, VERSION, PemsConfig, aliases_of
-from app.upstream.pems.grid import Condition, GridPage, GridReader, HeadersNeeded, grid_request
-from app.upstream.pems.http import NOT_FOUND, PemsClient, read_refused, words_of, write_refused
-from app.upstream.pems.screen import Pairs, ScreenAnswer, read_answer, read_document, screen_request
-from app.upstream.pems.values import format_instant, write_value
+from app.upstream.pems.forms import Forms
+from app.upstream.pems.grid import Condition, GridPage, GridReader, HeadersNeeded, NothingFound, grid_request
+from app.upstream.pems.http import PemsClient, is_not_found, read_refused, words_of, write_refused
+from app.upstream.pems.listing import Place, turn
+from app.upstream.pems.screen import Pairs, Record, ScreenAnswer, read_answer, read_document, screen_request
 from app.upstream.protocol import (
     Broken,
     Capabilities,
+    Created,
     Failed,
     Held,
     OutcomeUnknown,
     Page,
+    Question,
     Refused,
     Row,
     Write,
 )
 
 ACTIONS = {"insert": "ADD", "update": "UPDATE", "delete": "DELETE"}
-MAX_SHIFTS = 5  # times in a row that the last line may turn up further down
 MAX_FILTERS = 4  # texts that a created row is looked for by
 FEW = 50  # rows of an answer that should hold one
-
-
-class Place(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where a listing stands: the last line's position, counted from 1, and some of the lines up to it, it the last."""
-
-    code: str
-    position: int = 0
-    seen: tuple[str, ...] = ()
+# How much further back than asked for a time filter reaches: the same local time comes twice when clocks are set back.
+CLOCKS_BACK = timedelta(hours=1)
+LATELY = timedelta(days=1)  # before a new row was sent: PEMS's clock and zone may be others than ours
+FORMS = {"moment", "number", "flag"}
 
 
 class Pems:
@@ -54,7 +49,9 @@ class Pems:
         self._config = config
         self._read = {name: alias.read for name, alias in aliases.items()}
         self._write = {name: alias.write for name, alias in aliases.items() if alias.write is not None}
-        self._reader = GridReader(contract, self._read, config.organizations)
+        self._reader = GridReader(contract, self._read, config.organizations, config.locale)
+        self._forms = Forms(config.writes, config.locale)
+        self._looked = False  # at how the screen shows values, before the first new line
         self._listings = _listings(config.organizations)
         self._client = PemsClient(config, folder=folder, clock=clock)
 
@@ -74,8 +71,11 @@ class Pems:
         place = self._place(cursor)
         filters = [Condition(self._read[ORGANIZATION], "BEGINS", place.code)]
         if since is not None:
-            filters.append(Condition(self._read[VERSION], ">=", format_instant(since)))
-        page, following = await self._follow(place, filters, self._config.page_size)
+            filters.append(self._modified_since(since))
+        turned = await turn(self._asking(place.code, filters), place, self._config.page_size)
+        page, following, total = turned.page, turned.following, turned.announced
+        if total is None and following is None and place.position == 0:
+            total = page.total
         if following is None:
             later = self._listings[self._listings.index(place.code) + 1 :]
             following = Place(code=later[0]) if later else None
@@ -85,72 +85,76 @@ class Pems:
             dropped=page.dropped,
             cursor=None if following is None else msgspec.json.encode(following).decode(),
             mark=page.mark,
-            total=page.total if len(self._listings) == 1 else None,
+            marked=page.marked,
+            total=total if len(self._listings) == 1 else None,
+            doubt=turned.doubt,
         )
 
     async def read(self, key: str) -> Row | Broken | None:
         """See Upstream."""
         for code in self._config.organizations:
-            page = await self._ask(code, self._named(code, key), 1, FEW)
+            try:
+                page = await self._ask(code, self._named(code, key), 1, FEW)
+            except NothingFound:
+                continue
             answered: tuple[Row | Broken, ...] = page.rows + page.broken
             for row in answered:
                 if row.key in (key, None):
                     return row
         return None
 
-    async def find_created(self, fields: Mapping[str, Any]) -> list[str]:
+    async def exists(self, key: str) -> bool:
+        """See Upstream. Asks the screen, which has no Dataspy."""
+        for code in self._config.organizations:
+            if await self._show(code, key) is not None:
+                return True
+        return False
+
+    async def find_created(self, write: Write, sent_at: datetime) -> Created:
         """See Upstream."""
-        place: Place | None = Place(code=self._code_of(fields))
+        code = self._code_of(write.fields)
+        of_code = Condition(self._read[ORGANIZATION], "=", code)
+        if self._config.token is not None and write.token is not None:
+            rows = await self._list(code, [of_code, Condition(self._config.token.read, "=", write.token)])
+            return Created(certain=tuple(rows))
         writable = self._write.keys() - set(self._identity)
         # A row of which nothing was said has nothing in it.
-        wanted = {name: fields[name] for name in fields.keys() & writable} or dict.fromkeys(writable)
-        found: dict[str, None] = {}
+        wanted = {name: write.fields[name] for name in write.fields.keys() & writable} or dict.fromkeys(writable)
+        rows = await self._list(code, [of_code, *self._telling(wanted)])
+        certain = tuple(key for key, row in rows.items() if _agrees(row.document, wanted))
+        kinds = {name: self._contract.by_name[name].type for name in wanted}
+        recent = await self._list(code, [of_code, self._modified_since(sent_at - LATELY)])
+        return Created(
+            certain=certain,
+            near=tuple(
+                row for key, row in recent.items() if key not in certain and is_near(kinds, wanted, row.document)
+            ),
+        )
+
+    async def _list(self, code: str, filters: list[Condition]) -> dict[str, Row]:
+        """All rows that meet the conditions, by key."""
+        found: dict[str, Row] = {}
+        place: Place | None = Place(code=code)
         while place is not None:
-            filters = [Condition(self._read[ORGANIZATION], "=", place.code), *self._telling(wanted)]
-            page, place = await self._follow(place, filters, self._config.page_size)
-            found |= {row.key: None for row in page.rows if _agrees(row.document, wanted)}
-        return list(found)
+            turned = await turn(self._asking(code, filters), place, self._config.page_size)
+            found |= {row.key: row for row in turned.page.rows}
+            place = turned.following
+        return found
 
-    async def _follow(self, place: Place, filters: list[Condition], size: int) -> tuple[GridPage, Place | None]:
-        """The page of a listing after a place, and the place after it, None at the end."""
-        page, start = await self._overlapping(place, filters, size)
-        reached = start + len(page.identities) - 1
-        stuck = not page.identities or page.identities == list(place.seen[-1:])
-        if stuck and page.more is not False and (page.total or 0) > reached:
-            raise Failed(f"PEMS sends no line after {reached} of {page.total}.")
-        if stuck or _ended(page, reached):
-            return page, None
-        return page, Place(code=place.code, position=reached, seen=_some(page.identities))
+    def _asking(self, code: str, filters: list[Condition]) -> Callable[[int | str, int], Awaitable[GridPage]]:
+        return lambda position, size: self._ask(code, filters, position, size)
 
-    async def _overlapping(self, place: Place, filters: list[Condition], size: int) -> tuple[GridPage, int]:
-        """A page that holds a line which was seen, or the listing's first, and its position.
-
-        Lines before a seen one were seen, those after it follow without a gap: so none is passed over.
-        """
-        start, step, shifts = max(place.position, 1), 1, 0
-        while True:
-            page = await self._ask(place.code, filters, start, size)
-            lines = page.identities
-            if start > 1 and not set(place.seen) & set(lines):
-                start, step = max(start - step, 1), min(2 * step, size - 1)
-            elif place.seen and len(lines) > 1 and lines[-1] == place.seen[-1]:
-                # New lines moved the last one down to the end of this page, and what follows it is still to come; or
-                # else pages are not turned at all.
-                start, shifts = start + len(lines) - 1, shifts + 1
-                if shifts > MAX_SHIFTS:
-                    raise Failed("PEMS sends the same lines whatever position it is asked for.")
-            else:
-                return page, start
-
-    async def _ask(self, code: str, filters: list[Condition], position: int, size: int) -> GridPage:
-        if position > 1 and self._reader.numbers is not None:
+    async def _ask(self, code: str, filters: list[Condition], position: int | str, size: int) -> GridPage:
+        if position != 1 and self._reader.numbers is not None:
             try:
                 return self._reader.read(await self._post_grid(code, filters, position, size, headed=False))
             except HeadersNeeded:
                 pass  # the columns are others than those of the last headers
         return self._reader.read(await self._post_grid(code, filters, position, size, headed=True))
 
-    async def _post_grid(self, code: str, filters: list[Condition], position: int, size: int, *, headed: bool) -> bytes:
+    async def _post_grid(
+        self, code: str, filters: list[Condition], position: int | str, size: int, *, headed: bool
+    ) -> bytes:
         key = self._read[self._contract.key]
         body = grid_request(self._config.grid, key, filters, position=position, size=size, headed=headed)
         return await self._client.post(self._config.grid.data_path, body, organization=code)
@@ -168,6 +172,11 @@ class Pems:
     def _named(self, code: str, key: str) -> list[Condition]:
         return [Condition(self._read[ORGANIZATION], "=", code), Condition(self._read[self._contract.key], "=", key)]
 
+    def _modified_since(self, moment: datetime) -> Condition:
+        locale = self._config.locale
+        local = (moment if locale.zone == "UTC" else moment - CLOCKS_BACK).astimezone(locale.tz)
+        return Condition(self._read[VERSION], ">=", local.strftime(locale.time_format))
+
     def _telling(self, fields: Mapping[str, Any]) -> list[Condition]:
         """Conditions by some of the texts, the longest, which tell most."""
         texts = [(name, value) for name, value in fields.items() if isinstance(value, str) and value]
@@ -180,34 +189,56 @@ class Pems:
     async def hold(self, key: str) -> Held | None:
         """See Upstream."""
         for code in self._config.organizations:
-            answer = await self._screen("GET", code, self._identified(code, key), None)
-            words = words_of(None if answer is None else answer.ErrorAlert)
-            if words and NOT_FOUND in words.lower():
-                continue
-            if words:
-                raise read_refused(words)
-            record = None if answer is None else answer.record
+            record = await self._show(code, key)
             if record is None:
-                raise Failed("The answer of PEMS cannot be read: it holds no record.")
-            document = read_document(self._contract, self._write, record)
+                continue
+            document = read_document(self._contract, self._write, self._forms, record.values)
             document |= {self._contract.key: key, ORGANIZATION: code}
-            return Held(document=document, token=None if record.recordid is None else str(record.recordid))
+            token = None if record.recordid is None else str(record.recordid)
+            return Held(document=document, token=token, record=record.values)
         return None
 
     async def write(self, write: Write, held: Held | None) -> str:
         """See Upstream."""
         code = self._code_of(write.fields if held is None else held.document)
-        pairs = self._identified(code, write.key) | self._written(write)
+        if write.op == "insert":
+            await self._look_at_forms(code)
+        pairs = self._laid_over(code, write, {} if held is None else held.record or {})
         answer = await self._screen(ACTIONS[write.op], code, pairs, None if held is None else held.token)
         if answer is None:
             raise OutcomeUnknown("The answer of PEMS to the write cannot be read.")
-        words = words_of(answer.ErrorAlert)
-        if words:
+        if words := words_of(answer.ErrorAlert):
             raise write_refused(words)
+        if question := words_of(answer.ConfirmationAlert):
+            raise Question(question)
         if answer.Result is None:
-            question = words_of(answer.ConfirmationAlert)
-            raise Refused(question) if question else OutcomeUnknown("PEMS does not say whether it wrote.")
+            raise OutcomeUnknown("PEMS does not say whether it wrote.")
         return self._assigned(answer) if write.key is None else write.key
+
+    async def _show(self, code: str, key: str) -> Record | None:
+        """The record on the screen; None where there is none."""
+        answer = await self._screen("GET", code, self._identified(code, key), None)
+        words = None if answer is None else words_of(answer.ErrorAlert) or words_of(answer.ConfirmationAlert)
+        if is_not_found(words):
+            return None
+        if words is not None:
+            raise read_refused(words)
+        record = None if answer is None else answer.record
+        if record is None:
+            raise Failed("The answer of PEMS cannot be read: it holds no record.")
+        return record
+
+    async def _look_at_forms(self, code: str) -> None:
+        """See in which forms the screen shows values, before a new line is written: of the line that has the most."""
+        if self._looked or self._forms.seen.keys() >= FORMS:
+            return
+        page = await self._ask(code, [Condition(self._read[ORGANIZATION], "=", code)], 1, FEW)
+        fullest = max(
+            page.rows, key=lambda row: sum(value is not None for value in row.document.values()), default=None
+        )
+        if fullest is not None:
+            await self.hold(fullest.key)
+        self._looked = True
 
     async def _screen(self, action: str, code: str, pairs: Pairs, token: str | None) -> ScreenAnswer | None:
         grid = self._config.grid
@@ -222,9 +253,21 @@ class Pems:
         names = {self._contract.key: key, ORGANIZATION: code}
         return {self._write[name]: {"TEXTDATA": value} for name, value in names.items() if value is not None}
 
-    def _written(self, write: Write) -> Pairs:
+    def _laid_over(self, code: str, write: Write, record: Pairs) -> Pairs:
+        """What is sent: of an update the record as it was read, what nobody has mapped included, and the changes over
+        it: an UPDATE may blank what is not sent.
+        """
+        identity = self._identified(code, write.key)
+        if write.op == "delete":
+            return identity
+        whole = write.op == "update" and self._config.writes.update == "record"
+        token = self._config.token if write.op == "insert" and write.token is not None else None
+        spare = {token.write: {"TEXTDATA": write.token}} if token is not None else {}
+        return (record if whole else {}) | identity | self._written(write, record) | spare
+
+    def _written(self, write: Write, record: Pairs) -> Pairs:
         """The fields as the screen takes them; raises Refused for one that it does not have."""
-        pairs = {}
+        pairs: Pairs = {}
         for name, value in write.fields.items():
             field = self._contract.by_name[name]
             # What is inserted again may hold what PEMS alone gives to a line.
@@ -233,12 +276,14 @@ class Pems:
                 continue
             if name not in self._write:
                 raise Refused(f"{name} cannot be written to PEMS.")
-            pairs[self._write[name]] = write_value(field.type, value)
+            on_screen = self._write[name]
+            pairs[on_screen] = self._forms.write(field.type, value, record.get(on_screen))
         return pairs
 
     def _assigned(self, answer: ScreenAnswer) -> str:
         record = answer.record
-        key = None if record is None else record.values.get(self._write[self._contract.key], {}).get("TEXTDATA")
+        shown = None if record is None else record.values.get(self._write[self._contract.key])
+        key = (shown or {}).get("TEXTDATA")
         if not isinstance(key, str) or not key:
             raise OutcomeUnknown("PEMS wrote a new row and did not say its id.")
         return key
@@ -255,19 +300,6 @@ def _listings(codes: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(
         dict.fromkeys(code for code in codes if not any(code != other and code.startswith(other) for other in codes))
     )
-
-
-def _ended(page: GridPage, reached: int) -> bool:
-    """Whether all that PEMS says is that there is no more; where it contradicts itself, the next page tells."""
-    if page.more is None and page.total is None:
-        return False
-    return page.more is not True and (page.total is None or reached >= page.total)
-
-
-def _some(identities: list[str]) -> tuple[str, ...]:
-    """The first line of a page, and lines ever nearer to its end: some of them stay, whatever is deleted."""
-    distances = [2**power for power in range(len(identities).bit_length())]
-    return (identities[0], *(identities[-distance] for distance in reversed(distances)))
 
 
 def _agrees(document: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:

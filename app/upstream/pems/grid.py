@@ -1,4 +1,4 @@
-"""Answers to a grid request: three shapes of rows become rows of the contract, column by column.
+"""Answers to a grid request: four shapes of rows become rows of the contract, column by column.
 
 A row is told by id and organization: ids of two organizations may be the same. Of a row that does not say whose it is
 nothing is shown but its id, since it may be another organization's.
@@ -16,12 +16,13 @@ import msgspec
 
 from app.base.errors import Code, Culprit
 from app.contracts import Contract
-from app.upstream.pems.config import ORGANIZATION, VERSION, Grid
-from app.upstream.pems.http import read_refused, words_of
-from app.upstream.pems.values import READERS, Reader, Unreadable, instant, read_column, read_text, read_version
+from app.upstream.pems.config import ORGANIZATION, VERSION, Grid, Locale
+from app.upstream.pems.http import is_not_found, read_refused, words_of
+from app.upstream.pems.values import Reader, Readers, Unreadable, instant, read_column
 from app.upstream.protocol import Broken, Failed, Row
 
 MAX_IDENTITY = 120  # characters; longer ids are told by a digest
+MAX_COUNT = 15  # digits
 
 
 class Column(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,7 +36,9 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
 class GridPage(msgspec.Struct, frozen=True, kw_only=True):
     """What an answer held. `identities` of all its lines, in order, of those that were dropped or are broken, too.
 
-    `total` and `more` are None where PEMS does not say.
+    `total` and `more` are None where PEMS does not say; `total` may be of the listing or of this page. `following`: the
+    position after it where PEMS names one. `marked`: the key of the row with the latest `mark`; `columns`: the aliases
+    that were sent.
     """
 
     rows: tuple[Row, ...]
@@ -44,6 +47,9 @@ class GridPage(msgspec.Struct, frozen=True, kw_only=True):
     mark: datetime | None
     total: int | None
     more: bool | None
+    following: str | None = None
+    marked: str | None = None
+    columns: frozenset[str] = frozenset()
 
     @property
     def dropped(self) -> int:
@@ -56,6 +62,10 @@ class HeadersNeeded(Failed):
 
     def __init__(self) -> None:
         super().__init__("The answer of PEMS cannot be read: it does not name its columns.")
+
+
+class NothingFound(Failed):
+    """PEMS says that there is no such row."""
 
 
 # -- the request's shape -----------------------------------------------------------------------------------------------
@@ -93,7 +103,12 @@ class _Head(msgspec.Struct, frozen=True):
     GRID_ID: str
     USER_FUNCTION_NAME: str
     NUMBER_OF_ROWS_FIRST_RETURNED: int
-    CURSOR_POSITION: int
+    CURSOR_POSITION: int | str
+    LOCALIZE_RESULT: str
+
+
+class _Dataspy(msgspec.Struct, frozen=True):
+    DATASPY_ID: str
 
 
 class _Type(msgspec.Struct, frozen=True):
@@ -105,6 +120,7 @@ class GridRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     GRID: _Head
     GRID_TYPE: _Type = _Type()
+    DATASPY: _Dataspy | msgspec.UnsetType = msgspec.UNSET
     REQUEST_TYPE: str
     ADDON_SORT: _Sort
     ADDON_FILTER: Condition | msgspec.UnsetType = msgspec.UNSET
@@ -112,12 +128,13 @@ class GridRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def grid_request(
-    grid: Grid, key: str, conditions: Sequence[Condition], *, position: int, size: int, headed: bool
+    grid: Grid, key: str, conditions: Sequence[Condition], *, position: int | str, size: int, headed: bool
 ) -> GridRequest:
     """Asks for `size` lines that meet all conditions, from a position on in the order of the alias `key`."""
     joined = [_Joined(item.ALIAS_NAME, item.OPERATOR, item.VALUE, number) for number, item in enumerate(conditions, 1)]
     return GridRequest(
-        GRID=_Head(grid.name, grid.id, grid.user_function, size, position),
+        GRID=_Head(grid.name, grid.id, grid.user_function, size, position, "true" if grid.localize else "false"),
+        DATASPY=msgspec.UNSET if grid.dataspy is None else _Dataspy(grid.dataspy),
         REQUEST_TYPE="LIST.HEAD_DATA.STORED" if headed else "LIST.DATA_ONLY.STORED",
         ADDON_SORT=_Sort(key),
         ADDON_FILTER=conditions[0] if len(conditions) == 1 else msgspec.UNSET,
@@ -176,7 +193,12 @@ class _Grid(msgspec.Struct):
 
 
 class _ResultData(msgspec.Struct):
-    GRID: _Grid
+    """The rows are in the grid, or stand here beside the next position."""
+
+    GRID: _Grid | None = None
+    DATARECORD: list[_Line] | None = None
+    NEXTCURSORPOSITION: int | str | msgspec.UnsetType | None = msgspec.UNSET
+    RECORDS: int | str | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class _Result(msgspec.Struct):
@@ -186,6 +208,7 @@ class _Result(msgspec.Struct):
 class _Answer(msgspec.Struct):
     Result: _Result | None = None
     ErrorAlert: Any = None
+    ConfirmationAlert: Any = None
 
 
 _decoder = msgspec.json.Decoder(_Answer, float_hook=Decimal)
@@ -197,14 +220,16 @@ _decoder = msgspec.json.Decoder(_Answer, float_hook=Decimal)
 class GridReader:
     """Reads the answers of one dataset's grid. Remembers the numbers of the columns from the last headers."""
 
-    def __init__(self, contract: Contract, aliases: Mapping[str, str], codes: Collection[str]):
+    def __init__(self, contract: Contract, aliases: Mapping[str, str], codes: Collection[str], locale: Locale):
         self._codes = frozenset(codes)
         self._key = contract.key
+        readers = Readers(locale)
+        self._text = readers.of("text")
         self._columns = tuple(
             Column(
                 field=field.name,
                 alias=aliases[field.name].lower(),
-                read=read_version if field.name == VERSION else READERS[field.type],
+                read=readers.version if field.name == VERSION else readers.of(field.type),
             )
             for field in contract.fields
             if field.name in aliases
@@ -214,7 +239,8 @@ class GridReader:
 
     def read(self, body: bytes) -> GridPage:
         """The rows of an answer; raises Failed for what is none, HeadersNeeded."""
-        grid, lines = _open(body)
+        opened = _open(body)
+        grid, lines = opened.grid, opened.lines
         if grid.FIELDS is not None:
             self.numbers = {str(field.aliasnum): field.name.lower() for field in grid.FIELDS.FIELD}
         found: list[Row | Broken | None] = [None] * len(lines)
@@ -233,14 +259,17 @@ class GridReader:
             ):
                 found[place], identities[place] = row, identity
         rows = tuple(row for row in found if isinstance(row, Row))
-        metadata = grid.METADATA or _Metadata()
+        mark, marked = _mark(rows)
         return GridPage(
             rows=rows,
             broken=tuple(row for row in found if isinstance(row, Broken)),
             identities=identities,
-            mark=_mark(rows),
-            total=_count(metadata.RECORDS),
-            more={"+": True, "-": False}.get(metadata.MORERECORDPRESENT or ""),
+            mark=mark,
+            marked=marked,
+            total=opened.total,
+            more=opened.more,
+            following=opened.following,
+            columns=frozenset(name for names in groups for name in self._aliases(names, headed=True)),
         )
 
     def _aliases(self, names: tuple[Any, ...], *, headed: bool) -> list[str]:
@@ -259,8 +288,8 @@ class GridReader:
         """Identity and row of each line, None for one of another organization; all have the same cells."""
         columns = dict(zip(reversed(aliases), reversed(list(zip(*lines, strict=True))), strict=True))
         nothing = (None,) * len(lines)
-        keys = read_column(read_text, columns.get(self._key_alias, nothing))
-        organizations = read_column(read_text, columns.get(self._organization_alias, nothing))
+        keys = read_column(self._text, columns.get(self._key_alias, nothing))
+        organizations = read_column(self._text, columns.get(self._organization_alias, nothing))
         present = [column for column in self._columns if column.alias in columns]
         missing = tuple(
             Culprit(code=Code.MISSING_FIELD, field=column.field, message=f"PEMS did not send {column.alias}.")
@@ -298,51 +327,84 @@ class GridReader:
         return _broken(readable, reasons, [self._key_alias, "line"], [readable, identity])
 
 
-def _open(body: bytes) -> tuple[_Grid, Sequence[Any]]:
-    """The grid, and its lines: each a _Line, or what was received in its place."""
+class _Opened(msgspec.Struct, frozen=True):
+    """The grid, and its lines: each a _Line, or what was received in its place; and what is said about the others."""
+
+    grid: _Grid
+    lines: Sequence[Any]
+    total: int | None
+    more: bool | None
+    following: str | None
+
+
+def _open(body: bytes) -> _Opened:
+    """Raises Failed, NothingFound, Unavailable."""
     try:
         answer = _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, ArithmeticError, RecursionError):
         return _open_leniently(body)
-    grid = _grid_of(answer)
-    return grid, _lines_of(grid)
+    data = _data_of(answer)
+    return _opened(data, _lines_of(data))
 
 
-def _grid_of(answer: _Answer) -> _Grid:
-    words = words_of(answer.ErrorAlert)
+def _data_of(answer: _Answer) -> _ResultData:
+    words = words_of(answer.ErrorAlert) or words_of(answer.ConfirmationAlert)
     if words:
-        raise read_refused(words)
+        raise NothingFound(words) if is_not_found(words) else read_refused(words)
     if answer.Result is None:
-        raise Failed("The answer of PEMS cannot be read: it holds no grid.")
-    return answer.Result.ResultData.GRID
+        raise _no_grid()
+    return answer.Result.ResultData
 
 
-def _open_leniently(body: bytes) -> tuple[_Grid, Sequence[Any]]:
+def _no_grid() -> Failed:
+    return Failed("The answer of PEMS cannot be read: it holds no grid.")
+
+
+def _no_data() -> Failed:
+    return Failed("The answer of PEMS cannot be read: its grid holds no DATA.")
+
+
+def _open_leniently(body: bytes) -> _Opened:
     """As _open, where a line or two are not as they should be, or not even UTF-8."""
     try:
         answer = lenient_json.loads(body.decode("utf-8", "surrogateescape"), parse_float=Decimal)
-        words = words_of(answer.get("ErrorAlert"))
-        if words:
-            raise read_refused(words)
-        data = answer["Result"]["ResultData"]["GRID"]["DATA"]
-        received = data.pop("ROW", None) or data.pop("DATARECORD", None)
-        grid = _grid_of(msgspec.convert(answer, _Answer))
+        data = (answer.get("Result") or {}).get("ResultData") or {}
+        holder = data["GRID"].get("DATA") or {} if data.get("GRID") else data
+        received = holder.pop("ROW", None) or holder.pop("DATARECORD", None)
+        found = _data_of(msgspec.convert(answer, _Answer))
     except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError):
-        raise Failed("The answer of PEMS cannot be read: it holds no grid.") from None
+        raise _no_grid() from None
     if not isinstance(received, list):
-        raise Failed("The answer of PEMS cannot be read: its grid holds no DATA.")
-    return grid, [_line_of(line) for line in received]
+        raise _no_data()
+    return _opened(found, [_line_of(line) for line in received])
 
 
-def _lines_of(grid: _Grid) -> Sequence[_Line]:
-    data = grid.DATA or _Data()
-    lines = data.ROW if data.ROW is not None else data.DATARECORD
+def _opened(data: _ResultData, lines: Sequence[Any]) -> _Opened:
+    if data.GRID is None:
+        named = data.NEXTCURSORPOSITION
+        following = None if named is msgspec.UNSET or named is None else str(named).strip()
+        more = None if named is msgspec.UNSET else bool(following)
+        return _Opened(_Grid(), lines, _count(data.RECORDS), more, following or None)
+    metadata = data.GRID.METADATA or _Metadata()
+    more = {"+": True, "-": False}.get(metadata.MORERECORDPRESENT or "")
+    return _Opened(data.GRID, lines, _count(metadata.RECORDS), more, None)
+
+
+def _lines_of(data: _ResultData) -> Sequence[_Line]:
+    if data.GRID is None:
+        if data.DATARECORD is not None:
+            return data.DATARECORD
+        if data.NEXTCURSORPOSITION is msgspec.UNSET and data.RECORDS is msgspec.UNSET:
+            raise _no_grid()
+        return ()
+    held = data.GRID.DATA or _Data()
+    lines = held.ROW if held.ROW is not None else held.DATARECORD
     if lines is not None:
         return lines
-    metadata = grid.METADATA or _Metadata()
+    metadata = data.GRID.METADATA or _Metadata()
     if 0 in (_count(metadata.RECORDS), _count(metadata.CLIENTROWS)):
         return ()
-    raise Failed("The answer of PEMS cannot be read: its grid holds no DATA.")
+    raise _no_data()
 
 
 def _line_of(received: Any) -> Any:
@@ -381,7 +443,7 @@ def _broken(key: str | None, reasons: Sequence[Culprit], aliases: Sequence[str],
 
 
 def _malformed(received: Any) -> Broken:
-    reason = Culprit(code=Code.MALFORMED_ROW, message="The line has none of the three shapes.")
+    reason = Culprit(code=Code.MALFORMED_ROW, message="The line has none of the four shapes.")
     return Broken(key=None, reasons=(reason,), received={"line": _digest(received)})
 
 
@@ -396,16 +458,21 @@ def _storable(value: Any) -> Any:
     return value
 
 
-def _mark(rows: Sequence[Row]) -> datetime | None:
-    versions = {row.document.get(VERSION) for row in rows} - {None}
-    return max((moment for moment in map(instant, versions) if moment is not None), default=None)
+def _mark(rows: Sequence[Row]) -> tuple[datetime | None, str | None]:
+    """The latest modification, and the key of a row that has it."""
+    latest, marked = None, None
+    for version in {row.document.get(VERSION) for row in rows} - {None}:
+        moment = instant(version)
+        if moment is not None and (latest is None or moment > latest):
+            latest, marked = moment, version
+    return latest, next((row.key for row in rows if marked and row.document.get(VERSION) == marked), None)
 
 
-def _count(text: int | str | None) -> int | None:
+def _count(text: int | str | msgspec.UnsetType | None) -> int | None:
     if isinstance(text, str):
         digits = text.replace(",", "").strip()
-        return int(digits) if digits.isascii() and digits.isdigit() else None
-    return text
+        return int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= MAX_COUNT else None
+    return text if isinstance(text, int) else None
 
 
 def _digest(values: Any) -> str:

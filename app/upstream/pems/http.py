@@ -6,8 +6,9 @@ import ssl
 from collections.abc import Generator, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import httpx
 import msgspec
@@ -23,20 +24,23 @@ CONNECTIONS = 20
 IDLE_SECONDS = 15
 LONGEST_MESSAGE = 500
 REFUSED_SECONDS = 300.0  # between logins that are refused: an account is locked after a few of them
+LOGIN_SECONDS = 120.0  # while a login page stands in PEMS's place
+PAGES = ("text/html", "application/xhtml+xml")
+BOM = b"\xef\xbb\xbf"
 NOT_FOUND = "record not found"
 UNAUTHORIZED = "authorization failed"
 MODIFIED = "modified by another user"
 ADDED = "already exists"
 
 
-class _KeyAuth(httpx.Auth):
-    """An API key. Among the client's headers it would be printed with them."""
+class _Header(httpx.Auth):
+    """A secret in a header. Among the client's headers it would be printed with them."""
 
-    def __init__(self, key: str):
-        self._key = key
+    def __init__(self, name: str, value: str):
+        self._name, self._value = name, value
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        request.headers["X-API-Key"] = self._key
+        request.headers[self._name] = self._value
         yield request
 
 
@@ -47,13 +51,14 @@ class PemsClient:
         self, config: PemsConfig, *, folder: Path, environment: Mapping[str, str] = os.environ, clock: Clock = now
     ):
         """Read the secret; raises ConfigurationError. A relative file is looked for in `folder`."""
-        secret = _secret(config.auth, folder, environment)
-        headers = {"Accept": "application/json", "Content-Type": "application/json"}
-        headers |= {"tenant": config.tenant, "role": config.role}
-        user = config.auth.user
+        self._read_secret = partial(_secret, config.auth, folder, environment)
+        self._config = config
+        self._secret = self._read_secret()
+        headers = {"Accept": "application/json", "Content-Type": "application/json", "tenant": config.tenant}
+        headers |= {} if config.role is None else {"role": config.role}
         self._client = httpx.AsyncClient(
             base_url=config.url,
-            auth=_KeyAuth(secret) if user is None else httpx.BasicAuth(user, secret),
+            auth=_auth(config.auth, self._secret),
             headers=headers,
             timeout=httpx.Timeout(config.timeout, connect=min(config.connect_timeout, config.timeout)),
             limits=httpx.Limits(
@@ -76,16 +81,36 @@ class PemsClient:
         await self._client.aclose()
 
     async def post(self, path: str, body: Any, *, organization: str, writing: bool = False) -> bytes:
-        """The answer's body; raises Unavailable, Failed, and of a write OutcomeUnknown, Refused, Stale."""
+        """The envelope, of an answer with 200 or 400; raises Unavailable, Failed, and of a write OutcomeUnknown.
+
+        What alerts say is in the envelope of either status.
+        """
+        content, shown = exact_json.encode(body), self._secret
+        response = await self._limited(path, content, organization, writing)
+        if response.status_code in (401, 403) and self._renew_secret(shown):
+            response = await self._limited(path, content, organization, writing)
+        return _envelope(response) if response.status_code in (200, 400) else self._refuse(response, writing)
+
+    async def _limited(self, path: str, content: bytes, organization: str, writing: bool) -> httpx.Response:
         if self._limiter is not None:
             await self._limiter.acquire()
-        response = await self._send(path, exact_json.encode(body), organization, writing)
+        response = await self._send(path, content, organization, writing)
         # Raised here and not where it was caught: httpx's errors carry the request, and with it the credentials.
         if isinstance(response, UpstreamError):
             raise response
-        if response.is_success:
-            return response.content
-        raise self._refusal(response, writing)
+        return response
+
+    def _renew_secret(self, refused: str) -> bool:
+        """Read the secret again; False where it is still the one that was refused, or cannot be read."""
+        try:
+            secret = self._read_secret()
+        except ConfigurationError:
+            return False
+        if secret == refused:
+            return False
+        self._secret = secret
+        self._client.auth = _auth(self._config.auth, secret)
+        return True
 
     async def _send(self, path: str, body: bytes, organization: str, writing: bool) -> httpx.Response | UpstreamError:
         try:
@@ -102,33 +127,47 @@ class PemsClient:
             reason = f"The connection to PEMS was lost ({type(error).__name__})."
         return OutcomeUnknown(reason) if writing else Unavailable(reason)
 
-    def _refusal(self, response: httpx.Response, writing: bool) -> UpstreamError:
+    def _refuse(self, response: httpx.Response, writing: bool) -> NoReturn:
         status = response.status_code
         message = f"PEMS answered {status}."
         if status in (401, 403):
             message = f"PEMS answered {status}: it refuses this account."
-            return Unavailable(message, retry_after=self._retry_after(response) or REFUSED_SECONDS)
+            raise Unavailable(message, retry_after=self._retry_after(response) or REFUSED_SECONDS)
+        if response.is_redirect:
+            message = f"PEMS answered {status}: it sends us elsewhere, such as to a login page."
+            raise Unavailable(message, retry_after=LOGIN_SECONDS)
         if status in (408, 429, 503) or (status in (502, 504) and not writing):
-            return Unavailable(message, retry_after=self._retry_after(response))
-        if status >= 500:
-            return OutcomeUnknown(message) if writing else Failed(message)
+            raise Unavailable(message, retry_after=self._retry_after(response))
+        if status >= 500 and writing:
+            raise OutcomeUnknown(message)
         words = words_of(_alerts(response.content))
-        if writing and words:
-            return write_refused(words)
-        return Failed(f"{message} {words}" if words else message)
+        raise Failed(f"{message} {words}" if words else message)
 
     def _retry_after(self, response: httpx.Response) -> float | None:
-        """Seconds; the header says them, or a date."""
+        """Seconds; the header says them, or a date. None where it does not say how long, or a time that has passed."""
         text = response.headers.get("Retry-After", "").strip()
         if text.isascii() and text.isdigit():
-            return float(text[:9])
+            return float(text[:9]) or None
         try:
             moment = parsedate_to_datetime(text)
         except ValueError:
             return None
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
-        return max(0.0, (moment - self._clock()).total_seconds())
+        seconds = (moment - self._clock()).total_seconds()
+        return seconds if seconds > 0 else None
+
+
+def _envelope(response: httpx.Response) -> bytes:
+    """The body, which is JSON; raises Unavailable for a web page in its place."""
+    body = response.content.removeprefix(BOM)
+    html = response.headers.get("Content-Type", "").partition(";")[0].strip().lower() in PAGES
+    if html or body.lstrip()[:1] == b"<":
+        message = f"PEMS answered {response.status_code} with a web page, such as a login page."
+        raise Unavailable(message, retry_after=LOGIN_SECONDS)
+    if response.status_code == 400 and not _alerts(body):
+        raise Failed("PEMS answered 400 and does not say why.")
+    return body
 
 
 # -- alerts ------------------------------------------------------------------------------------------------------------
@@ -148,7 +187,7 @@ def words_of(alerts: Any) -> str | None:
 
 def read_refused(words: str) -> UpstreamError:
     """What an alert says about a read."""
-    return Unavailable(words) if UNAUTHORIZED in words.lower() else Failed(words)
+    return Unavailable(words, retry_after=REFUSED_SECONDS) if UNAUTHORIZED in words.lower() else Failed(words)
 
 
 def write_refused(words: str) -> UpstreamError:
@@ -156,12 +195,18 @@ def write_refused(words: str) -> UpstreamError:
     return Stale(words) if any(sign in words.lower() for sign in (MODIFIED, NOT_FOUND, ADDED)) else Refused(words)
 
 
+def is_not_found(words: str | None) -> bool:
+    """Whether the words say that there is no such row."""
+    return words is not None and NOT_FOUND in words.lower()
+
+
 def _alerts(body: bytes) -> Any:
+    """What an envelope says beside its result; None where there is none, or no envelope."""
     try:
         answer = exact_json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, ArithmeticError, RecursionError):
         return None
-    return answer.get("ErrorAlert") if isinstance(answer, dict) else None
+    return answer.get("ErrorAlert") or answer.get("ConfirmationAlert") if isinstance(answer, dict) else None
 
 
 # -- secrets -----------------------------------------------------------------------------------------------------------
@@ -169,7 +214,7 @@ def _alerts(body: bytes) -> Any:
 
 def _secret(auth: Auth, folder: Path, environment: Mapping[str, str]) -> str:
     """The password or key; messages name where it should be, never what is there."""
-    variable, file = auth.password_env or auth.api_key_env, auth.password_file or auth.api_key_file
+    variable, file = auth.variable, auth.file
     place = f"the variable {variable}" if variable else f"the file {file}"
     try:
         secret = environment.get(variable, "") if variable else (folder / (file or "")).read_text("utf-8").strip()
@@ -178,5 +223,13 @@ def _secret(auth: Auth, folder: Path, environment: Mapping[str, str]) -> str:
     if not secret:
         raise ConfigurationError(f"auth: {place} is empty or not there.")
     if auth.user is None and not (secret.isascii() and secret.isprintable()):
-        raise ConfigurationError(f"auth: {place} holds characters that no API key has.")
+        raise ConfigurationError(f"auth: {place} holds characters that no key or token has.")
     return secret
+
+
+def _auth(auth: Auth, secret: str) -> httpx.Auth:
+    if auth.user is not None:
+        return httpx.BasicAuth(auth.user, secret)
+    if auth.bearer_env or auth.bearer_file:
+        return _Header("Authorization", f"Bearer {secret}")
+    return _Header("X-API-Key", secret)

@@ -7,10 +7,11 @@ from typing import Any
 import msgspec
 
 from app.contracts import Contract
-from app.upstream.pems.values import Unreadable, read_screen_value
+from app.upstream.pems.forms import Forms
+from app.upstream.pems.values import Unreadable
 from app.upstream.protocol import Failed
 
-Pairs = dict[str, dict[str, Any]]
+Pairs = dict[str, dict[str, Any] | None]
 
 
 class _Pair(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,7 +20,7 @@ class _Pair(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Pairs(msgspec.Struct, frozen=True, kw_only=True):
-    USERDEFINEDSCREENFIELDVALUEPAIR: list[_Pair] = []
+    USERDEFINEDSCREENFIELDVALUEPAIR: list[_Pair] | None = None
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,9 +31,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def values(self) -> Pairs:
-        """The fields' values by their names on the screen."""
-        pairs = self.USERDEFINEDSCREENFIELDVALUELIST.USERDEFINEDSCREENFIELDVALUEPAIR
-        return {pair.USERDEFINEDSCREENFIELDNAME: pair.USERDEFINEDSCREENFIELDVALUE or {} for pair in pairs}
+        """The fields' values by their names on the screen, as they came."""
+        pairs = self.USERDEFINEDSCREENFIELDVALUELIST.USERDEFINEDSCREENFIELDVALUEPAIR or ()
+        return {pair.USERDEFINEDSCREENFIELDNAME: pair.USERDEFINEDSCREENFIELDVALUE for pair in pairs}
 
 
 class _ResultData(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,9 +86,9 @@ def read_answer(body: bytes) -> ScreenAnswer | None:
         return None
 
 
-def read_document(contract: Contract, names: Mapping[str, str], record: Record) -> dict[str, Any]:
+def read_document(contract: Contract, names: Mapping[str, str], forms: Forms, shown: Pairs) -> dict[str, Any]:
     """The editable fields; raises Failed where one is not there or cannot be read. `names` are those on the screen."""
-    shown, document = record.values, {}
+    document = {}
     for field in contract.fields:
         name = names.get(field.name)
         if name is None or not field.editable:
@@ -95,7 +96,7 @@ def read_document(contract: Contract, names: Mapping[str, str], record: Record) 
         if name not in shown:
             raise Failed(f"The screen of PEMS does not show {name}.")
         try:
-            document[field.name] = read_screen_value(field.type, shown[name])
+            document[field.name] = forms.read(field.type, shown[name] or {})
         except Unreadable as error:
             raise Failed(f"{name} on the screen of PEMS: {error}") from None
     return document

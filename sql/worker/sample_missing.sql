@@ -1,13 +1,9 @@
--- Stage the deletion of rows that a full pull did not see: the next ones beyond a key. Those that count_missing leaves
--- out are left out here, too.
--- $1 organization, $2 start_revision (bigint: the dataset's when the pull began), $3 after (text: only keys beyond this
--- one), $4 limit (bigint). Returns row_key of each.
--- Plan: mirror_pkey in order, from the key on until there are so many; the rest as in count_missing.
-INSERT INTO staged (row_key)
+-- Some of the rows that a full pull did not see, from anywhere among them: always the same ones.
+-- $1 organization, $2 start_revision (bigint: the dataset's when the pull began), $3 limit (bigint). Returns row_key.
+-- Plan: as in count_missing, and a sort of the few hundred that are kept.
 SELECT m.row_key
   FROM pfa.mirror AS m
  WHERE m.organization_id = $1
-   AND m.row_key > $3
    AND CASE
            WHEN (SELECT p.row_key
                    FROM pfa.pulled AS p
@@ -29,6 +25,5 @@ SELECT m.row_key
                         AND NOT pfa.waits($1, m.row_key, c.user_id, c.id)
                       LIMIT 1) IS NULL
        END
- ORDER BY m.row_key
- LIMIT $4
-RETURNING row_key;
+ ORDER BY hashtext(m.row_key), m.row_key
+ LIMIT $3;

@@ -1,0 +1,190 @@
+"""Turning the pages of a grid, so that no line is passed over and the end is reached.
+
+Between two pages of a listing lines may appear and vanish, so that positions shift. Each page therefore begins with the
+last line of the page before; where that is not among the lines that come, it goes back until one comes that was seen.
+Positions where nothing comes although PEMS says that more follows are passed over, up to the first where something
+does. Where PEMS contradicts itself, the listing is in doubt: some of its lines may not have come.
+"""
+
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from app.upstream.pems.grid import GridPage
+from app.upstream.protocol import Failed
+
+MAX_SHIFTS = 5  # times in a row that the last line may turn up further down
+MAX_DOUBLINGS = 20  # of a step over empty positions where nobody knows how many there are
+MAX_IDLE = 20  # pages in a row that bring nothing further down
+
+Ask = Callable[[int | str, int], Awaitable[GridPage]]  # of a position and how many lines
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where a listing stands.
+
+    `position` of the last line, counted from 1, and some of the lines `seen` up to it, it the last; or `following`,
+    where PEMS names the next position in its own way. `lines` that came, of how many that were `announced`. `deepest`
+    position so far, and for how many pages it was not passed (`idle`). `ended`: PEMS said that no more follows.
+    """
+
+    code: str
+    position: int = 0
+    seen: tuple[str, ...] = ()
+    following: str | None = None
+    lines: int = 0
+    announced: int | None = None
+    deepest: int = 0
+    idle: int = 0
+    ended: bool = False
+    doubt: str | None = None
+
+
+class Turned(msgspec.Struct, frozen=True, kw_only=True):
+    """A page, the place after it, None at the end; how many lines were announced, and what makes doubtful that all of
+    them came.
+    """
+
+    page: GridPage
+    following: Place | None
+    announced: int | None
+    doubt: str | None
+
+
+async def turn(ask: Ask, place: Place, size: int) -> Turned:
+    """The page after a place, of at most `size` lines. Raises what `ask` raises, and Failed where it gets nowhere."""
+    page, start = await _begin(ask, place, size)
+    fresh = _fresh(page.identities, place.seen)
+    if not fresh and place.following is None and _says_more(page, reached := start + len(page.identities) - 1):
+        page, start = await _beyond(ask, max(start, reached), size, page)
+        fresh = _fresh(page.identities, place.seen)
+    after = _after(place, page, start, fresh)
+    if after.following is not None or (fresh and not _ends(page, after.position, size)):
+        return Turned(page=page, following=_progressing(place, after), announced=after.announced, doubt=after.doubt)
+    return Turned(page=page, following=None, announced=after.announced, doubt=_doubt(after, page))
+
+
+async def _begin(ask: Ask, place: Place, size: int) -> tuple[GridPage, int]:
+    """A page that holds a line which was seen, or begins the listing, or is where PEMS leads to; and its position.
+
+    Lines before a seen one were seen, those after it follow without a gap: so none is passed over.
+    """
+    if place.following is not None:
+        return await ask(place.following, size), place.position + 1
+    start, step, shifts = max(place.position, 1), 1, 0
+    while True:
+        page = await ask(start, size)
+        lines = page.identities
+        if not lines and start == place.position > 1 and _says_more(page, start):
+            found, further = await _beyond(ask, start, size, page)
+            if found.identities:
+                return found, further
+        if start > 1 and not set(place.seen) & set(lines):
+            start, step = max(start - step, 1), min(2 * step, size - 1)
+        elif place.seen and len(lines) > 1 and lines[-1] == place.seen[-1]:
+            # New lines moved the last one down to the end of this page, and what follows it is still to come; or
+            # else pages are not turned at all.
+            start, shifts = start + len(lines) - 1, shifts + 1
+            if shifts > MAX_SHIFTS:
+                raise Failed("PEMS sends the same lines whatever position it is asked for.")
+        else:
+            return page, start
+
+
+async def _beyond(ask: Ask, empty: int, size: int, nothing: GridPage) -> tuple[GridPage, int]:
+    """The first page behind a position where nothing new comes, and its position; the empty page where there is none.
+
+    In steps that double, then back by halves: no line between is passed over that PEMS would send.
+    """
+    total = _total(nothing)
+    last = empty + 2**MAX_DOUBLINGS if total is None else total
+    low, step, high, found = empty, 1, empty, nothing
+    while high == empty:
+        probe = min(empty + step, last)
+        if probe <= low:
+            return nothing, empty + 1
+        page = await ask(probe, size)
+        if page.identities:
+            high, found = probe, page
+        else:
+            low, step = probe, 2 * step
+    while high - low > 1:
+        middle = (low + high) // 2
+        page = await ask(middle, size)
+        if page.identities:
+            high, found = middle, page
+        else:
+            low = middle
+    return found, high
+
+
+def _after(place: Place, page: GridPage, start: int, fresh: int) -> Place:
+    """The place after a page that begins at this position and brings so many lines that were not seen."""
+    lines = page.identities
+    reached = start + len(lines) - 1 if lines else place.position
+    announced = place.announced if place.announced is not None else _total(page)
+    named = page.following if page.following and page.following != str(reached + 1) else None
+    if named is not None and place.following is not None and _number(named) <= _number(place.following):
+        raise Failed(f"PEMS leads from position {place.following} to {named}.")
+    return Place(
+        code=place.code,
+        position=reached,
+        seen=_some(lines) if lines else place.seen,
+        following=named,
+        lines=place.lines + fresh,
+        announced=announced,
+        deepest=max(place.deepest, reached),
+        idle=0 if reached > place.deepest else place.idle + 1,
+        ended=page.more is False,
+        doubt=f"PEMS said that no line follows after {place.lines:,}, and sent more."
+        if fresh and place.ended
+        else place.doubt,
+    )
+
+
+def _progressing(place: Place, after: Place) -> Place:
+    """The place after; raises Failed where one page after another brings nothing further down."""
+    if after.idle > MAX_IDLE:
+        raise Failed(f"PEMS sends no further line after {place.deepest:,}, on {MAX_IDLE} pages in a row.")
+    return after
+
+
+def _ends(page: GridPage, reached: int, size: int) -> bool:
+    """Whether all that PEMS says is that there is no more. A full page never is the last: the next one tells."""
+    return page.more is False and len(page.identities) < size and (_total(page) or 0) <= reached
+
+
+def _says_more(page: GridPage, reached: int) -> bool:
+    return page.more is True or (_total(page) or 0) > reached
+
+
+def _total(page: GridPage) -> int | None:
+    """How many lines the listing has; None where RECORDS does not say, or only how many came now."""
+    return page.total if page.total is not None and page.total > len(page.identities) else None
+
+
+def _doubt(after: Place, page: GridPage) -> str | None:
+    """What is doubtful at the end."""
+    if after.announced is not None and after.lines < after.announced:
+        return f"PEMS announced {after.announced:,} lines and sent {after.lines:,}."
+    if page.more:
+        return f"PEMS says that more follows after {after.lines:,} lines, and sends none."
+    return after.doubt
+
+
+def _fresh(lines: list[str], seen: tuple[str, ...]) -> int:
+    """How many lines follow the last one that was seen."""
+    known = set(seen)
+    return next((back for back, line in enumerate(reversed(lines)) if line in known), len(lines))
+
+
+def _number(position: str) -> int:
+    if position.isascii() and position.isdigit():
+        return int(position)
+    raise Failed(f"PEMS names a position that is no number: {position[:40]!r}.")
+
+
+def _some(identities: list[str]) -> tuple[str, ...]:
+    """The first line of a page, and lines ever nearer to its end: some of them stay, whatever is deleted."""
+    distances = [2**power for power in range(len(identities).bit_length())]
+    return (identities[0], *(identities[-distance] for distance in reversed(distances)))

@@ -1,0 +1,32 @@
+-- Rows that a full pull did not see: the next ones beyond a key. Those that count_missing leaves
+-- out are left out here, too.
+-- $1 organization, $2 start_revision (bigint: the dataset's when the pull began), $3 after (text: only keys beyond this
+-- one), $4 limit (bigint). Returns row_key of each.
+-- Plan: mirror_pkey in order, from the key on until there are so many; the rest as in count_missing.
+SELECT m.row_key
+  FROM pfa.mirror AS m
+ WHERE m.organization_id = $1
+   AND m.row_key > $3
+   AND CASE
+           WHEN (SELECT p.row_key
+                   FROM pfa.pulled AS p
+                  WHERE p.organization_id = $1 AND p.row_key = m.row_key
+                  LIMIT 1) IS NULL
+               THEN (SELECT r.revision
+                       FROM pfa.mirror AS r
+                      WHERE r.organization_id = $1 AND r.row_key >= m.row_key
+                      ORDER BY r.row_key
+                      LIMIT 1) <= $2
+                AND (SELECT c.id
+                       FROM (SELECT u.id, u.user_id, u.state
+                               FROM pfa.change AS u
+                              WHERE u.organization_id = $1
+                                AND u.row_key = m.row_key
+                                AND u.state = ANY (vanguard.unfinished())
+                             OFFSET 0) AS c
+                      WHERE c.state = ANY (vanguard.outbox())
+                        AND NOT pfa.waits($1, m.row_key, c.user_id, c.id)
+                      LIMIT 1) IS NULL
+       END
+ ORDER BY m.row_key
+ LIMIT $4;
