@@ -68,14 +68,20 @@ def seed_dataset(organization: str, rows: int, dataset: str, number: int) -> Non
 @click.option("--state", type=click.Path(dir_okay=False, path_type=Path), help="A file that keeps edits.")
 @click.option("--latency", type=click.FloatRange(min=0), default=0, help="Milliseconds until an answer.")
 @click.option("--rate", type=click.IntRange(min=1), help="Requests a second; beyond, 429. No limit if not given.")
-@click.option("--rendered", is_flag=True, help="Write all rows beforehand, for measurements.")
+@click.option(
+    "--rendered",
+    type=click.Choice(["localized", "canonical"]),
+    is_flag=False,
+    flag_value="localized",
+    help="Write all rows beforehand, for measurements; canonical: as with LOCALIZE_RESULT switched off.",
+)
 def pems_sim(
     host: str, port: int, organizations: tuple[str, ...], number: int, state: Path | None, latency: float,
-    rate: int | None, rendered: bool,
+    rate: int | None, rendered: str | None,
 ) -> None:  # fmt: skip
     """Serve a PEMS of invented lines that misbehaves on request. SIGTERM stops it at once.
 
-    User, password and API key are VANGUARD_PEMS_SIM_USER, _PASSWORD and _API_KEY.
+    User, password, API key and token are VANGUARD_PEMS_SIM_USER, _PASSWORD, _API_KEY and _TOKEN.
     """
     sizes = dict(_organization_lines(each, number) for each in organizations)
     lines = {
@@ -84,7 +90,7 @@ def pems_sim(
     credentials = read_credentials(os.environ)
     simulator = Simulator(lines, credentials=credentials, journal=state, seed=number, latency=latency, rate=rate)
     if rendered:
-        simulator.render()
+        simulator.render(localized=rendered == "localized")
 
     async def run() -> None:
         try:

@@ -8,15 +8,16 @@ from zlib import crc32
 
 import msgspec
 
-from app.simulator.grid import Damage, Writing
+from app.simulator.grid import Damage, Trouble
 from app.simulator.lines import Line
 
 Endpoint = Literal["grid", "screen"]
 Kind = Literal[
     "latency", "status", "drop_before", "drop_after", "late", "half", "alert", "broken_json", "html",
-    "rows", "writing", "no_total", "no_headers",
+    "rows", "writing", "no_total", "no_headers", "empty", "cut", "duplicates", "pad", "login", "redirect", "confirm",
 ]  # fmt: skip
 Milliseconds = Annotated[float, msgspec.Meta(ge=0)]
+Position = Annotated[int, msgspec.Meta(ge=0)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
@@ -24,9 +25,10 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Something that goes wrong: with a share of requests, or the next `count` that the share picks, then no more.
 
     `at` and `action` (GET, ADD, UPDATE, DELETE) say with which requests. The rest belongs to some kinds only.
-    `ms`: how long; with `up_to_ms`, something between. `status`; `retry_after` in seconds. `message` and `name` of an
-    ErrorAlert. `values`: what rows say instead, by alias: rows with these `ids`, or a `portion` of all, always the same
-    one; of one `organization` or of any. `writing`: members of Writing that differ.
+    `ms`: how long; with `up_to_ms`, something between. `status`; `retry_after` in seconds, or `retry_after_text` as it
+    is. `message` and `name` of an alert. `values`: what rows say instead, by alias: rows with these `ids`, or a
+    `portion` of all, always the same one; of one `organization` or of any. `first` and `last`: positions of a listing.
+    `writing`: members of Writing that differ.
     """
 
     kind: Kind
@@ -38,13 +40,21 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     up_to_ms: Milliseconds | None = None
     status: Annotated[int, msgspec.Meta(ge=400, le=599)] = 500
     retry_after: Milliseconds | None = None
+    retry_after_text: Annotated[str, msgspec.Meta(pattern=r"^[!-~]([ -~]*[!-~])?$")] | None = None
     message: str = "The system is busy"
     name: str = "Error"
     values: dict[str, Any] = {}
     ids: tuple[str, ...] = ()
     portion: Share = 1.0
     organization: str | None = None
+    first: Position = 1
+    last: Position | None = None
     writing: dict[str, Any] = {}
+
+    def __post_init__(self) -> None:
+        """Raises ValueError."""
+        if self.kind in ("empty", "cut") and self.last is None:
+            raise ValueError(f"A fault of the kind {self.kind} needs a last position")
 
 
 class Edit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -65,7 +75,10 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 Hits = dict[Kind, list[Fault]]
-SEVERAL: tuple[Kind, ...] = ("latency", "rows", "writing")  # kinds of which a request can suffer more than one
+# Kinds of which a request can suffer more than one; those of a listing; and what writes.
+SEVERAL: tuple[Kind, ...] = ("latency", "rows", "writing", "empty", "duplicates", "pad")
+LISTING: tuple[Kind, ...] = ("rows", "no_total", "no_headers", "empty", "cut", "duplicates", "pad")
+WRITES = ("ADD", "UPDATE", "DELETE")
 
 
 class Faults:
@@ -95,7 +108,7 @@ class Faults:
         """What goes wrong with this request: of most kinds the first that hits."""
         hits: Hits = {}
         for place, (fault, left) in enumerate(self._on):
-            meant = fault.at in (None, at) and fault.action in (None, action)
+            meant = _meant(fault, at, action)
             free = fault.kind not in hits or fault.kind in SEVERAL
             if meant and free and (fault.share == 1 or self._random.random() < fault.share):
                 hits.setdefault(fault.kind, []).append(fault)
@@ -108,21 +121,33 @@ class Faults:
         """How long it takes."""
         return fault.ms if fault.up_to_ms is None else self._random.uniform(fault.ms, fault.up_to_ms)
 
-    def damage(self, faults: Sequence[Fault]) -> Callable[[Line], Damage]:
-        """What lines say instead."""
+    def trouble(self, hits: Hits) -> Trouble:
+        """What goes wrong with a listing."""
+        damaging, twice = [*hits.get("rows", ()), *hits.get("pad", ())], hits.get("duplicates", ())
+        return Trouble(
+            total="no_total" not in hits,
+            headers="no_headers" not in hits,
+            damage=self._damage(damaging) if damaging else None,
+            twice=(lambda line: any(self._picks(fault, line) for fault in twice)) if twice else None,
+            gaps=[(fault.first, fault.last or 0) for fault in hits.get("empty", ())],
+            end=next((fault.last for fault in hits.get("cut", ())), None),
+        )
 
+    def _damage(self, faults: Sequence[Fault]) -> Callable[[Line], Damage]:
         def of(line: Line) -> Damage:
-            drawn = crc32(f"{self._seed}/{line.organization}/{line.pfa_id}".encode()) / 2**32
-            return {
-                alias: value
-                for fault in faults
-                if fault.organization in (None, line.organization)
-                and (not fault.ids or line.pfa_id in fault.ids)
-                and drawn < fault.portion
-                for alias, value in fault.values.items()
-            }
+            damage: dict[str, Any] = {}
+            for fault in faults:
+                if self._picks(fault, line):
+                    damage |= {"pfs_id": f"{line.pfa_id} "} if fault.kind == "pad" else fault.values
+            return damage
 
         return of
+
+    def _picks(self, fault: Fault, line: Line) -> bool:
+        """Whether this line is among those that are meant."""
+        if fault.organization not in (None, line.organization) or (fault.ids and line.pfa_id not in fault.ids):
+            return False
+        return crc32(f"{self._seed}/{line.organization}/{line.pfa_id}".encode()) / 2**32 < fault.portion
 
     def plan(self, step: Step) -> None:
         self._steps.append((step, step.after))
@@ -141,6 +166,8 @@ class Faults:
         return due
 
 
-def rewritten(writing: Writing, changes: dict[str, Any]) -> Writing:
-    """Raises msgspec.ValidationError."""
-    return msgspec.convert(msgspec.structs.asdict(writing) | changes, Writing)
+def _meant(fault: Fault, at: Endpoint, action: str | None) -> bool:
+    """Whether this kind of request is meant."""
+    if (fault.kind in LISTING and at != "grid") or (fault.kind == "confirm" and action not in WRITES):
+        return False
+    return fault.at in (None, at) and fault.action in (None, action)

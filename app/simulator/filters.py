@@ -1,7 +1,6 @@
 """A grid's filters: what they say, and which lines pass."""
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, date, datetime, time
 from decimal import Decimal, InvalidOperation
 from operator import attrgetter, eq, ge, le
 from typing import Any
@@ -10,14 +9,14 @@ import msgspec
 
 from app.simulator.lines import BY_ALIAS, Column, Line, Value
 from app.simulator.store import Unusable
+from app.simulator.writing import FLAGS, Writing, read_date, read_number, read_time
 
 Passes = Callable[[Line], bool]
 Token = Any  # a Condition, or one of ( ) AND OR
 
 MOST_FILTERS = 50
 COMPARE: dict[str, Callable[[Any, Any], bool]] = {"=": eq, ">=": ge, "<=": le}
-MONTHS = "JAN FEB MAR APR MAY JUN JUL AUG SEP OCT NOV DEC".split()
-FLAGS = {"Y": True, "+": True, "N": False, "-": False}
+OTHER = "<>"  # of dataspies only
 TRUE = (True, "true", "TRUE", "+", "Y")
 
 
@@ -34,7 +33,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True, rename="upper"):
 
 
 class Condition(msgspec.Struct, frozen=True, kw_only=True):
-    """One condition, checked."""
+    """One condition, checked. The operator is one of those that filters have, or OTHER."""
 
     column: Column
     operator: str
@@ -42,6 +41,8 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True):
 
     def holds(self, held: Any) -> bool:
         """Whether it is true of a field's value."""
+        if self.operator == OTHER:
+            return bool(held != self.value)
         if self.value is None or held is None:
             return held is self.value
         if self.operator == "BEGINS":
@@ -56,13 +57,13 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True):
         return lambda line: (held := get(line)) is not None and compare(held, value)
 
 
-def read_filters(filters: Sequence[Filter]) -> list[Token]:
+def read_filters(filters: Sequence[Filter], writing: Writing) -> list[Token]:
     """Conditions, parentheses and joiners in the order of reading. Raises Unusable."""
     if len(filters) > MOST_FILTERS:
         raise Unusable(f"{len(filters)} is not a valid number of filters: at most {MOST_FILTERS}")
     tokens: list[Token] = []
     for each in sorted(filters, key=lambda each: each.seqnum or 0):
-        tokens += ["("] * (each.lparen in TRUE) + [_condition(each)] + [")"] * (each.rparen in TRUE)
+        tokens += ["("] * (each.lparen in TRUE) + [_condition(each, writing)] + [")"] * (each.rparen in TRUE)
         joiner = (each.joiner or "AND").upper()
         if joiner not in ("AND", "OR"):
             raise Unusable(f"{joiner} is not a valid joiner")
@@ -79,7 +80,7 @@ def read_expression(tokens: Sequence[Token]) -> Passes:
     return passes
 
 
-def read_value(column: Column, value: Any) -> Value:
+def read_value(column: Column, value: Any, writing: Writing) -> Value:
     """A filter's value in the column's type; None is empty. Raises Unusable."""
     if not isinstance(value, str | int | Decimal | None):
         raise Unusable(f"A list or an object is not a valid value of {column.alias}")
@@ -88,50 +89,26 @@ def read_value(column: Column, value: Any) -> Value:
         return None
     try:
         if column.kind == "number":
-            return _finite(Decimal(text.replace(",", "")))
+            return read_number(text, writing.numbers if isinstance(value, str) else "plain")
         if column.kind == "flag":
             return FLAGS[text.upper()]
         if column.kind == "date":
-            return read_date(text)
+            return read_date(text, writing.dates)
         if column.kind == "time":
-            return read_time(text)
+            return read_time(text, writing)
     except (ValueError, KeyError, InvalidOperation):
         raise Unusable(f"{text[:80]} is not a valid {column.kind}") from None
     return text
 
 
-def read_date(text: str) -> date:
-    """`15-JAN-2026` or ISO; raises ValueError."""
-    day, _, rest = text.partition("-")
-    month, _, year = rest.partition("-")
-    if month.upper() in MONTHS:
-        return date(int(year), MONTHS.index(month.upper()) + 1, int(day))
-    return date.fromisoformat(text)
-
-
-def read_time(text: str) -> datetime:
-    """ISO with an offset, or UTC; or a day, whose midnight it is; raises ValueError."""
-    try:
-        return datetime.combine(read_date(text), time(), UTC)
-    except ValueError:
-        at = datetime.fromisoformat(text)
-        return at.replace(tzinfo=UTC) if at.tzinfo is None else at
-
-
-def _finite(number: Decimal) -> Decimal:
-    if not number.is_finite():
-        raise ValueError("it compares with nothing")
-    return number
-
-
-def _condition(each: Filter) -> Condition:
+def _condition(each: Filter, writing: Writing) -> Condition:
     column = BY_ALIAS.get(each.alias_name)
     if column is None:
         raise Unusable(f"{each.alias_name[:80]} is not a valid alias")
     operator = each.operator.upper()
     if operator not in COMPARE and (operator != "BEGINS" or column.kind not in ("key", "text")):
         raise Unusable(f"{each.operator[:80]} is not a valid operator of {column.alias}")
-    value = read_value(column, each.value)
+    value = read_value(column, each.value, writing)
     if value is None and operator != "=":
         raise Unusable(f"Nothing is not a valid value of {column.alias} {operator}")
     return Condition(column=column, operator=operator, value=value)

@@ -1,25 +1,28 @@
 """A page of the grid: what is asked for, and the bytes of the answer in whichever way of writing."""
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
-from msgspec.structs import astuple
+from msgspec.structs import astuple, replace
 
 from app.base import exact_json
-from app.simulator.filters import MONTHS, Filter
+from app.simulator.dataspies import Dataspies
+from app.simulator.filters import Filter
 from app.simulator.lines import COLUMNS, Column, Line, Value
-from app.simulator.selection import Selector, Sort
+from app.simulator.selection import Selection, Selector, Sort
 from app.simulator.store import Store, Unusable
+from app.simulator.writing import WORDS, Shape, Writing, date_text, number_text, plain_time_text, time_text
 
-Shape = Literal["D", "CELL", "DATARECORD"]
 Damage = Mapping[str, Any]  # alias -> the value that is told instead
 
 GRID_NAME, GRID_ID = "CUPFAG", "100541"
+FUNCTIONS = ("CUPFAG", "CUPFA2")
+LIST = "LIST"
 HEADED, HEADLESS = "LIST.HEAD_DATA.STORED", "LIST.DATA_ONLY.STORED"
 MOST_ROWS = 10_000
+LOCALIZED, PLAIN = ("TRUE", "YES", "Y", "+"), ("FALSE", "NO", "N", "-")
 
 
 class Grid(msgspec.Struct, frozen=True, kw_only=True, rename="upper"):
@@ -27,8 +30,22 @@ class Grid(msgspec.Struct, frozen=True, kw_only=True, rename="upper"):
 
     grid_name: str = GRID_NAME
     grid_id: str | int = GRID_ID
+    user_function_name: str | None = None
     number_of_rows_first_returned: int = 100
     cursor_position: int = 1
+    localize_result: Any = None
+
+
+class GridType(msgspec.Struct, frozen=True, kw_only=True, rename="upper"):
+    """What is asked for: a list."""
+
+    type: str = LIST
+
+
+class Named(msgspec.Struct, frozen=True, kw_only=True, rename="upper"):
+    """Which dataspy."""
+
+    dataspy_id: str | int | None = None
 
 
 class Filters(msgspec.Struct, frozen=True, kw_only=True, rename="upper"):
@@ -41,6 +58,8 @@ class GridRequest(msgspec.Struct, frozen=True, kw_only=True, rename="upper"):
     """A request to the grid."""
 
     grid: Grid
+    grid_type: GridType | None = None
+    dataspy: Named | None = None
     request_type: str = HEADED
     addon_sort: Sort | None = None
     addon_filter: Filter | None = None
@@ -54,24 +73,38 @@ class GridRequest(msgspec.Struct, frozen=True, kw_only=True, rename="upper"):
         return [group for group in (single, several) if group]
 
 
-class Writing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How rows are written. `typed`: numbers and flags as those of JSON; `without`: aliases that no row has."""
+class Trouble(msgspec.Struct, frozen=True, kw_only=True):
+    """What goes wrong with one listing.
 
-    shape: Shape = "D"
-    dates: Literal["text", "iso"] = "text"
-    numbers: Literal["grouped", "plain"] = "grouped"
-    flags: Literal["Y/N", "+/-"] = "Y/N"
-    typed: bool = False
-    without: tuple[str, ...] = ()
+    `total`, `headers`: they are there. `damage`: what a line says instead; `twice`: whether it comes twice. `gaps`:
+    first and last positions that bring no rows. `end`: how many lines there seem to be.
+    """
+
+    total: bool = True
+    headers: bool = True
+    damage: Callable[[Line], Damage] | None = None
+    twice: Callable[[Line], bool] | None = None
+    gaps: Sequence[tuple[int, int]] = ()
+    end: int | None = None
+
+
+class Page(msgspec.Struct, frozen=True, kw_only=True):
+    """Rows of a listing; `last`: the position up to which it is told; `more`: something comes after; `total`."""
+
+    lines: Sequence[Line]
+    last: int
+    more: bool
+    total: int
 
 
 class Writer:
     """Writes lines in one way. What is often the same is written once."""
 
-    def __init__(self, writing: Writing):
-        self.writing = writing
+    def __init__(self, writing: Writing, localized: bool = True):
+        """`localized`: in the forms of the locale; else in those that are the same everywhere."""
+        self.writing = writing if localized else replace(writing, dates="iso", numbers="plain")
         self._columns = [(index, column) for index, column in enumerate(COLUMNS) if column.alias not in writing.without]
-        self._texts = [(index, _text(column, writing)) for index, column in self._columns]
+        self._texts = [(index, _text(column, self.writing, localized)) for index, column in self._columns]
         self._template = _template(writing.shape, self._columns)
 
     def row(self, line: Line, damage: Damage | None = None) -> bytes:
@@ -90,73 +123,134 @@ class Writer:
         ]
 
 
+Manner = tuple[Writing, bool]  # and whether it is localized
+
+
 class Pages:
     """Answers requests to the grid. `kept`: rows once written are kept until their line changes."""
 
     def __init__(self, store: Store):
         self._store = store
         self._selector = Selector(store)
-        self._writers: dict[Writing, Writer] = {}
-        self._kept: dict[Writing, dict[str, dict[str, tuple[Line, bytes]]]] = {}
+        self._writers: dict[Manner, Writer] = {}
+        self._kept: dict[Manner, dict[str, dict[str, tuple[Line, bytes]]]] = {}
 
-    def render(self, writing: Writing) -> None:
+    def render(self, writing: Writing, *, localized: bool = True) -> None:
         """Write every row now, and from now on keep what is written."""
-        self._kept.setdefault(writing, {})
+        self._kept.setdefault((writing, localized), {})
         for line, _ in self._store.records():
-            self._row(line, writing)
+            self._row(line, (writing, localized))
 
-    def answer(
-        self,
-        request: GridRequest,
-        writing: Writing,
-        *,
-        total: bool = True,
-        headers: bool = True,
-        damage: Callable[[Line], Damage] | None = None,
-    ) -> bytes:
+    def answer(self, request: GridRequest, writing: Writing, dataspies: Dataspies, trouble: Trouble) -> bytes:
         """The body of the answer. Raises Unusable."""
-        grid = request.grid
         _check(request)
-        found = self._selector.select(request.filters, request.addon_sort)
-        offset = max(grid.cursor_position, 1) - 1
-        lines = found.page(offset, min(grid.number_of_rows_first_returned, MOST_ROWS))
-        last = offset + len(lines)
-        metadata = {
-            "RECORDS": _count(len(found), writing) if total else None,
-            "CLIENTROWS": _count(len(lines), writing),
-            "MORERECORDPRESENT": "+" if last < len(found) else "-",
-            "CURRENTCURSORPOSITION": _count(last, writing),
-        }
-        writer = self._writer(writing)
-        damages = [damage(line) if damage else None for line in lines]
-        rows = [
-            writer.row(line, bad) if bad else self._row(line, writing) for line, bad in zip(lines, damages, strict=True)
-        ]
-        data = b'{"%s":[%s]}' % (b"DATARECORD" if writing.shape == "DATARECORD" else b"ROW", b",".join(rows))
-        found_grid: dict[str, Any] = {"METADATA": metadata}
-        if headers and request.request_type == HEADED:
-            found_grid["FIELDS"] = {"FIELD": writer.fields()}
-        return enveloped({"GRID": found_grid | {"DATA": msgspec.Raw(data)}})
+        localized = not writing.localizes or _localized(request.grid.localize_result)
+        dataspy = dataspies.find(request.dataspy.dataspy_id if request.dataspy else None)
+        if dataspy.without:
+            writing = replace(writing, without=(*writing.without, *dataspy.without))
+        found = self._selector.select(request.filters, request.addon_sort, writing, dataspy.conditions())
+        grid = request.grid
+        first, rows = max(grid.cursor_position, 1), min(grid.number_of_rows_first_returned, MOST_ROWS)
+        page = _page(_doubled(found, trouble), first, rows, trouble)
+        return enveloped(self._data(request, (writing, localized), page, trouble))
 
-    def _row(self, line: Line, writing: Writing) -> bytes:
-        if writing not in self._kept:
-            return self._writer(writing).row(line)
-        kept = self._kept[writing].setdefault(line.organization, {})
+    def _data(self, request: GridRequest, manner: Manner, page: Page, trouble: Trouble) -> dict[str, Any]:
+        writing, writer = manner[0], self._writer(manner)
+        rows = msgspec.Raw(b"[%s]" % b",".join(self._rows(page.lines, manner, trouble)))
+        if writing.shape == "GRIDS":
+            records = {"RECORDS": _records(page, writing, trouble), "DATARECORD": rows if page.lines else None}
+            return _next(page, writing) | records
+        metadata = {
+            "RECORDS": _records(page, writing, trouble),
+            "CLIENTROWS": _count(len(page.lines), writing),
+            **_more(page, writing),
+            "CURRENTCURSORPOSITION": _count(page.last, writing),
+        }
+        grid: dict[str, Any] = {"METADATA": metadata}
+        if trouble.headers and request.request_type == HEADED:
+            grid["FIELDS"] = {"FIELD": writer.fields()}
+        grid["DATA"] = {"DATARECORD" if writing.shape == "DATAFIELD" else "ROW": rows}
+        return {"GRID": grid}
+
+    def _rows(self, lines: Sequence[Line], manner: Manner, trouble: Trouble) -> list[bytes]:
+        if trouble.damage is None:
+            return [self._row(line, manner) for line in lines]
+        writer, damages = self._writer(manner), map(trouble.damage, lines)
+        return [
+            writer.row(line, bad) if bad else self._row(line, manner) for line, bad in zip(lines, damages, strict=True)
+        ]
+
+    def _row(self, line: Line, manner: Manner) -> bytes:
+        if manner not in self._kept:
+            return self._writer(manner).row(line)
+        kept = self._kept[manner].setdefault(line.organization, {})
         found = kept.get(line.pfa_id)
         if found is None or found[0] is not line:
-            found = kept[line.pfa_id] = (line, self._writer(writing).row(line))
+            found = kept[line.pfa_id] = (line, self._writer(manner).row(line))
         return found[1]
 
-    def _writer(self, writing: Writing) -> Writer:
-        if writing not in self._writers:
-            self._writers[writing] = Writer(writing)
-        return self._writers[writing]
+    def _writer(self, manner: Manner) -> Writer:
+        if manner not in self._writers:
+            self._writers[manner] = Writer(*manner)
+        return self._writers[manner]
 
 
 def enveloped(data: Mapping[str, Any]) -> bytes:
     """An answer without errors."""
-    result = {"ResultData": data, "InfoAlert": [], "WarningAlert": []}
-    return exact_json.encode({"Result": result, "ErrorAlert": [], "ConfirmationAlert": []})
+    result = {"ResultData": data, "InfoAlert": None, "WarningAlert": None, "SessionID": None}
+    return exact_json.encode({"ErrorAlert": None, "ConfirmationAlert": None, "Result": result})
+
+
+def _doubled(found: Selection, trouble: Trouble) -> Selection:
+    """The listing with some lines twice, one right after the other."""
+    if trouble.twice is None:
+        return found
+    lines = [line for line in found.page(0, len(found)) for _ in range(1 + trouble.twice(line))]
+    return Selection(lines=lines, start=0, stop=len(lines))
+
+
+def _page(found: Selection, first: int, rows: int, trouble: Trouble) -> Page:
+    """The page that begins at a position; one that begins in a gap is empty and ends with it."""
+    end = len(found) if trouble.end is None else min(len(found), trouble.end)
+    last = max(first - 1, min(first - 1 + rows, end))
+    lines = found.page(first - 1, last - first + 1)
+    around = [gap for gap in trouble.gaps if gap[0] <= first <= gap[1]]
+    if around:
+        lines, last = (), max(first - 1, min(last, around[0][1]))
+    elif trouble.gaps:
+        lines = [line for place, line in enumerate(lines, first) if not any(a <= place <= b for a, b in trouble.gaps)]
+    return Page(lines=lines, last=last, more=last < end, total=len(found))
+
+
+def _records(page: Page, writing: Writing, trouble: Trouble) -> int | str | None:
+    if writing.records == "null" or not trouble.total:
+        return None
+    return _count(page.total if writing.records == "total" else len(page.lines), writing)
+
+
+def _more(page: Page, writing: Writing) -> dict[str, str]:
+    """The member that says whether there are more rows."""
+    if writing.more == "absent":
+        return {}
+    return {"MORERECORDPRESENT": {"right": "+" if page.more else "-", "no": "-", "yes": "+"}[writing.more]}
+
+
+def _next(page: Page, writing: Writing) -> dict[str, str]:
+    """The member that says where the next page begins."""
+    if writing.more == "absent":
+        return {}
+    after = str(page.last + 1)
+    return {"NEXTCURSORPOSITION": {"right": after if page.more else "", "no": "", "yes": after}[writing.more]}
+
+
+def _localized(given: Any) -> bool:
+    """What LOCALIZE_RESULT says; raises Unusable."""
+    word = str(given).upper()
+    if given in (None, "") or word in LOCALIZED:
+        return True
+    if word in PLAIN:
+        return False
+    raise Unusable(f"{word[:80]} is not a valid LOCALIZE_RESULT")
 
 
 def _check(request: GridRequest) -> None:
@@ -164,6 +258,8 @@ def _check(request: GridRequest) -> None:
     for value, known, what in (
         (grid.grid_name, (GRID_NAME,), "grid"),
         (str(grid.grid_id), (GRID_ID,), "grid id"),
+        (grid.user_function_name or GRID_NAME, FUNCTIONS, "user function"),
+        (request.grid_type.type if request.grid_type else LIST, (LIST,), "grid type"),
         (request.request_type, (HEADED, HEADLESS), "request type"),
     ):
         if value not in known:
@@ -204,19 +300,21 @@ class Texts(dict[Value, str]):
         return text
 
 
-def _text(column: Column, writing: Writing) -> Callable[[Any], str]:
+def _text(column: Column, writing: Writing, localized: bool) -> Callable[[Any], str]:
     """What writes a column's values as JSON text."""
     if column.kind == "number":
         return lambda value: _number(value, writing)
     if column.kind == "key" or column.name == "equipment":
         return _quoted
     if column.kind == "flag":
-        yes, no = ("true", "false") if writing.typed else ('"Y"', '"N"') if writing.flags == "Y/N" else ('"+"', '"-"')
+        yes, no = ("true", "false") if writing.typed else (f'"{word}"' for word in WORDS[writing.flags])
         return {True: yes, False: no}.__getitem__
     if column.kind == "date":
-        return Texts(lambda value: f'"{value}"' if writing.dates == "iso" else _day(value)).__getitem__
+        return Texts(lambda value: f'"{date_text(value, writing.dates)}"').__getitem__
+    if column.kind == "time" and localized:
+        return Texts(lambda value: f'"{time_text(value, writing)}"').__getitem__
     if column.kind == "time":
-        return Texts(lambda value: f'"{time_text(value)}"').__getitem__
+        return Texts(lambda value: f'"{plain_time_text(value, writing.zone)}"').__getitem__
     return Texts(_quoted).__getitem__
 
 
@@ -227,15 +325,4 @@ def _quoted(value: str | None) -> str:
 def _number(value: Decimal | None, writing: Writing) -> str:
     if value is None:
         return '""'
-    if writing.typed:
-        return f"{value:f}"
-    return f'"{value:,f}"' if writing.numbers == "grouped" else f'"{value:f}"'
-
-
-def _day(value: date) -> str:
-    return f'"{value.day:02d}-{MONTHS[value.month - 1]}-{value.year:04d}"'
-
-
-def time_text(value: datetime) -> str:
-    """UTC with seconds."""
-    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"{value:f}" if writing.typed else f'"{number_text(value, writing.numbers)}"'

@@ -41,10 +41,14 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, gc=False, rename="camel"):
     is_discontinued: bool = False
     is_funds_transferable: bool = False
     pems_version: Annotated[datetime, msgspec.Meta(tz=True)]
+    udfchar01: str | None = None
+    udfnum01: Decimal | None = None
+    udfdate01: date | None = None
 
 
 NAMES: tuple[str, ...] = Line.__struct_fields__
 FIELDS: tuple[str, ...] = Line.__struct_encode_fields__  # by the contract's names
+SPARE = ("udfchar01", "udfnum01", "udfdate01")  # PEMS has them, the contract does not; the last ones of a line
 
 
 class Column(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,6 +89,9 @@ pfs_f_actualized    PFA_ACT          flag    Actualized
 pfs_f_discontinued  PFA_DIS          flag    Discontinued
 pfs_f_fundstrans    PFS_FT           flag    Funds Transferable
 pfs_lastmodified    -                time    Last Modified
+pfs_udfchar01       PFS_UDFCHAR01    text    Spare Text
+pfs_udfnum01        PFS_UDFNUM01     number  Spare Number
+pfs_udfdate01       PFS_UDFDATE01    date    Spare Date
 """
 ENUMS = {"source": ("Rental", "Purchase"), "dor": ("BEO", "PROJECT")}
 
@@ -112,7 +119,7 @@ COLUMNS = _columns()
 BY_ALIAS = {column.alias: column for column in COLUMNS}
 BY_SCREEN = {column.screen: column for column in COLUMNS if column.screen}
 
-UNIQUE = ("pfa_id", "equipment", "monthly_rate", "purchase_price", "organization")
+UNIQUE = ("pfa_id", "equipment", "monthly_rate", "purchase_price", "organization", *SPARE)
 SHARED = tuple(column.name for column in COLUMNS if column.kind != "flag" and column.name not in UNIQUE)
 
 _decoder = msgspec.json.Decoder(Line, float_hook=Decimal)
@@ -138,13 +145,25 @@ def read_lines(organization: str, texts: Iterable[str]) -> Iterator[Line]:
 
 
 def document_text(line: Line) -> bytes:
-    """The line by the contract's names, with what is derived, as JSON."""
+    """The line by the contract's names, with what is derived and without the spare fields, as JSON."""
     plan = line.original_start is not None and line.original_end is not None
     actuals = line.actual_start is not None and line.actual_end is not None
-    return exact_json.encode(line)[:-1] + b"," + exact_json.encode({"hasPlan": plan, "hasActuals": actuals})[1:]
+    spare = len(exact_json.encode(spare_of(line)))  # the end of the line's text, with the comma for its brace
+    return exact_json.encode(line)[:-spare] + b"," + exact_json.encode({"hasPlan": plan, "hasActuals": actuals})[1:]
 
 
 def document_of(line: Line) -> dict[str, Any]:
     """The same, decoded."""
     document: dict[str, Any] = exact_json.decode(document_text(line))
     return document
+
+
+def spare_of(line: Line) -> dict[str, Any]:
+    """The fields that the contract does not know."""
+    return {name: getattr(line, name) for name in SPARE}
+
+
+def held_of(line: Line) -> dict[str, Any]:
+    """Everything that is kept of the line, decoded from its JSON."""
+    held: dict[str, Any] = exact_json.decode(exact_json.encode(line))
+    return held

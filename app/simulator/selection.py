@@ -10,6 +10,7 @@ import msgspec
 from app.simulator.filters import COMPARE, Condition, Filter, Passes, Token, read_expression, read_filters
 from app.simulator.lines import BY_ALIAS, Column, Line
 from app.simulator.store import Store, Unusable
+from app.simulator.writing import Writing
 
 REMEMBERED = 8  # selections
 ID, ORGANIZATION = "pfa_id", "organization"
@@ -45,13 +46,15 @@ class Selector:
         self._store = store
         self._found: dict[Any, tuple[int, list[Line]]] = {}
 
-    def select(self, groups: Sequence[Sequence[Filter]], sort: Sort | None) -> Selection:
-        """Lines that pass every group of filters. Raises Unusable."""
+    def select(
+        self, groups: Sequence[Sequence[Filter]], sort: Sort | None, writing: Writing, dataspy: Sequence[Condition] = ()
+    ) -> Selection:
+        """Lines that pass every group of filters and the dataspy. Raises Unusable."""
         order = _read_sort(sort)
-        read = [read_filters(group) for group in groups]
+        read = [read_filters(group, writing) for group in groups]
         codes = tuple(sorted(self._store.tables))
         if any(word in tokens for tokens in read for word in ("OR", "(", ")")):
-            lines = self._lines(codes, _joined([["(", *tokens, ")"] for tokens in read]), order)
+            lines = self._lines(codes, _joined([["(", *tokens, ")"] for tokens in (*read, dataspy) if tokens]), order)
             return Selection(lines=lines, start=0, stop=len(lines))
         # Conditions that all have to hold: of organizations they choose tables, of ids, in their order, a place.
         conditions = [token for tokens in read for token in tokens if isinstance(token, Condition)]
@@ -59,7 +62,7 @@ class Selector:
         bounds = [each for each in conditions if each.column.name == ID and each.operator in COMPARE and each.value]
         if order != (BY_ALIAS["pfs_id"], False):
             bounds = []
-        others = [each for each in conditions if each not in of_codes and each not in bounds]
+        others = [*(each for each in conditions if each not in of_codes and each not in bounds), *dataspy]
         codes = tuple(code for code in codes if all(each.holds(code) for each in of_codes))
         return _within(self._lines(codes, _joined([[each] for each in others]), order), bounds)
 

@@ -9,19 +9,21 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
 from app.base import exact_json
 from app.base.clock import Clock, now
 from app.simulator import screen
-from app.simulator.faults import Edit, Endpoint, Fault, Faults, Hits, Step, rewritten
-from app.simulator.grid import GridRequest, Pages, Writing
+from app.simulator.dataspies import Dataspies, Dataspy
+from app.simulator.faults import Edit, Endpoint, Fault, Faults, Hits, Step
+from app.simulator.grid import GridRequest, Pages
 from app.simulator.http import Answer, Dropped, Request
-from app.simulator.lines import document_of, document_text
+from app.simulator.lines import document_of, document_text, spare_of
 from app.simulator.screen import ScreenRequest
 from app.simulator.store import Applied, NotFound, Store, Unusable
+from app.simulator.writing import Writing, rewritten
 
 T = TypeVar("T")
 
@@ -30,20 +32,30 @@ ENDPOINTS: dict[str, Endpoint] = {
     "/axis/restservices/grids": "grid",
     "/axis/restservices/userdefinedscreenservices": "screen",
 }
-NEEDED = ("tenant", "organization", "role")
+NEEDED = ("tenant", "organization")
+BOM = b"\xef\xbb\xbf"
+LOGIN = "/login"
+LOGIN_PAGE = (
+    b"<!DOCTYPE html><html><head><title>Sign in</title></head><body><form method='post' action='/login'>"
+    b"<input name='user'><input name='password' type='password'><button>Sign in</button></form></body></html>"
+)
 HTML = b"<!DOCTYPE html><html><head><title>Maintenance</title></head><body><h1>Be back soon</h1></body></html>"
 
 
 class Credentials:
-    """What clients have to show, either of them. Not to be printed."""
+    """What clients have to show, any of them. Not to be printed."""
 
-    def __init__(self, user: str, password: str, api_key: str):
+    def __init__(self, user: str, password: str, api_key: str, token: str):
         basic = b64encode(f"{user}:{password}".encode()).decode()
-        self._known = {"authorization": f"Basic {basic}".encode(), "x-api-key": api_key.encode()}
+        self._known = [
+            ("authorization", f"Basic {basic}".encode()),
+            ("authorization", f"Bearer {token}".encode()),
+            ("x-api-key", api_key.encode()),
+        ]
 
     def fit(self, headers: Mapping[str, str]) -> bool:
         """Whether these headers show them."""
-        return any(hmac.compare_digest(headers.get(name, "").encode(), known) for name, known in self._known.items())
+        return any(hmac.compare_digest(headers.get(name, "").encode(), known) for name, known in self._known)
 
 
 def read_credentials(environment: Mapping[str, str]) -> Credentials:
@@ -52,6 +64,7 @@ def read_credentials(environment: Mapping[str, str]) -> Credentials:
         environment.get("VANGUARD_PEMS_SIM_USER") or "pems",
         environment.get("VANGUARD_PEMS_SIM_PASSWORD") or "pems-simulator",
         environment.get("VANGUARD_PEMS_SIM_API_KEY") or "pems-simulator-key",
+        environment.get("VANGUARD_PEMS_SIM_TOKEN") or "pems-simulator-token",
     )
 
 
@@ -90,6 +103,8 @@ class Simulation:
         seed: int = 1,
         latency: float = 0,
         rate: int | None = None,
+        dataspies: Mapping[str, Dataspy] | None = None,
+        default_dataspy: str | None = None,
     ):
         """`latency`: milliseconds; `rate`: requests a second. Raises ConfigurationError for a journal of no use."""
         self._clock = clock
@@ -102,7 +117,8 @@ class Simulation:
         self._latency = latency
         self._rate = rate
         self._recent: deque[float] = deque()
-        self.writing = Writing()  # how rows are written
+        self.writing = Writing()  # how everything is written
+        self.dataspies = Dataspies(dataspies=dict(dataspies or {}), default_dataspy=default_dataspy)
 
     def close(self) -> None:
         """Close the journal."""
@@ -130,6 +146,13 @@ class Simulation:
         """The record's document by the contract's names; None where it is not there."""
         found = self._store.find(organization, key)
         return document_of(found[0]) if found else None
+
+    def spare(self, organization: str, key: str) -> dict[str, Any]:
+        """The record's fields that the contract does not know. Raises Unusable."""
+        found = self._store.find(organization, key)
+        if found is None:
+            raise NotFound
+        return spare_of(found[0])
 
     def recordid(self, organization: str, key: str) -> int | None:
         """Its record id."""
@@ -177,9 +200,12 @@ class Simulation:
         for step in steps:
             self._faults.plan(step)
 
-    def render(self, writing: Writing | None = None) -> None:
-        """Write all rows beforehand, and keep what is written until the line changes."""
-        self._pages.render(writing or self.writing)
+    def render(self, writing: Writing | None = None, *, localized: bool = True) -> None:
+        """Write all rows beforehand, and keep what is written until the line changes.
+
+        `localized`: as requests see them that do not switch LOCALIZE_RESULT off.
+        """
+        self._pages.render(writing or self.writing, localized=localized)
 
     def counts(self) -> Counts:
         """What has come in and what was done."""
@@ -208,9 +234,12 @@ class Simulation:
         try:
             return await self._answer(request)
         except Refusal as refusal:
-            return Answer(refusal.status, alert("Error", str(refusal)), headers=refusal.headers)
+            body = alert("Error", str(refusal)) if refusal.status != 404 else b""
+            return Answer(refusal.status, body, headers=refusal.headers)
 
     async def _answer(self, request: Request) -> Answer:
+        if request.path == LOGIN:
+            return Answer(200, LOGIN_PAGE, "text/html")
         self._admit(request)
         at = ENDPOINTS[request.path]
         if at == "grid":
@@ -222,11 +251,13 @@ class Simulation:
         self._requests[action or at] += 1
         hits = self._faults.draw(at, action)
         await self._before(hits)
-        try:
-            body = self._alerted(hits) or self._work(asked, hits)
-        except Unusable as error:
-            body = alert("Error", str(error))
-        return await self._after(body, hits)
+        if "login" in hits:
+            return Answer(200, LOGIN_PAGE, "text/html")
+        if "redirect" in hits:
+            return Answer(302, b"", headers=(("Location", LOGIN),))
+        writing = self._writing(hits)
+        status, body = self._told(asked, hits, writing)
+        return await self._after(status, BOM + body if writing.bom else body, hits)
 
     def _admit(self, request: Request) -> None:
         """Raises Refusal."""
@@ -262,27 +293,33 @@ class Simulation:
         if "drop_before" in hits:
             raise Dropped
         for status in hits.get("status", ()):
-            after = [("Retry-After", f"{status.retry_after:g}")] if status.retry_after is not None else []
-            raise Refusal(status.status, status.message, *after)
+            seconds = f"{status.retry_after:g}" if status.retry_after is not None else None
+            after = status.retry_after_text or seconds
+            raise Refusal(status.status, status.message, *([("Retry-After", after)] if after else []))
 
-    @staticmethod
-    def _alerted(hits: Hits) -> bytes | None:
-        return next((alert(fault.name, fault.message) for fault in hits.get("alert", ())), None)
-
-    def _work(self, asked: GridRequest | ScreenRequest, hits: Hits) -> bytes:
-        """Raises Unusable."""
-        if isinstance(asked, ScreenRequest):
-            return screen.answer(self._store, asked)
+    def _writing(self, hits: Hits) -> Writing:
+        """How this answer is written."""
         writing = self.writing
         for fault in hits.get("writing", ()):
             writing = rewritten(writing, fault.writing)
-        body = self._pages.answer(
-            asked,
-            writing,
-            total="no_total" not in hits,
-            headers="no_headers" not in hits,
-            damage=self._faults.damage(hits["rows"]) if "rows" in hits else None,
-        )
+        return writing
+
+    def _told(self, asked: GridRequest | ScreenRequest, hits: Hits, writing: Writing) -> tuple[int, bytes]:
+        """Status and body."""
+        for fault in hits.get("alert", ()):
+            return writing.alerts, alert(fault.name, fault.message)
+        for fault in hits.get("confirm", ()):
+            return writing.alerts, alert(fault.name, fault.message, "ConfirmationAlert")
+        try:
+            return 200, self._work(asked, hits, writing)
+        except Unusable as error:
+            return writing.alerts, alert("Error", str(error))
+
+    def _work(self, asked: GridRequest | ScreenRequest, hits: Hits, writing: Writing) -> bytes:
+        """Raises Unusable."""
+        if isinstance(asked, ScreenRequest):
+            return screen.answer(self._store, asked, writing)
+        body = self._pages.answer(asked, writing, self.dataspies, self._faults.trouble(hits))
         organizations = [str(each.value) for group in asked.filters for each in group if each.alias_name == "pfs_a_org"]
         for edit in self._faults.due(organizations):
             self._do(edit)
@@ -296,7 +333,7 @@ class Simulation:
         else:
             self.edit(edit.organization, edit.id, edit.fields)
 
-    async def _after(self, body: bytes, hits: Hits) -> Answer:
+    async def _after(self, status: int, body: bytes, hits: Hits) -> Answer:
         """Raises Dropped."""
         for late in hits.get("late", ()):
             await asyncio.sleep(self._faults.milliseconds(late) / 1000)
@@ -306,14 +343,13 @@ class Simulation:
             return Answer(200, HTML, "text/html")
         if "broken_json" in hits:
             return Answer(200, body[:-3] + b"]")
-        return Answer(200, body, half="half" in hits)
+        return Answer(status, body, half="half" in hits)
 
 
-def alert(name: str, message: str) -> bytes:
-    """An answer that is an error."""
-    return exact_json.encode(
-        {"Result": None, "ErrorAlert": [{"Name": name, "Message": message}], "ConfirmationAlert": []}
-    )
+def alert(name: str, message: str, member: Literal["ErrorAlert", "ConfirmationAlert"] = "ErrorAlert") -> bytes:
+    """An answer that is an error, or a question."""
+    body: dict[str, Any] = {"ErrorAlert": None, "ConfirmationAlert": None, "Result": None}
+    return exact_json.encode(body | {member: [{"Name": name, "Message": message}]})
 
 
 def _read(request: Request, shape: type[T]) -> T:

@@ -8,10 +8,12 @@ from typing import Any, TypeVar
 import msgspec
 
 from app.base import exact_json
-from app.simulator.faults import Fault, Step, rewritten
+from app.simulator.dataspies import Dataspies
+from app.simulator.faults import Fault, Step
 from app.simulator.http import Answer, Request
 from app.simulator.simulation import Simulation
 from app.simulator.store import NotFound, Unusable
+from app.simulator.writing import rewritten
 
 T = TypeVar("T")
 
@@ -24,6 +26,12 @@ class ClockRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     now: datetime | None = None
     advance: float | None = None
+
+
+class RenderRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`localized`: as rows are unless LOCALIZE_RESULT is switched off."""
+
+    localized: bool = True
 
 
 def answer(simulation: Simulation, request: Request) -> Answer:
@@ -46,6 +54,10 @@ def _get_records(simulation: Simulation, request: Request) -> Answer:
     if key is None:
         return Answer(200, b"".join(simulation.dump(organization)), NDJSON)
     return _record(simulation, organization or "", key)
+
+
+def _get_spare(simulation: Simulation, request: Request) -> Answer:
+    return _json(simulation.spare(*_named(request)))
 
 
 def _put_record(simulation: Simulation, request: Request) -> Answer:
@@ -88,8 +100,13 @@ def _write_as(simulation: Simulation, request: Request) -> Answer:
     return _json(simulation.writing)
 
 
-def _render(simulation: Simulation, _: Request) -> Answer:
-    simulation.render()
+def _set_dataspies(simulation: Simulation, request: Request) -> Answer:
+    simulation.dataspies = _body(request, Dataspies)
+    return _json(simulation.dataspies)
+
+
+def _render(simulation: Simulation, request: Request) -> Answer:
+    simulation.render(localized=_body(request, RenderRequest).localized)
     return _nothing()
 
 
@@ -115,6 +132,7 @@ def _clear_log(simulation: Simulation, _: Request) -> Answer:
 
 ROUTES: dict[tuple[str, str], Callable[[Simulation, Request], Answer]] = {
     ("GET", "/sim/records"): _get_records,
+    ("GET", "/sim/spare"): _get_spare,
     ("PUT", "/sim/records"): _put_record,
     ("PATCH", "/sim/records"): _edit_record,
     ("DELETE", "/sim/records"): _delete_record,
@@ -123,6 +141,7 @@ ROUTES: dict[tuple[str, str], Callable[[Simulation, Request], Answer]] = {
     ("DELETE", "/sim/faults"): _clear_faults,
     ("POST", "/sim/script"): _add_script,
     ("POST", "/sim/writing"): _write_as,
+    ("POST", "/sim/dataspies"): _set_dataspies,
     ("POST", "/sim/render"): _render,
     ("POST", "/sim/clock"): _set_clock,
     ("GET", "/sim/log"): _get_log,

@@ -13,7 +13,7 @@ import msgspec
 from app.base import exact_json
 from app.base.clock import Clock
 from app.base.errors import ConfigurationError
-from app.simulator.lines import FIELDS, Line, document_of, read_line, read_lines
+from app.simulator.lines import FIELDS, Line, held_of, read_line, read_lines
 
 Who = Literal["client", "somebody"]
 Op = Literal["ADD", "UPDATE", "DELETE"]
@@ -134,7 +134,7 @@ class Store:
         if unknown := sorted(fields.keys() - set(FIELDS)):
             raise Unusable(f"{unknown[0]} is not a valid field")
         found = self.find(organization, key)
-        document = document_of(found[0]) if found and not whole else {}
+        document = held_of(found[0]) if found and not whole else {}
         now = self.clock().replace(microsecond=0)
         document |= {"pemsVersion": now, **fields, "pfaId": key, "organization": organization}
         try:
