@@ -46,6 +46,7 @@ FIND_MISSING = statement("worker/find_missing")
 SAMPLE_MISSING = statement("worker/sample_missing")
 READ_DOUBT = statement("worker/read_doubt")
 NOTE_DOUBT = statement("worker/note_doubt")
+READ_DROPPED = statement("worker/read_dropped")
 READ_WITNESS = statement("worker/read_witness")
 DEMAND_FULL = statement("worker/demand_full")
 SCHEDULE_PULL = statement("worker/schedule_pull")
@@ -82,6 +83,7 @@ class _Pull:
         self.connection, self.target, self.read_clock, self.stopping = connection, target, read_clock, stopping
         self.desk = Desk(connection, target.contract, target.organization)
         self.tally = Tally(present=0)
+        self.announces_ours = False  # whether the total that upstream announces is of our rows alone
 
     async def run(self) -> None:
         run = await self._open()
@@ -123,6 +125,7 @@ class _Pull:
             if run.full and not run.resumed:
                 await self.desk.value(FORGET_KEYS)
         self.tally = run.tally or Tally(present=await self.desk.value(COUNT_PRESENT))
+        self.announces_ours = run.full and await self.desk.value(READ_DROPPED) == 0
         log.info(
             "pull begins", organization=self.target.organization, dataset=target.dataset, run=str(run.id), full=run.full
         )
@@ -169,7 +172,7 @@ class _Pull:
         at = await self._now()
         good, broken = sort_out(self.target.contract, page)
         keys = list(good)
-        if run.full and not run.resumed and page.total is not None and not page.dropped:
+        if self.announces_ours and page.total is not None and not page.dropped:
             # What is announced is counted before the first row is written.
             self._guard(run, {"inserts": page.total - self.tally.present - self.tally.inserts})
 

@@ -15,7 +15,7 @@ from app.upstream.protocol import Failed
 
 MAX_SHIFTS = 5  # times in a row that the last line may turn up further down
 MAX_DOUBLINGS = 20  # of a step over empty positions where nobody knows how many there are
-MAX_IDLE = 20  # pages in a row that bring nothing further down
+MAX_IDLE = 100  # pages in a row that bring nothing further down
 
 Ask = Callable[[int | str, int], Awaitable[GridPage]]  # of a position and how many lines
 
