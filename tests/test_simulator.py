@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from click.testing import CliRunner
 
@@ -19,7 +20,7 @@ from app.base import exact_json
 from app.base.errors import ConfigurationError
 from app.cli import main
 from app.dev.seed import pfa_lines
-from app.simulator import Edit, Fault, Simulator, Step, Unusable, Writing
+from app.simulator import Dataspy, Edit, Fault, Simulator, Step, Unusable, Writing
 from tests.support.children import VANGUARD, child
 
 GRID = "/axis/restservices/griddata"
@@ -53,6 +54,7 @@ class Pems:
         rows: Any = 100,
         headed: bool = True,
         localize: Any = None,
+        path: str = GRID,
         **more: Any,
     ) -> Any:
         """The whole answer, decoded."""
@@ -70,7 +72,7 @@ class Pems:
             "MULTIADDON_FILTERS": {"MADDON_FILTER": filters},
             **more,
         }
-        return told(await self.http.post(GRID, content=exact_json.encode(body)))
+        return told(await self.http.post(path, content=exact_json.encode(body)))
 
     async def keys(self, *filters: dict[str, Any], **more: Any) -> list[str]:
         """Organization and number of each row of the page."""
@@ -201,6 +203,13 @@ async def test_a_page_holds_the_lines_whose_organization_begins_so(pems: Pems) -
     }
 
 
+ALIASES = [f"pfs_{each}" for each in (
+    "id a_org f_area f_category f_catdesc f_class f_source f_dor f_rental f_purchase f_manufacturer f_model p_projcode "
+    "equipment_tag p_startdate p_enddate f_startdate f_enddate a_startdate a_enddate f_actualized f_discontinued "
+    "f_fundstrans lastmodified udfchar01 udfnum01 udfdate01"
+).split()]  # fmt: skip
+
+
 async def test_pages_follow_one_another_without_a_gap(pems: Pems) -> None:
     everything = await pems.keys(BEGINS_RIO)
     paged: list[str] = []
@@ -290,6 +299,9 @@ async def test_rows_are_sorted_by_any_alias(pems: Pems) -> None:
         ({"cursor": -1}, "-1 is not a valid cursor position"),
         ({"rows": 0}, "0 is not a valid number of rows"),
         ({"GRID": {"GRID_NAME": "CUXX"}}, "CUXX is not a valid grid"),
+        ({"GRID": {"USER_FUNCTION_NAME": "CUXX"}}, "CUXX is not a valid user function"),
+        ({"GRID_TYPE": {"TYPE": "LOV"}}, "LOV is not a valid grid type"),
+        ({"localize": "perhaps"}, "PERHAPS is not a valid LOCALIZE_RESULT"),
         ({"REQUEST_TYPE": "LOV"}, "LOV is not a valid request type"),
         ({"ADDON_SORT": {"ALIAS_NAME": "x"}}, "x is not a valid alias"),
         ({"ADDON_SORT": {"ALIAS_NAME": "pfs_id", "TYPE": "UP"}}, "UP is not a valid order"),
@@ -305,25 +317,9 @@ async def test_what_the_grid_does_not_understand(pems: Pems, asked: dict[str, An
     assert alert_of(await pems.grid(**asked)) == said
 
 
-async def test_the_other_shapes_say_the_same(pems: Pems) -> None:
-    rows = rows_of(await pems.grid(BEGINS_RIO))
-    pems.sim.writing = Writing(shape="CELL")
-    cells = grid_of(await pems.grid(BEGINS_RIO))["DATA"]["ROW"]
-    assert [{cell["ALIAS_NAME"]: cell["VALUE"] for cell in row["CELL"]} for row in cells] == rows
-    pems.sim.writing = Writing(shape="DATAFIELD")
-    records = grid_of(await pems.grid(BEGINS_RIO))["DATA"]["DATARECORD"]
-    assert [{field["FIELDNAME"]: field["FIELDVALUE"] for field in row["DATAFIELD"]} for row in records] == rows
-
-
-async def test_values_are_written_otherwise_on_request(pems: Pems) -> None:
-    pems.sim.writing = Writing(dates="iso", numbers="plain", flags="+/-", without=("pfs_f_model",))
-    first = rows_of(await pems.grid(BEGINS_RIO))[0]
-    assert "pfs_f_model" not in first
-    names = ("pfs_f_rental", "pfs_f_startdate", "pfs_f_discontinued")
-    assert [first[name] for name in names] == ["1125", "2026-05-26", "+"]
-    pems.sim.writing = Writing(typed=True)
-    first = rows_of(await pems.grid(BEGINS_RIO))[0]
-    assert [first[name] for name in names] == [1125, "26-MAY-2026", True]
+async def test_columns_may_be_missing(pems: Pems) -> None:
+    pems.sim.writing = Writing(without=("pfs_f_model",))
+    assert not any("pfs_f_model" in row for row in rows_of(await pems.grid(RIO)))
 
 
 async def test_rows_written_beforehand_follow_edits(pems: Pems) -> None:
@@ -490,6 +486,397 @@ async def test_another_screen_or_action_is_refused(pems: Pems) -> None:
     assert pems.sim.counts().requests == {"GET": 1, "other": 1}
 
 
+# --- switches of the grid
+
+
+def cells_of(answer: Any) -> list[dict[str, Any]]:
+    """Rows of whichever shape, by alias."""
+    data = answer["Result"]["ResultData"]
+    if "DATARECORD" in data:
+        records = data["DATARECORD"] or []
+    elif "DATARECORD" in data["GRID"]["DATA"]:
+        records = data["GRID"]["DATA"]["DATARECORD"]
+    elif "CELL" in data["GRID"]["DATA"]["ROW"][0]:
+        return [{cell["ALIAS_NAME"]: cell["VALUE"] for cell in row["CELL"]} for row in data["GRID"]["DATA"]["ROW"]]
+    else:
+        return rows_of(answer)
+    return [{field["FIELDNAME"]: field["FIELDVALUE"] for field in row["DATAFIELD"]} for row in records]
+
+
+@pytest.mark.parametrize("shape", ["D", "CELL", "DATAFIELD", "GRIDS"])
+@pytest.mark.parametrize("path", [GRID, "/axis/restservices/grids"])
+async def test_every_shape_says_the_same_at_both_paths(pems: Pems, shape: Any, path: str) -> None:
+    rows = rows_of(await pems.grid(BEGINS_RIO))
+    pems.sim.writing = Writing(shape=shape)
+    assert cells_of(await pems.grid(BEGINS_RIO, path=path)) == rows
+
+
+async def test_the_shape_of_grids(pems: Pems) -> None:
+    pems.sim.writing = Writing(shape="GRIDS", without=tuple(row for row in ALIASES if row != "pfs_id"))
+    first = await pems.grid(RIO, rows=1)
+    assert first == {
+        "ErrorAlert": None,
+        "ConfirmationAlert": None,
+        "Result": {
+            "ResultData": {
+                "NEXTCURSORPOSITION": "2",
+                "RECORDS": "30",
+                "DATARECORD": [{"DATAFIELD": [{"FIELDNAME": "pfs_id", "FIELDLABEL": "Line", "FIELDVALUE": FIRST}]}],
+            },
+            "InfoAlert": None,
+            "WarningAlert": None,
+            "SessionID": None,
+        },
+    }
+    last = (await pems.grid(RIO, cursor=30))["Result"]["ResultData"]
+    assert (last["NEXTCURSORPOSITION"], len(last["DATARECORD"])) == ("", 1)
+    beyond = (await pems.grid(RIO, cursor=31))["Result"]["ResultData"]
+    assert beyond == {"NEXTCURSORPOSITION": "", "RECORDS": "30", "DATARECORD": None}
+
+
+LOOKED_AT = ("pfs_f_rental", "pfs_f_startdate", "pfs_lastmodified", "pfs_f_discontinued")
+ODD = {"monthlyRate": 1234.5, "forecastStart": "2026-01-15", "pemsVersion": "2026-02-28T10:33:20Z"}
+NEW_YORK = {"zone": "America/New_York", "times": "local"}
+
+
+@pytest.mark.parametrize(
+    ("writing", "said"),
+    [
+        ({}, ["1,234.5", "15-JAN-2026", "2026-02-28T10:33:20Z", "Y"]),
+        ({"dates": "iso", "times": "local"}, ["1,234.5", "2026-01-15", "2026-02-28 10:33", "Y"]),
+        ({"dates": "us", "times": "local"}, ["1,234.5", "1/15/2026", "2/28/2026 10:33", "Y"]),
+        ({"dates": "eu", "times": "local"}, ["1,234.5", "15/01/2026", "28/02/2026 10:33", "Y"]),
+        (NEW_YORK, ["1,234.5", "15-JAN-2026", "28-FEB-2026 05:33", "Y"]),
+        ({"zone": "America/New_York"}, ["1,234.5", "15-JAN-2026", "2026-02-28T10:33:20Z", "Y"]),
+        ({"numbers": "plain"}, ["1234.5", "15-JAN-2026", "2026-02-28T10:33:20Z", "Y"]),
+        ({"numbers": "comma"}, ["1.234,5", "15-JAN-2026", "2026-02-28T10:33:20Z", "Y"]),
+        ({"numbers": "comma_plain"}, ["1234,5", "15-JAN-2026", "2026-02-28T10:33:20Z", "Y"]),
+        ({"typed": True}, [1234.5, "15-JAN-2026", "2026-02-28T10:33:20Z", True]),
+    ],
+)
+async def test_cells_are_written_so(pems: Pems, writing: dict[str, Any], said: list[Any]) -> None:
+    pems.sim.edit("RIO", FIRST, ODD)
+    pems.sim.writing = Writing(**writing)
+    row = rows_of(await pems.grid(RIO, rows=1))[0]
+    assert [row[alias] for alias in LOOKED_AT] == said
+
+
+@pytest.mark.parametrize(
+    ("flags", "yes", "no"),
+    [
+        ("Y/N", "Y", "N"),
+        ("Yes/No", "Yes", "No"),
+        ("+/-", "+", "-"),
+        ("1/0", "1", "0"),
+        ("-1/0", "-1", "0"),
+        ("true/false", "true", "false"),
+    ],
+)
+async def test_flags_are_written_so(pems: Pems, flags: Any, yes: str, no: str) -> None:
+    pems.sim.writing = Writing(flags=flags, screen_flags=flags)
+    row = rows_of(await pems.grid(RIO, where("pfs_f_discontinued", "=", yes), rows=1))[0]
+    assert (row["pfs_f_discontinued"], row["pfs_f_actualized"]) == (yes, no)
+    read = values_of(await pems.screen("GET", FIRST, {}))
+    assert (read["PFA_DIS"], read["PFA_ACT"]) == ({"TEXTDATA": yes}, {"TEXTDATA": no})
+    service_of(await pems.screen("UPDATE", FIRST, {"PFA_ACT": {"TEXTDATA": yes}}, recordid=1))
+    assert (pems.sim.record("RIO", FIRST) or {})["isActualized"] is True
+    other = "N" if flags != "Y/N" else "No"
+    refused = await pems.screen("UPDATE", FIRST, {"PFA_ACT": {"TEXTDATA": other}}, recordid=2)
+    assert alert_of(refused) == f"{other} is not a valid Actualized"
+
+
+@pytest.mark.parametrize("off", [False, "false", "FALSE", "NO", "N", "-"])
+async def test_a_request_can_switch_the_locale_off(pems: Pems, off: Any) -> None:
+    pems.sim.edit("RIO", FIRST, ODD)
+    locale = Writing(dates="us", numbers="comma", flags="+/-", times="local", zone="America/New_York")
+    pems.sim.writing = locale
+    pems.sim.render()
+    local, canonical = (
+        ["1.234,5", "1/15/2026", "2/28/2026 05:33", "+"],
+        ["1234.5", "2026-01-15", "2026-02-28 05:33:20", "+"],
+    )
+
+    async def said(**asked: Any) -> list[Any]:
+        row = rows_of(await pems.grid(RIO, rows=1, **asked))[0]
+        return [row[alias] for alias in LOOKED_AT]
+
+    assert [await said(), await said(localize=True), await said(localize=off)] == [local, local, canonical]
+    pems.sim.render(localized=False)
+    assert await said(localize=off) == canonical
+    pems.sim.writing = msgspec.structs.replace(locale, localizes=False)
+    assert await said(localize=off) == local
+
+
+@pytest.mark.parametrize(("records", "said"), [("total", "35"), ("page", "7"), ("null", None)])
+async def test_what_records_says(pems: Pems, records: Any, said: str | None) -> None:
+    pems.sim.writing = Writing(records=records)
+    assert grid_of(await pems.grid(BEGINS_RIO, rows=7))["METADATA"]["RECORDS"] == said
+    pems.sim.writing = Writing(records=records, shape="GRIDS")
+    assert (await pems.grid(BEGINS_RIO, rows=7))["Result"]["ResultData"]["RECORDS"] == said
+
+
+@pytest.mark.parametrize(
+    ("more", "flags", "positions"),
+    [
+        ("right", ["+", "-"], ["21", ""]),
+        ("absent", [None, None], [None, None]),
+        ("no", ["-", "-"], ["", ""]),
+        ("yes", ["+", "+"], ["21", "31"]),
+    ],
+)
+async def test_what_is_said_of_more_rows(pems: Pems, more: Any, flags: list[Any], positions: list[Any]) -> None:
+    pems.sim.writing = Writing(more=more)
+    pages = [grid_of(await pems.grid(RIO, cursor=cursor, rows=10))["METADATA"] for cursor in (11, 21)]
+    assert [page.get("MORERECORDPRESENT") for page in pages] == flags
+    pems.sim.writing = Writing(more=more, shape="GRIDS")
+    answers = [(await pems.grid(RIO, cursor=cursor, rows=10))["Result"]["ResultData"] for cursor in (11, 21)]
+    assert [answer.get("NEXTCURSORPOSITION") for answer in answers] == positions
+
+
+async def test_a_body_may_begin_with_a_mark(pems: Pems) -> None:
+    pems.sim.writing = Writing(bom=True)
+    for body in (b'{"GRID": {}}', b'{"GRID": {"GRID_NAME": "CUXX"}}'):
+        content = (await pems.http.post(GRID, content=body)).content
+        assert content[:4] == b"\xef\xbb\xbf{"
+
+
+@pytest.mark.parametrize(
+    ("writing", "alias", "value"),
+    [
+        ({}, "pfs_lastmodified", "2026-02-28 10:33"),
+        ({}, "pfs_lastmodified", "28-FEB-2026 10:33"),
+        ({}, "pfs_lastmodified", "2026-02-28T10:33:00Z"),
+        ({}, "pfs_lastmodified", "2/28/2026 10:33"),
+        ({"dates": "eu"}, "pfs_lastmodified", "28/02/2026 10:33"),
+        ({"zone": "America/New_York"}, "pfs_lastmodified", "2026-02-28 05:33"),
+        ({"zone": "America/New_York"}, "pfs_lastmodified", "2026-02-28T10:33:00Z"),
+        ({"dates": "eu"}, "pfs_f_startdate", "01/02/2026"),
+        ({"dates": "us"}, "pfs_f_startdate", "2/1/2026"),
+        ({}, "pfs_f_startdate", "01-FEB-2026"),
+        ({"numbers": "comma"}, "pfs_f_rental", "1.234,5"),
+        ({"numbers": "comma"}, "pfs_f_rental", 1234.5),
+        ({}, "pfs_f_rental", "1,234.5"),
+        ({}, "pfs_udfchar01", "token"),
+        ({}, "pfs_udfnum01", "7.5"),
+        ({}, "pfs_udfdate01", "02-JAN-2026"),
+    ],
+)
+async def test_filters_are_read_as_the_installation_writes(pems: Pems, writing: Any, alias: str, value: Any) -> None:
+    fields = {"forecastStart": "2026-02-01", "monthlyRate": 1234.5, "pemsVersion": "2026-02-28T10:33:00Z"}
+    pems.sim.edit("RIO", FIRST, fields | SPARE)
+    pems.sim.writing = Writing(**writing)
+    assert await pems.keys(RIO, where(alias, "=", value)) == ["RIO 1"]
+
+
+# --- dataspies
+
+
+async def test_a_dataspy_hides_rows_and_columns(pems: Pems) -> None:
+    hides: dict[str, Any] = {"pfs_f_discontinued": True, "pfs_f_source": "Purchase", "pfs_f_rental": 1250}
+    spies = {"7": Dataspy(hides=hides), "8": Dataspy(without=("pfs_f_model",)), "all": Dataspy()}
+    async with serving(simulator(dataspies=spies, default_dataspy="7")) as pems:
+        seen = [
+            document["pfaId"]
+            for document, _ in pems.sim.records("RIO")
+            if not document["isDiscontinued"] and document["source"] != "Purchase" and document["monthlyRate"] != 1250
+        ]
+        assert 0 < len(seen) < 30
+        assert [row["pfs_id"] for row in rows_of(await pems.grid(RIO))] == seen
+        either = [where("pfs_a_org", "=", "RIO", "OR"), where("pfs_a_org", "=", "OSLO")]
+        assert [row["pfs_id"] for row in rows_of(await pems.grid(*either))] == seen
+        eight = rows_of(await pems.grid(RIO, DATASPY={"DATASPY_ID": 8}))
+        assert (len(eight), "pfs_f_model" in eight[0]) == (30, False)
+        assert len(await pems.keys(RIO, DATASPY={"DATASPY_ID": "all"})) == 30
+        assert alert_of(await pems.grid(DATASPY={"DATASPY_ID": "9"})) == "9 is not a valid dataspy"
+
+
+async def test_without_dataspies_none_is_known(pems: Pems) -> None:
+    assert len(await pems.keys(RIO, DATASPY={})) == 30
+    assert alert_of(await pems.grid(DATASPY={"DATASPY_ID": 7})) == "7 is not a valid dataspy"
+    body: dict[str, Any] = {"dataspies": {"7": {"hides": {"pfs_f_dor": "PROJECT"}}}, "default_dataspy": "7"}
+    assert (await pems.http.post("/sim/dataspies", json=body)).json()["default_dataspy"] == "7"
+    assert {row["pfs_f_dor"] for row in rows_of(await pems.grid(RIO))} == {"BEO"}
+
+
+# --- the fields that the contract does not know
+
+SPARE = {"udfchar01": "token", "udfnum01": 7.5, "udfdate01": "2026-01-02"}
+
+
+async def test_spare_fields_are_kept_and_told(pems: Pems) -> None:
+    before = pems.sim.record("RIO", FIRST)
+    assert pems.sim.spare("RIO", FIRST) == dict.fromkeys(SPARE)
+    fields = {
+        "PFS_UDFCHAR01": {"TEXTDATA": "token"},
+        "PFS_UDFNUM01": number(75, 1),
+        "PFS_UDFDATE01": day(Y2026, 1, 2),
+    }
+    answer = values_of(await pems.screen("UPDATE", FIRST, fields, recordid=1))
+    assert {name: answer[name] for name in fields} == fields
+    assert pems.sim.spare("RIO", FIRST) == SPARE
+    assert pems.sim.record("RIO", FIRST) == (before or {}) | {"pemsVersion": "2026-03-01T12:00:30Z"}
+    row = rows_of(await pems.grid(RIO, rows=1))[0]
+    assert [row[f"pfs_{name}"] for name in SPARE] == ["token", "7.5", "02-JAN-2026"]
+    pems.sim.edit("RIO", FIRST, {"udfchar01": '",udfchar01":', "model": "Theirs"})
+    assert pems.sim.spare("RIO", FIRST) == SPARE | {"udfchar01": '",udfchar01":'}
+    assert "udfchar01" not in (pems.sim.record("RIO", FIRST) or {})
+    assert pems.sim.counts().applied[0].fields.keys() == SPARE.keys()
+    with pytest.raises(Unusable):
+        pems.sim.spare("RIO", "X")
+
+
+# --- switches of the screen
+
+
+@pytest.mark.parametrize(
+    ("writing", "year", "month", "day_", "zone", "kept"),
+    [
+        ({}, 1609477200000, 12, 21, "-0500", "2021-12-21"),
+        ({}, 1609459200000, 12, 21, "+0000", "2021-12-21"),
+        ({}, 1609459200000, 12, 21, "-0500", None),  # the year begins somewhere else
+        ({}, 1640062800000, 12, 21, "-0500", None),  # the day itself
+        ({}, 1609477200000, 2, 30, "-0500", None),
+        ({}, 2021, 12, 21, "-0500", None),
+        ({"year": "calendar"}, 2021, 12, 21, "-0500", "2021-12-21"),
+        ({"year": "calendar"}, 1609477200000, 12, 21, "-0500", None),
+        ({"year": "calendar"}, 0, 12, 21, "-0500", None),
+    ],
+)
+async def test_years_are_read_so(
+    pems: Pems, writing: Any, year: int, month: int, day_: int, zone: str, kept: str | None
+) -> None:
+    pems.sim.writing = Writing(**writing)
+    answer = await pems.screen("UPDATE", FIRST, {"PFS_F_STARTDATE": day(year, month, day_, zone)}, recordid=1)
+    if kept is None:
+        assert "is not a valid Forecast Start" in alert_of(answer)
+    else:
+        assert (pems.sim.record("RIO", FIRST) or {})["forecastStart"] == kept
+
+
+async def test_years_are_written_so(pems: Pems) -> None:
+    pems.sim.edit("RIO", FIRST, {"forecastStart": "2021-12-21", "forecastEnd": "2022-07-01"})
+
+    async def dates(**writing: Any) -> list[Any]:
+        pems.sim.writing = Writing(**writing)
+        values = values_of(await pems.screen("GET", FIRST, {}))
+        return [values["PFS_F_STARTDATE"], values["PFS_F_ENDDATE"]]
+
+    assert await dates() == [day(1609459200000, 12, 21), day(1640995200000, 7, 1)]
+    new_york = [day(1609477200000, 12, 21, "-0500"), day(1641009600000, 7, 1, "-0400")]
+    assert await dates(zone="America/New_York") == new_york
+    calendar = [day(2021, 12, 21, "-0500"), day(2022, 7, 1, "-0400")]
+    assert await dates(zone="America/New_York", year="calendar") == calendar
+
+
+@pytest.mark.parametrize(
+    ("writing", "given", "kept"),
+    [
+        ({}, {"VALUE": 382550, "NUMOFDEC": 2, "SIGN": "+"}, "3825.50"),
+        ({}, {"VALUE": "382550", "NUMOFDEC": "2", "SIGN": "+", "UOM": "x"}, "3825.50"),
+        ({}, {"VALUE": 0, "NUMOFDEC": 0, "SIGN": "-"}, "0"),
+        ({}, {"VALUE": 5, "NUMOFDEC": 1, "SIGN": "-"}, "-0.5"),
+        ({}, {"VALUE": 3825.5, "NUMOFDEC": 2, "SIGN": "+"}, None),
+        ({}, {"VALUE": -5, "NUMOFDEC": 0, "SIGN": "-"}, None),
+        ({}, {"VALUE": 5, "NUMOFDEC": -1, "SIGN": "+"}, None),
+        ({}, {"VALUE": 5, "NUMOFDEC": 99, "SIGN": "+"}, None),
+        ({}, {"VALUE": 5, "NUMOFDEC": 0, "SIGN": "plus"}, None),
+        ({}, {"VALUE": 5}, None),
+        ({}, 3825.5, None),
+        ({"screen_numbers": "bare"}, 3825.5, "3825.5"),
+        ({"screen_numbers": "bare"}, {"VALUE": 382550, "NUMOFDEC": 2, "SIGN": "+"}, None),
+        ({"screen_numbers": "bare"}, 1e300, None),
+        ({"screen_numbers": "bare"}, "1,250", None),
+    ],
+)
+async def test_numbers_of_the_screen(pems: Pems, writing: Any, given: Any, kept: str | None) -> None:
+    pems.sim.writing = Writing(**writing)
+    answer = await pems.screen("UPDATE", FIRST, {"PFS_F_RATE": {"NUMERICDATA": given}}, recordid=1)
+    if kept is None:
+        assert "is not a valid Monthly Rate" in alert_of(answer)
+        return
+    assert str((pems.sim.record("RIO", FIRST) or {})["monthlyRate"]) == kept
+    value = values_of(answer)["PFS_F_RATE"]
+    assert value == ({"NUMERICDATA": given} if writing else number(*DIGITS[kept]))
+
+
+DIGITS: dict[str, tuple[int, int, str]] = {
+    "3825.50": (382550, 2, "+"),
+    "0": (0, 0, "+"),
+    "-0.5": (5, 1, "-"),
+}
+
+
+@pytest.mark.parametrize("status", [400, 200])
+async def test_the_status_of_an_alert(pems: Pems, status: Any) -> None:
+    pems.sim.writing = Writing(alerts=status)
+    body = {
+        "USERDEFINEDSCREENNAME": "CUPFA2",
+        "USERDEFINEDSERVICEACTION": "GET",
+        "USERDEFINEDSCREENFIELDVALUELIST": {
+            "USERDEFINEDSCREENFIELDVALUEPAIR": [
+                {"USERDEFINEDSCREENFIELDNAME": "PFS_ID", "USERDEFINEDSCREENFIELDVALUE": {"TEXTDATA": "GONE"}},
+                {"USERDEFINEDSCREENFIELDNAME": "PFS_A_ORG", "USERDEFINEDSCREENFIELDVALUE": {"TEXTDATA": "RIO"}},
+            ]
+        },
+    }
+    answer = await pems.http.post(SCREEN, json=body)
+    assert answer.status_code == status
+    assert answer.json() == {
+        "ErrorAlert": [{"Name": "Error", "Message": "Record not found"}],
+        "ConfirmationAlert": None,
+        "Result": None,
+    }
+    assert (await pems.http.post(GRID, json={"GRID": {"GRID_NAME": "CUXX"}})).status_code == status
+
+
+async def test_an_update_may_blank_what_is_not_sent(pems: Pems) -> None:
+    pems.sim.edit("RIO", FIRST, SPARE)
+    before = pems.sim.record("RIO", FIRST)
+    assert before is not None
+    pems.sim.writing = Writing(update="put")
+    service_of(await pems.screen("UPDATE", FIRST, {"PFS_F_MODEL": {"TEXTDATA": "Mine"}}, recordid=2))
+    after = pems.sim.record("RIO", FIRST)
+    assert after is not None
+    assert (after["model"], after["category"], after["isDiscontinued"]) == ("Mine", None, False)
+    assert (after["originalStart"], after["contract"]) == (before["originalStart"], before["contract"])
+    assert pems.sim.spare("RIO", FIRST) == dict.fromkeys(SPARE)
+
+
+async def test_what_clients_write_may_be_normalized(pems: Pems) -> None:
+    pems.sim.writing = Writing(normalize=True)
+    fields = {
+        "PFS_F_MODEL": {"TEXTDATA": " m-1 "},
+        "PFS_F_MANUFACT": {"TEXTDATA": "Liebherr"},
+        "PFS_F_CATEGORY": {"TEXTDATA": " Cranes "},
+        "PFS_F_AREA": {"TEXTDATA": "  "},
+        "PFS_F_RATE": number(12345, 3),
+    }
+    wanted = {
+        "model": "M-1",
+        "manufacturer": "LIEBHERR",
+        "category": "Cranes",
+        "areaSilo": None,
+        "monthlyRate": "12.35",
+    }
+    added = values_of(await pems.screen("ADD", None, fields))
+    assert (added["PFS_F_RATE"], added["PFS_F_DOR"]) == (number(1235, 2), {"TEXTDATA": "PROJECT"})
+    for key in ("PFA-0000031", FIRST):
+        if key == FIRST:
+            await pems.screen("UPDATE", key, {**fields, "PFS_F_DOR": {"TEXTDATA": None}}, recordid=1)
+        record = pems.sim.record("RIO", key) or {}
+        assert {name: record[name] for name in wanted} | {"monthlyRate": str(record["monthlyRate"])} == wanted
+        assert record["dor"] == "PROJECT"
+    pems.sim.edit("RIO", FIRST, {"model": " as it is "})
+    assert (pems.sim.record("RIO", FIRST) or {})["model"] == " as it is "
+
+
+@pytest.mark.parametrize("wrong", [{"shape": "DATARECORD"}, {"zone": "Mars/Base"}, {"zone": "../x"}, {"colour": "red"}])
+async def test_a_writing_that_there_is_not_is_refused(pems: Pems, wrong: dict[str, Any]) -> None:
+    assert (await pems.http.post("/sim/writing", json=wrong)).status_code == 400
+    with pytest.raises(msgspec.ValidationError):
+        pems.sim.fault(Fault(kind="writing", writing=wrong))
+
+
 # --- who may come in
 
 
@@ -580,7 +967,8 @@ async def test_what_is_no_request_is_refused(pems: Pems) -> None:
     assert (await pems.http.post(GRID, content=b" " * 3_000_000)).status_code == 413
     assert (await pems.http.get(GRID)).status_code == 405
     assert (await pems.http.head(GRID)).status_code == 405
-    assert (await pems.http.post("/axis")).status_code == 404
+    nowhere = await pems.http.post("/axis")
+    assert (nowhere.status_code, nowhere.content) == (404, b"")
     assert (await pems.http.get("//[")).status_code == 404
     host, port = pems.sim.url.removeprefix("http://").split(":")
     for sent, told in ((b"NONSENSE\r\n\r\n", b"400"), (b"GET / HTTP/1.1\r\nX: " + b"x" * 100_000, b"431")):
@@ -621,6 +1009,9 @@ async def attempt(pems: Pems) -> str:
         (Fault(kind="status", status=503), "status", False),
         (Fault(kind="broken_json"), "unreadable", True),
         (Fault(kind="html"), "unreadable", True),
+        (Fault(kind="login"), "unreadable", False),
+        (Fault(kind="redirect"), "status", False),
+        (Fault(kind="confirm"), "question", False),
         (Fault(kind="latency", ms=1), "done", True),
         (Fault(kind="latency", ms=0.5, up_to_ms=1.5), "done", True),
         (Fault(kind="latency", ms=600_000), "timeout", False),
@@ -692,6 +1083,115 @@ async def test_an_answer_of_another_kind(pems: Pems) -> None:
     assert len(rows_of(await pems.grid(RIO, rows=1))[0]) == 27
 
 
+async def pulled(pems: Pems, rows: int = 4) -> list[str]:
+    """All keys of RIO by the position that the answers tell."""
+    keys: list[str] = []
+    cursor = 0
+    while True:
+        answer = await pems.grid(RIO, cursor=cursor + 1, rows=rows)
+        keys += [row["pfs_id"] for row in rows_of(answer)]
+        cursor = int(grid_of(answer)["METADATA"]["CURRENTCURSORPOSITION"])
+        if grid_of(answer)["METADATA"]["MORERECORDPRESENT"] == "-":
+            return keys
+
+
+def keys_of(*numbers: int) -> list[str]:
+    return [f"PFA-{each:07d}" for each in numbers]
+
+
+async def test_positions_of_a_listing_bring_no_rows(pems: Pems) -> None:
+    pems.sim.fault(Fault(kind="empty", first=11, last=20))
+    for _ in range(2):
+        empty = grid_of(await pems.grid(RIO, cursor=11, rows=5))
+        assert empty["DATA"] == {"ROW": []}
+        assert empty["METADATA"] == {
+            "RECORDS": "30",
+            "CLIENTROWS": "0",
+            "MORERECORDPRESENT": "+",
+            "CURRENTCURSORPOSITION": "15",
+        }
+    assert await pems.keys(RIO, cursor=8, rows=5) == ["RIO 8", "RIO 9", "RIO 10"]
+    # A page that begins in it ends with it: nothing after it is lost to those who go on from there.
+    assert grid_of(await pems.grid(RIO, cursor=19, rows=5))["METADATA"]["CURRENTCURSORPOSITION"] == "20"
+    assert await pulled(pems) == keys_of(*range(1, 11), *range(21, 31))
+    pems.sim.writing = Writing(shape="GRIDS", more="no")
+    answer = (await pems.grid(RIO, cursor=11, rows=5))["Result"]["ResultData"]
+    assert answer == {"NEXTCURSORPOSITION": "", "RECORDS": "30", "DATARECORD": None}
+
+
+async def test_a_listing_is_cut(pems: Pems) -> None:
+    pems.sim.fault(Fault(kind="cut", last=10))
+    metadata = grid_of(await pems.grid(RIO, rows=8))["METADATA"]
+    assert (metadata["MORERECORDPRESENT"], metadata["RECORDS"]) == ("+", "30")
+    last = await pems.grid(RIO, cursor=9, rows=8)
+    assert [row["pfs_id"] for row in rows_of(last)] == keys_of(9, 10)
+    assert grid_of(last)["METADATA"] == {
+        "RECORDS": "30",
+        "CLIENTROWS": "2",
+        "MORERECORDPRESENT": "-",
+        "CURRENTCURSORPOSITION": "10",
+    }
+    assert await pems.keys(RIO, cursor=11) == []
+
+
+async def test_rows_come_twice(pems: Pems) -> None:
+    pems.sim.fault(Fault(kind="duplicates", ids=("PFA-0000002", "PFA-0000004"), organization="RIO"))
+    assert await pulled(pems, rows=2) == keys_of(1, 2, 2, 3, 4, 4, *range(5, 31))
+    assert grid_of(await pems.grid(RIO, rows=2))["METADATA"]["RECORDS"] == "32"
+    assert len(await pems.keys(where("pfs_a_org", "=", "LIMA"))) == 3
+    pems.sim.clear_faults()
+    pems.sim.fault(Fault(kind="duplicates", portion=0.3))
+    assert 31 < len(await pulled(pems)) < 60
+
+
+async def test_ids_are_padded(pems: Pems) -> None:
+    pems.sim.fault(Fault(kind="pad", ids=(FIRST,)))
+    pems.sim.fault(Fault(kind="rows", ids=(FIRST,), values={"pfs_f_model": "Odd"}))
+    first, second = rows_of(await pems.grid(RIO, rows=2))
+    assert (first["pfs_id"], first["pfs_f_model"], second["pfs_id"]) == ("PFA-0000001 ", "Odd", "PFA-0000002")
+
+
+async def test_somebody_has_to_sign_in(pems: Pems) -> None:
+    pems.sim.fault(Fault(kind="login", count=1))
+    page = await pems.http.post(GRID, content=b'{"GRID": {}}')
+    assert (page.status_code, page.headers["Content-Type"], "type='password'" in page.text) == (200, "text/html", True)
+    pems.sim.fault(Fault(kind="redirect", count=1))
+    away = await pems.http.post(GRID, content=b'{"GRID": {}}')
+    assert (away.status_code, away.headers["Location"], away.content) == (302, "/login", b"")
+    assert (await pems.http.get("/login")).text == page.text
+
+
+@pytest.mark.parametrize("status", [400, 200])
+async def test_a_write_is_answered_with_a_question(pems: Pems, status: Any) -> None:
+    pems.sim.writing = Writing(alerts=status)
+    pems.sim.fault(Fault(kind="confirm", name="Sure", message="The budget is exceeded. Continue?"))
+    assert len(await pems.keys(RIO)) == 30
+    await pems.recordid()
+    pairs: dict[str, Any] = {"USERDEFINEDSCREENFIELDVALUEPAIR": []}  # nothing is read of them
+    body = {"USERDEFINEDSCREENNAME": "CUPFA2", "USERDEFINEDSERVICEACTION": "ADD"}
+    answer = await pems.http.post(SCREEN, json=body | {"USERDEFINEDSCREENFIELDVALUELIST": pairs})
+    assert answer.status_code == status
+    assert answer.json() == {
+        "ErrorAlert": None,
+        "ConfirmationAlert": [{"Name": "Sure", "Message": "The budget is exceeded. Continue?"}],
+        "Result": None,
+    }
+    assert pems.sim.counts().applied == []
+
+
+@pytest.mark.parametrize("text", ["0", "Fri, 01 Jan 2021 00:00:00 GMT", "soon"])
+async def test_retry_after_can_say_anything(pems: Pems, text: str) -> None:
+    pems.sim.fault(Fault(kind="status", status=503, retry_after_text=text))
+    assert (await pems.http.post(GRID, content=b'{"GRID": {}}')).headers["Retry-After"] == text
+
+
+async def test_faults_of_a_listing_wait_for_a_listing(pems: Pems) -> None:
+    pems.sim.fault(Fault(kind="no_total", count=1))
+    await pems.recordid()
+    assert grid_of(await pems.grid(RIO))["METADATA"]["RECORDS"] is None
+    assert pems.sim.faults() == []
+
+
 async def test_rows_shift_between_two_pages(pems: Pems) -> None:
     pems.sim.script(
         Step(after=1, of="RIO", edits=(Edit(op="delete", organization="RIO", id="PFA-0000002"),)),
@@ -736,6 +1236,10 @@ async def test_everything_can_be_steered_over_http(pems: Pems) -> None:
     assert marked["document"]["pemsVersion"] == "2026-01-01T00:00:00Z"
     assert (await http.post("/sim/clock", json={})).json() == {"now": "2026-03-01T12:00:30Z"}
 
+    spare = {"udfchar01": "token", "udfnum01": None, "udfdate01": None}
+    assert (await http.patch("/sim/records", params=here, json={"udfchar01": "token"})).status_code == 200
+    assert (await http.get("/sim/spare", params=here)).json() == spare
+
     put = (await http.put("/sim/records", params={"org": "RIO", "id": "NEW"}, json={"model": "New"})).json()
     assert (put["document"]["model"], put["document"]["category"]) == ("New", None)
     assert (await http.delete("/sim/records", params={"org": "RIO", "id": "NEW"})).status_code == 200
@@ -752,6 +1256,7 @@ async def test_everything_can_be_steered_over_http(pems: Pems) -> None:
     assert (await http.post("/sim/script", json=step)).status_code == 200
     assert (await http.post("/sim/writing", json={"shape": "CELL"})).json()["shape"] == "CELL"
     assert (await http.post("/sim/render")).status_code == 200
+    assert (await http.post("/sim/render", json={"localized": False})).status_code == 200
     assert "CELL" in grid_of(await pems.grid(RIO))["DATA"]["ROW"][0]
     assert (pems.sim.record("RIO", FIRST) or {})["model"] == "Step"
 
@@ -769,7 +1274,12 @@ async def test_everything_can_be_steered_over_http(pems: Pems) -> None:
         ("PUT", "/sim/records?org=RIO&id=X", b"[]", 400),
         ("POST", "/sim/faults", b'{"kind": "flood"}', 400),
         ("POST", "/sim/faults", b'{"kind": "writing", "writing": {"shape": "E"}}', 400),
+        ("POST", "/sim/faults", b'{"kind": "cut"}', 400),
+        ("POST", "/sim/faults", b'{"kind": "status", "retry_after_text": "a\\r\\nb"}', 400),
         ("POST", "/sim/faults", b"{", 400),
+        ("POST", "/sim/dataspies", b'{"default_dataspy": "7"}', 400),
+        ("POST", "/sim/dataspies", b'{"dataspies": {"7": {"hides": {"x": 1}}}}', 400),
+        ("POST", "/sim/dataspies", b'{"dataspies": {"7": {"hides": {"pfs_f_rental": "much"}}}}', 400),
         ("POST", "/sim/script", b'[{"after": 0, "edits": []}]', 400),
         ("POST", "/sim/clock", b'{"now": "2026-04-01T00:00:00"}', 400),
         ("POST", "/sim/clock", b'{"advance": 1e300}', 400),
@@ -834,7 +1344,7 @@ def test_time_stands_still_and_goes_on() -> None:
 async def test_edits_survive_a_restart(tmp_path: Path) -> None:
     journal = tmp_path / "pems.jsonl"
     async with serving(simulator(journal)) as pems:
-        pems.sim.edit("RIO", FIRST, {"monthlyRate": 7})
+        pems.sim.edit("RIO", FIRST, {"monthlyRate": 7, **SPARE})
         pems.sim.delete("RIO", "PFA-0000002")
         service_of(await pems.screen("ADD", None, {"PFS_F_MODEL": {"TEXTDATA": "New"}}))
         pems.sim.delete("RIO", "PFA-0000031")
@@ -844,6 +1354,7 @@ async def test_edits_survive_a_restart(tmp_path: Path) -> None:
         file.write(b'{"organization":"RIO","id":"PFA-00000')
     async with serving(simulator(journal)) as pems:
         assert list(pems.sim.records()) == before
+        assert pems.sim.spare("RIO", FIRST) == SPARE
         assert pems.sim.recordid("RIO", FIRST) == 2
         assert values_of(await pems.screen("ADD", None, {}))["PFS_ID"] == {"TEXTDATA": "PFA-0000032"}
         assert pems.sim.recordid("RIO", "PFA-0000032") == 6
@@ -907,7 +1418,8 @@ def test_the_command_serves_until_it_is_told_to_stop(how: signal.Signals, tmp_pa
 def test_started_behind_a_scripts_ampersand_it_leaves_ctrl_c_to_others() -> None:
     """SIGTERM stops it all the same."""
     ignoring = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh"]
-    with child(*ignoring, *VANGUARD, "pems-sim", "--port", "0", "--org", "RIO=1", stdout=subprocess.PIPE) as process:
+    options = ["--port", "0", "--rendered", "canonical", "--org", "RIO=1"]
+    with child(*ignoring, *VANGUARD, "pems-sim", *options, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         url = process.stdout.readline().split()[3].rstrip(",")
         for _ in range(2):

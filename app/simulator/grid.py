@@ -138,8 +138,9 @@ class Pages:
     def render(self, writing: Writing, *, localized: bool = True) -> None:
         """Write every row now, and from now on keep what is written."""
         self._kept.setdefault((writing, localized), {})
+        row = self._row((writing, localized))
         for line, _ in self._store.records():
-            self._row(line, (writing, localized))
+            row(line)
 
     def answer(self, request: GridRequest, writing: Writing, dataspies: Dataspies, trouble: Trouble) -> bytes:
         """The body of the answer. Raises Unusable."""
@@ -173,21 +174,26 @@ class Pages:
         return {"GRID": grid}
 
     def _rows(self, lines: Sequence[Line], manner: Manner, trouble: Trouble) -> list[bytes]:
+        row = self._row(manner)
         if trouble.damage is None:
-            return [self._row(line, manner) for line in lines]
+            return [row(line) for line in lines]
         writer, damages = self._writer(manner), map(trouble.damage, lines)
-        return [
-            writer.row(line, bad) if bad else self._row(line, manner) for line, bad in zip(lines, damages, strict=True)
-        ]
+        return [writer.row(line, bad) if bad else row(line) for line, bad in zip(lines, damages, strict=True)]
 
-    def _row(self, line: Line, manner: Manner) -> bytes:
-        if manner not in self._kept:
-            return self._writer(manner).row(line)
-        kept = self._kept[manner].setdefault(line.organization, {})
-        found = kept.get(line.pfa_id)
-        if found is None or found[0] is not line:
-            found = kept[line.pfa_id] = (line, self._writer(manner).row(line))
-        return found[1]
+    def _row(self, manner: Manner) -> Callable[[Line], bytes]:
+        """What writes lines, or knows how they were written."""
+        writer, kept = self._writer(manner), self._kept.get(manner)
+        if kept is None:
+            return writer.row
+
+        def row(line: Line) -> bytes:
+            of = kept.setdefault(line.organization, {})
+            found = of.get(line.pfa_id)
+            if found is None or found[0] is not line:
+                found = of[line.pfa_id] = (line, writer.row(line))
+            return found[1]
+
+        return row
 
     def _writer(self, manner: Manner) -> Writer:
         if manner not in self._writers:

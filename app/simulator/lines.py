@@ -118,6 +118,7 @@ def _columns() -> tuple[Column, ...]:
 COLUMNS = _columns()
 BY_ALIAS = {column.alias: column for column in COLUMNS}
 BY_SCREEN = {column.screen: column for column in COLUMNS if column.screen}
+BEFORE_SPARE = b',"%s":' % SPARE[0].encode()  # no text in JSON can say this: its quotes are escaped
 
 UNIQUE = ("pfa_id", "equipment", "monthly_rate", "purchase_price", "organization", *SPARE)
 SHARED = tuple(column.name for column in COLUMNS if column.kind != "flag" and column.name not in UNIQUE)
@@ -148,8 +149,9 @@ def document_text(line: Line) -> bytes:
     """The line by the contract's names, with what is derived and without the spare fields, as JSON."""
     plan = line.original_start is not None and line.original_end is not None
     actuals = line.actual_start is not None and line.actual_end is not None
-    spare = len(exact_json.encode(spare_of(line)))  # the end of the line's text, with the comma for its brace
-    return exact_json.encode(line)[:-spare] + b"," + exact_json.encode({"hasPlan": plan, "hasActuals": actuals})[1:]
+    text = exact_json.encode(line)
+    known = text[: text.rindex(BEFORE_SPARE)]
+    return known + b"," + exact_json.encode({"hasPlan": plan, "hasActuals": actuals})[1:]
 
 
 def document_of(line: Line) -> dict[str, Any]:

@@ -54,7 +54,8 @@ class Selector:
         read = [read_filters(group, writing) for group in groups]
         codes = tuple(sorted(self._store.tables))
         if any(word in tokens for tokens in read for word in ("OR", "(", ")")):
-            lines = self._lines(codes, _joined([["(", *tokens, ")"] for tokens in (*read, dataspy) if tokens]), order)
+            together: list[list[Token]] = [*(["(", *tokens, ")"] for tokens in read), *([each] for each in dataspy)]
+            lines = self._lines(codes, _joined(together), order)
             return Selection(lines=lines, start=0, stop=len(lines))
         # Conditions that all have to hold: of organizations they choose tables, of ids, in their order, a place.
         conditions = [token for tokens in read for token in tokens if isinstance(token, Condition)]

@@ -148,11 +148,12 @@ class Simulation:
         return document_of(found[0]) if found else None
 
     def spare(self, organization: str, key: str) -> dict[str, Any]:
-        """The record's fields that the contract does not know. Raises Unusable."""
+        """The record's fields that the contract does not know, as its document would have them. Raises Unusable."""
         found = self._store.find(organization, key)
         if found is None:
             raise NotFound
-        return spare_of(found[0])
+        spare: dict[str, Any] = exact_json.decode(exact_json.encode(spare_of(found[0])))
+        return spare
 
     def recordid(self, organization: str, key: str) -> int | None:
         """Its record id."""
