@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import httpx
 import msgspec
@@ -20,7 +20,7 @@ from app.base import exact_json
 from app.base.errors import ConfigurationError
 from app.cli import main
 from app.dev.seed import pfa_lines
-from app.simulator import Dataspy, Edit, Fault, Simulator, Step, Unusable, Writing
+from app.simulator import Dataspy, Edit, Fault, Simulator, Step, Unusable, Writing, faults
 from tests.support.children import VANGUARD, child
 
 GRID = "/axis/restservices/griddata"
@@ -1336,6 +1336,22 @@ def test_time_stands_still_and_goes_on() -> None:
     assert sim.now() == datetime(2026, 5, 1, 0, 1, tzinfo=UTC)
     sim.set_clock(None)
     assert sim.now() == NOW
+
+
+# --- the documentation
+
+
+def first_cells(heading: str) -> set[str]:
+    """What is named in the first column of the table below a heading."""
+    text = (Path(__file__).parent.parent / "docs" / "simulator.md").read_text(encoding="utf-8")
+    section = text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    cells = [row.split("|")[1] for row in section.splitlines() if row.startswith("| `")]
+    return {name.strip(" `") for cell in cells for name in cell.split(",")}
+
+
+def test_every_switch_and_fault_is_documented() -> None:
+    assert first_cells("Switches") == set(Writing.__struct_fields__)
+    assert first_cells("Faults") == set(get_args(faults.Kind))
 
 
 # --- the journal
