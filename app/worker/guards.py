@@ -1,7 +1,7 @@
 """What a pull may do at once: it stops where more of the rows would come, change, go aside or go than is plausible.
 
 An id padded with a blank makes every row a new one, a decimal sign changes each, a column that is missing puts all of
-them aside: upstream answers, and the mirror would be wrong. A mirror of few rows, or none, can take anything.
+them aside: upstream answers, and the mirror would be wrong. A few rows, and a mirror of few, are exempt.
 """
 
 from collections.abc import Collection, Mapping
@@ -11,7 +11,7 @@ import msgspec
 
 Kind = Literal["deletions", "inserts", "changes", "quarantine"]
 
-FEW = 100  # rows of a mirror that may change altogether
+FEW = 100  # rows: fewer may always come, and a mirror of fewer can take anything
 CODES: Mapping[Kind, str] = {
     "deletions": "TOO_MANY_DELETIONS",
     "inserts": "TOO_MANY_INSERTS",
@@ -83,7 +83,7 @@ def check(shares: Shares, allowed: Collection[str], tally: Tally, more: Mapping[
         return
     for kind, rows in more.items():
         found, share = getattr(tally, kind) + rows, getattr(shares, kind)
-        if rows and kind not in allowed and found > share * tally.present:
+        if found >= FEW and rows and kind not in allowed and found > share * tally.present:
             said = (_words(kind, found, tally.present, share), why, f"{tally.stands}.", REMEDY.format(kind))
             raise TooMuch(CODES[kind], " ".join(filter(None, said)))
 

@@ -54,12 +54,13 @@ class Turned(msgspec.Struct, frozen=True, kw_only=True):
 async def turn(ask: Ask, place: Place, size: int) -> Turned:
     """The page after a place, of at most `size` lines. Raises what `ask` raises, and Failed where it gets nowhere."""
     page, start = await _begin(ask, place, size)
-    fresh = _fresh(page.identities, place.seen)
-    if not fresh and place.following is None and _says_more(page, reached := start + len(page.identities) - 1):
-        page, start = await _beyond(ask, max(start, reached), size, page)
-        fresh = _fresh(page.identities, place.seen)
-    after = _after(place, page, start, fresh)
-    if after.following is not None or (fresh and not _ends(page, after.position, size)):
+    if _brings_nothing(page, place) and place.following is None:
+        reached = start + len(page.identities) - 1
+        if _says_more(page, reached):
+            page, start = await _beyond(ask, max(start, reached), size, page)
+    after = _after(place, page, start)
+    goes_on = not _brings_nothing(page, place) and not _ends(page, after.position, size)
+    if goes_on or after.following is not None:
         return Turned(page=page, following=_progressing(place, after), announced=after.announced, doubt=after.doubt)
     return Turned(page=page, following=None, announced=after.announced, doubt=_doubt(after, page))
 
@@ -118,9 +119,10 @@ async def _beyond(ask: Ask, empty: int, size: int, nothing: GridPage) -> tuple[G
     return found, high
 
 
-def _after(place: Place, page: GridPage, start: int, fresh: int) -> Place:
-    """The place after a page that begins at this position and brings so many lines that were not seen."""
+def _after(place: Place, page: GridPage, start: int) -> Place:
+    """The place after a page that begins at this position."""
     lines = page.identities
+    fresh = _fresh(lines, place.seen)
     reached = start + len(lines) - 1 if lines else place.position
     announced = place.announced if place.announced is not None else _total(page)
     named = page.following if page.following and page.following != str(reached + 1) else None
@@ -152,6 +154,11 @@ def _progressing(place: Place, after: Place) -> Place:
 def _ends(page: GridPage, reached: int, size: int) -> bool:
     """Whether all that PEMS says is that there is no more. A full page never is the last: the next one tells."""
     return page.more is False and len(page.identities) < size and (_total(page) or 0) <= reached
+
+
+def _brings_nothing(page: GridPage, place: Place) -> bool:
+    """Whether there is no line but the last one that was seen."""
+    return not page.identities or page.identities == list(place.seen[-1:])
 
 
 def _says_more(page: GridPage, reached: int) -> bool:
