@@ -55,7 +55,7 @@ def _dataset() -> ForeignKeyConstraint:
 # What a run of synchronization counts.
 COUNTS = (
     "rows_read", "inserted", "updated", "unchanged", "deleted", "quarantined", "conflicts", "left_alone", "dropped",
-    "synced", "sync_errors", "retried",
+    "synced", "sync_errors", "retried", "normalized",
 )  # fmt: skip
 
 Table(
@@ -145,6 +145,8 @@ Table(
     _time("next_pull_at", default=False),
     _moment("pulled_at"),
     _moment("pulled_whole_at"),
+    Column("marked", Text(collation="C")),
+    Column("full_wanted", Boolean, nullable=False, server_default=text("false")),
     _count("pull_failures", Integer),
     _count("failures", Integer),
     _moment("open_until"),
@@ -169,6 +171,10 @@ Table(
     *(_count(name, BigInteger) for name in COUNTS),
     Column("error_code", Text),
     Column("error", Text),
+    Column("tally", JSONB),
+    Column("doubt", Text),
+    Column("marked", Text(collation="C")),
+    Column("witness", Text(collation="C")),
     _dataset(),
     Index("sync_run_newest", "organization_id", "dataset", text("requested_at DESC"), "id"),
     Index(

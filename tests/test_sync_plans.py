@@ -32,8 +32,10 @@ STATEMENTS: dict[str, tuple[Statement, list[Any]]] = {
     "due": (statement("worker/find_due"), ["acme", AT, DUE, "0" * 32]),
     "any due": (statement("worker/read_due"), [["acme"], "pfa", AT]),
     "count missing": (statement("worker/count_missing"), ["acme", 1]),
-    "stage missing": (statement("worker/stage_missing"), ["acme", 1, "", 1000]),
-    "stage some": (statement("worker/stage_missing"), ["acme", 1, "", 2]),
+    "find missing": (statement("worker/find_missing"), ["acme", 1, "", 1000]),
+    "find some": (statement("worker/find_missing"), ["acme", 1, "", 2]),
+    "sample missing": (statement("worker/sample_missing"), ["acme", 1, 20]),
+    "count present": (statement("worker/count_present"), ["acme"]),
 }
 PAGED = ("sift", "read", "leave", "apply")  # work on a page
 

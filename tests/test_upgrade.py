@@ -91,6 +91,10 @@ BEGIN
 END
 $$;
 """
+LATER = [
+    *(("sync_run", name) for name in ("tally", "doubt", "marked", "witness", "normalized")),
+    *(("synchronization", name) for name in ("marked", "full_wanted")),
+]
 REWORDED = "SELECT row_key FROM {}.modification WHERE reworded ORDER BY row_key"
 LEFT_OF_BEFORE = """
 SELECT p.oid::regprocedure::text FROM pg_proc AS p
@@ -128,6 +132,8 @@ def made_by_the_release_before(url: str, contract: Contract) -> None:
         connection.execute(f"ALTER INDEX {contract.schema}.mirror_search SET (fastupdate = off)")
         connection.execute("UPDATE alembic_version SET version_num = '0004'")
         connection.execute("DROP TABLE IF EXISTS incarnation")
+        for table, column in LATER:
+            connection.execute(f"ALTER TABLE {table} DROP COLUMN IF EXISTS {column}")
 
 
 async def fill(world: World) -> list[User]:

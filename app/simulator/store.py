@@ -26,7 +26,9 @@ ASSIGNED = re.compile(r"PFA-(\d{7,})")
 
 
 class Applied(msgspec.Struct, frozen=True, kw_only=True):
-    """An edit that was done: by a client or by somebody in PEMS; record ids before and after; what was given."""
+    """An edit that was done: by a client or by somebody in PEMS; record ids before and after; what was given and not so
+    before.
+    """
 
     at: datetime
     by: Who
@@ -141,6 +143,7 @@ class Store:
             line = read_line(exact_json.encode(document))
         except msgspec.ValidationError as error:
             raise Unusable(f"{key} is not a valid record: {error}") from error
+        before, after = held_of(found[0]) if found else {}, held_of(line)
         recordid = self._next()
         self.tables[organization].put(line, recordid)
         self._reorder(organization, key, line)
@@ -154,7 +157,7 @@ class Store:
                 id=key,
                 before=found[1] if found else None,
                 after=recordid,
-                fields=dict(fields),
+                fields={n: value for n, value in fields.items() if not found or before.get(n) != after.get(n)},
             )
         )
         return recordid

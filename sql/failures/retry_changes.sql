@@ -1,5 +1,6 @@
 -- Put failed changes back into the outbox, as if they had never been tried; whether a new row was sent stays known
--- (sent_at), and which rows a person was shown as like it (near). Locks 2 of these users and 4 of these rows are held; fold_pending follows.
+-- (sent_at), and which rows a person was shown as like it (near). Locks 2 of these users and 4 of these rows are held;
+-- fold_pending follows.
 -- $1 organization, $2 value (what the selection compares, as in select_failed), $3 keys (text[]), $4 users (text[]).
 -- Returns retried, how many.
 WITH retried AS (

@@ -1,8 +1,8 @@
 -- Add to what a run has counted, and note how far it is.
 -- $1 organization, $2 run_id (uuid), $3 at (timestamptz now), $4 cursor (text, or NULL to keep it), $5 mark
 -- (timestamptz or NULL), $6 total (bigint or NULL), $7 counts (jsonb: what to add, by the names of the columns),
--- $8 marked (text: the key of the row that has the mark), $9 doubt (text: why it is not certain that all rows come, or NULL
--- to keep what there is), $10 tally (jsonb, or NULL to keep it), $11 seen (text[]: keys of the rows that came).
+-- $8 marked (text: the key of the row that has the mark), $9 doubt (text: why it is not certain that all rows come, or
+-- NULL to keep what there is), $10 tally (jsonb, or NULL to keep it), $11 seen (text[]: keys of the rows that came).
 UPDATE public.sync_run AS r
    SET progressed_at = $3, cursor = coalesce($4, r.cursor), mark = greatest(r.mark, $5), total = coalesce($6, r.total),
        marked = CASE WHEN $5 > r.mark OR r.mark IS NULL AND $5 IS NOT NULL THEN $8::text ELSE r.marked END,

@@ -2,8 +2,8 @@
 -- schedule. The caller alone runs this kind here (an advisory lock).
 -- $1 organization, $2 dataset, $3 kind, $4 at (timestamptz now), $5 run_id (uuid: of a new one), $6 full (boolean:
 -- whether a pull has to be whole), $7 since (timestamptz: from when on one that is not).
--- Returns id, asked (somebody did), resumed, full, since, cursor, mark, start_revision, tally (jsonb: of the pull so far,
--- or of the one before it, which failed; NULL where neither is known).
+-- Returns id, asked (somebody did), resumed, full, since, cursor, mark, start_revision, tally (jsonb: of the pull so
+-- far, or of the one before it, which failed; NULL where neither is known).
 WITH found AS (
     SELECT r.id, r.started_at IS NOT NULL AS resumed
       FROM public.sync_run AS r
@@ -41,8 +41,8 @@ opened AS (
      CROSS JOIN standing AS s
      WHERE r.organization_id = $1
        AND r.id = f.id
-    RETURNING r.id, r.requested_by IS NOT NULL AS asked, f.resumed, r.whole, r.since, r.cursor, r.mark, r.start_revision,
-              r.tally
+    RETURNING r.id, r.requested_by IS NOT NULL AS asked, f.resumed, r.whole, r.since, r.cursor, r.mark,
+              r.start_revision, r.tally
 ),
 added AS (
     INSERT INTO public.sync_run AS r

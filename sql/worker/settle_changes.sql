@@ -10,7 +10,8 @@ UPDATE pfa.change AS c
        attempts = c.attempts - CASE WHEN o.counted THEN 0 ELSE 1 END,
        settled_at = CASE WHEN o.state <> 'committed' THEN $3::timestamptz END
   FROM jsonb_to_recordset($4::jsonb)
-    AS o (id bigint, state text, error text, code text, near jsonb, kept jsonb, next_attempt_at timestamptz, counted boolean)
+    AS o (id bigint, state text, error text, code text, near jsonb, kept jsonb, next_attempt_at timestamptz,
+          counted boolean)
  WHERE c.organization_id = $1
    AND c.id = o.id
    AND c.claim_id = $2
