@@ -20,7 +20,7 @@ from sqlalchemy import (
     Uuid,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 metadata = MetaData()
 NOW = text("now()")
@@ -150,6 +150,8 @@ Table(
     _count("pull_failures", Integer),
     _count("failures", Integer),
     _moment("open_until"),
+    _moment("paused_at"),
+    Column("paused_by", Text(collation="C")),
     _dataset(),
 )
 Table(
@@ -175,6 +177,10 @@ Table(
     Column("doubt", Text),
     Column("marked", Text(collation="C")),
     Column("witness", Text(collation="C")),
+    Column("allow", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    Column("stop_by", Text(collation="C")),
+    _moment("stop_at"),
+    Column("report", JSONB),
     _dataset(),
     Index("sync_run_newest", "organization_id", "dataset", text("requested_at DESC"), "id"),
     Index(

@@ -51,6 +51,7 @@ READ_WITNESS = statement("worker/read_witness")
 DEMAND_FULL = statement("worker/demand_full")
 SCHEDULE_PULL = statement("worker/schedule_pull")
 POSTPONE_PULL = statement("worker/postpone_pull")
+SKIP_PULL = statement("worker/skip_pull")
 
 ATTEMPTS = 5  # at a page
 LONGEST_WAIT = 60.0  # seconds that a page waits because upstream asks for it; beyond, the pull ends
@@ -64,35 +65,54 @@ class Unwitnessed(Exception):
     """What was modified since a time does not hold the row that was modified at that time."""
 
 
-async def pull(database: Database, target: Target, read_clock: ReadClock, stopping: asyncio.Event) -> bool:
+async def pull(
+    database: Database,
+    target: Target,
+    read_clock: ReadClock,
+    stopping: asyncio.Event,
+    ends: asyncio.Event | None = None,
+) -> bool:
     """Pull once, to the end or until `stopping`, which leaves the run to be resumed; False where another worker pulls.
 
+    `ends` is set when somebody stops the run or pauses the dataset, so that it need not wait for upstream to notice.
     What upstream does wrong ends in the run's record and in the schedule, not in an exception.
     """
     async with alone(database, Job.PULL, target.organization, target.dataset) as connection:
         if connection is None:
             return False
-        await _Pull(connection, target, read_clock, stopping).run()
+        await _Pull(connection, target, read_clock, stopping, ends or asyncio.Event()).run()
         return True
 
 
 class _Pull:
     """One run, on the connection that holds the lock."""
 
-    def __init__(self, connection: Connection, target: Target, read_clock: ReadClock, stopping: asyncio.Event):
-        self.connection, self.target, self.read_clock, self.stopping = connection, target, read_clock, stopping
+    def __init__(
+        self,
+        connection: Connection,
+        target: Target,
+        read_clock: ReadClock,
+        stopping: asyncio.Event,
+        ends: asyncio.Event,
+    ):
+        self.connection, self.target, self.read_clock = connection, target, read_clock
+        self.stopping, self.ends = stopping, ends
         self.desk = Desk(connection, target.contract, target.organization)
         self.tally = Tally(present=0)
         self.announces_ours = False  # whether the total that upstream announces is of our rows alone
 
     async def run(self) -> None:
         run = await self._open()
+        if run is None:
+            return
         try:
-            finished = await self._read_pages(run)
+            finished = not self.ends.is_set() and await self._read_pages(run)
             if finished and run.full:
-                finished = await self._delete_missing(run)
+                finished = not self.ends.is_set() and await self._delete_missing(run)
             if finished:
                 await self._finish(run)
+            elif (ending := await runs.read_ending(self.desk, run, await self._now())) is not None:
+                await self._end(run, ending)
         except UpstreamError as error:
             code = "UPSTREAM_UNAVAILABLE" if isinstance(error, Unavailable) else "UPSTREAM_FAILED"
             await self._fail(run, code, str(error))
@@ -107,7 +127,7 @@ class _Pull:
                 await self._fail(run, "INTERNAL_ERROR", runs.DEFECT)
             raise
 
-    async def _open(self) -> Run:
+    async def _open(self) -> Run | None:
         """Everything, where it is the first time, where upstream cannot tell what is new, and once in `full_every`."""
         at, target = await self._now(), self.target
         known = await runs.read_synchronization(self.desk)
@@ -121,11 +141,15 @@ class _Pull:
         )
         since = None if known.watermark is None else known.watermark - target.overlap
         async with self.connection.raw.transaction():
-            run = await runs.open_run(self.desk, "pull", at, full=full, since=since)
+            run = await runs.open_run(self.desk, "pull", at, full=full, since=since, longest=target.longest_run)
+            if run is None:
+                return None
             if run.full and not run.resumed:
                 await self.desk.value(FORGET_KEYS)
         self.tally = run.tally or Tally(present=await self.desk.value(COUNT_PRESENT))
         self.announces_ours = run.full and await self.desk.value(READ_DROPPED) == 0
+        if run.ends:
+            self.ends.set()
         log.info(
             "pull begins", organization=self.target.organization, dataset=target.dataset, run=str(run.id), full=run.full
         )
@@ -146,19 +170,25 @@ class _Pull:
                 await self._write_page(run, page, asked)
                 if page.cursor is None:
                     return True
-                if self.stopping.is_set():
+                if self._leaving:
                     return False
         finally:
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)
 
+    @property
+    def _leaving(self) -> bool:
+        """Whether to go no further: the worker stops, or this run has to end."""
+        return self.stopping.is_set() or self.ends.is_set()
+
     async def _wait_for_page(self, page: "asyncio.Task[tuple[int, Page]]") -> bool:
         """Wait for a page; False where it was stopped meanwhile: upstream may take longer than a worker has to end."""
-        stopped = asyncio.create_task(self.stopping.wait())
+        events = [asyncio.create_task(event.wait()) for event in (self.stopping, self.ends)]
         try:
-            await asyncio.wait((page, stopped), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((page, *events), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            stopped.cancel()
+            for event in events:
+                event.cancel()
         return page.done()
 
     async def _ask(self, run: Run, cursor: str | None, revision: int) -> tuple[int, Page]:
@@ -191,7 +221,7 @@ class _Pull:
             self._guard(run, {"inserts": staged["absent"], "changes": staged["present"]})
             left_alone, written = await self._write_staged(asked, at)
             tally = self.tally.plus(inserts=written.inserted, changes=written.updated, quarantine=aside)
-            await runs.count(
+            ends = await runs.count(
                 self.desk, run, at,
                 {
                     "rows_read": len(good) + len(broken),
@@ -203,6 +233,8 @@ class _Pull:
                 },
                 page=page, tally=tally, seen=[*keys, *broken],
             )  # fmt: skip
+            if ends:
+                self.ends.set()
             return tally
 
         self.tally = await self.connection.run(work)
@@ -267,7 +299,7 @@ class _Pull:
         last: str | None = ""
         while last is not None:
             last = await self._delete_some(run, last, each=missing <= FEW_MISSING)
-            if self.stopping.is_set() and last is not None:
+            if self._leaving and last is not None:
                 return False
         return True
 
@@ -310,7 +342,8 @@ class _Pull:
             await stage(self.desk, (Incoming(key=key, document=None) for key in gone))
             # Nothing that was settled since the pull began: those rows have a later revision.
             _, written = await self._write_staged(run.start_revision, at)
-            await runs.count(self.desk, run, at, msgspec.to_builtins(written))
+            if await runs.count(self.desk, run, at, msgspec.to_builtins(written)):
+                self.ends.set()
 
         if gone:
             await self.connection.run(work)
@@ -333,6 +366,18 @@ class _Pull:
                 await self.desk.value(FORGET_KEYS)
             await runs.finish(self.desk, run, at)
         log.info("pull ends", organization=self.target.organization, dataset=self.target.dataset)
+
+    async def _end(self, run: Run, ending: runs.Ending) -> None:
+        """It was stopped or paused, or took too long. Only the last is a failure; a pause leaves it due."""
+        if ending.code == runs.TOO_LONG:
+            await self._fail(run, ending.code, ending.error)
+            return
+        at = await self._now()
+        async with self.connection.raw.transaction():
+            if ending.code == runs.STOPPED:
+                await self.desk.value(SKIP_PULL, at=at)
+            await runs.finish(self.desk, run, at, ending.code, ending.error)
+        log.info("pull stopped", organization=self.target.organization, dataset=self.target.dataset, code=ending.code)
 
     async def _fail(self, run: Run, code: str, error: str, *, again: bool = False) -> None:
         """The run is over; the next one comes sooner than the schedule says, and later with each failure in a row, or

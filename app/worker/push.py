@@ -74,16 +74,22 @@ class _LostClaim(Exception):
 
 
 async def push(
-    database: Database, target: Target, read_clock: ReadClock, chance: Callable[[], float], stopping: asyncio.Event
+    database: Database,
+    target: Target,
+    read_clock: ReadClock,
+    chance: Callable[[], float],
+    stopping: asyncio.Event,
+    ends: asyncio.Event | None = None,
 ) -> bool:
     """Push until nothing is due or `stopping`; False where another worker pushes there.
 
-    `chance` draws from 0 to 1, for the jitter of backoffs.
+    `chance` draws from 0 to 1, for the jitter of backoffs. `ends` is set when somebody stops the run or pauses the
+    dataset: what is on its way is settled, and nothing else begun.
     """
     async with alone(database, Job.PUSH, target.organization, target.dataset) as connection:
         if connection is None:
             return False
-        await _Push(database, connection, target, read_clock, chance, stopping).run()
+        await _Push(database, connection, target, read_clock, chance, stopping, ends or asyncio.Event()).run()
         return True
 
 
@@ -98,9 +104,10 @@ class _Push:
         read_clock: ReadClock,
         chance: Callable[[], float],
         stopping: asyncio.Event,
+        ends: asyncio.Event,
     ):
         self.database, self.connection, self.target = database, connection, target
-        self.read_clock, self.chance, self.stopping = read_clock, chance, stopping
+        self.read_clock, self.chance, self.stopping, self.ends = read_clock, chance, stopping, ends
         self.contract, self.organization = target.contract, target.organization
         self.desk = Desk(connection, target.contract, target.organization)
         # Keys that upstream gave in this run, before the mirror has them: no other new row may take them for its own.
@@ -109,7 +116,11 @@ class _Push:
     async def run(self) -> None:
         at = await self._now()
         run = await runs.open_run(self.desk, "push", at)
-        if run.asked:
+        if run is None:
+            return
+        if run.ends:
+            self.ends.set()
+        elif run.asked:
             await self.desk.value(HASTEN_CHANGES, at=at)
         working: dict[asyncio.Task[Outcome], Change] = {}
         try:
@@ -122,10 +133,13 @@ class _Push:
             for task in working:
                 task.cancel()
             await asyncio.gather(*working, return_exceptions=True)
-        if error is None:
-            await runs.finish(self.desk, run, await self._now())
+        at = await self._now()
+        if error is not None:
+            await runs.finish(self.desk, run, at, "UPSTREAM_UNAVAILABLE", str(error))
+        elif self.ends.is_set() and (ending := await runs.read_ending(self.desk, run, at)) is not None:
+            await runs.finish(self.desk, run, at, ending.code, ending.error)
         else:
-            await runs.finish(self.desk, run, await self._now(), "UPSTREAM_UNAVAILABLE", str(error))
+            await runs.finish(self.desk, run, at)
 
     async def _work(self, run: Run, working: "dict[asyncio.Task[Outcome], Change]") -> Unavailable | None:
         """Claim, carry out and settle until nothing is due, or upstream is gone: then that error."""
@@ -133,7 +147,7 @@ class _Push:
         clock = asyncio.get_running_loop().time
         settled_at = clock()
         while True:
-            if gone is None and not self.stopping.is_set() and len(waiting) < self.target.concurrency:
+            if gone is None and not self._leaving and len(waiting) < self.target.concurrency:
                 waiting += await self._claim(claim)
             if gone is None:
                 self._begin(waiting, working, claim)
@@ -153,9 +167,14 @@ class _Push:
         await self._settle(run, claim, [(change, Outcome(state="committed", counted=False)) for change in waiting])
         return gone
 
+    @property
+    def _leaving(self) -> bool:
+        """Whether to begin nothing more: the worker stops, or this run has to end."""
+        return self.stopping.is_set() or self.ends.is_set()
+
     def _begin(self, waiting: list[Change], working: "dict[asyncio.Task[Outcome], Change]", claim: uuid.UUID) -> None:
         for change in list(waiting):
-            if len(working) >= self.target.concurrency or self.stopping.is_set():
+            if len(working) >= self.target.concurrency or self._leaving:
                 return
             if self._may_begin(change, working.values()):
                 waiting.remove(change)
@@ -203,7 +222,8 @@ class _Push:
                 "normalized": sum(bool(outcome.kept) for _, outcome in mine),
                 "retried": sum(o.state == "committed" and o.retry_at is not None for _, o in mine),
             }
-            await runs.count(self.desk, run, at, counts)
+            if await runs.count(self.desk, run, at, counts):
+                self.ends.set()
             if gone := next((o.unavailable for _, o in ended if o.unavailable is not None), None):
                 await runs.note_failure(self.desk, at, gone)
             elif any(state != "committed" for state in states):

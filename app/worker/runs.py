@@ -2,8 +2,8 @@
 
 import uuid
 from collections.abc import Collection, Mapping
-from datetime import datetime
-from typing import Literal
+from datetime import datetime, timedelta
+from typing import Any, Literal
 
 import msgspec
 
@@ -15,6 +15,7 @@ from app.worker.guards import Tally
 OPEN_RUN = statement("worker/open_run")
 COUNT_RUN = statement("worker/count_run")
 FINISH_RUN = statement("worker/finish_run")
+READ_ENDING = statement("worker/read_ending")
 READ_SYNCHRONIZATION = statement("worker/read_synchronization")
 FAIL_UPSTREAM = statement("worker/fail_upstream")
 HEAL_UPSTREAM = statement("worker/heal_upstream")
@@ -22,12 +23,15 @@ HEAL_UPSTREAM = statement("worker/heal_upstream")
 LONGEST_ERROR = 2000
 DEFECT = "Something went wrong on our side; the worker's log says where. It is tried again."
 LONGEST_PAUSE = 3600.0  # seconds that upstream can ask to be left alone
+STOPPED, PAUSED, TOO_LONG = "STOPPED", "SYNC_PAUSED", "RUN_TOO_LONG"  # why a run ends before it is done
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """A run that was begun: now, or by a worker that is gone (`resumed`); by the schedule, or because somebody `asked`.
 
-    `since` is None for a pull of everything. `tally`: of this pull so far, or of those that failed before it.
+    `since` is None for a pull of everything. `allow`: the bounds of a pull that do not hold for this one; `tally`: of
+    this pull so far, or of those that failed before it. `until`: its time is over then. `ends`: it was stopped or
+    paused, or its time was over, before it was begun.
     """
 
     id: uuid.UUID
@@ -38,8 +42,17 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     cursor: str | None
     mark: datetime | None
     start_revision: int
-    allow: list[str] = []
+    allow: tuple[str, ...]
+    until: datetime | None
+    ends: bool
     tally: Tally | None
+
+
+class Ending(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a run ends before it is done, and what is told about it."""
+
+    code: str
+    error: str
 
 
 class Synchronization(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,16 +76,16 @@ async def read_synchronization(desk: Desk) -> Synchronization:
 
 async def open_run(
     desk: Desk,
-    kind: Literal["pull", "push"],
+    kind: Literal["pull", "push", "check"],
     at: datetime,
     *,
     full: bool = False,
     since: datetime | None = None,
-) -> Run:
-    """The unfinished run, or the one asked for, or a new one."""
-    row = await desk.row(OPEN_RUN, kind=kind, at=at, run_id=uuid.uuid4(), full=full, since=since)
-    assert row is not None, "a run of a dataset that is there can be begun"
-    return msgspec.convert(dict(row), Run)
+    longest: timedelta | None = None,
+) -> Run | None:
+    """The unfinished run, or the one asked for, or a new one; None where it was paused or stopped meanwhile."""
+    row = await desk.row(OPEN_RUN, kind=kind, at=at, run_id=uuid.uuid4(), full=full, since=since, longest=longest)
+    return None if row is None else msgspec.convert(dict(row), Run)
 
 
 async def count(
@@ -84,9 +97,11 @@ async def count(
     page: Page | None = None,
     tally: Tally | None = None,
     seen: Collection[str] = (),
-) -> None:
-    """Add to the run's counts, by the names of their columns; and note how far a page leads, and which rows it had."""
-    await desk.value(
+) -> bool:
+    """Add to the run's counts, by the names of their columns; and note how far a page leads, and which rows it had.
+    Returns whether the run has to end here.
+    """
+    ends = await desk.value(
         COUNT_RUN,
         run_id=run.id,
         at=at,
@@ -99,12 +114,41 @@ async def count(
         tally=None if tally is None else msgspec.to_builtins(tally),
         seen=list(seen),
     )
+    return bool(ends) or _is_late(run, at)
 
 
-async def finish(desk: Desk, run: Run, at: datetime, code: str | None = None, error: str | None = None) -> None:
+async def read_ending(desk: Desk, run: Run, at: datetime) -> Ending | None:
+    """Why the run ends before it is done; None where nobody wants that, and it is to go on some time."""
+    row = await desk.row(READ_ENDING, run_id=run.id)
+    if row is not None and row["stopped"]:
+        return Ending(code=STOPPED, error=f"{row['stopped_by']} stopped it. What it had done until then stays.")
+    if row is not None and row["paused"]:
+        who = row["paused_by"] or "The worker's configuration"
+        return Ending(code=PAUSED, error=f"{who} paused synchronization. What it had done until then stays.")
+    if _is_late(run, at):
+        return Ending(
+            code=TOO_LONG,
+            error="It took longer than longestRun of the file of upstreams allows. What it had done until then stays. "
+            "See whether upstream is slow; if it has that much to send, raise longestRun.",
+        )
+    return None
+
+
+def _is_late(run: Run, at: datetime) -> bool:
+    return run.until is not None and at >= run.until
+
+
+async def finish(
+    desk: Desk,
+    run: Run,
+    at: datetime,
+    code: str | None = None,
+    error: str | None = None,
+    report: Mapping[str, Any] | None = None,
+) -> None:
     """The run is over: well, or with an error."""
     text = None if error is None else for_people(error)
-    await desk.value(FINISH_RUN, run_id=run.id, at=at, error_code=code, error=text)
+    await desk.value(FINISH_RUN, run_id=run.id, at=at, error_code=code, error=text, report=report)
 
 
 def pause(error: UpstreamError) -> float | None:

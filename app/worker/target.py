@@ -26,6 +26,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 
     `shares`: what a pull may do at once; `concurrency`: changes that are pushed at the
     same time; `lease`: how long upstream may still work on a request of ours that nobody waits for any more.
+    `longest_run`: a pull that takes longer ends.
     """
 
     organization: str
@@ -37,6 +38,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     shares: Shares = Shares()
     concurrency: int = 4
     lease: timedelta = timedelta(minutes=2)
+    longest_run: timedelta = timedelta(hours=4)
 
     @property
     def dataset(self) -> str:
@@ -50,6 +52,7 @@ class Job(Enum):
     PULL = 3
     PUSH = 4
     UPKEEP = 5
+    CHECK = 6
 
 
 @asynccontextmanager

@@ -3,6 +3,7 @@
 -- (timestamptz or NULL), $6 total (bigint or NULL), $7 counts (jsonb: what to add, by the names of the columns),
 -- $8 marked (text: the key of the row that has the mark), $9 doubt (text: why it is not certain that all rows come, or
 -- NULL to keep what there is), $10 tally (jsonb, or NULL to keep it), $11 seen (text[]: keys of the rows that came).
+-- Returns ends: whether somebody wants it to end here, since it was stopped or the dataset is paused.
 UPDATE public.sync_run AS r
    SET progressed_at = $3, cursor = coalesce($4, r.cursor), mark = greatest(r.mark, $5), total = coalesce($6, r.total),
        marked = CASE WHEN $5 > r.mark OR r.mark IS NULL AND $5 IS NOT NULL THEN $8::text ELSE r.marked END,
@@ -26,4 +27,9 @@ UPDATE public.sync_run AS r
            conflicts bigint, left_alone bigint, dropped bigint, synced bigint, sync_errors bigint, retried bigint,
            normalized bigint)
  WHERE r.organization_id = $1
-   AND r.id = $2;
+   AND r.id = $2
+RETURNING r.stop_at IS NOT NULL OR (
+              SELECT s.paused_at IS NOT NULL
+                FROM public.synchronization AS s
+               WHERE s.organization_id = $1 AND s.dataset = r.dataset
+          ) AS ends;
