@@ -6,7 +6,7 @@ The worker (app/worker/) does the work; here its requests are written down and i
 import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from asyncpg import Record
@@ -15,7 +15,7 @@ from litestar.openapi.spec import Example
 from litestar.params import PathParameter
 
 from app.base import exact_json
-from app.base.errors import NoUpstream, RunNotFound
+from app.base.errors import NoUpstream, RunNotFound, SyncPaused
 from app.base.statements import statement
 from app.contracts import Contract
 from app.engine.cursors import Cursor, check_incarnation, read_cursor, write_cursor
@@ -25,7 +25,7 @@ from app.web.auth import Action, require
 from app.web.idempotency import answer_once
 from app.web.openapi import DATASET_PATH, DatasetName, Organization, answers, body, parameter
 from app.web.paging import PageOperation, read_page
-from app.web.runtime import Runtime, VanguardRequest, contract_of
+from app.web.runtime import VanguardRequest, contract_of
 
 LOCK_SYNCHRONIZATION = statement("locks/lock_synchronization")
 REQUEST_RUN = statement("synchronization/request_run")
@@ -33,10 +33,10 @@ LIST_RUNS = statement("synchronization/list_runs")
 READ_RUN = statement("synchronization/read_run")
 READ_HEALTH = statement("synchronization/read_health")
 
-KINDS = ("pull", "push")
+KINDS = ("pull", "push", "check")
 STATES = ("requested", "running", "succeeded", "failed")
 # What a run counts, with the column of each, and which of them make out how far it is.
-COUNTS = {
+COUNTS: dict[str, dict[str, str]] = {
     "pull": {
         "read": "rows_read",
         "inserted": "inserted",
@@ -55,25 +55,35 @@ COUNTS = {
         "retried": "retried",
         "normalized": "normalized",
     },
+    "check": {},
 }
-DONE = {"pull": ("read", "dropped"), "push": ("synced", "conflicts", "syncErrors")}
+DONE: dict[str, tuple[str, ...]] = {
+    "pull": ("read", "dropped"),
+    "push": ("synced", "conflicts", "syncErrors"),
+    "check": (),
+}
 LATELY = timedelta(hours=24)
 HEALTHY, DEGRADED = 95, 80  # per cent that went well
 
-Kind = Literal["pull", "push"]
+Kind = Literal["pull", "push", "check"]
+Bound = Literal["deletions", "inserts", "changes", "quarantine"]
 RunId = Annotated[
     str, PathParameter(description="Id of the run", examples=[Example(value="8a0e4a5e-6f0b-4d0e-9b8e-0a4f6f3c2d11")])
 ]
 
 
 class PullRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
-    """`full`: every row, which also finds deletions; else those that changed since the last pull."""
+    """`full`: every row, which also finds deletions; else those that changed since the last pull.
+
+    `allow`: bounds that do not hold for this pull, however many rows it is about.
+    """
 
     full: bool = False
+    allow: tuple[Bound, ...] = ()
 
 
-class PushRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
-    """A push has nothing to say."""
+class Nothing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """There is nothing to say."""
 
 
 class Requested(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -98,10 +108,11 @@ class RunError(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A pull or a push.
+    """A pull, a push or a check.
 
-    `requested_by` null means the schedule; `counts` are of rows in a pull, of changes in a push; `rate` is a second's;
-    `doubt`: why a pull did not delete what it did not see.
+    `requested_by` null means the schedule; `allowed`: bounds that do not hold for it; `counts` are of rows in a pull,
+    of changes in a push; `rate` is a second's; `doubt`: why a pull did not delete what it did not see; `report`: what a
+    check has found.
     """
 
     id: str
@@ -110,6 +121,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     state: Literal["requested", "running", "succeeded", "failed"]
     requested_by: str | None
     requested_at: str
+    allowed: list[Bound]
     started_at: str | None
     progressed_at: str | None
     finished_at: str | None
@@ -118,6 +130,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     progress: Progress
     doubt: str | None
     error: RunError | None
+    report: dict[str, Any] | None
 
 
 class Runs(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -178,13 +191,29 @@ class Health(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 # -- asking for a run --------------------------------------------------------------------------------------------------
 
 
-async def request_run(desk: Desk, kind: Kind, user: str, at: datetime, *, full: bool) -> uuid.UUID:
-    """The run of this kind that waits for a worker, added where none does; raises NoUpstream, DatasetNotFound."""
-    if await desk.value(LOCK_SYNCHRONIZATION) is None:
-        await read_dataset(desk)
-        raise _no_upstream(desk.contract)
-    found: uuid.UUID = await desk.value(REQUEST_RUN, kind=kind, full=full, user=user, at=at, run_id=uuid.uuid4())
+async def request_run(
+    desk: Desk, kind: Kind, user: str, at: datetime, *, full: bool = False, allow: tuple[Bound, ...] = ()
+) -> uuid.UUID:
+    """The run of this kind that waits for a worker, added where none does.
+
+    Raises NoUpstream, DatasetNotFound, and SyncPaused but for a check.
+    """
+    standing = await desk.row(LOCK_SYNCHRONIZATION)
+    if standing is None:
+        raise await missing(desk)
+    if standing["paused_at"] is not None and kind != "check":
+        who = f" by {standing['paused_by']}" if standing["paused_by"] else ""
+        raise SyncPaused(f"It was paused at {standing['paused_at']}{who}. Resume it first: POST D/sync/resume.")
+    found: uuid.UUID = await desk.value(
+        REQUEST_RUN, kind=kind, full=full, user=user, at=at, run_id=uuid.uuid4(), allow=list(allow)
+    )
     return found
+
+
+async def missing(desk: Desk) -> NoUpstream:
+    """Why nothing is connected; raises DatasetNotFound where there is no such dataset."""
+    await read_dataset(desk)
+    return _no_upstream(desk.contract)
 
 
 def _no_upstream(contract: Contract) -> NoUpstream:
@@ -194,15 +223,18 @@ def _no_upstream(contract: Contract) -> NoUpstream:
 
 
 async def _answer_request(
-    request: VanguardRequest, runtime: Runtime, organization: str, dataset: str, kind: Kind, *, full: bool
+    request: VanguardRequest, organization: str, dataset: str, kind: Kind, wanted: PullRequest | None = None
 ) -> Response[bytes]:
-    contract, user = contract_of(runtime, dataset), request.user.user_id
+    runtime, user = request.runtime, request.user
+    wanted = wanted or PullRequest()
+    if wanted.allow:
+        user.demand(Action.LIFT_BOUNDS)
 
     async def work(desk: Desk) -> bytes:
-        run = await request_run(desk, kind, user, runtime.clock(), full=full)
+        run = await request_run(desk, kind, user.user_id, runtime.clock(), full=wanted.full, allow=wanted.allow)
         return exact_json.encode(Requested(run_id=str(run)))
 
-    return await answer_once(request, runtime, contract, organization, work, status=202)
+    return await answer_once(request, runtime, contract_of(runtime, dataset), organization, work, status=202)
 
 
 @post(
@@ -219,8 +251,11 @@ async def request_pull(
     dataset: DatasetName,
     data: Annotated[PullRequest | None, body({"full": True})] = None,
 ) -> Response[bytes]:
-    """A pull that waits already is joined, and becomes a full one if this one is. The body may be left out."""
-    return await _answer_request(request, request.runtime, org, dataset, "pull", full=data is not None and data.full)
+    """A pull that waits already is joined: it becomes a full one if this one is, and may do what this one may.
+
+    The body may be left out; `allow` takes the role ADMIN.
+    """
+    return await _answer_request(request, org, dataset, "pull", data)
 
 
 @post(
@@ -235,10 +270,28 @@ async def request_push(
     request: VanguardRequest,
     org: Organization,
     dataset: DatasetName,
-    data: Annotated[PushRequest | None, body({})] = None,
+    data: Annotated[Nothing | None, body({})] = None,
 ) -> Response[bytes]:
     """A push that waits already is joined. The body may be left out."""
-    return await _answer_request(request, request.runtime, org, dataset, "push", full=False)
+    return await _answer_request(request, org, dataset, "push")
+
+
+@post(
+    f"{DATASET_PATH}/sync/check",
+    opt=require(Action.SYNCHRONIZE),
+    status_code=202,
+    tags=["synchronization"],
+    summary="Ask what the system of record looks like",
+    responses=answers(Requested, 404, 409, 422, status=202, description="A worker will start it"),
+)
+async def request_check(
+    request: VanguardRequest,
+    org: Organization,
+    dataset: DatasetName,
+    data: Annotated[Nothing | None, body({})] = None,
+) -> Response[bytes]:
+    """Nothing is written, here or there; the run has the report. Also while synchronization is paused."""
+    return await _answer_request(request, org, dataset, "check")
 
 
 # -- lists -------------------------------------------------------------------------------------------------------------
@@ -266,7 +319,7 @@ class RunsOperation(PageOperation):
     responses=answers(Runs, 404),
 )
 async def list_runs(request: VanguardRequest, org: Organization, dataset: DatasetName) -> Runs:
-    """Pulls and pushes, the newest first. Parameters: kind, state, limit, after."""
+    """Pulls, pushes and checks, the newest first. Parameters: kind, state, limit, after."""
     runtime = request.runtime
     contract = contract_of(runtime, dataset)
     limit, given = read_page(request, kind=KINDS, state=STATES)
@@ -293,7 +346,7 @@ async def list_runs(request: VanguardRequest, org: Organization, dataset: Datase
         last = found[limit - 1]
         position = Cursor((last["position"].isoformat(),), str(last["id"]), incarnation)
         following = write_cursor(runtime.settings.secret, runtime.clock, purpose, position)
-    return Runs(data=[_run(record) for record in found[:limit]], next_cursor=following)
+    return Runs(data=[run_of(record) for record in found[:limit]], next_cursor=following)
 
 
 @get(
@@ -307,22 +360,33 @@ async def get_run(request: VanguardRequest, org: Organization, dataset: DatasetN
     """The run, with its progress while it runs."""
     runtime = request.runtime
     contract = contract_of(runtime, dataset)
+    id_ = id_of(run_id)
+    async with runtime.desk(contract, org) as desk:
+        return await read_run(desk, id_)
+
+
+def id_of(run_id: str) -> uuid.UUID:
+    """The id that a path names; raises RunNotFound for what is none."""
     try:
-        id_ = uuid.UUID(run_id)
+        return uuid.UUID(run_id)
     except ValueError:
         raise _no_run(run_id) from None
-    async with runtime.desk(contract, org) as desk:
-        record = await desk.row(READ_RUN, run_id=id_)
+
+
+async def read_run(desk: Desk, id_: uuid.UUID) -> Run:
+    """The run; raises RunNotFound."""
+    record = await desk.row(READ_RUN, run_id=id_)
     if record is None:
-        raise _no_run(run_id)
-    return _run(record)
+        raise _no_run(str(id_))
+    return run_of(record)
 
 
 def _no_run(run_id: str) -> RunNotFound:
     return RunNotFound(f"There is no run {run_id[:80]!r} of this dataset.")
 
 
-def _run(record: Record) -> Run:
+def run_of(record: Record) -> Run:
+    """The run of a record of list_runs or read_run."""
     counts = {name: record[column] for name, column in COUNTS[record["kind"]].items()}
     done = sum(counts[name] for name in DONE[record["kind"]])
     total, error = record["total"], record["error_code"]
@@ -333,15 +397,17 @@ def _run(record: Record) -> Run:
         state=record["state"],
         requested_by=record["requested_by"],
         requested_at=record["requested_at"],
+        allowed=record["allow"],
         started_at=record["started_at"],
         progressed_at=record["progressed_at"],
         finished_at=record["finished_at"],
         counts=counts,
-        rate=round(done / record["seconds"], 2) if record["seconds"] else None,
+        rate=round(done / record["seconds"], 2) if counts and record["seconds"] else None,
         # A page may come twice, so that more is done than there is.
         progress=Progress(done=done, total=total, share=round(min(1.0, done / total), 4) if total else None),
         doubt=record["doubt"],
         error=None if error is None else RunError(code=error, message=record["error"]),
+        report=record["report"],
     )
 
 
@@ -396,4 +462,4 @@ def _status(well: int, settled: int, *, pulled: bool) -> Literal["healthy", "deg
     return "degraded" if well * 100 >= DEGRADED * settled else "unhealthy"
 
 
-ROUTES = [request_pull, request_push, list_runs, get_run, get_health]
+ROUTES = [request_pull, request_push, request_check, list_runs, get_run, get_health]

@@ -5,7 +5,7 @@
     |-- Unauthenticated, InvalidCredentials
     |-- Forbidden, ApprovalRequired
     |-- NotFound: DatasetNotFound, RowNotFound, MemberNotFound, NoDrafts, NothingFailed, RunNotFound
-    |-- NoUpstream, VersionConflict, MergeConflict, AlreadyExists, LastAdmin
+    |-- NoUpstream, SyncPaused, RunOver, VersionConflict, MergeConflict, AlreadyExists, LastAdmin
     |-- PreconditionFailed
     |-- ValidationFailed, IdempotencyKeyReused
     |-- TooManyAttempts
@@ -166,6 +166,14 @@ class RunNotFound(NotFound):
 
 class NoUpstream(VanguardError):
     code, title, kind = "NO_UPSTREAM", "No system of record is connected", Kind.CONFLICT
+
+
+class SyncPaused(VanguardError):
+    code, title, kind = "SYNC_PAUSED", "Synchronization is paused", Kind.CONFLICT
+
+
+class RunOver(VanguardError):
+    code, title, kind = "RUN_OVER", "The run is over", Kind.CONFLICT
 
 
 class VersionConflict(VanguardError):

@@ -68,6 +68,7 @@ class Action(Enum):
     REGISTER_CONTRACT = "register contracts"
     INGEST = "ingest"
     SYNCHRONIZE = "synchronize"
+    LIFT_BOUNDS = "lift a pull's bounds"
     SEE_SHADOW = "see shadow versions"
     REVIEW = "review"
     ADMINISTER = "administer"
@@ -84,6 +85,7 @@ ALLOWED: dict[Action, frozenset[Role]] = {
     Action.REGISTER_CONTRACT: _from(Role.ENGINEER),
     Action.INGEST: _from(Role.ENGINEER),
     Action.SYNCHRONIZE: _from(Role.ENGINEER),
+    Action.LIFT_BOUNDS: _from(Role.ADMIN),
     Action.SEE_SHADOW: _from(Role.ENGINEER),
     Action.REVIEW: _from(Role.ADMIN),
     Action.ADMINISTER: _from(Role.ADMIN),
@@ -120,6 +122,12 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
         """Whether the role in the path's organization allows the action."""
         return self.role is not None and self.role in ALLOWED[action]
 
+    def demand(self, action: Action) -> None:
+        """Raise Forbidden where the role does not allow the action."""
+        if not self.may(action):
+            roles = " or ".join(role.value for role in Role if role in ALLOWED[action])
+            raise Forbidden(f"To {action.value} takes the role {roles}.")
+
 
 AnyRequest = Request[Any, Any, Any]
 Requirement = Callable[[Principal], None]
@@ -127,13 +135,7 @@ Requirement = Callable[[Principal], None]
 
 def require(action: Action) -> dict[str, Requirement]:
     """What the gate asks on a route under `{org}`: the role there must allow the action."""
-
-    def requirement(principal: Principal) -> None:
-        if not principal.may(action):
-            roles = " or ".join(role.value for role in Role if role in ALLOWED[action])
-            raise Forbidden(f"To {action.value} takes the role {roles}.")
-
-    return {"requires": requirement}
+    return {"requires": lambda principal: principal.demand(action)}
 
 
 def require_operator() -> dict[str, Requirement]:

@@ -1,4 +1,4 @@
-"""Who has paused a dataset's synchronization or stopped a run, what a run may do beyond its bounds, and what it goes by.
+"""Who has paused a dataset's synchronization or stopped a run, what a run may do, and what it goes by.
 
 Columns of `change` come with the contracts' tables (sql/schema/dataset.sql).
 """
@@ -13,8 +13,8 @@ depends_on = None
 
 def upgrade() -> None:
     # paused_by: nobody where a worker connected the dataset paused. allow: bounds of a pull that do not hold for this
-    # run; report: what a check has found; tally: rows of the mirror at the beginning, and what was done since, {present,
-    # inserts, changes, quarantine}; doubt: why it is not certain that all rows came; marked: the row with the latest
+    # run; report: what a check has found; tally: rows of the mirror at the beginning, and what was done since (present,
+    # inserts, changes, quarantine); doubt: why it is not certain that all rows came; marked: the row with the latest
     # modification (mark); witness: the one that a pull of what was modified has to bring; normalized: changes of which
     # upstream made something else. full_wanted: the next pull reads everything.
     op.execute("""

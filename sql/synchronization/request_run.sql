@@ -1,10 +1,11 @@
--- Ask for a run; one that waits already, and that no worker has started meanwhile, is joined, and made whole if it
--- shall be. Under lock_synchronization.
+-- Ask for a run; one that waits already, and that no worker has started meanwhile, is joined: it is made whole if this
+-- one shall be, and may do what any of them may. Under lock_synchronization.
 -- $1 organization, $2 dataset, $3 kind, $4 full (boolean), $5 user (text), $6 at (timestamptz now), $7 run_id (uuid: of
--- a new one). Returns id of the run that waits.
+-- a new one), $8 allow (text[]). Returns id of the run that waits.
 WITH waiting AS (
     UPDATE public.sync_run AS r
-       SET whole = r.whole OR $4
+       SET whole = r.whole OR $4,
+           allow = ARRAY(SELECT DISTINCT each FROM unnest(r.allow || $8) AS each ORDER BY each)
      WHERE r.organization_id = $1
        AND r.state = 'requested'
        AND r.id = (SELECT w.id
@@ -15,8 +16,9 @@ WITH waiting AS (
     RETURNING r.id
 ),
 added AS (
-    INSERT INTO public.sync_run (organization_id, id, dataset, kind, whole, state, requested_by, requested_at)
-    SELECT $1, $7, $2, $3, $4, 'requested', $5, $6
+    INSERT INTO public.sync_run (organization_id, id, dataset, kind, whole, state, requested_by, requested_at, allow)
+    SELECT $1, $7, $2, $3, $4, 'requested', $5, $6,
+           ARRAY(SELECT DISTINCT each FROM unnest($8::text[]) AS each ORDER BY each)
      WHERE NOT EXISTS (SELECT FROM waiting)
     RETURNING id
 )
