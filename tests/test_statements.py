@@ -176,11 +176,11 @@ def test_the_text_between_image_markers_is_the_samples(name: str) -> None:
     assert with_samples(statement(name)) == statement(name).text
 
 
-def test_what_is_missing_is_counted_as_it_is_staged() -> None:
-    """The condition stands in both statements: a function would be planned anew for each row."""
-    count, stage = (statement(f"worker/{name}_missing").text for name in ("count", "stage"))
-    conditions = [re.findall(r"CASE\n.*?\n +END", text, re.DOTALL) for text in (count, stage)]
-    assert conditions[0] == conditions[1] != []
+def test_what_is_missing_is_counted_as_it_is_found() -> None:
+    """The condition stands in all three statements: a function would be planned anew for each row."""
+    texts = [statement(f"worker/{name}_missing").text for name in ("count", "find", "sample")]
+    conditions = [re.findall(r"CASE\n.*?\n +END", text, re.DOTALL) for text in texts]
+    assert conditions[0] == conditions[1] == conditions[2] != []
 
 
 def test_a_missing_file_or_marker_fails_at_once() -> None:

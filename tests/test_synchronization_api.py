@@ -66,14 +66,16 @@ async def test_a_request_waits_for_a_worker(world: World, erin: User) -> None:
         "finishedAt": None,
         "counts": {
             "read": 0, "inserted": 0, "updated": 0, "unchanged": 0, "deleted": 0, "quarantined": 0, "conflicts": 0,
+            "leftAlone": 0, "dropped": 0,
         },
         "rate": None,
         "progress": {"done": 0, "total": None, "share": None},
+        "doubt": None,
         "error": None,
         "report": None,
     }  # fmt: skip
     push = (await erin.get(f"sync/runs/{await asked(erin, 'push', {})}")).json()
-    assert push["counts"] == {"synced": 0, "conflicts": 0, "syncErrors": 0, "retried": 0}
+    assert push["counts"] == {"synced": 0, "conflicts": 0, "syncErrors": 0, "retried": 0, "normalized": 0}
     assert (push["kind"], push["full"], push["state"]) == ("push", False, "requested")
 
 
@@ -176,6 +178,7 @@ async def test_a_pull_shows_what_it_has_done_and_how_fast(world: World, erin: Us
     assert run["progress"] == {"done": 1006, "total": 4000, "share": 0.2515}
     assert run["counts"] == {
         "read": 1000, "inserted": 1, "updated": 2, "unchanged": 994, "deleted": 7, "quarantined": 3, "conflicts": 4,
+        "leftAlone": 5, "dropped": 6,
     }  # fmt: skip
     assert (run["startedAt"], run["progressedAt"]) == ("2026-03-01T12:00:00.000Z", "2026-03-01T12:00:08.000Z")
 
@@ -192,7 +195,7 @@ async def test_a_push_counts_changes_and_a_failure_says_why(world: World, erin: 
         error_code="UPSTREAM_UNAVAILABLE", error="Nobody is there.",
     )  # fmt: skip
     (run,) = await runs(erin)
-    assert run["counts"] == {"synced": 5, "conflicts": 2, "syncErrors": 1, "retried": 9}
+    assert run["counts"] == {"synced": 5, "conflicts": 2, "syncErrors": 1, "retried": 9, "normalized": 0}
     assert (run["rate"], run["progress"]) == (4.0, {"done": 8, "total": None, "share": None})
     assert run["error"] == {"code": "UPSTREAM_UNAVAILABLE", "message": "Nobody is there."}
 

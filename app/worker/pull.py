@@ -355,8 +355,8 @@ class _Pull:
         if run.since is not None and (witness := await self.desk.value(READ_WITNESS, run_id=run.id)) is not None:
             raise Unwitnessed(
                 f"What was modified since {run.since:%Y-%m-%d %H:%M} UTC does not hold {witness[:80]}, which was. It "
-                "is gone upstream, or time filters are understood otherwise there: see the settings of their format and "
-                "zone. The next pull reads everything."
+                "is gone upstream, or time filters are understood otherwise there: see the settings of their format "
+                "and zone. The next pull reads everything."
             )
         async with self.connection.raw.transaction():
             await self.desk.value(SCHEDULE_PULL, run_id=run.id, at=at)

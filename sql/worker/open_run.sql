@@ -4,9 +4,9 @@
 -- $1 organization, $2 dataset, $3 kind, $4 at (timestamptz now), $5 run_id (uuid: of a new one), $6 full (boolean:
 -- whether a pull has to be whole), $7 since (timestamptz: from when on one that is not), $8 longest (interval: how long
 -- it may take, or NULL).
--- Returns id, asked (somebody did), resumed, full, since, cursor, mark, start_revision, allow, tally (jsonb: of the pull
--- so far, or of the one before it, which failed; NULL where neither is known), until (timestamptz: its time is over
--- then, or NULL), ends (it was stopped, the dataset is paused, or its time is over); no row where nothing is to be
+-- Returns id, asked (somebody did), resumed, full, since, cursor, mark, start_revision, allow, tally (jsonb: of the
+-- pull so far, or of the one before it, which failed; NULL where neither is known), until (timestamptz: its time is
+-- over then, or NULL), ends (it was stopped, the dataset is paused, or its time is over); no row where nothing is to be
 -- begun.
 WITH standing AS (
     SELECT d.revision, $3 <> 'check' AND s.paused_at IS NOT NULL AS paused, s.marked, l.tally
