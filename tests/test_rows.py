@@ -257,11 +257,13 @@ async def test_a_row_tells_its_history_the_newest_first(world: World, ann: User,
             "revision": 2, "state": "synced", "op": "update", "source": "commit", "commitId": second["commitId"],
             "before": {"mileage": 11, "remark": None}, "after": {"mileage": 12, "remark": "r"},
             "actor": "bob", "changeReason": None, "at": "2026-03-01T12:05:00.000Z", "error": None,
+            "kept": None,
         },
         {
             "revision": 1, "state": "synced", "op": "update", "source": "commit", "commitId": first["commitId"],
             "before": {"mileage": 10}, "after": {"mileage": 11},
             "actor": "ann", "changeReason": "drove home", "at": "2026-03-01T12:00:00.000Z", "error": None,
+            "kept": None,
         },
     ]  # fmt: skip
     assert (await bob.row("A"))["mirrorVersion"] == 3
@@ -277,6 +279,7 @@ async def test_a_rows_history_goes_on_with_what_is_on_its_way_upstream(world: Wo
             "revision": None, "state": "committed", "op": "update", "source": "commit", "commitId": commit_id,
             "before": {"model": "M1"}, "after": {"model": "M2"},
             "actor": "ann", "changeReason": "typo", "at": "2026-03-01T12:00:00.000Z", "error": None,
+            "kept": None,
         }  # fmt: skip
 
 

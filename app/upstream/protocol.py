@@ -91,6 +91,16 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
     token: str | None = None
 
 
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What an upstream looks like, for people: whether it `fits` what is configured, what does not, and what was found
+    (what JSON can hold, in whatever shape the kind of upstream has).
+    """
+
+    fits: bool
+    problems: list[str]
+    found: dict[str, Any]
+
+
 class Created(msgspec.Struct, frozen=True, kw_only=True):
     """Rows that a write of a new row without a key may have left.
 
@@ -136,6 +146,9 @@ class Upstream(Protocol):
 
     async def exists(self, key: str) -> bool:
         """Whether there is such a row, however it is hidden from pulls."""
+
+    async def check(self) -> Report:
+        """What it looks like from here, before anything is connected: reads a little, and writes nothing."""
 
     async def close(self) -> None:
         """Close its connections."""

@@ -24,10 +24,16 @@ SELECT json_build_object(
                                 'revision', past.revision, 'state', past.state, 'op', past.op, 'before', past.before,
                                 'after', past.after, 'source', past.source, 'commitId', past.commit_id,
                                 'actor', past.actor, 'changeReason', past.change_reason, 'at', vanguard.utc(past.at),
-                                'error', past.error) AS entry
+                                'error', past.error, 'kept', past.kept) AS entry
                        FROM (
                            (SELECT 0 AS finished, h.revision AS number, h.revision, 'synced' AS state, h.op, h.before,
-                                   h.after, h.source, h.commit_id, h.actor, h.change_reason, h.at, NULL AS error
+                                   h.after, h.source, h.commit_id, h.actor, h.change_reason, h.at, NULL AS error,
+                                   (SELECT c.kept
+                                      FROM pfa.change AS c
+                                     WHERE c.organization_id = $1
+                                       AND c.commit_id = h.commit_id
+                                       AND c.row_key = $3
+                                     LIMIT 1) AS kept
                               FROM pfa.history AS h
                              WHERE h.organization_id = $1 AND h.row_key = $3
                              ORDER BY h.revision DESC
@@ -37,11 +43,23 @@ SELECT json_build_object(
                                    CASE c.op WHEN 'update' THEN vanguard.pick(c.base, vanguard.touched(c.delta, '{}'))
                                              WHEN 'delete' THEN c.base END,
                                    CASE WHEN c.op <> 'delete' THEN c.delta END, 'commit', c.commit_id, c.user_id,
-                                   c.change_reason, c.created_at, c.last_error
+                                   c.change_reason, c.created_at, c.last_error, NULL
                               FROM pfa.change AS c
                              WHERE c.organization_id = $1 AND c.row_key = $3
                                AND c.state = ANY (vanguard.unfinished())
                                AND (c.state = ANY (vanguard.outbox()) OR c.user_id = $2)
+                             ORDER BY c.id DESC
+                             LIMIT 100)
+                           UNION ALL
+                           -- What upstream keeps just as it was before has made no history.
+                           (SELECT 1, c.id, NULL, c.state, c.op,
+                                   vanguard.pick(c.base, vanguard.touched(c.delta, '{}')), c.delta, 'push', c.commit_id,
+                                   c.user_id, c.change_reason, c.settled_at, NULL, c.kept
+                              FROM pfa.change AS c
+                             WHERE c.organization_id = $1 AND c.row_key = $3 AND c.kept IS NOT NULL
+                               AND NOT EXISTS (SELECT FROM pfa.history AS h
+                                                WHERE h.organization_id = $1 AND h.row_key = $3
+                                                  AND h.commit_id = c.commit_id)
                              ORDER BY c.id DESC
                              LIMIT 100)
                        ) AS past

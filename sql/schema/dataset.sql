@@ -113,6 +113,8 @@ ALTER TABLE pfa.change
     ADD COLUMN IF NOT EXISTS error_code text,
     ADD COLUMN IF NOT EXISTS near jsonb,
     ADD COLUMN IF NOT EXISTS kept jsonb;
+-- Changes of which upstream made something else, of a row.
+CREATE INDEX IF NOT EXISTS change_kept ON pfa.change (organization_id, row_key, id) WHERE kept IS NOT NULL;
 -- The outbox, in order.
 CREATE INDEX IF NOT EXISTS change_outbox ON pfa.change (organization_id, id) WHERE state IN ('committed', 'syncing');
 -- New rows without a key that were sent and may be there.

@@ -29,7 +29,8 @@ class Ledger:
     `lost`: so many writes are done, and their answers lost. `broken`: the field of a row that cannot be read;
     `strays`: what the first page brings beside the rows; `normalize`: what becomes of the fields that are written;
     `new_key`: what a new row is called; `carries`: whether it keeps a token; `near`: keys of rows that are like one.
-    `hidden`: keys that are there and in no page; `doubt` and `total`: what pages say of all. `writes` are those that
+    `hidden`: keys that are there and in no page; `doubt` and `total`: what pages say of all;
+    `filters_late_by`: how much later it takes a filter's time. `writes` are those that
     were done, `surprises` what tests found in between.
     """
 
@@ -54,6 +55,7 @@ class Ledger:
         self.carried: dict[str, str | None] = {}
         self.near: set[str] = set()
         self.hidden: set[str] = set()
+        self.filters_late_by = timedelta(0)
         self.doubt: str | None = None
         self.total: int | None = None
         self.lost = 0
@@ -81,7 +83,8 @@ class Ledger:
 
     async def page(self, *, since: datetime | None, cursor: str | None) -> Page:
         await self._called("page")
-        keys = sorted(key for key in self.rows if since is None or self.marks[key] >= since)
+        after = None if since is None else since + self.filters_late_by
+        keys = sorted(key for key in self.rows if after is None or self.marks[key] >= after)
         keys = [key for key in keys if cursor is None or key > cursor]
         shown, more = keys[: self.page_size], len(keys) > self.page_size
         strays = self.strays if cursor is None else []

@@ -10,6 +10,7 @@ import msgspec
 from app.base.clock import Clock, now
 from app.contracts import Contract
 from app.upstream.likeness import is_near
+from app.upstream.pems.check import Look, look
 from app.upstream.pems.config import ORGANIZATION, VERSION, PemsConfig, aliases_of
 from app.upstream.pems.forms import Forms
 from app.upstream.pems.grid import Condition, GridPage, GridReader, HeadersNeeded, NothingFound, grid_request
@@ -26,6 +27,7 @@ from app.upstream.protocol import (
     Page,
     Question,
     Refused,
+    Report,
     Row,
     Write,
 )
@@ -129,6 +131,22 @@ class Pems:
             near=tuple(
                 row for key, row in recent.items() if key not in certain and is_near(kinds, wanted, row.document)
             ),
+        )
+
+    async def check(self) -> Report:
+        """See Upstream."""
+        return await look(
+            Look(
+                contract=self._contract,
+                config=self._config,
+                read=self._read,
+                write=self._write,
+                reader=self._reader,
+                forms=self._forms,
+                post=lambda code, filters: self._post_grid(code, filters, 1, FEW, headed=True),
+                show=self._show,
+                modified_since=self._modified_since,
+            )
         )
 
     async def _list(self, code: str, filters: list[Condition]) -> dict[str, Row]:

@@ -225,7 +225,7 @@ class GridReader:
         self._key = contract.key
         readers = Readers(locale)
         self._text = readers.of("text")
-        self._columns = tuple(
+        self.columns = tuple(
             Column(
                 field=field.name,
                 alias=aliases[field.name].lower(),
@@ -272,6 +272,19 @@ class GridReader:
             columns=frozenset(name for names in groups for name in self._aliases(names, headed=True)),
         )
 
+    def cells(self, body: bytes) -> dict[str, list[Any]]:
+        """What the lines of an answer hold, as it came, by alias; raises what `read` raises."""
+        opened = _open(body)
+        if opened.grid.FIELDS is not None:
+            self.numbers = {str(field.aliasnum): field.name.lower() for field in opened.grid.FIELDS.FIELD}
+        found: dict[str, list[Any]] = defaultdict(list)
+        for line in opened.lines:
+            if isinstance(line, _Line):
+                names, values = _cells(line)
+                for alias, value in zip(self._aliases(names, headed=True), values, strict=True):
+                    found[alias].append(value)
+        return found
+
     def _aliases(self, names: tuple[Any, ...], *, headed: bool) -> list[str]:
         """The aliases of a row's cells, of which the first name is the shape."""
         shape, *cells = names
@@ -290,10 +303,10 @@ class GridReader:
         nothing = (None,) * len(lines)
         keys = read_column(self._text, columns.get(self._key_alias, nothing))
         organizations = read_column(self._text, columns.get(self._organization_alias, nothing))
-        present = [column for column in self._columns if column.alias in columns]
+        present = [column for column in self.columns if column.alias in columns]
         missing = tuple(
             Culprit(code=Code.MISSING_FIELD, field=column.field, message=f"PEMS did not send {column.alias}.")
-            for column in self._columns
+            for column in self.columns
             if column.alias not in columns
         )
         converted = [read_column(column.read, columns[column.alias]) for column in present]
@@ -428,7 +441,7 @@ def _wrong(columns: Sequence[Column], converted: Sequence[list[Any]]) -> dict[in
     """What cannot be read, by the place of the line."""
     wrong: dict[int, list[Culprit]] = defaultdict(list)
     for column, values in zip(columns, converted, strict=True):
-        if Unreadable not in set(map(type, values)):
+        if not any(issubclass(kind, Unreadable) for kind in set(map(type, values))):
             continue
         for place, value in enumerate(values):
             if isinstance(value, Unreadable):
