@@ -2,20 +2,23 @@
 
 import asyncio
 import json
+from datetime import time, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
 
 from app.base.errors import ConfigurationError
-from app.base.settings import read_settings
+from app.base.settings import Settings, read_settings
 from app.contracts import PFA, Contract
 from app.upstream import directory
 from app.upstream.directory import Kind, TargetOptions, open_upstream, read_directory
 from app.upstream.pems.adapter import Pems
 from app.upstream.pems.config import Alias, Auth, Grid, PemsConfig
 from app.upstream.protocol import Upstream
+from app.worker.start import read_targets
 from tests.support.world import FLEET, SECRET
 from tests.test_docs import section_of, text_of
 
@@ -64,6 +67,11 @@ def test_an_entry_says_whose_dataset_is_where_and_the_rest_has_defaults(tmp_path
         overlap=600,
         deletion_share=0.1,
         concurrency=4,
+        lease=120,
+        longest_run=14400,
+        full_at=None,
+        full_at_zone="UTC",
+        start_paused=False,
     )
     assert connection.config == PemsConfig(
         url="https://pems.example",
@@ -87,6 +95,10 @@ def test_everything_can_be_said(tmp_path: Path) -> None:
         overlap=0,
         deletionShare=0.5,
         concurrency=8,
+        longestRun=600,
+        fullAt="02:30",
+        fullAtZone="Europe/Berlin",
+        startPaused=True,
         requestsPerSecond=0,
         pageSize=500,
         timeout=5.5,
@@ -100,9 +112,18 @@ def test_everything_can_be_said(tmp_path: Path) -> None:
     (connection,) = read_directory(written(tmp_path, said))
 
     assert connection.target.deletion_share == 0.5
+    assert (connection.target.full_at, connection.target.zone) == ("02:30", ZoneInfo("Europe/Berlin"))
     assert connection.config.mapping == {"model": Alias(read="udf_model", write="UDF_MODEL"), "equipment": None}
     assert connection.config.grid.user_function == "F"
     assert isinstance(open_upstream(connection, PFA), Pems)
+
+
+def test_what_is_said_of_the_schedule_reaches_the_worker(tmp_path: Path) -> None:
+    said = entry(longestRun=600, fullAt="02:30", fullAtZone="Europe/Berlin", startPaused=True)
+    settings = Settings(database_url="", secret=SECRET, upstreams=str(written(tmp_path, said)))
+    (target,) = read_targets(settings)
+    assert (target.longest_run, target.start_paused) == (timedelta(minutes=10), True)
+    assert (target.full_at, target.full_at_zone) == (time(2, 30), ZoneInfo("Europe/Berlin"))
 
 
 def test_no_entries_are_no_connections(tmp_path: Path) -> None:
@@ -120,6 +141,14 @@ def test_no_entries_are_no_connections(tmp_path: Path) -> None:
         ({"pullEvery": "soon"}, "pullEvery: "),
         ({"deletionShare": 1.1}, "deletionShare: "),
         ({"concurrency": 0}, "concurrency: "),
+        ({"longestRun": 0}, "longestRun: "),
+        ({"fullAt": "2:30"}, "fullAt: "),
+        ({"fullAt": "24:00"}, "fullAt: "),
+        ({"fullAt": "02:30\n"}, "fullAt: "),
+        ({"fullAt": "02:30", "fullAtZone": "Mars/Base"}, "fullAtZone: no zone is called 'Mars/Base' here"),
+        ({"fullAtZone": "../../etc/passwd"}, "fullAtZone: "),
+        ({"fullAtZone": ""}, "fullAtZone: "),
+        ({"startPaused": "yes"}, "startPaused: "),
         ({"colour": "red"}, "colour"),
         ({"url": ...}, "url"),
         ({"url": "pems.example"}, "url begins with https://"),

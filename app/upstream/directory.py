@@ -1,8 +1,10 @@
 """Where each upstream is: the file that VANGUARD_UPSTREAMS names. docs/settings.md describes it."""
 
 from collections.abc import Callable
+from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
@@ -14,6 +16,7 @@ from app.upstream.protocol import Upstream
 
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+TimeOfDay = Annotated[str, msgspec.Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]\Z")]
 
 
 class TargetOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
@@ -22,7 +25,9 @@ class TargetOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     `pull_every`: from one pull to the next; `full_every`: from one that reads everything to the next; `overlap`: how
     much further back than the last mark a pull looks. `deletion_share`, `insert_share`, `change_share` and
     `quarantine_share`: of the rows, how many a pull may delete, insert, change and put aside.
-    `concurrency`: pushes at the same time; `lease`: how long a push whose worker is gone is left alone.
+    `concurrency`: pushes at the same time; `lease`: how long a push whose worker is gone is left alone. `longest_run`:
+    of a pull. `full_at`: the time of day, in `full_at_zone`, after which a full pull is due, instead of `full_every`.
+    `start_paused`: of a dataset that is connected for the first time.
     """
 
     organization: Annotated[str, msgspec.Meta(min_length=1)]
@@ -37,6 +42,23 @@ class TargetOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     quarantine_share: Share = 0.1
     concurrency: Annotated[int, msgspec.Meta(ge=1, le=20)] = 4
     lease: Seconds = 120.0
+    longest_run: Seconds = 14400.0
+    full_at: TimeOfDay | None = None
+    full_at_zone: str = "UTC"
+    start_paused: bool = False
+
+    def __post_init__(self) -> None:
+        self.zone  # noqa: B018 - raises ValueError, which names the member
+
+    @property
+    def zone(self) -> tzinfo:
+        """The zone of `full_at`; raises ValueError for one that is not known here."""
+        if self.full_at_zone == "UTC":
+            return UTC
+        try:
+            return ZoneInfo(self.full_at_zone)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError(f"fullAtZone: no zone is called {self.full_at_zone[:80]!r} here") from None
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):

@@ -24,6 +24,7 @@ from app.worker import runs
 from app.worker.guards import Kind, Tally, TooMuch, check, check_deletions
 from app.worker.intake import sort_out
 from app.worker.runs import Run
+from app.worker.schedule import is_full_due
 from app.worker.staging import Incoming, Written, stage, write
 from app.worker.target import Job, ReadClock, Target, alone
 
@@ -114,8 +115,7 @@ class _Pull:
             elif (ending := await runs.read_ending(self.desk, run, await self._now())) is not None:
                 await self._end(run, ending)
         except UpstreamError as error:
-            code = "UPSTREAM_UNAVAILABLE" if isinstance(error, Unavailable) else "UPSTREAM_FAILED"
-            await self._fail(run, code, str(error))
+            await self._fail(run, runs.code_of(error), str(error))
             await runs.note_failure(self.desk, await self._now(), error)
         except TooMuch as error:
             await self._fail(run, error.code, str(error))
@@ -128,7 +128,7 @@ class _Pull:
             raise
 
     async def _open(self) -> Run | None:
-        """Everything, where it is the first time, where upstream cannot tell what is new, and once in `full_every`."""
+        """Everything, where it is the first time, where upstream cannot tell what is new, and as the schedule says."""
         at, target = await self._now(), self.target
         known = await runs.read_synchronization(self.desk)
         last = known.pulled_whole_at
@@ -137,7 +137,7 @@ class _Pull:
             or known.watermark is None
             or last is None
             or known.full_wanted
-            or at >= last + target.full_every
+            or is_full_due(target, last, at)
         )
         since = None if known.watermark is None else known.watermark - target.overlap
         async with self.connection.raw.transaction():

@@ -29,7 +29,7 @@ STOPPED, PAUSED, TOO_LONG = "STOPPED", "SYNC_PAUSED", "RUN_TOO_LONG"  # why a ru
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """A run that was begun: now, or by a worker that is gone (`resumed`); by the schedule, or because somebody `asked`.
 
-    `since` is None for a pull of everything. `allow`: the bounds of a pull that do not hold for this one; `tally`: of
+    `since` is None for a pull of everything. `allow`: the guards of a pull that do not hold for this one; `tally`: of
     this pull so far, or of those that failed before it. `until`: its time is over then. `ends`: it was stopped or
     paused, or its time was over, before it was begun.
     """
@@ -149,6 +149,11 @@ async def finish(
     """The run is over: well, or with an error."""
     text = None if error is None else for_people(error)
     await desk.value(FINISH_RUN, run_id=run.id, at=at, error_code=code, error=text, report=report)
+
+
+def code_of(error: UpstreamError) -> str:
+    """What a run's record says of upstream's failure."""
+    return "UPSTREAM_UNAVAILABLE" if isinstance(error, Unavailable) else "UPSTREAM_FAILED"
 
 
 def pause(error: UpstreamError) -> float | None:

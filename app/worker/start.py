@@ -3,7 +3,7 @@
 import asyncio
 import signal
 from contextlib import AsyncExitStack
-from datetime import timedelta
+from datetime import time, timedelta
 from pathlib import Path
 
 import msgspec
@@ -56,6 +56,10 @@ def _target(entry: Entry, contracts: dict[str, Contract]) -> Target:
         ),
         concurrency=wanted.concurrency,
         lease=timedelta(seconds=wanted.lease),
+        longest_run=timedelta(seconds=wanted.longest_run),
+        full_at=None if wanted.full_at is None else time.fromisoformat(wanted.full_at),
+        full_at_zone=wanted.zone,
+        start_paused=wanted.start_paused,
     )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, time, timedelta, tzinfo
 from enum import Enum
 
 import msgspec
@@ -26,7 +26,9 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 
     `shares`: what a pull may do at once; `concurrency`: changes that are pushed at the
     same time; `lease`: how long upstream may still work on a request of ours that nobody waits for any more.
-    `longest_run`: a pull that takes longer ends.
+    `longest_run`: a pull that takes longer ends. `full_at`: when clocks in `full_at_zone` show this, a full pull is due
+    with the next one, instead of after `full_every`. `start_paused`: whether a dataset begins so that is connected for
+    the first time.
     """
 
     organization: str
@@ -39,6 +41,9 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     concurrency: int = 4
     lease: timedelta = timedelta(minutes=2)
     longest_run: timedelta = timedelta(hours=4)
+    full_at: time | None = None
+    full_at_zone: tzinfo = UTC
+    start_paused: bool = False
 
     @property
     def dataset(self) -> str:

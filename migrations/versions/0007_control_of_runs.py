@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    # paused_by: nobody where a worker connected the dataset paused. allow: bounds of a pull that do not hold for this
+    # paused_by: nobody where a worker connected the dataset paused. allow: guards of a pull that do not hold for this
     # run; report: what a check has found; tally: rows of the mirror at the beginning, and what was done since (present,
     # inserts, changes, quarantine); doubt: why it is not certain that all rows came; marked: the row with the latest
     # modification (mark); witness: the one that a pull of what was modified has to bring; normalized: changes of which
