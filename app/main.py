@@ -8,7 +8,7 @@ from litestar import Litestar
 from litestar.config.cors import CORSConfig
 from litestar.exceptions import HTTPException
 
-from app import commits, discards, drafts, failures, health, kpis, login, members, pfa, rows, synchronization
+from app import commits, control, discards, drafts, failures, health, kpis, login, members, pfa, rows, synchronization
 from app.base.clock import Clock, now
 from app.base.database import Database
 from app.base.errors import VanguardError
@@ -63,6 +63,7 @@ def create_app(settings: Settings, *, contracts: Sequence[Contract] = BUILT_IN, 
                 *kpis.ROUTES,
                 *pfa.ROUTES,
                 *synchronization.ROUTES,
+                *control.ROUTES,
                 *failures.ROUTES,
             ],
             before_request=admit,

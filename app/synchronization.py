@@ -66,7 +66,7 @@ LATELY = timedelta(hours=24)
 HEALTHY, DEGRADED = 95, 80  # per cent that went well
 
 Kind = Literal["pull", "push", "check"]
-Bound = Literal["deletions", "inserts", "changes", "quarantine"]
+Guard = Literal["deletions", "inserts", "changes", "quarantine"]
 RunId = Annotated[
     str, PathParameter(description="Id of the run", examples=[Example(value="8a0e4a5e-6f0b-4d0e-9b8e-0a4f6f3c2d11")])
 ]
@@ -75,11 +75,11 @@ RunId = Annotated[
 class PullRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
     """`full`: every row, which also finds deletions; else those that changed since the last pull.
 
-    `allow`: bounds that do not hold for this pull, however many rows it is about.
+    `allow`: guards that do not hold for this pull, however many rows it is about.
     """
 
     full: bool = False
-    allow: tuple[Bound, ...] = ()
+    allow: tuple[Guard, ...] = ()
 
 
 class Nothing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
@@ -110,7 +110,7 @@ class RunError(msgspec.Struct, frozen=True, kw_only=True):
 class Run(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A pull, a push or a check.
 
-    `requested_by` null means the schedule; `allowed`: bounds that do not hold for it; `counts` are of rows in a pull,
+    `requested_by` null means the schedule; `allowed`: guards that do not hold for it; `counts` are of rows in a pull,
     of changes in a push; `rate` is a second's; `doubt`: why a pull did not delete what it did not see; `report`: what a
     check has found.
     """
@@ -121,7 +121,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     state: Literal["requested", "running", "succeeded", "failed"]
     requested_by: str | None
     requested_at: str
-    allowed: list[Bound]
+    allowed: list[Guard]
     started_at: str | None
     progressed_at: str | None
     finished_at: str | None
@@ -170,6 +170,13 @@ class Circuit(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     open_until: str | None
 
 
+class Paused(msgspec.Struct, frozen=True, kw_only=True):
+    """Since when nothing is begun, and who wanted that; `by` null: so it was connected."""
+
+    at: str
+    by: str | None
+
+
 class Health(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """`share`, `rows` and `pushes` are of the last 24 hours; `lag`: seconds since the last good pull began."""
 
@@ -186,13 +193,14 @@ class Health(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     last_full_pull_at: str | None
     next_pull_at: str | None
     circuit: Circuit
+    paused: Paused | None
 
 
 # -- asking for a run --------------------------------------------------------------------------------------------------
 
 
 async def request_run(
-    desk: Desk, kind: Kind, user: str, at: datetime, *, full: bool = False, allow: tuple[Bound, ...] = ()
+    desk: Desk, kind: Kind, user: str, at: datetime, *, full: bool = False, allow: tuple[Guard, ...] = ()
 ) -> uuid.UUID:
     """The run of this kind that waits for a worker, added where none does.
 
@@ -228,7 +236,7 @@ async def _answer_request(
     runtime, user = request.runtime, request.user
     wanted = wanted or PullRequest()
     if wanted.allow:
-        user.demand(Action.LIFT_BOUNDS)
+        user.demand(Action.LIFT_GUARDS)
 
     async def work(desk: Desk) -> bytes:
         run = await request_run(desk, kind, user.user_id, runtime.clock(), full=wanted.full, allow=wanted.allow)
@@ -318,7 +326,7 @@ class RunsOperation(PageOperation):
     operation_class=RunsOperation,
     responses=answers(Runs, 404),
 )
-async def list_runs(request: VanguardRequest, org: Organization, dataset: DatasetName) -> Runs:
+async def list_runs(request: VanguardRequest, org: Organization, dataset: DatasetName) -> Response[bytes]:
     """Pulls, pushes and checks, the newest first. Parameters: kind, state, limit, after."""
     runtime = request.runtime
     contract = contract_of(runtime, dataset)
@@ -346,7 +354,7 @@ async def list_runs(request: VanguardRequest, org: Organization, dataset: Datase
         last = found[limit - 1]
         position = Cursor((last["position"].isoformat(),), str(last["id"]), incarnation)
         following = write_cursor(runtime.settings.secret, runtime.clock, purpose, position)
-    return Runs(data=[run_of(record) for record in found[:limit]], next_cursor=following)
+    return _answer(Runs(data=[run_of(record) for record in found[:limit]], next_cursor=following))
 
 
 @get(
@@ -356,13 +364,18 @@ async def list_runs(request: VanguardRequest, org: Organization, dataset: Datase
     summary="One run",
     responses=answers(Run, 404),
 )
-async def get_run(request: VanguardRequest, org: Organization, dataset: DatasetName, run_id: RunId) -> Run:
+async def get_run(request: VanguardRequest, org: Organization, dataset: DatasetName, run_id: RunId) -> Response[bytes]:
     """The run, with its progress while it runs."""
     runtime = request.runtime
     contract = contract_of(runtime, dataset)
     id_ = id_of(run_id)
     async with runtime.desk(contract, org) as desk:
-        return await read_run(desk, id_)
+        return _answer(await read_run(desk, id_))
+
+
+def _answer(shape: Run | Runs) -> Response[bytes]:
+    """With all digits of a report's numbers."""
+    return Response(exact_json.encode(shape), media_type="application/json")
 
 
 def id_of(run_id: str) -> uuid.UUID:
@@ -451,6 +464,7 @@ def _health(found: Record) -> Health:
         last_full_pull_at=found["last_full_pull_at"],
         next_pull_at=found["next_pull_at"],
         circuit=Circuit(state=found["circuit"], failures=found["failures"], open_until=found["open_until"]),
+        paused=Paused(at=found["paused_at"], by=found["paused_by"]) if found["paused_at"] else None,
     )
 
 

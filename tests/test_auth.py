@@ -446,6 +446,7 @@ def test_the_matrix_is_the_table_of_the_handbook() -> None:
         Action.REGISTER_CONTRACT: engineer | admin,
         Action.INGEST: engineer | admin,
         Action.SYNCHRONIZE: engineer | admin,
+        Action.LIFT_GUARDS: admin,
         Action.SEE_SHADOW: engineer | admin,
         Action.REVIEW: admin,
         Action.ADMINISTER: admin,

@@ -68,7 +68,7 @@ class Action(Enum):
     REGISTER_CONTRACT = "register contracts"
     INGEST = "ingest"
     SYNCHRONIZE = "synchronize"
-    LIFT_BOUNDS = "lift a pull's bounds"
+    LIFT_GUARDS = "lift a pull's guards"
     SEE_SHADOW = "see shadow versions"
     REVIEW = "review"
     ADMINISTER = "administer"
@@ -85,7 +85,7 @@ ALLOWED: dict[Action, frozenset[Role]] = {
     Action.REGISTER_CONTRACT: _from(Role.ENGINEER),
     Action.INGEST: _from(Role.ENGINEER),
     Action.SYNCHRONIZE: _from(Role.ENGINEER),
-    Action.LIFT_BOUNDS: _from(Role.ADMIN),
+    Action.LIFT_GUARDS: _from(Role.ADMIN),
     Action.SEE_SHADOW: _from(Role.ENGINEER),
     Action.REVIEW: _from(Role.ADMIN),
     Action.ADMINISTER: _from(Role.ADMIN),

@@ -14,6 +14,7 @@ from itertools import count
 from typing import Any
 
 import structlog
+from asyncpg import Record
 from prometheus_client import Counter, Gauge
 
 from app.base.database import Connection, Database
@@ -22,6 +23,7 @@ from app.base.statements import statement
 from app.contracts import Contract
 from app.contracts.images import qualified
 from app.engine.desk import Desk
+from app.worker.check import check
 from app.worker.pull import pull
 from app.worker.push import push
 from app.worker.target import ReadClock, Target
@@ -90,6 +92,7 @@ class Worker:
         self._not_before: dict[tuple[str, ...], datetime] = {}
         self._turns = count(1)
         self._begun: dict[tuple[str, ...], int] = {}
+        self._ends: dict[tuple[str, ...], asyncio.Event] = {}
 
     async def run(self) -> None:
         """Work until `stopping` is set; then what is under way gets a few seconds, whatever it waits for."""
@@ -157,12 +160,9 @@ class Worker:
         known = True
         for target in self.targets.values():
             every, full = (max(1, int(each.total_seconds())) for each in (target.pull_every, target.full_every))
-            if (
-                await Desk(connection, target.contract, target.organization).value(
-                    CONNECT, pull_every=every, full_every=full, at=at
-                )
-                is None
-            ):
+            desk = Desk(connection, target.contract, target.organization)
+            connected = await desk.value(CONNECT, pull_every=every, full_every=full, at=at, paused=target.start_paused)
+            if connected is None:
                 log.warning("no such dataset", organization=target.organization, dataset=target.dataset)
                 known = False
         self._connected = known
@@ -177,14 +177,30 @@ class Worker:
         # Who had a turn longest ago comes first, or those that fail again and again would keep the others waiting.
         for row in sorted(due, key=lambda row: self._begun.get((row["organization_id"], contract.name), 0)):
             target = self.targets[row["organization_id"], contract.name]
-            name = (target.organization, target.dataset)
+            self._end_runs(target, row)
             if row["pull"]:
-                self._begin(("pull", *name), at, partial(pull, self.database, target, self.read_clock, self.stopping))
+                work = partial(pull, self.database, target, self.read_clock, self.stopping)
+                self._begin_run("pull", target, at, work)
             if row["push"]:
-                self._begin(
-                    ("push", *name), at,
-                    partial(push, self.database, target, self.read_clock, self.chance, self.stopping),
-                )  # fmt: skip
+                work = partial(push, self.database, target, self.read_clock, self.chance, self.stopping)
+                self._begin_run("push", target, at, work)
+            if row["check"]:
+                name = ("check", target.organization, target.dataset)
+                self._begin(name, at, partial(check, self.database, target, self.read_clock))
+
+    def _end_runs(self, target: Target, due: Record) -> None:
+        """Tell those under way here that were stopped or paused; whoever waits for upstream would learn it too late."""
+        for kind in ("pull", "push"):
+            ends = self._ends.get((kind, target.organization, target.dataset))
+            if due[f"end_{kind}"] and ends is not None:
+                ends.set()
+
+    def _begin_run(
+        self, kind: str, target: Target, at: datetime, work: Callable[..., Coroutine[Any, Any, object]]
+    ) -> None:
+        name, ends = (kind, target.organization, target.dataset), asyncio.Event()
+        if self._begin(name, at, partial(work, ends)):
+            self._ends[name] = ends
 
     def _is_time(self, name: tuple[str, ...], at: datetime, every: timedelta) -> bool:
         if at < self._not_before.get(name, at):
@@ -192,15 +208,16 @@ class Worker:
         self._not_before[name] = at + every
         return True
 
-    def _begin(self, name: tuple[str, ...], at: datetime, work: Work) -> None:
+    def _begin(self, name: tuple[str, ...], at: datetime, work: Work) -> bool:
         if name in self._running or at < self._not_before.get(("pause", *name), at):
-            return
+            return False
         pulls = sum(kind == "pull" for kind, *_ in self._running)
         if len(self._running) >= self.jobs or (name[0] == "pull" and pulls >= max(1, self.jobs // 2)):
-            return
+            return False
         task = asyncio.create_task(self._guarded(name, at, work))
         self._running[name], self._begun[name[1:]] = task, next(self._turns)
         task.add_done_callback(lambda _: self._running.pop(name, None))
+        return True
 
     async def _guarded(self, name: tuple[str, ...], at: datetime, work: Work) -> None:
         """A defect in one job stops no other, and is not repeated at once."""

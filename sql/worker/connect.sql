@@ -1,9 +1,9 @@
--- A worker knows an upstream for the dataset: its schedule. The first pull is due at once.
+-- A worker knows an upstream for the dataset: its schedule. The first pull is due at once, unless it begins paused.
 -- $1 organization, $2 dataset, $3 pull_every (integer seconds), $4 full_every (integer seconds between full pulls),
--- $5 at (timestamptz now).
+-- $5 at (timestamptz now), $6 paused (boolean: whether a dataset that is connected for the first time begins so).
 -- Returns organization_id; no row where there is no such dataset.
-INSERT INTO public.synchronization AS s (organization_id, dataset, pull_every, full_every, next_pull_at)
-SELECT d.organization_id, d.name, $3, $4, $5
+INSERT INTO public.synchronization AS s (organization_id, dataset, pull_every, full_every, next_pull_at, paused_at)
+SELECT d.organization_id, d.name, $3, $4, $5, CASE WHEN $6 THEN $5::timestamptz END
   FROM public.dataset AS d
  WHERE d.organization_id = $1
    AND d.name = $2

@@ -166,6 +166,12 @@ class Ledger:
         await self._done("exists")
         return found
 
+    async def check(self) -> dict[str, Any]:
+        await self._called("check")
+        report = {"rows": len(self.rows), "pageSize": self.page_size}
+        await self._done("check")
+        return report
+
     async def close(self) -> None:
         """There is nothing to close."""
 

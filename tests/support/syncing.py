@@ -46,6 +46,10 @@ class Yard:
         target = msgspec.structs.replace(self.target, **changed)
         return Worker(self.database, [target], [LEDGERED], KEPT, read_clock=self.read_clock, chance=lambda: 1.0)
 
+    def desk(self, connection: Connection) -> Desk:
+        """Where a worker works on the fleet."""
+        return Desk(connection, LEDGERED, "acme")
+
     async def read_clock(self, _: Connection) -> datetime:
         """The time by the world's clock."""
         return self.world.clock()
