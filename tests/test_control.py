@@ -17,6 +17,7 @@ from app.base import exact_json
 from app.upstream.protocol import Failed, Unavailable
 from app.web.auth import Role
 from app.worker.check import check
+from app.worker.guards import Shares
 from app.worker.pull import pull
 from app.worker.push import push
 from app.worker.runs import open_run
@@ -453,7 +454,7 @@ async def test_a_pull_that_is_stopped_before_its_deletions_deletes_nothing(yard:
 async def test_deletions_stop_between_two_lots(yard: Yard, emil: User, monkeypatch: pytest.MonkeyPatch) -> None:
     """Given a stop that comes while a lot is written, then this lot is the last one."""
     monkeypatch.setattr("app.worker.pull.DELETED_AT_ONCE", 1)
-    yard.worker = yard.new_worker(deletion_share=1.0)
+    yard.worker = yard.new_worker(shares=Shares(deletions=1.0))
     await yard.work()
     for key in ("V-5", "V-6", "V-7"):
         yard.ledger.remove(key)
@@ -685,7 +686,11 @@ async def test_a_check_reports_what_upstream_looks_like(yard: Yard, emil: User) 
     assert await asked(emil, "check") == id_
     await yard.work()
     run = await run_of(emil, id_)
-    assert (run["kind"], run["state"], run["report"]) == ("check", "succeeded", {"rows": 7, "pageSize": 3})
+    assert (run["kind"], run["state"], run["report"]) == (
+        "check",
+        "succeeded",
+        {"fits": True, "problems": [], "found": {"rows": 7, "pageSize": 3}},
+    )
     assert (run["counts"], run["rate"], run["progress"]) == ({}, None, {"done": 0, "total": None, "share": None})
     assert (await emil.get("sync/runs", {"kind": "check"})).json()["data"] == [run]
     assert (yard.ledger.writes, await yard.revision()) == ([], revision)
@@ -752,7 +757,7 @@ async def test_a_check_that_a_dead_worker_left_is_made_again(yard: Yard, emil: U
     await yard.work()
     id_ = await _left(yard, "check")
     await yard.work()
-    assert (await run_of(emil, id_))["report"] == {"rows": 7, "pageSize": 3}
+    assert (await run_of(emil, id_))["report"]["found"] == {"rows": 7, "pageSize": 3}
 
 
 async def test_of_two_workers_one_checks(yard: Yard, emil: User) -> None:

@@ -116,6 +116,7 @@ async def test_an_administrator_lets_one_pull_pass(yard: Yard, kinds: tuple[str,
 
 
 async def test_what_is_allowed_is_allowed_alone(yard: Yard) -> None:
+    yard.worker = yard.new_worker(shares=msgspec.structs.replace(SHARES, deletions=0.4))
     pad(yard)
     await allow(yard, "inserts")
     assert (await last_run(yard))["error_code"] == "TOO_MANY_DELETIONS"

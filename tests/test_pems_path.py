@@ -238,7 +238,7 @@ async def test_the_second_pull_writes_nothing(path: RealPath) -> None:
     run = await path.pull(full=True)
     assert run["counts"] == {
         "read": ROWS + TWICE - 1, "inserted": 0, "updated": 0, "unchanged": ROWS + TWICE - 1, "deleted": 0,
-        "quarantined": 0, "conflicts": 0, "leftAlone": 0, "dropped": 30 + 1, "duplicates": 0,
+        "quarantined": 0, "conflicts": 0, "leftAlone": 0, "dropped": 30 + 1,
     }  # fmt: skip
     assert await path.site.world.db.fetch("SELECT row_key, xmin::text FROM pfa.mirror ORDER BY row_key") == before
 

@@ -93,11 +93,6 @@ BEGIN
 END
 $$;
 """
-# Columns of the control tables that came since.
-LATER = {
-    "synchronization": ("paused_at", "paused_by"),
-    "sync_run": ("allow", "stop_by", "stop_at", "report", "duplicates"),
-}
 REWORDED = "SELECT row_key FROM {}.modification WHERE reworded ORDER BY row_key"
 LEFT_OF_BEFORE = """
 SELECT p.oid::regprocedure::text FROM pg_proc AS p
@@ -140,9 +135,6 @@ def made_by_the_release_before(url: str, contract: Contract) -> None:
         connection.execute(f"ALTER INDEX {contract.schema}.mirror_search SET (fastupdate = off)")
         connection.execute("UPDATE alembic_version SET version_num = '0004'")
         connection.execute("DROP TABLE IF EXISTS incarnation")
-        for table, columns in LATER.items():
-            dropped = ", ".join(f"DROP COLUMN IF EXISTS {column}" for column in columns)
-            connection.execute(f"ALTER TABLE {table} {dropped}")
 
 
 async def fill(world: World) -> list[User]:

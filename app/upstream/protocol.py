@@ -150,9 +150,6 @@ class Upstream(Protocol):
     async def check(self) -> Report:
         """What it looks like from here, before anything is connected: reads a little, and writes nothing."""
 
-    async def check(self) -> dict[str, Any]:
-        """What it looks like from here, for people: values of JSON. Nothing is written there."""
-
     async def close(self) -> None:
         """Close its connections."""
 

@@ -1,5 +1,6 @@
 """Check: what a system of record looks like from here. Nothing is written, there or into the mirror."""
 
+import msgspec
 import structlog
 
 from app.base.database import Database
@@ -26,7 +27,7 @@ async def check(database: Database, target: Target, read_clock: ReadClock) -> bo
         code, error, report = None, None, None
         try:
             if not run.ends:
-                report = await target.upstream.check()
+                report = msgspec.to_builtins(await target.upstream.check())
         except UpstreamError as failure:
             code, error = runs.code_of(failure), str(failure)
         except Exception:

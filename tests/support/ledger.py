@@ -13,6 +13,7 @@ from app.upstream.protocol import (
     OutcomeUnknown,
     Page,
     Refused,
+    Report,
     Row,
     Stale,
     Write,
@@ -166,9 +167,9 @@ class Ledger:
         await self._done("exists")
         return found
 
-    async def check(self) -> dict[str, Any]:
+    async def check(self) -> Report:
         await self._called("check")
-        report = {"rows": len(self.rows), "pageSize": self.page_size}
+        report = Report(fits=True, problems=[], found={"rows": len(self.rows), "pageSize": self.page_size})
         await self._done("check")
         return report
 
