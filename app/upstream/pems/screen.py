@@ -11,6 +11,7 @@ from app.upstream.pems.forms import Forms
 from app.upstream.pems.values import Unreadable
 from app.upstream.protocol import Failed
 
+FIELDS = "USERDEFINEDSCREENFIELDVALUELIST"
 Pairs = dict[str, dict[str, Any] | None]
 
 
@@ -36,14 +37,6 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         return {pair.USERDEFINEDSCREENFIELDNAME: pair.USERDEFINEDSCREENFIELDVALUE for pair in pairs}
 
 
-class _ResultData(msgspec.Struct, frozen=True, kw_only=True):
-    UserDefinedScreenService: Record
-
-
-class _Result(msgspec.Struct, frozen=True, kw_only=True):
-    ResultData: _ResultData
-
-
 class ScreenAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """An answer; `Result` is null where nothing was done."""
 
@@ -53,9 +46,12 @@ class ScreenAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def record(self) -> Record | None:
-        """The record in it; None where there is none that can be read."""
+        """The record in it, in ResultData or in a member of it; None where there is none that can be read."""
+        held = self.Result.get("ResultData") if isinstance(self.Result, dict) else None
+        places = [held, *held.values()] if isinstance(held, dict) else []
+        found = next((each for each in places if isinstance(each, dict) and FIELDS in each), None)
         try:
-            return msgspec.convert(self.Result, _Result).ResultData.UserDefinedScreenService
+            return None if found is None else msgspec.convert(found, Record)
         except msgspec.ValidationError:
             return None
 
