@@ -253,7 +253,7 @@ def test_an_absolute_secret_file_is_where_it_is(tmp_path: Path) -> None:
 def test_a_key_that_fits_no_header_is_refused_unseen(tmp_path: Path, key: str) -> None:
     (tmp_path / "key").write_text(key)
 
-    with pytest.raises(ConfigurationError, match="no API key has") as refusal:
+    with pytest.raises(ConfigurationError, match="no key or token has") as refusal:
         opened(written(tmp_path, entry(auth={"apiKeyFile": "key"})))
 
     assert PASSWORD not in str(refusal.value)
