@@ -95,7 +95,7 @@ async def pulls(bench: Bench) -> AsyncIterator[Figure]:
     """A first pull between the halves of a COPY; then pulls of everything, in turns with and without changes."""
     lines = QUICK_LINES if bench.quick else LINES
     async with (
-        simulating(lines, "--rendered") as simulator,
+        simulating(lines, "--rendered", "canonical") as simulator,
         new_mirror(bench.small.url) as mirror,
         connected(mirror.url, mirror.owner, simulator) as target,
     ):

@@ -23,6 +23,7 @@ from app.contracts import PFA
 from app.contracts.filters import OPERATORS, SYNC_STATES
 from app.contracts.model import Contract, Field, Rule
 from app.dev import run, seed
+from app.failures import Failed
 from app.synchronization import Circuit, Health
 from app.web import problems
 from app.web.auth import ALLOWED, Role
@@ -216,8 +217,10 @@ def test_every_code_is_documented_with_its_status() -> None:
     assert documented == {kind.code: problems.STATUS[kind.kind] for kind in kinds()}
     culprits = {row[0].strip("`") for row in rows_of(section_of("docs/errors.md", "## Codes of one culprit"))[1:]}
     of_runs = first_column(section_of("docs/errors.md", "## Codes of a run"))
-    assert codes_of_culprits() - documented.keys() - of_runs <= culprits
+    of_changes = first_column(section_of("docs/errors.md", "## Codes of a change"))
+    assert codes_of_culprits() - documented.keys() - of_runs - of_changes <= culprits
     assert culprits | of_runs <= codes_of_culprits() | ONE_WORD, "a code that nothing gives"
+    assert of_changes == set(get_args(get_args(Failed.__annotations__["code"])[0]))
     assert {rule.code for rule in PFA.rules} <= culprits
     assert {kind.__struct_config__.tag for kind in Rule.__args__} == {"ordered", "required", "frozen", "exclusive"}
 
