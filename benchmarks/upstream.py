@@ -115,7 +115,7 @@ def upstreams(simulator: Simulator, **more: Any) -> Iterator[Path]:
         entry = {
             "organization": ORGANIZATION, "dataset": PFA.name, "kind": PFA.upstream, "url": simulator.url,
             "tenant": "BENCH", "role": "BENCH", "organizations": [CODE], "requestsPerSecond": 0,
-            "auth": {"user": USER, "passwordFile": "password"},
+            "auth": {"user": USER, "passwordFile": "password"}, "changeShare": 1,
         }  # fmt: skip
         file = Path(folder, "upstreams.json")
         file.write_text(json.dumps({"upstreams": [entry | more]}), encoding="utf-8")
@@ -203,7 +203,7 @@ async def connected(
         (named,) = read_targets(settings_of(url, file))
     target = msgspec.structs.replace(named, full_every=timedelta())
     at = await owner.fetchval("SELECT now()")
-    await owner.fetchval(CONNECT.text, target.organization, target.dataset, 86400, 86400, at)
+    await owner.fetchval(CONNECT.text, target.organization, target.dataset, 86400, 86400, at, False)
     try:
         yield target
     finally:

@@ -107,6 +107,7 @@ def _upstreams(address: str) -> str:
             "auth": {"user": USER, "passwordFile": "pems/password"},
             "requestsPerSecond": 0,
             "pullEvery": PULL_EVERY,
+            "token": {"read": "pfs_udfchar01", "write": "PFS_UDFCHAR01"},
         }
         for organization, code in {"demo": "DEMO", "other": "OTHER"}.items()
     ]

@@ -93,7 +93,9 @@ async def _look_at_grid(at: Look, found: dict[str, Any], problems: list[str]) ->
         )
         if page.identities and "columns" not in found:
             _tell_columns(at, found, problems, body)
-        problems += sorted({f"{code}: {reason.message}" for row in page.broken for reason in row.reasons})[:EXAMPLES]
+        # The first of each kind and field: all lines tend to have the same.
+        reasons = {(reason.code, reason.field): reason.message for row in page.broken for reason in row.reasons}
+        problems += [f"{code}: {message}" for message in reasons.values()]
         if not page.identities:
             problems.append(f"{code}: no line comes. See the organization's code, the rights and the Dataspy.")
         first = first or (page if page.rows else None)
