@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from app.contracts import PFA
-from app.simulator import Fault, Simulator
+from app.simulator import Fault, Simulator, Writing
 from app.upstream.pems.adapter import Pems
 from app.upstream.pems.config import Alias, Auth, Grid
 from app.upstream.pems.http import PemsClient
@@ -19,6 +18,7 @@ from app.upstream.protocol import (
     Failed,
     Held,
     OutcomeUnknown,
+    Question,
     Refused,
     Stale,
     Unavailable,
@@ -28,11 +28,11 @@ from app.upstream.protocol import (
 from tests.support.pems import (
     FIRST,
     NOW,
-    config,
     connected,
     said,
     scripted,
     simulator,
+    update,
 )
 
 NEW = {"category": "Cranes", "source": "Rental", "dor": "BEO", "monthlyRate": Decimal("1234.50"), "equipment": "CRN-1"}
@@ -58,62 +58,206 @@ def calls(pems: Pems) -> dict[str, Callable[[], Any]]:
     return {
         "page": lambda: pems.page(since=None, cursor=None),
         "read": lambda: pems.read(FIRST),
-        "find": lambda: pems.find_created(NEW),
+        "find": lambda: pems.find_created(Write(op="insert", key=None, fields=NEW), NOW),
         "hold": lambda: pems.hold(FIRST),
+        "exists": lambda: pems.exists(FIRST),
         "insert": lambda: pems.write(Write(op="insert", key=None, fields=NEW), None),
         "update": lambda: pems.write(Write(op="update", key=FIRST, fields={"model": "M"}), held),
         "delete": lambda: pems.write(Write(op="delete", key=FIRST, fields={}), held),
     }
 
 
-READS, WRITES = ("page", "read", "find", "hold"), ("insert", "update", "delete")
+READS, WRITES = ("page", "read", "find", "hold", "exists"), ("insert", "update", "delete")
+ACTIONS = dict(zip(WRITES, ("ADD", "UPDATE", "DELETE"), strict=True))
+
+
+def told(**fault: Any) -> str:
+    return "-".join(str(value) for value in fault.values())
 
 
 # fault -> what a read raises, and a write.
-TROUBLE: list[tuple[Fault, type[UpstreamError], type[UpstreamError]]] = [
-    (Fault(kind="status", status=401), Unavailable, Unavailable),
-    (Fault(kind="status", status=403), Unavailable, Unavailable),
-    (Fault(kind="status", status=429), Unavailable, Unavailable),
-    (Fault(kind="status", status=503), Unavailable, Unavailable),
-    (Fault(kind="status", status=502), Unavailable, OutcomeUnknown),
-    (Fault(kind="status", status=504), Unavailable, OutcomeUnknown),
-    (Fault(kind="status", status=500), Failed, OutcomeUnknown),
-    (Fault(kind="status", status=404), Failed, Refused),
-    (Fault(kind="drop_before"), Unavailable, OutcomeUnknown),
-    (Fault(kind="drop_after"), Unavailable, OutcomeUnknown),
-    (Fault(kind="half"), Unavailable, OutcomeUnknown),
-    (Fault(kind="broken_json"), Failed, OutcomeUnknown),
-    (Fault(kind="html"), Failed, OutcomeUnknown),
-    (Fault(kind="alert", message="The system is busy"), Failed, Refused),
-    (Fault(kind="alert", message="Authorization failed"), Unavailable, Refused),
-    (Fault(kind="alert", message="7 is not a valid class"), Failed, Refused),
-    (Fault(kind="alert", message="This record has been modified by another user"), Failed, Stale),
+TROUBLE: list[tuple[dict[str, Any], type[UpstreamError], type[UpstreamError]]] = [
+    ({"kind": "status", "status": 401}, Unavailable, Unavailable),
+    ({"kind": "status", "status": 403}, Unavailable, Unavailable),
+    ({"kind": "status", "status": 408}, Unavailable, Unavailable),
+    ({"kind": "status", "status": 429}, Unavailable, Unavailable),
+    ({"kind": "status", "status": 503}, Unavailable, Unavailable),
+    ({"kind": "status", "status": 502}, Unavailable, OutcomeUnknown),
+    ({"kind": "status", "status": 504}, Unavailable, OutcomeUnknown),
+    ({"kind": "status", "status": 500}, Failed, OutcomeUnknown),
+    ({"kind": "status", "status": 404}, Failed, Failed),
+    ({"kind": "status", "status": 413}, Failed, Failed),
+    ({"kind": "drop_before"}, Unavailable, OutcomeUnknown),
+    ({"kind": "drop_after"}, Unavailable, OutcomeUnknown),
+    ({"kind": "half"}, Unavailable, OutcomeUnknown),
+    ({"kind": "broken_json"}, Failed, OutcomeUnknown),
+    ({"kind": "html"}, Unavailable, Unavailable),
+    ({"kind": "login"}, Unavailable, Unavailable),
+    ({"kind": "redirect"}, Unavailable, Unavailable),
 ]
+READ_CASES = pytest.mark.parametrize(
+    ("fault", "raised"),
+    [(fault, of_a_read) for fault, of_a_read, _ in TROUBLE],
+    ids=[told(**fault) for fault, _, _ in TROUBLE],
+)
+WRITE_CASES = pytest.mark.parametrize(
+    ("fault", "raised"),
+    [(fault, of_a_write) for fault, _, of_a_write in TROUBLE],
+    ids=[told(**fault) for fault, _, _ in TROUBLE],
+)
 
 
-@pytest.mark.parametrize(("fault", "of_a_read", "of_a_write"), TROUBLE, ids=lambda case: str(case)[:60])
-async def test_trouble_is_told_apart(
-    sim: Simulator, pems: Pems, fault: Fault, of_a_read: type[UpstreamError], of_a_write: type[UpstreamError]
+@READ_CASES
+@pytest.mark.parametrize("name", READS)
+async def test_trouble_of_a_read_is_told_apart(
+    sim: Simulator, pems: Pems, name: str, fault: dict[str, Any], raised: type[UpstreamError]
 ) -> None:
-    sim.fault(fault)
+    sim.fault(Fault(**fault))
 
-    for name, call in calls(pems).items():
+    with pytest.raises(UpstreamError) as trouble:
+        await calls(pems)[name]()
+
+    assert type(trouble.value) is raised
+
+
+@WRITE_CASES
+@pytest.mark.parametrize("name", WRITES)
+async def test_trouble_of_a_write_is_told_apart(
+    sim: Simulator, pems: Pems, name: str, fault: dict[str, Any], raised: type[UpstreamError]
+) -> None:
+    sim.fault(Fault(action=ACTIONS[name], **fault))
+
+    with pytest.raises(UpstreamError) as trouble:
+        await calls(pems)[name]()
+
+    assert type(trouble.value) is raised
+
+
+# what PEMS says -> what a read raises, None where it means that nothing is there; and a write.
+WORDS: dict[str, tuple[type[UpstreamError] | None, type[UpstreamError]]] = {
+    "The system is busy": (Failed, Refused),
+    "Authorization failed": (Unavailable, Refused),
+    "7 is not a valid class": (Failed, Refused),
+    "This record has been modified by another user": (Failed, Stale),
+    "Record not found": (None, Stale),
+    "Error - record not found.": (None, Stale),
+    "Record already exists": (Failed, Stale),
+}
+STATUSES = pytest.mark.parametrize("status", [400, 200])
+
+
+@STATUSES
+@pytest.mark.parametrize("words", WORDS)
+async def test_an_alert_is_read_the_same_with_either_status(
+    sim: Simulator, pems: Pems, status: Any, words: str
+) -> None:
+    of_a_read, of_a_write = WORDS[words]
+    sim.writing = Writing(alerts=status)
+    for action in ACTIONS.values():
+        sim.fault(Fault(kind="alert", message=words, action=action))
+
+    for name in WRITES:
         with pytest.raises(UpstreamError) as trouble:
-            await call()
-        assert type(trouble.value) is (of_a_read if name in READS else of_a_write), name
-        assert fault.kind != "alert" or str(trouble.value) == f"Error: {fault.message}"
+            await calls(pems)[name]()
+        assert (type(trouble.value), str(trouble.value)) == (of_a_write, f"Error: {words}"), name
+
+    sim.fault(Fault(kind="alert", message=words))
+    for name in READS:
+        if of_a_read is None and name in ("read", "hold", "exists"):
+            assert not await calls(pems)[name]()
+            continue
+        with pytest.raises(UpstreamError) as trouble:
+            await calls(pems)[name]()
+        assert (type(trouble.value), str(trouble.value)) == (of_a_read or trouble.type, f"Error: {words}"), name
+        assert isinstance(trouble.value, of_a_read or Failed)
+
+
+@STATUSES
+@pytest.mark.parametrize("name", WRITES)
+async def test_a_question_is_asked_of_a_person_and_nothing_is_written(
+    sim: Simulator, pems: Pems, status: Any, name: str
+) -> None:
+    sim.writing = Writing(alerts=status)
+    sim.fault(Fault(kind="confirm", name="Sure", message="The line is in use. Go on?"))
+
+    with pytest.raises(Question, match=r"^Sure: The line is in use\. Go on\?$"):
+        await calls(pems)[name]()
+
+    assert sim.counts().writes == {}
+
+
+async def test_a_question_in_answer_to_a_read_fails() -> None:
+    asked = said({"Result": None, "ConfirmationAlert": [{"Message": "Go on?"}]}, "400 Bad Request")
+    async with scripted(lambda _: asked) as script, connected(script.url) as pems:
+        for name in READS:
+            with pytest.raises(Failed, match=r"Go on\?"):
+                await calls(pems)[name]()
+
+
+@pytest.mark.parametrize("kind", ["html", "login", "redirect"])
+@pytest.mark.parametrize("name", [*READS, *WRITES])
+async def test_a_page_in_the_place_of_pems_says_when_to_come_again(
+    sim: Simulator, pems: Pems, name: str, kind: Any
+) -> None:
+    sim.fault(Fault(kind=kind))
+
+    with pytest.raises(Unavailable, match="login page") as refusal:
+        await calls(pems)[name]()
+
+    assert refusal.value.retry_after == 120
+
+
+PAGES: dict[str, bytes] = {
+    "html": said(b"<html>Sign in</html>", Content_Type="text/html; charset=utf-8"),
+    "xhtml": said(b"<html/>", Content_Type="application/xhtml+xml"),
+    "said to be JSON": said(b" \r\n<!DOCTYPE html>", Content_Type="application/json"),
+    "with a byte order mark": said(b"\xef\xbb\xbf<html>"),
+    "400": said(b"<html>Bad request</html>", "400 Bad Request"),
+    "301": said(b"", "301 Moved Permanently", Location="/login"),
+    "302": said(b"", "302 Found", Location="https://login.example.com/"),
+    "303": said(b"", "303 See Other", Location="/login"),
+    "307": said(b"", "307 Temporary Redirect", Location="/login"),
+}
+
+
+@pytest.mark.parametrize("page", PAGES)
+async def test_every_kind_of_page_is_an_outage(page: str) -> None:
+    async with scripted(lambda _: PAGES[page]) as script, connected(script.url) as pems:
+        for name in ("page", "hold", "update"):
+            with pytest.raises(Unavailable) as refusal:
+                await calls(pems)[name]()
+            assert refusal.value.retry_after == 120
+
+
+async def test_400_without_words_fails() -> None:
+    async with scripted(lambda _: said({"Result": None}, "400 Bad Request")) as script, connected(script.url) as pems:
+        for name in (*READS, "update"):
+            with pytest.raises(Failed, match="400"):
+                await calls(pems)[name]()
+
+
+@pytest.mark.parametrize("alert", [[{"Message": "No"}], {"Message": "No"}, "No", ["No"]], ids=str)
+async def test_words_are_found_in_whatever_shape_they_come(alert: Any) -> None:
+    answer = said({"Result": {}, "ErrorAlert": alert})
+    async with scripted(lambda _: answer) as script, connected(script.url) as pems:
+        with pytest.raises(Refused, match=r"^No$"):
+            await calls(pems)["update"]()
+        with pytest.raises(Failed, match=r"^No$"):
+            await calls(pems)["page"]()
 
 
 async def test_an_answer_that_takes_too_long(sim: Simulator) -> None:
-    sim.fault(Fault(kind="latency", ms=600_000))
-
     # Long enough to connect in, on any machine.
     async with connected(sim.url, timeout=1.5) as pems:
         asked = calls(pems)
-        troubles = await asyncio.gather(*(call() for call in asked.values()), return_exceptions=True)
-    for name, trouble in zip(asked, troubles, strict=True):
-        assert type(trouble) is (Unavailable if name in READS else OutcomeUnknown)
-        assert "within 1.5 seconds" in str(trouble)
+        for names, raised in ((WRITES, OutcomeUnknown), (READS, Unavailable)):
+            actions = [ACTIONS.get(name) for name in names]
+            for action in actions:
+                sim.fault(Fault(kind="latency", ms=600_000, action=action))
+            troubles = await asyncio.gather(*(asked[name]() for name in names), return_exceptions=True)
+            for name, trouble in zip(names, troubles, strict=True):
+                assert type(trouble) is raised, name
+                assert "within 1.5 seconds" in str(trouble)
 
 
 async def test_nobody_there(sim: Simulator) -> None:
@@ -124,13 +268,6 @@ async def test_nobody_there(sim: Simulator) -> None:
         for call in calls(pems).values():
             with pytest.raises(Unavailable, match="cannot be reached"):
                 await call()
-
-
-@pytest.mark.parametrize("message", ["Record not found", "Error - record not found."])
-async def test_a_record_that_is_not_there_is_no_trouble(sim: Simulator, pems: Pems, message: str) -> None:
-    sim.fault(Fault(kind="alert", at="screen", message=message))
-
-    assert await pems.hold(FIRST) is None
 
 
 async def test_words_are_cut_to_a_length_that_can_be_shown(sim: Simulator, pems: Pems) -> None:
@@ -168,13 +305,19 @@ async def test_refused_credentials_are_not_tried_again_at_once(sim: Simulator, p
         ("120", 120),
         ("Sun, 01 Mar 2026 12:01:30 GMT", 90),
         ("Sun, 01 Mar 2026 12:01:30 -0000", 90),
-        ("Sun, 01 Mar 2026 11:00:00 GMT", 0),
+        ("Sun, 01 Mar 2026 11:00:00 GMT", None),
+        ("Sun, 01 Mar 2026 12:00:00 GMT", None),
+        ("Sun, 01 Mar 99999999999999999999 12:01:30 GMT", None),
+        ("0", None),
+        ("00", None),
+        ("0.5", None),
+        ("1" * 50, 111_111_111),
         ("soon", None),
         ("-5", None),
         ("", None),
     ],
 )
-async def test_retry_after_is_seconds_or_a_date(header: str, seconds: float | None) -> None:
+async def test_retry_after_is_seconds_or_a_date_to_come(header: str, seconds: float | None) -> None:
     answer = said(b"", "503 Service Unavailable", Retry_After=header)
     async with scripted(lambda _: answer) as script, connected(script.url) as pems:
         with pytest.raises(Unavailable) as refusal:
@@ -187,39 +330,45 @@ RECORD: dict[str, Any] = {"Result": {"ResultData": {"UserDefinedScreenService": 
 
 
 # an answer to a write -> what it raises, None where it was done.
-ODD: list[tuple[Any, type[UpstreamError] | None]] = [
-    (said({}), OutcomeUnknown),
-    (said({"Result": None}), OutcomeUnknown),
-    (said([]), OutcomeUnknown),
-    (said(b"7"), OutcomeUnknown),
-    (said(b"\xff"), OutcomeUnknown),
-    (said({"Result": None, "ConfirmationAlert": [{"Name": "Sure", "Message": "Do it?"}]}), Refused),
-    (said({"Result": {}, "ErrorAlert": [{"Message": "No"}]}), Refused),
-    (said({"Result": {}, "ErrorAlert": {"Message": "No"}}), Refused),
-    (said({"Result": {}, "ErrorAlert": "No"}), Refused),
-    (said({"ErrorAlert": [{"Message": "Not so"}]}, "400 Bad Request"), Refused),
-    (said({"ErrorAlert": [{"Message": "modified by another user"}]}, "409 Conflict"), Stale),
-    (said(b"Not found", "404 Not Found"), Failed),
-    (said(b"", "408 Request Timeout"), Unavailable),
-    (said(b"x", "200 OK", Content_Encoding="gzip"), OutcomeUnknown),
-    (said(RECORD), None),
-    (said({"Result": {"ResultData": None}}), None),
-]
+ODD: dict[str, tuple[bytes, type[UpstreamError] | None]] = {
+    "nothing": (said({}), OutcomeUnknown),
+    "no result": (said({"Result": None}), OutcomeUnknown),
+    "a list": (said([]), OutcomeUnknown),
+    "a number": (said(b"7"), OutcomeUnknown),
+    "no UTF-8": (said(b"\xff"), OutcomeUnknown),
+    "an empty body": (said(b""), OutcomeUnknown),
+    "nested": (said(b"[" * 100_000), OutcomeUnknown),
+    "bad compression": (said(b"x", "200 OK", Content_Encoding="gzip"), OutcomeUnknown),
+    "an error": (said({"Result": {}, "ErrorAlert": [{"Message": "No"}]}), Refused),
+    "both alerts": (said({"ErrorAlert": [{"Message": "No"}], "ConfirmationAlert": [{"Message": "Sure?"}]}), Refused),
+    "a question": (said({"Result": {}, "ConfirmationAlert": [{"Name": "Sure", "Message": "Do it?"}]}), Question),
+    "400": (said({"ErrorAlert": [{"Message": "Not so"}]}, "400 Bad Request"), Refused),
+    "409": (said({"ErrorAlert": [{"Message": "modified by another user"}]}, "409 Conflict"), Failed),
+    "404": (said(b"", "404 Not Found"), Failed),
+    "408": (said(b"", "408 Request Timeout"), Unavailable),
+    "empty alerts": (said(RECORD | {"ErrorAlert": [], "ConfirmationAlert": []}), None),
+    "no fields": (said(RECORD), None),
+    "no data": (said({"Result": {"ResultData": None}}), None),
+}
+NOTHING = said({"Result": {"ResultData": {"GRID": {"METADATA": {"RECORDS": 0}}}}})
 
 
-@pytest.mark.parametrize(("answer", "raised"), ODD, ids=lambda case: str(case)[:60])
-async def test_an_odd_answer_to_a_write_is_not_taken_for_another(
-    answer: bytes, raised: type[UpstreamError] | None
-) -> None:
-    async with scripted(lambda _: answer) as script, connected(script.url) as pems:
+@pytest.mark.parametrize("odd", ODD)
+async def test_an_odd_answer_to_a_write_is_not_taken_for_another(odd: str) -> None:
+    answer, raised = ODD[odd]
+    async with (
+        scripted(lambda body: NOTHING if "GRID" in body else answer) as script,
+        connected(script.url) as pems,
+    ):
         if raised is None:
             assert await calls(pems)["update"]() == FIRST
             with pytest.raises(OutcomeUnknown):  # a new row, and its id is not said
                 await calls(pems)["insert"]()
             return
-        with pytest.raises(UpstreamError) as trouble:
-            await calls(pems)["update"]()
-    assert type(trouble.value) is raised
+        for name in WRITES:
+            with pytest.raises(UpstreamError) as trouble:
+                await calls(pems)[name]()
+            assert type(trouble.value) is raised
 
 
 @pytest.mark.parametrize("body", [b"7", b"{}", json.dumps(RECORD).encode(), b'{"Result": {"ResultData": null}}'])
@@ -232,13 +381,49 @@ async def test_an_odd_answer_to_a_hold_fails(body: bytes) -> None:
 # --- credentials
 
 
-async def test_a_key_opens_as_a_password_does(sim: Simulator, tmp_path: Path) -> None:
-    (tmp_path / "key").write_text("pems-simulator-key\n")
+@pytest.mark.parametrize("secret", ["key", "token"])
+async def test_a_key_and_a_token_open_as_a_password_does(sim: Simulator, tmp_path: Path, secret: str) -> None:
+    (tmp_path / "secret").write_text(f"pems-simulator-{secret}\n")
+    auth = Auth(api_key_file="secret") if secret == "key" else Auth(bearer_file="secret")
 
-    pems = Pems(PFA, config(sim.url, auth=Auth(api_key_file="key")), folder=tmp_path)
+    async with connected(sim.url, folder=tmp_path, auth=auth) as pems:
+        assert await pems.hold(FIRST) is not None
 
-    assert await pems.hold(FIRST) is not None
-    await pems.close()
+
+@pytest.mark.parametrize("secret", ["key", "token"])
+async def test_a_secret_that_was_replaced_is_read_again(sim: Simulator, tmp_path: Path, secret: str) -> None:
+    """Given one that PEMS refuses, when its file has another one by now, then the request is sent once more with it."""
+    file = tmp_path / "secret"
+    file.write_text("an older one")
+    auth = Auth(api_key_file="secret") if secret == "key" else Auth(bearer_file="secret")
+    async with connected(sim.url, folder=tmp_path, auth=auth) as pems:
+        with pytest.raises(Unavailable, match="refuses this account"):
+            await pems.hold(FIRST)
+        file.write_text(f"pems-simulator-{secret}")
+
+        assert await pems.hold(FIRST) is not None
+        await update(pems, FIRST, model="M")
+
+    assert sim.counts().writes[f"RIO/{FIRST}"]["UPDATE"] == 1
+
+
+@pytest.mark.parametrize("status", ["401 Unauthorized", "403 Forbidden"])
+async def test_a_secret_that_is_still_the_same_is_not_tried_again(tmp_path: Path, status: str) -> None:
+    """An account is locked after a few logins that are refused."""
+    (tmp_path / "secret").write_text("the only one")
+    refused = said({"ErrorAlert": [{"Message": "Authorization failed"}]}, status)
+    async with (
+        scripted(lambda _: refused) as script,
+        connected(script.url, folder=tmp_path, auth=Auth(bearer_file="secret")) as pems,
+    ):
+        for emptied in (False, True):
+            if emptied:
+                (tmp_path / "secret").unlink()
+            with pytest.raises(Unavailable) as refusal:
+                await calls(pems)["update"]()
+            assert refusal.value.retry_after == 300
+
+    assert [headers["authorization"] for _, headers, _ in script.asked] == ["Bearer the only one"] * 2
 
 
 @pytest.mark.parametrize(
@@ -270,7 +455,7 @@ async def test_credentials_do_not_follow_a_redirect() -> None:
     async with scripted(lambda _: said({})) as elsewhere:
         moved = said(b"", "307 Temporary Redirect", Location=f"{elsewhere.url}/axis")
         async with scripted(lambda _: moved) as script, connected(script.url) as pems:
-            with pytest.raises(Failed, match="answered 307"):
+            with pytest.raises(Unavailable, match="answered 307"):
                 await pems.page(since=None, cursor=None)
 
     assert elsewhere.asked == []
@@ -298,7 +483,7 @@ async def test_requests_carry_what_the_configuration_says_over_one_connection() 
         connected(f"{script.url}/eam/", organizations=("LIMA", "RIO"), grid=grid, mapping=names) as pems,
     ):
         assert await pems.hold(FIRST) is None
-        with pytest.raises(Failed):
+        with pytest.raises(Failed, match="Record not found"):
             await pems.page(since=NOW, cursor=None)
 
     assert script.connections == 1
@@ -316,12 +501,15 @@ async def test_requests_carry_what_the_configuration_says_over_one_connection() 
         "USER_FUNCTION_NAME": "F",
         "NUMBER_OF_ROWS_FIRST_RETURNED": 10,
         "CURSOR_POSITION": 1,
+        "LOCALIZE_RESULT": "false",
     }
+    assert body["GRID_TYPE"] == {"TYPE": "LIST"}
+    assert "DATASPY" not in body
     assert body["ADDON_SORT"] == {"ALIAS_NAME": "my_id", "TYPE": "ASC"}
     joined = {"JOINER": "AND", "LPAREN": "false", "RPAREN": "false"}
     assert body["MULTIADDON_FILTERS"]["MADDON_FILTER"] == [
         {"ALIAS_NAME": "pfs_a_org", "OPERATOR": "BEGINS", "VALUE": "LIMA", "SEQNUM": 1, **joined},
-        {"ALIAS_NAME": "pfs_lastmodified", "OPERATOR": ">=", "VALUE": "2026-03-01T12:00:00Z", "SEQNUM": 2, **joined},
+        {"ALIAS_NAME": "pfs_lastmodified", "OPERATOR": ">=", "VALUE": "2026-03-01 11:00", "SEQNUM": 2, **joined},
     ]
     assert script.asked[0][2]["USERDEFINEDSCREENNAME"] == "S"
 

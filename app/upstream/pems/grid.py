@@ -360,10 +360,14 @@ def _open(body: bytes) -> _Opened:
     return _opened(data, _lines_of(data))
 
 
-def _data_of(answer: _Answer) -> _ResultData:
-    words = words_of(answer.ErrorAlert) or words_of(answer.ConfirmationAlert)
+def _refuse_alerts(*alerts: Any) -> None:
+    words = next(filter(None, map(words_of, alerts)), None)
     if words:
         raise NothingFound(words) if is_not_found(words) else read_refused(words)
+
+
+def _data_of(answer: _Answer) -> _ResultData:
+    _refuse_alerts(answer.ErrorAlert, answer.ConfirmationAlert)
     if answer.Result is None:
         raise _no_grid()
     return answer.Result.ResultData
@@ -378,9 +382,10 @@ def _no_data() -> Failed:
 
 
 def _open_leniently(body: bytes) -> _Opened:
-    """As _open, where a line or two are not as they should be, or not even UTF-8."""
+    """As _open, where a line or two are not as they should be, or not even UTF-8, or an alert stands by no grid."""
     try:
         answer = lenient_json.loads(body.decode("utf-8", "surrogateescape"), parse_float=Decimal)
+        _refuse_alerts(answer.get("ErrorAlert"), answer.get("ConfirmationAlert"))
         data = (answer.get("Result") or {}).get("ResultData") or {}
         holder = data["GRID"].get("DATA") or {} if data.get("GRID") else data
         received = holder.pop("ROW", None) or holder.pop("DATARECORD", None)
