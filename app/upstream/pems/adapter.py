@@ -9,6 +9,7 @@ import msgspec
 
 from app.base.clock import Clock, now
 from app.contracts import Contract
+from app.contracts.model import FieldType
 from app.upstream.likeness import is_near
 from app.upstream.pems.check import Look, look
 from app.upstream.pems.config import ORGANIZATION, VERSION, PemsConfig, aliases_of
@@ -16,7 +17,15 @@ from app.upstream.pems.forms import Forms
 from app.upstream.pems.grid import Condition, GridPage, GridReader, HeadersNeeded, NothingFound, grid_request
 from app.upstream.pems.http import PemsClient, is_not_found, read_refused, words_of, write_refused
 from app.upstream.pems.listing import Place, turn
-from app.upstream.pems.screen import Pairs, Record, ScreenAnswer, read_answer, read_document, screen_request
+from app.upstream.pems.screen import (
+    Pairs,
+    Record,
+    ScreenAnswer,
+    look_at,
+    read_answer,
+    read_document,
+    screen_request,
+)
 from app.upstream.protocol import (
     Broken,
     Capabilities,
@@ -38,7 +47,8 @@ FEW = 50  # rows of an answer that should hold one
 # How much further back than asked for a time filter reaches: the same local time comes twice when clocks are set back.
 CLOCKS_BACK = timedelta(hours=1)
 LATELY = timedelta(days=1)  # before a new row was sent: PEMS's clock and zone may be others than ours
-FORMS = {"moment", "number", "flag"}
+# What the screen shows of each type that has several forms, as Forms calls it.
+FORMS: dict[FieldType, str] = {"date": "moment", "number": "number", "integer": "number", "boolean": "flag"}
 
 
 class Pems:
@@ -117,21 +127,21 @@ class Pems:
         code = self._code_of(write.fields)
         of_code = Condition(self._read[ORGANIZATION], "=", code)
         if self._config.token is not None and write.token is not None:
-            rows = await self._list(code, [of_code, Condition(self._config.token.read, "=", write.token)])
-            return Created(certain=tuple(rows))
+            found = await self._list(code, [of_code, Condition(self._config.token.read, "=", write.token)])
+            return Created(certain=tuple(found))
         writable = self._write.keys() - set(self._identity)
         # A row of which nothing was said has nothing in it.
         wanted = {name: write.fields[name] for name in write.fields.keys() & writable} or dict.fromkeys(writable)
-        rows = await self._list(code, [of_code, *self._telling(wanted)])
-        certain = tuple(key for key, row in rows.items() if _agrees(row.document, wanted))
+        found = await self._list(code, [of_code, *self._telling(wanted)])
+        certain = tuple(key for key, row in found.items() if row is not None and _agrees(row.document, wanted))
         kinds = {name: self._contract.by_name[name].type for name in wanted}
         recent = await self._list(code, [of_code, self._modified_since(sent_at - LATELY)])
-        return Created(
-            certain=certain,
-            near=tuple(
-                row for key, row in recent.items() if key not in certain and is_near(kinds, wanted, row.document)
-            ),
-        )
+        near = [
+            row or Row(key=key, document={})  # of one that cannot be read nobody knows that it is another
+            for key, row in recent.items()
+            if key not in certain and (row is None or is_near(kinds, wanted, row.document))
+        ]
+        return Created(certain=certain, near=tuple(near))
 
     async def check(self) -> Report:
         """See Upstream."""
@@ -149,12 +159,13 @@ class Pems:
             )
         )
 
-    async def _list(self, code: str, filters: list[Condition]) -> dict[str, Row]:
-        """All rows that meet the conditions, by key."""
-        found: dict[str, Row] = {}
+    async def _list(self, code: str, filters: list[Condition]) -> dict[str, Row | None]:
+        """All rows that meet the conditions, by key; None stands for one that cannot be read."""
+        found: dict[str, Row | None] = {}
         place: Place | None = Place(code=code)
         while place is not None:
             turned = await turn(self._asking(code, filters), place, self._config.page_size)
+            found |= {broken.key: None for broken in turned.page.broken if broken.key is not None}
             found |= {row.key: row for row in turned.page.rows}
             place = turned.following
         return found
@@ -219,9 +230,10 @@ class Pems:
     async def write(self, write: Write, held: Held | None) -> str:
         """See Upstream."""
         code = self._code_of(write.fields if held is None else held.document)
-        if write.op == "insert":
+        record: Pairs = {} if held is None else held.record or {}
+        if self._guesses(write, record):
             await self._look_at_forms(code)
-        pairs = self._laid_over(code, write, {} if held is None else held.record or {})
+        pairs = self._laid_over(code, write, record)
         answer = await self._screen(ACTIONS[write.op], code, pairs, None if held is None else held.token)
         if answer is None:
             raise OutcomeUnknown("The answer of PEMS to the write cannot be read.")
@@ -246,16 +258,26 @@ class Pems:
             raise Failed("The answer of PEMS cannot be read: it holds no record.")
         return record
 
+    def _guesses(self, write: Write, record: Pairs) -> bool:
+        """Whether a value is to be written in a form that the screen has not shown yet."""
+        if self._looked:
+            return False
+        given = (name for name, value in write.fields.items() if value is not None and name in self._write)
+        blank = (name for name in given if not any((record.get(self._write[name]) or {}).values()))
+        kinds = {self._contract.by_name[name].type for name in blank}
+        return any(kind in kinds and form not in self._forms.seen for kind, form in FORMS.items())
+
     async def _look_at_forms(self, code: str) -> None:
-        """See in which forms the screen shows values, before a new line is written: of the line that has the most."""
-        if self._looked or self._forms.seen.keys() >= FORMS:
-            return
-        page = await self._ask(code, [Condition(self._read[ORGANIZATION], "=", code)], 1, FEW)
-        fullest = max(
-            page.rows, key=lambda row: sum(value is not None for value in row.document.values()), default=None
-        )
-        if fullest is not None:
-            await self.hold(fullest.key)
+        """See in which forms the screen shows values: of the line that has the most of them, and flags that are set."""
+        try:
+            page = await self._ask(code, [Condition(self._read[ORGANIZATION], "=", code)], 1, FEW)
+        except NothingFound:
+            page = None
+        rows = () if page is None else page.rows
+        fullest = max(rows, key=lambda row: sum(v not in (None, False) for v in row.document.values()), default=None)
+        record = None if fullest is None else await self._show(code, fullest.key)
+        if record is not None:
+            look_at(self._contract, self._write, self._forms, record.values)
         self._looked = True
 
     async def _screen(self, action: str, code: str, pairs: Pairs, token: str | None) -> ScreenAnswer | None:

@@ -1,6 +1,7 @@
 """The user-defined screen: one record a call, its fields as pairs of name and value."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
@@ -80,6 +81,13 @@ def read_answer(body: bytes) -> ScreenAnswer | None:
         return _answer.decode(body)
     except UNREADABLE:
         return None
+
+
+def look_at(contract: Contract, names: Mapping[str, str], forms: Forms, shown: Pairs) -> None:
+    """See in which forms the values are shown; those that cannot be read are passed over."""
+    for field in contract.fields:
+        with suppress(Unreadable):
+            forms.read(field.type, shown.get(names.get(field.name, "")) or {})
 
 
 def read_document(contract: Contract, names: Mapping[str, str], forms: Forms, shown: Pairs) -> dict[str, Any]:
