@@ -1,7 +1,6 @@
 """Rows out of the four shapes of an answer."""
 
 import json
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -12,14 +11,8 @@ from hypothesis import strategies as st
 
 from app.base import exact_json as exact
 from app.contracts import PFA
-from app.contracts.model import FieldType
-from app.upstream.pems.config import MAPPING
+from app.upstream.pems.config import MAPPING, Locale
 from app.upstream.pems.grid import GridReader, HeadersNeeded
-from app.upstream.pems.values import (
-    READERS,
-    Unreadable,
-    read_column,
-)
 from app.upstream.protocol import Broken, Failed, Row, Unavailable
 
 ALIASES = {name: alias.read for name, alias in MAPPING.items()}
@@ -37,8 +30,8 @@ LINE = {
 }
 
 
-def reader() -> GridReader:
-    return GridReader(PFA, ALIASES, ["RIO"])
+def reader(locale: Locale = Locale()) -> GridReader:  # noqa: B008 - it is frozen
+    return GridReader(PFA, ALIASES, ["RIO"], locale)
 
 
 def numbered(line: dict[str, Any]) -> dict[str, Any]:
@@ -53,7 +46,7 @@ def recorded(line: dict[str, Any]) -> dict[str, Any]:
     return {"DATAFIELD": [{"FIELDNAME": alias.upper(), "FIELDVALUE": value} for alias, value in line.items()]}
 
 
-SHAPES = {"ROW-D": numbered, "ROW-CELL": celled, "DATARECORD": recorded}
+SHAPES = {"ROW-D": numbered, "ROW-CELL": celled, "DATARECORD": recorded, "GRIDS": recorded}
 
 
 def fields() -> dict[str, Any]:
@@ -64,7 +57,9 @@ def answer(*lines: Any, shape: str = "ROW-D", headed: bool = True, **metadata: A
     grid: dict[str, Any] = {"METADATA": metadata, "DATA": {shape.partition("-")[0]: list(lines)}}
     if headed:
         grid["FIELDS"] = fields()
-    return json.dumps({"Result": {"ResultData": {"GRID": grid}}, "ErrorAlert": []}).encode()
+    following = {"+": "11", "-": "", None: None}[metadata.get("MORERECORDPRESENT")]
+    grids = {"DATARECORD": list(lines), "NEXTCURSORPOSITION": following, "RECORDS": metadata.get("RECORDS")}
+    return json.dumps({"Result": {"ResultData": grids if shape == "GRIDS" else {"GRID": grid}}}).encode()
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -88,11 +83,11 @@ def test_every_shape_becomes_a_row_of_the_contract(shape: str) -> None:
     assert (page.total, page.more, page.dropped) == (1001, True, 0)
 
 
-def test_all_three_shapes_may_come_in_one_answer() -> None:
+def test_all_shapes_of_lines_may_come_in_one_answer() -> None:
     page = reader().read(answer(*(write(LINE) for write in SHAPES.values())))
 
-    assert len(page.rows) == 3
-    assert page.rows[0] == page.rows[1] == page.rows[2]
+    assert len(page.rows) == 4
+    assert all(row == page.rows[0] for row in page.rows)
 
 
 def test_columns_may_come_in_any_order() -> None:
@@ -271,23 +266,6 @@ def test_an_alert_within_a_good_answer_is_looked_for(result: str) -> None:
         reader().read((text % "Authorization failed").encode())
 
 
-@given(st.lists(st.sampled_from(sorted(READERS)), min_size=1), st.data())
-def test_a_column_reads_as_its_values_do_one_by_one(kinds: list[FieldType], data: st.DataObject) -> None:
-    cells = st.sampled_from(["", None, "Y", "1,000", "2026-01-15", "15-JAN-2026", "x", "a\0", 1, True, Decimal("1.0")])
-    for kind in kinds:
-        values = data.draw(st.lists(cells, max_size=8))
-        for value, found in zip(values, read_column(READERS[kind], values), strict=True):
-            assert (type(found), str(found)) == alone(READERS[kind], value)
-
-
-def alone(read: Callable[[Any], Any], value: Any) -> tuple[type, str]:
-    try:
-        expected = read(value)
-    except Unreadable as error:
-        expected = error
-    return type(expected), str(expected)
-
-
 def test_rows_and_broken_rows_are_the_protocols_own() -> None:
     page = reader().read(answer(numbered(LINE), numbered({**LINE, "pfs_f_actualized": "?"})))
 
@@ -295,3 +273,124 @@ def test_rows_and_broken_rows_are_the_protocols_own() -> None:
     assert isinstance(page.broken[0], Broken)
     assert page.mark is not None
     assert page.mark - datetime(2026, 2, 28, tzinfo=UTC) == timedelta(hours=10, minutes=33)
+
+
+# --- the locale
+
+
+AMBIGUOUS = {
+    "pfs_f_rental": ("1,234", "monthlyRate"),
+    "pfs_f_purchase": ("1.234", "purchasePrice"),
+    "pfs_f_startdate": ("06/07/2024", "forecastStart"),
+    "pfs_p_enddate": ("06/07/2024 00:00", "originalEnd"),
+    "pfs_lastmodified": ("6/7/2024 15:56", "pemsVersion"),
+}
+
+
+@pytest.mark.parametrize("alias", AMBIGUOUS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_cell_that_two_readings_would_take_for_different_values_waits_in_quarantine(shape: str, alias: str) -> None:
+    value, field = AMBIGUOUS[alias]
+    write = SHAPES[shape]
+
+    page = reader().read(answer(write({**LINE, alias: value}), write({**LINE, "pfs_id": "PFA-2"}), shape=shape))
+
+    assert [row.key for row in page.rows] == ["PFA-2"]
+    (broken,) = page.broken
+    assert [(reason.code, reason.field, reason.id) for reason in broken.reasons] == [
+        ("AMBIGUOUS_VALUE", field, "PFA-1")
+    ]
+    assert broken.reasons[0].message.startswith(f"{alias}: ")
+    assert "locale." in broken.reasons[0].message
+    assert broken.received[alias] == value
+
+
+def test_the_locale_tells_which_reading_is_meant() -> None:
+    line = {**LINE, **{alias: value for alias, (value, _) in AMBIGUOUS.items()}}
+    known = Locale(date_order="dayFirst", decimal_sign=",", zone="America/New_York")
+
+    (row,) = reader(known).read(answer(numbered({**line, "pfs_f_rental": "1.234,50"}))).rows
+
+    names = ("monthlyRate", "purchasePrice", "forecastStart", "originalEnd", "pemsVersion")
+    assert [str(row.document[name]) for name in names] == [
+        "1234.50", "1234", "2024-07-06", "2024-07-06", "2024-07-06T19:56:00Z"
+    ]  # fmt: skip
+
+
+def test_whatever_is_wrong_beside_an_ambiguous_cell_is_said_too() -> None:
+    line = {**LINE, "pfs_f_rental": "1,234", "pfs_f_purchase": "much", "pfs_f_startdate": "06/07/2024"}
+
+    (broken,) = reader().read(answer(numbered(line))).broken
+
+    assert {reason.field: reason.code for reason in broken.reasons} == {
+        "monthlyRate": "AMBIGUOUS_VALUE", "purchasePrice": "INVALID_TYPE", "forecastStart": "AMBIGUOUS_VALUE"
+    }  # fmt: skip
+
+
+# --- what is said of the others
+
+
+@pytest.mark.parametrize(
+    ("result", "said"),
+    [
+        ({"DATARECORD": None, "NEXTCURSORPOSITION": "", "RECORDS": 0}, (0, False, None)),
+        ({"DATARECORD": None, "NEXTCURSORPOSITION": None, "RECORDS": None}, (None, False, None)),
+        ({"DATARECORD": [], "RECORDS": None}, (None, None, None)),
+        ({"DATARECORD": None, "NEXTCURSORPOSITION": 11, "RECORDS": "25"}, (25, True, "11")),
+        ({"RECORDS": "many"}, (None, None, None)),
+    ],
+    ids=str,
+)
+def test_grids_say_where_the_next_page_begins(result: dict[str, Any], said: tuple[Any, ...]) -> None:
+    page = reader().read(json.dumps({"Result": {"ResultData": result}}).encode())
+
+    assert (page.rows, page.broken) == ((), ())
+    assert (page.total, page.more, page.following) == said
+
+
+def test_the_row_with_the_latest_modification_is_named() -> None:
+    times = {"A": "2026-02-28 10:33", "B": "2026-02-28 11:33", "C": ""}
+    lines = [numbered({**LINE, "pfs_id": key, "pfs_lastmodified": time}) for key, time in times.items()]
+
+    page = reader().read(answer(*lines))
+
+    assert (page.marked, page.mark) == ("B", datetime(2026, 2, 28, 11, 33, tzinfo=UTC))
+
+
+def test_alerts_are_read_whatever_stands_beside_them() -> None:
+    for result in ("{}", "7", '""', '{"ResultData": 7}', '{"ResultData": {"GRID": 7}}'):
+        for alert in ("ErrorAlert", "ConfirmationAlert"):
+            with pytest.raises(Failed, match=r"^It broke$"):
+                reader().read(f'{{"Result": {result}, "{alert}": [{{"Message": "It broke"}}]}}'.encode())
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.sampled_from([1.5, "+", "-", "1", "11", "Y"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def places(value: Any) -> list[tuple[Any, ...]]:
+    """Paths to every member of a JSON value."""
+    members = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [()] + [(name, *path) for name, member in members for path in places(member)]
+
+
+@given(st.sampled_from(sorted(SHAPES)), st.data())
+def test_whatever_stands_anywhere_in_an_answer_is_read_or_fails(shape: str, data: st.DataObject) -> None:
+    short = {alias: LINE[alias] for alias in ("pfs_id", "pfs_a_org", "pfs_f_rental")}
+    body = json.loads(answer(SHAPES[shape](short), SHAPES[shape](short), shape=shape, RECORDS="2"))
+    for _ in range(data.draw(st.integers(1, 3))):
+        path = data.draw(st.sampled_from(places(body)[1:]))
+        holder = body
+        for name in path[:-1]:
+            holder = holder[name]
+        holder[path[-1]] = data.draw(JSON)
+
+    try:
+        page = reader().read(json.dumps(body).encode())
+    except (Failed, Unavailable):
+        return
+    assert len(page.identities) == len(page.rows) + len(page.broken) + page.dropped
+    exact.encode([broken.received for broken in page.broken])
