@@ -330,7 +330,7 @@ def _day(match: re.Match[str], order: str | None) -> date:
             raise ValueError
         return date(int(match[6]), month, int(match[4]))
     first, second, year = int(match[7]), int(match[9]), int(match[10])
-    if order is None and first != second and first <= 12 and second <= 12:
+    if order is None and first != second and 1 <= first <= 12 and 1 <= second <= 12:
         raise Ambiguous(
             f"{shown(match[0])} could be day {first} of month {second} or day {second} of month {first}: "
             "locale.dateOrder says which."
