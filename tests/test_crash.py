@@ -20,7 +20,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.simulator import Fault
+from app.simulator import Fault, Writing
 from app.upstream.protocol import OutcomeUnknown
 from app.web.auth import Role
 from tests.support.children import VANGUARD, child
@@ -53,6 +53,8 @@ async def test_workers_killed_at_random_moments(database_url: str, tmp_path: Pat
     async with open_site(database_url, tmp_path, seed=SEED) as site:
         async with working(site):
             await site.connected()
+        site.pems.writing = chance.choice(WRITINGS)
+        print(site.pems.writing)
         for fault in WEATHER:
             site.pems.fault(fault)
         began = time.monotonic()
@@ -185,6 +187,15 @@ async def stopped(process: "subprocess.Popen[str]") -> float:
     return time.monotonic() - began
 
 
+# Ways of an installation that can meet; which of them is drawn, with the seed.
+WRITINGS = (
+    Writing(),
+    Writing(shape="GRIDS", year="calendar", screen_numbers="bare", records="null", update="put", alerts=200),
+    Writing(shape="CELL", dates="iso", numbers="plain", times="local", screen_flags="true/false", records="page"),
+    Writing(
+        shape="DATAFIELD", typed=True, zone="America/New_York", times="local", more="absent", update="put", bom=True
+    ),
+)
 SLOW = Fault(kind="latency", ms=2000)
 
 

@@ -221,6 +221,9 @@ WEATHER = [
     Fault(kind="broken_json", share=0.01),
     Fault(kind="html", share=0.01),
     Fault(kind="alert", at="screen", message="The field is not a valid one today", share=0.01),
+    Fault(kind="confirm", at="screen", message="There are open lines. Go on?", share=0.01),
+    Fault(kind="login", share=0.002),
+    Fault(kind="redirect", share=0.002),
 ]
 ANSWERS = {200, 404, 409, 422}  # what a planner meets whose rows others edit and delete
 

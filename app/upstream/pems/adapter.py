@@ -15,7 +15,7 @@ from app.upstream.pems.check import Look, look
 from app.upstream.pems.config import ORGANIZATION, VERSION, PemsConfig, aliases_of
 from app.upstream.pems.forms import Forms
 from app.upstream.pems.grid import Condition, GridPage, GridReader, HeadersNeeded, NothingFound, grid_request
-from app.upstream.pems.http import PemsClient, is_not_found, read_refused, words_of, write_refused
+from app.upstream.pems.http import AccessRefused, PemsClient, is_not_found, read_refused, words_of, write_refused
 from app.upstream.pems.listing import Place, turn
 from app.upstream.pems.screen import (
     Pairs,
@@ -116,11 +116,12 @@ class Pems:
         return None
 
     async def exists(self, key: str) -> bool:
-        """See Upstream. Asks the screen, which has no Dataspy."""
-        for code in self._config.organizations:
-            if await self._show(code, key) is not None:
-                return True
-        return False
+        """See Upstream. Asks the screen, which has no Dataspy; the grid, where the account may not see the screen."""
+        try:
+            shown = [await self._show(code, key) for code in self._config.organizations]
+        except AccessRefused:
+            return await self.read(key) is not None
+        return any(record is not None for record in shown)
 
     async def find_created(self, write: Write, sent_at: datetime) -> Created:
         """See Upstream."""

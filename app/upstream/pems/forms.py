@@ -66,8 +66,8 @@ class Forms:
         if read is not None and kind == "boolean":
             # What stands for false stands for it in two forms; the one that was seen with its true is kept.
             self._seen["flag"] = _flag_form(given, self._seen.get("flag"))
-        if read is not None and kind in ("number", "integer"):
-            self._seen["number"] = given
+        if number is not None and kind in ("number", "integer"):
+            self._seen["number"] = number
         return read
 
     def write(self, kind: FieldType, value: Any, shown: Value | None) -> dict[str, Any]:
@@ -104,7 +104,7 @@ class Forms:
         like = shown if shown is not None else self._seen.get("number", NUMBER)
         as_object = self._writes.numbers == "object" or (self._writes.numbers is None and isinstance(like, dict))
         if not as_object:
-            return str(value) if isinstance(like, str) else value
+            return f"{Decimal(value):f}" if isinstance(like, str) else value
         like = like if isinstance(like, dict) else NUMBER
         number = Decimal(value)
         decimals = max(0, -int(number.as_tuple().exponent), min(_count(like.get("NUMOFDEC")), MOST_DECIMALS))

@@ -33,6 +33,13 @@ MODIFIED = "modified by another user"
 ADDED = "already exists"
 
 
+class AccessRefused(Unavailable):
+    """The account may not do this, or is not known."""
+
+    def __init__(self, message: str, *, retry_after: float | None = None):
+        super().__init__(message, retry_after=retry_after or REFUSED_SECONDS)
+
+
 class _Header(httpx.Auth):
     """A secret in a header. Among the client's headers it would be printed with them."""
 
@@ -132,7 +139,7 @@ class PemsClient:
         message = f"PEMS answered {status}."
         if status in (401, 403):
             message = f"PEMS answered {status}: it refuses this account."
-            raise Unavailable(message, retry_after=self._retry_after(response) or REFUSED_SECONDS)
+            raise AccessRefused(message, retry_after=self._retry_after(response))
         if response.is_redirect:
             message = f"PEMS answered {status}: it sends us elsewhere, such as to a login page."
             raise Unavailable(message, retry_after=LOGIN_SECONDS)
@@ -187,7 +194,7 @@ def words_of(alerts: Any) -> str | None:
 
 def read_refused(words: str) -> UpstreamError:
     """What an alert says about a read."""
-    return Unavailable(words, retry_after=REFUSED_SECONDS) if UNAUTHORIZED in words.lower() else Failed(words)
+    return AccessRefused(words) if UNAUTHORIZED in words.lower() else Failed(words)
 
 
 def write_refused(words: str) -> UpstreamError:
