@@ -6,10 +6,11 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 
 from app.contracts import PFA
-from app.simulator import Fault, Simulator, Writing
+from app.simulator import Dataspies, Dataspy, Fault, Simulator, Writing
 from app.upstream.pems.adapter import Pems
 from app.upstream.pems.config import Alias, Token, Writes
 from app.upstream.protocol import (
@@ -504,3 +505,27 @@ async def test_changes_alone_lose_the_others_where_an_update_replaces(sim: Simul
         await update(pems, FIRST, model="M")
 
     assert known(sim, "RIO")[FIRST]["category"] is None
+
+
+# --- a second look
+
+
+async def test_a_line_that_a_dataspy_hides_is_there(sim: Simulator, pems: Pems) -> None:
+    sim.dataspies = Dataspies(dataspies={"1": Dataspy(hides={"pfs_id": FIRST})}, default_dataspy="1")
+
+    assert FIRST not in documents(await pull(pems))
+    assert await pems.read(FIRST) is None
+    assert await pems.exists(FIRST)
+    assert not await pems.exists("PFA-9999999")
+
+
+@pytest.mark.parametrize(
+    "refusal", [Fault(kind="status", status=403), Fault(kind="alert", message="Authorization failed")]
+)
+async def test_where_the_screen_is_forbidden_the_grid_says_what_is_there(
+    sim: Simulator, pems: Pems, refusal: Fault
+) -> None:
+    sim.fault(msgspec.structs.replace(refusal, at="screen"))
+
+    assert await pems.exists(FIRST)
+    assert not await pems.exists("PFA-9999999")
