@@ -41,7 +41,6 @@ RELEASE_UNSEEN = statement("worker/release_unseen")
 COUNT_MISSING = statement("worker/count_missing")
 COUNT_NAMELESS = statement("worker/count_nameless")
 COUNT_PRESENT = statement("worker/count_present")
-COUNT_STAGED = statement("worker/count_staged")
 FIND_ASIDE = statement("worker/find_aside")
 FIND_MISSING = statement("worker/find_missing")
 SAMPLE_MISSING = statement("worker/sample_missing")
@@ -216,10 +215,7 @@ class _Pull:
                 self.desk,
                 (Incoming(key=key, document=document) for key, document in good.items()),
             )  # fmt: skip
-            staged = await self.desk.row(COUNT_STAGED)
-            assert staged is not None, "a count returns its row"
-            self._guard(run, {"inserts": staged["absent"], "changes": staged["present"]})
-            left_alone, written = await self._write_staged(asked, at)
+            left_alone, written = await self._write_staged(asked, at, guarded=run)
             tally = self.tally.plus(inserts=written.inserted, changes=written.updated, quarantine=aside)
             ends = await runs.count(
                 self.desk, run, at,
@@ -242,9 +238,14 @@ class _Pull:
     def _guard(self, run: Run, more: Mapping[Kind, int], why: str = "") -> None:
         check(self.target.shares, run.allow, self.tally, more, why)
 
-    async def _write_staged(self, asked: int | None, at: datetime) -> tuple[int, Written]:
-        """What is staged into the mirror: how many rows were left alone, and what was written."""
+    async def _write_staged(self, asked: int, at: datetime, *, guarded: Run | None = None) -> tuple[int, Written]:
+        """What is staged into the mirror: how many rows were left alone, and what was written. Raises TooMuch where it
+        is more than the run may do.
+        """
         found = await self.desk.rows(READ_STAGED)
+        if guarded is not None:
+            absent = sum(row["absent"] for row in found)
+            self._guard(guarded, {"inserts": absent, "changes": len(found) - absent})
         if not found:
             return 0, Written()
         await lock_dataset(self.desk)
