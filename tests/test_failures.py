@@ -125,6 +125,8 @@ async def test_failed_changes_are_everybodys_in_their_order(world: World, erin: 
         "delta": {"monthlyRate": Decimal("19000.50")},
         "base": first["base"],
         "error": "PEMS: no such category",
+        "code": None,
+        "near": [],
         "attempts": 3,
         "commitId": commit_id,
         "changeReason": "New offer",

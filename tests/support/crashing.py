@@ -22,6 +22,7 @@ from app.base.logs import configure_logs
 from app.base.settings import Settings
 from app.dev.seed import pfa_lines
 from app.simulator import Applied, Fault, Simulator
+from app.upstream.pems import http
 from app.web.auth import Role
 from app.worker.start import read_targets, work
 from tests.support.world import SECRET, User, World, open_world
@@ -72,6 +73,9 @@ class Site:
             "fullEvery": 4,
             "overlap": 2,
             "deletionShare": 0.5,
+            "insertShare": 1,
+            "changeShare": 1,
+            "quarantineShare": 1,
         }
         self.upstreams.write_bytes(exact_json.encode({"upstreams": [entry | changed]}))
 
@@ -160,7 +164,10 @@ async def open_site(
 
 
 def run_worker(settings: Settings, log: str) -> None:
-    """What `vanguard worker` does, in a process that is already there."""
+    """What `vanguard worker` does, in a process that is already there. A login page keeps it away for a second only:
+    with two minutes nobody would be killed in the middle of anything.
+    """
+    http.LOGIN_SECONDS = 1.0
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(file, 1)
     os.dup2(file, 2)
