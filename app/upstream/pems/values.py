@@ -224,6 +224,11 @@ def _plain(digits: str, sign: str | None, *, scientific: bool) -> str | None:
     return f"{whole or '0'}.{fraction}" if fraction else whole
 
 
+def decimal_sign_of(number: str) -> str:
+    """The decimal sign of a number that could be read; a point where it has none."""
+    return _sign_of(number, scientific=True) if "." in number or "," in number else "."
+
+
 def _sign_of(digits: str, *, scientific: bool) -> str:
     """The decimal sign, as the number itself tells it; raises Ambiguous."""
     points, commas = digits.count("."), digits.count(",")
