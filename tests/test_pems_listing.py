@@ -34,6 +34,8 @@ from tests.support.pems import (
     simulator,
 )
 
+SHAPES, RECORDS, MORE = get_args(Shape), ("total", "page", "null"), ("right", "absent", "no", "yes")
+
 
 @pytest.fixture
 async def sim(anyio_backend: str) -> AsyncIterator[Simulator]:
@@ -256,6 +258,7 @@ async def test_a_line_that_was_there_all_the_while_is_never_passed_over(
     drawn = random.Random(seed)
     async with simulator(RIO=drawn.randrange(10, 80), RIO2=drawn.randrange(20)) as sim:
         editors = Editors(sim, seed)
+        sim.writing = Writing(shape=drawn.choice(SHAPES), more=drawn.choice(("right", "right", "absent")))
         if seed % 2:
             sim.fault(Fault(kind="no_total"))
         async with connected(sim.url, page_size=drawn.choice((3, 5, 10, 25))) as pems:
@@ -384,7 +387,6 @@ async def test_headers_are_asked_for_once_a_pull_and_when_columns_change() -> No
 # --- every way of saying how many lines there are
 
 
-SHAPES, RECORDS, MORE = get_args(Shape), ("total", "page", "null"), ("right", "absent", "no", "yes")
 SIZE = 10
 SIZES = (0, 1, 9, 10, 11, 18, 19, 20, 28, 29)
 
