@@ -78,6 +78,41 @@ async def test_what_an_announced_total_says_is_counted_before_the_first_write(ya
     assert len(await yard.mirror()) == MANY
 
 
+async def test_what_is_announced_and_put_aside_already_is_not_new(database_url: str) -> None:
+    """Given a first pull that put a quarter of the rows aside, then the next full one is no mass of new rows."""
+    ledger = Ledger("plate", {f"V-{number:03}": van() for number in range(2 * MANY)}, page_size=50)
+    ledger.broken = dict.fromkeys(list(ledger.rows)[:120], "depot")
+    ledger.total = 2 * MANY
+    async with open_yard(database_url, ledger) as yard:
+        await yard.work()
+        await yard.later(days=1)
+        assert [run["state"] for run in await yard.runs()] == ["succeeded", "succeeded"]
+        assert (len(await yard.mirror()), len(await yard.quarantine())) == (2 * MANY - 120, 120)
+
+
+async def test_a_run_that_never_began_does_not_end_the_counting(yard: Yard) -> None:
+    """Given a mass of new rows, and a run that is stopped while it waits, then the next one goes no further."""
+    emil = await yard.user("emil", role=Role.ENGINEER)
+    pad(yard)
+    await yard.later(days=1)
+    asked = (await emil.post("sync/pull", {})).json()["runId"]
+    assert (await emil.request("POST", f"sync/runs/{asked}/stop")).status_code == 200
+    await yard.later(hours=1)
+    run = await last_run(yard)
+    assert (run["error_code"], run["inserted"]) == ("TOO_MANY_INSERTS", 0)
+
+
+async def test_a_page_that_is_too_much_leaves_nothing_behind(yard: Yard) -> None:
+    yard.ledger.page_size = 1000
+    yard.ledger.broken = dict.fromkeys(list(yard.ledger.rows)[:10], "depot")
+    for number in range(MANY, 2 * MANY):
+        yard.ledger.put(f"V-{number:03}", **van())
+    await yard.later(days=1)
+    run = await last_run(yard)
+    assert (run["error_code"], run["rows_read"], await yard.quarantine()) == ("TOO_MANY_INSERTS", 0, {})
+    assert await yard.world.db.fetchval("SELECT count(*) FROM fleet.pulled") == 0
+
+
 async def test_rows_that_all_change_stop_the_pull(yard: Yard) -> None:
     for key in list(yard.ledger.rows):
         yard.ledger.put(key, mileage=1)

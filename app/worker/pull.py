@@ -38,6 +38,7 @@ LEAVE_ALONE = statement("worker/leave_alone")
 QUARANTINE_ROWS = statement("worker/quarantine_rows")
 RELEASE_ROWS = statement("worker/release_rows")
 RELEASE_UNSEEN = statement("worker/release_unseen")
+COUNT_ASIDE = statement("worker/count_aside")
 COUNT_MISSING = statement("worker/count_missing")
 COUNT_NAMELESS = statement("worker/count_nameless")
 COUNT_PRESENT = statement("worker/count_present")
@@ -203,7 +204,7 @@ class _Pull:
         keys = list(good)
         if self.announces_ours and page.total is not None and not page.dropped:
             # What is announced is counted before the first row is written.
-            self._guard(run, {"inserts": page.total - self.tally.present - self.tally.inserts})
+            await self._guard_announced(run, page.total)
 
         async def work() -> Tally:
             if run.full:
@@ -234,6 +235,12 @@ class _Pull:
             return tally
 
         self.tally = await self.connection.run(work)
+
+    async def _guard_announced(self, run: Run, total: int) -> None:
+        """Raises TooMuch where more rows are announced than may be new: neither in the mirror nor put aside."""
+        more = total - self.tally.present - self.tally.inserts
+        if more > 0:
+            self._guard(run, {"inserts": more - int(await self.desk.value(COUNT_ASIDE))})
 
     def _guard(self, run: Run, more: Mapping[Kind, int], why: str = "") -> None:
         check(self.target.shares, run.allow, self.tally, more, why)

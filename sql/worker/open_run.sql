@@ -5,9 +5,9 @@
 -- whether a pull has to be whole), $7 since (timestamptz: from when on one that is not), $8 longest (interval: how long
 -- it may take, or NULL).
 -- Returns id, asked (somebody did), resumed, full, since, cursor, mark, start_revision, allow, tally (jsonb: of the
--- pull so far, or of the one before it, which failed; NULL where neither is known), until (timestamptz: its time is
--- over then, or NULL), ends (it was stopped, the dataset is paused, or its time is over); no row where nothing is to be
--- begun.
+-- pull so far, or of the last one that counted, where that failed; NULL where neither is known), until (timestamptz:
+-- its time is over then, or NULL), ends (it was stopped, the dataset is paused, or its time is over); no row where
+-- nothing is to be begun.
 WITH standing AS (
     SELECT d.revision, $3 <> 'check' AND s.paused_at IS NOT NULL AS paused, s.marked, l.tally
       FROM public.dataset AS d
@@ -16,6 +16,7 @@ WITH standing AS (
                SELECT r.state, jsonb_set(r.tally, '{quarantine}', '0') AS tally
                  FROM public.sync_run AS r
                 WHERE r.organization_id = $1 AND r.dataset = $2 AND r.kind = $3 AND r.finished_at IS NOT NULL
+                  AND r.tally IS NOT NULL
                 ORDER BY r.requested_at DESC, r.id
                 LIMIT 1
            ) AS l ON l.state = 'failed'
