@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from app.upstream.protocol import Row, Unavailable
+from app.upstream.protocol import Failed, Row, Unavailable
 from app.web.auth import Role
 from app.worker.guards import Shares
 from tests.support.ledger import Ledger
@@ -211,7 +211,9 @@ async def test_few_that_are_missing_are_looked_for_one_by_one(yard: Yard) -> Non
     yard.ledger.hidden = set(hidden)
     await yard.later(days=1)
     run = await last_run(yard)
-    assert (run["deleted"], run["doubt"]) == (3, "Of 5 rows that did not come, upstream has 2 all the same. They stay.")
+    assert (run["deleted"], run["doubt"]) == (
+        3, "Of 5 rows that did not come, upstream has 2 all the same, or cannot say. They stay.",
+    )  # fmt: skip
     assert hidden.keys() <= (await yard.mirror()).keys()
 
 
@@ -236,6 +238,16 @@ async def test_an_upstream_that_fails_at_the_second_look_deletes_nothing(yard: Y
     yard.ledger.failures["exists"] = [Unavailable("x")]
     await yard.later(days=1)
     assert ((await last_run(yard))["state"], "V-007" in await yard.mirror()) == ("failed", True)
+
+
+async def test_a_row_that_cannot_be_looked_for_stays_and_holds_up_no_other(yard: Yard) -> None:
+    for key in ("V-007", "V-008"):
+        yard.ledger.remove(key)
+    yard.ledger.poison["exists", "V-007"] = Failed("The record cannot be shown")
+    await yard.later(days=1)
+    run = await last_run(yard)
+    assert (run["state"], run["deleted"], "V-007" in await yard.mirror()) == ("succeeded", 1, True)
+    assert "upstream has 1 all the same, or cannot say" in run["doubt"]
 
 
 async def test_an_id_that_comes_twice_is_put_aside(yard: Yard) -> None:

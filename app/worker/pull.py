@@ -323,11 +323,18 @@ class _Pull:
         return int(await self.desk.value(COUNT_NAMELESS, run_id=run.id))
 
     async def _look_for(self, keys: Sequence[str]) -> str | None:
-        """Whether rows that did not come are there all the same: then the list was not whole."""
+        """Whether rows that did not come may be there all the same: then the list was not whole."""
         for key in keys:
-            if await self.target.upstream.exists(key):
-                return f"Of the rows that did not come, upstream has one all the same: {key[:80]}."
+            if await self._may_exist(key):
+                return f"Of the rows that did not come, upstream has one all the same, or cannot say: {key[:80]}."
         return None
+
+    async def _may_exist(self, key: str) -> bool:
+        """Whether upstream has the row, or fails at this one: then nobody knows, and no other row waits for that."""
+        try:
+            return await self.target.upstream.exists(key)
+        except Failed:
+            return True
 
     async def _tell_doubt(self, run: Run, doubt: str) -> None:
         log.warning("pull deletes nothing", organization=self.target.organization, dataset=self.target.dataset)
@@ -340,9 +347,10 @@ class _Pull:
         """
         rows = await self.desk.rows(FIND_MISSING, start_revision=run.start_revision, after=after, limit=DELETED_AT_ONCE)
         keys = [row["row_key"] for row in rows]
-        gone = [key for key in keys if not (each and await self.target.upstream.exists(key))]
+        gone = [key for key in keys if not (each and await self._may_exist(key))]
         if len(gone) < len(keys):
-            words = f"Of {len(keys):,} rows that did not come, upstream has {len(keys) - len(gone):,} all the same."
+            stay = len(keys) - len(gone)
+            words = f"Of {len(keys):,} rows that did not come, upstream has {stay:,} all the same, or cannot say."
             await self._tell_doubt(run, f"{words} They stay.")
         at = await self._now()
 
