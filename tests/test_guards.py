@@ -302,5 +302,25 @@ async def test_the_witness_may_be_broken_or_gone(yard: Yard) -> None:
     assert ((await last_run(yard))["whole"], await yard.mirror() == yard.ledger.rows) == (True, True)
 
 
+async def test_a_witness_that_is_gone_costs_one_full_pull_and_no_more(yard: Yard) -> None:
+    yard.ledger.remove("V-199")
+    await yard.later(minutes=16)
+    await yard.later(seconds=1)
+    for _ in range(3):
+        await yard.later(minutes=16)
+    told = [(run["whole"], run["error_code"]) for run in (await yard.runs())[1:]]
+    assert told == [(False, "WATERMARK_ROW_MISSING"), (True, None), *[(False, None)] * 3]
+
+
+async def test_a_witness_that_was_deleted_here_is_not_missing(yard: Yard) -> None:
+    ann = await yard.user("ann")
+    await ann.draft("V-199", {}, op="delete")
+    await ann.commit()
+    await yard.later(seconds=1)
+    assert "V-199" not in yard.ledger.rows
+    await yard.later(minutes=16)
+    assert ((await last_run(yard))["whole"], (await last_run(yard))["error_code"]) == (False, None)
+
+
 def test_shares_are_of_the_mirror_as_it_was_at_the_beginning() -> None:
     assert msgspec.structs.asdict(Shares()) == {"deletions": 0.1, "inserts": 0.1, "changes": 0.5, "quarantine": 0.1}
