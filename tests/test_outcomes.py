@@ -215,6 +215,23 @@ async def test_whoever_tries_again_sends_it(yard: Yard) -> None:
     assert await yard.states() == ["synced"]
 
 
+async def test_rows_that_were_shown_once_are_not_asked_about_again(yard: Yard) -> None:
+    """Given another try whose answer is lost, too, then the person sees what has come since, and the next try goes."""
+    yard.ledger.normalize = shout
+    await new_row(yard)
+    yard.ledger.near = {"L-0004"}
+    await yard.later(minutes=10)
+    await failed(yard)
+    yard.ledger.lost = 1
+    await retry(yard)
+    yard.ledger.near = {"L-0004", "L-0005"}
+    await yard.later(minutes=10)
+    (change,) = await failed(yard)
+    assert [row["id"] for row in change["near"]] == ["L-0004", "L-0005"]
+    await retry(yard)
+    assert (await yard.states(), len(yard.ledger.writes)) == (["synced"], 3)
+
+
 async def test_a_row_that_was_there_before_is_not_like_a_new_one(yard: Yard) -> None:
     yard.world.clock.move(minutes=1)
     yard.ledger.failures["write"] = [OutcomeUnknown("No answer came")]
