@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from app.base import exact_json
-from app.upstream.protocol import Failed, Unavailable
+from app.upstream.protocol import Failed, Report, Unavailable
 from app.web.auth import Role
 from app.worker.check import check
 from app.worker.guards import Shares
@@ -735,6 +735,25 @@ async def test_a_check_with_a_defect_is_told_and_not_repeated(yard: Yard, emil: 
         await yard.worker.idle()
     assert defects() == before + 1
     assert (await run_of(emil, id_))["error"]["code"] == "INTERNAL_ERROR"
+
+
+async def test_a_report_and_an_error_hold_what_no_text_of_the_database_does(
+    yard: Yard, emil: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NUL and halves of characters that upstream sent: the run ends, and is not begun again and again."""
+
+    async def report() -> Report:
+        return Report(fits=False, problems=["a\0b"], found={"x\0": ["y\ud800"], "rows": 7})
+
+    await yard.work()
+    monkeypatch.setattr(yard.ledger, "check", report)
+    id_ = await asked(emil, "check")
+    await yard.work()
+    found = (await run_of(emil, id_))["report"]
+    assert found == {"fits": False, "problems": ["ab"], "found": {"x": ["y?"], "rows": 7}}
+    yard.ledger.failures["page"] = [Unavailable("caf\udce9 \0", retry_after=600.0)]
+    await yard.later(days=1)
+    assert [run["error"] for run in await yard.runs()] == [None, "caf? "]
 
 
 async def test_a_check_that_is_stopped_has_no_report(yard: Yard, emil: User) -> None:

@@ -27,7 +27,7 @@ async def check(database: Database, target: Target, read_clock: ReadClock) -> bo
         code, error, report = None, None, None
         try:
             if not run.ends:
-                report = msgspec.to_builtins(await target.upstream.check())
+                report = runs.storable(msgspec.to_builtins(await target.upstream.check()))
         except UpstreamError as failure:
             code, error = runs.code_of(failure), str(failure)
         except Exception:

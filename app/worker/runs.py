@@ -165,7 +165,20 @@ def pause(error: UpstreamError) -> float | None:
 
 def for_people(error: str) -> str:
     """Upstream's words as they are kept: text that the database can hold, and not pages of it."""
-    return error.replace("\0", "")[:LONGEST_ERROR]
+    return _text_of(error)[:LONGEST_ERROR]
+
+
+def storable(value: Any) -> Any:
+    """What upstream sent, as jsonb can hold it."""
+    if isinstance(value, str):
+        return for_people(value)
+    if isinstance(value, dict):
+        return {_text_of(name): storable(member) for name, member in value.items()}
+    return [storable(member) for member in value] if isinstance(value, list) else value
+
+
+def _text_of(text: str) -> str:
+    return text.replace("\0", "").encode("utf-8", "replace").decode()
 
 
 async def note_failure(desk: Desk, at: datetime, error: UpstreamError) -> None:
