@@ -162,12 +162,13 @@ class Unavailable(UpstreamError):
     """Nobody is there, or it wants to be left alone: a refused connection, 401, 403, 429, 502, 503, 504.
 
     Nothing was done.
-    `retry_after`: seconds that upstream asked for.
+    `retry_after`: seconds that upstream asked for; `refused`: it is there, and refuses this account.
     """
 
-    def __init__(self, message: str, *, retry_after: float | None = None):
+    def __init__(self, message: str, *, retry_after: float | None = None, refused: bool = False):
         super().__init__(message)
         self.retry_after = retry_after
+        self.refused = refused
 
 
 class Failed(UpstreamError):

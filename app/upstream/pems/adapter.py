@@ -15,7 +15,7 @@ from app.upstream.pems.check import Look, look
 from app.upstream.pems.config import ORGANIZATION, VERSION, PemsConfig, aliases_of
 from app.upstream.pems.forms import Forms
 from app.upstream.pems.grid import Condition, GridPage, GridReader, HeadersNeeded, NothingFound, grid_request
-from app.upstream.pems.http import AccessRefused, PemsClient, is_not_found, read_refused, words_of, write_refused
+from app.upstream.pems.http import PemsClient, is_not_found, read_refused, words_of, write_refused
 from app.upstream.pems.listing import Place, turn
 from app.upstream.pems.screen import (
     Pairs,
@@ -38,6 +38,7 @@ from app.upstream.protocol import (
     Refused,
     Report,
     Row,
+    Unavailable,
     Write,
 )
 
@@ -119,9 +120,11 @@ class Pems:
         """See Upstream. Asks the screen, which has no Dataspy; the grid, where the account may not see the screen."""
         try:
             shown = [await self._show(code, key) for code in self._config.organizations]
-        except AccessRefused:
-            return await self.read(key) is not None
-        return any(record is not None for record in shown)
+        except Unavailable as error:
+            if not error.refused:
+                raise
+            shown = []
+        return any(record is not None for record in shown) if shown else await self.read(key) is not None
 
     async def find_created(self, write: Write, sent_at: datetime) -> Created:
         """See Upstream."""

@@ -33,13 +33,6 @@ MODIFIED = "modified by another user"
 ADDED = "already exists"
 
 
-class AccessRefused(Unavailable):
-    """The account may not do this, or is not known."""
-
-    def __init__(self, message: str, *, retry_after: float | None = None):
-        super().__init__(message, retry_after=retry_after or REFUSED_SECONDS)
-
-
 class _Header(httpx.Auth):
     """A secret in a header. Among the client's headers it would be printed with them."""
 
@@ -139,7 +132,7 @@ class PemsClient:
         message = f"PEMS answered {status}."
         if status in (401, 403):
             message = f"PEMS answered {status}: it refuses this account."
-            raise AccessRefused(message, retry_after=self._retry_after(response))
+            raise Unavailable(message, retry_after=self._retry_after(response) or REFUSED_SECONDS, refused=True)
         if response.is_redirect:
             message = f"PEMS answered {status}: it sends us elsewhere, such as to a login page."
             raise Unavailable(message, retry_after=LOGIN_SECONDS)
@@ -194,7 +187,9 @@ def words_of(alerts: Any) -> str | None:
 
 def read_refused(words: str) -> UpstreamError:
     """What an alert says about a read."""
-    return AccessRefused(words) if UNAUTHORIZED in words.lower() else Failed(words)
+    if UNAUTHORIZED in words.lower():
+        return Unavailable(words, retry_after=REFUSED_SECONDS, refused=True)
+    return Failed(words)
 
 
 def write_refused(words: str) -> UpstreamError:
