@@ -152,7 +152,7 @@ def _after(place: Place, page: GridPage, start: int, size: int, gap: str | None)
         lines=place.lines + fresh,
         announced=announced,
         deepest=max(place.deepest, reached),
-        idle=0 if reached > place.deepest else place.idle + 1,
+        idle=0 if fresh and reached > place.deepest else place.idle + 1,
         ended=page.more is False,
         short=page.more is True and len(lines) < size,
         gap=place.gap or gap,
