@@ -131,20 +131,19 @@ class Pems:
         code = self._code_of(write.fields)
         of_code = Condition(self._read[ORGANIZATION], "=", code)
         if self._config.token is not None and write.token is not None:
-            found = await self._list(code, [of_code, Condition(self._config.token.read, "=", write.token)])
-            return Created(certain=tuple(found))
+            rows, broken = await self._list(code, [of_code, Condition(self._config.token.read, "=", write.token)])
+            # Whether the rest of it can be read or not: it is there.
+            return Created(certain=(*rows, *broken))
         writable = self._write.keys() - set(self._identity)
         # A row of which nothing was said has nothing in it.
         wanted = {name: write.fields[name] for name in write.fields.keys() & writable} or dict.fromkeys(writable)
-        found = await self._list(code, [of_code, *self._telling(wanted)])
-        certain = tuple(key for key, row in found.items() if row is not None and _agrees(row.document, wanted))
+        rows, broken = await self._list(code, [of_code, *self._telling(wanted)])
+        certain = tuple(key for key, row in rows.items() if _agrees(row.document, wanted))
         kinds = {name: self._contract.by_name[name].type for name in wanted}
-        recent = await self._list(code, [of_code, self._modified_since(sent_at - LATELY)])
-        near = [
-            row or Row(key=key, document={})  # of one that cannot be read nobody knows that it is another
-            for key, row in recent.items()
-            if key not in certain and (row is None or is_near(kinds, wanted, row.document))
-        ]
+        recent, unread = await self._list(code, [of_code, self._modified_since(sent_at - LATELY)])
+        near = [row for key, row in recent.items() if key not in certain and is_near(kinds, wanted, row.document)]
+        # Lines with the same texts that cannot be read may be it, too.
+        near += [Row(key=key, document={self._contract.key: key}) for key in broken if key in unread]
         return Created(certain=certain, near=tuple(near))
 
     async def check(self) -> Report:
@@ -163,16 +162,22 @@ class Pems:
             )
         )
 
-    async def _list(self, code: str, filters: list[Condition]) -> dict[str, Row | None]:
-        """All rows that meet the conditions, by key; None stands for one that cannot be read."""
-        found: dict[str, Row | None] = {}
+    async def _list(self, code: str, filters: list[Condition]) -> tuple[dict[str, Row], list[str]]:
+        """All rows that meet the conditions, by key, and the keys of those that cannot be read; raises Failed where
+        not even that can be.
+        """
+        found: dict[str, Row] = {}
+        broken: dict[str, None] = {}
         place: Place | None = Place(code=code)
         while place is not None:
             turned = await turn(self._asking(code, filters), place, self._config.page_size)
-            found |= {broken.key: None for broken in turned.page.broken if broken.key is not None}
             found |= {row.key: row for row in turned.page.rows}
+            for row in turned.page.broken:
+                if row.key is None:
+                    raise Failed("A line that may be the new one has no id that can be read.")
+                broken[row.key] = None
             place = turned.following
-        return found
+        return found, list(broken)
 
     def _asking(self, code: str, filters: list[Condition]) -> Callable[[int | str, int], Awaitable[GridPage]]:
         return lambda position, size: self._ask(code, filters, position, size)
