@@ -203,6 +203,18 @@ async def test_nothing_is_deleted_after_a_list_that_upstream_contradicts(yard: Y
     assert ((await last_run(yard))["deleted"], (await last_run(yard))["doubt"]) == (1, None)
 
 
+async def test_what_is_put_aside_stays_so_after_a_list_that_is_doubtful(yard: Yard) -> None:
+    yard.ledger.broken = {"V-190": "depot"}
+    await yard.later(days=1)
+    del yard.ledger.rows["V-190"]
+    yard.ledger.doubt = "It announced more than it sent."
+    await yard.later(days=1)
+    assert list(await yard.quarantine()) == ["V-190"]
+    yard.ledger.doubt = None
+    await yard.later(days=1)
+    assert (await yard.quarantine(), "V-190" in await yard.mirror()) == ({}, False)
+
+
 async def test_few_that_are_missing_are_looked_for_one_by_one(yard: Yard) -> None:
     """Given five rows that do not come of which two are there all the same, then three are deleted."""
     hidden = {key: yard.ledger.rows[key] for key in ("V-001", "V-199")}
