@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from app.upstream.likeness import alike, is_near
-from app.upstream.protocol import OutcomeUnknown, Question, Refused
+from app.upstream.protocol import Failed, OutcomeUnknown, Question, Refused
 from app.web.auth import Role
 from tests.support.ledger import Ledger
 from tests.support.syncing import Yard, open_yard, van
@@ -157,6 +157,18 @@ async def test_somebodys_edit_after_a_lost_answer_is_a_conflict_still(yard: Yard
     assert await yard.states() == ["conflict"]
 
 
+async def test_an_edit_like_ours_is_a_conflict_where_ours_was_never_sent(yard: Yard) -> None:
+    """Given a first attempt that failed before it wrote anything, then WEST is somebody's and not ours."""
+    yard.ledger.failures["hold"] = [Failed("x")]
+    ann = await yard.user("ann")
+    await ann.draft("V-1", {"depot": "west"})
+    await ann.commit()
+    await yard.work()
+    yard.ledger.put("V-1", depot="WEST")
+    await yard.later(minutes=10)
+    assert await yard.states() == ["conflict"]
+
+
 # -- new rows whose answers are lost -----------------------------------------------------------------------------------
 
 
@@ -252,7 +264,7 @@ async def test_a_row_that_was_there_before_is_not_like_a_new_one(yard: Yard) -> 
     [
         ("text", "north west", "NORTH  WEST "),
         ("text", " padded ", "padded"),
-        ("text", "a text that is too long", "A TEXT THAT"),
+        ("text", "a text that is far too long", "A TEXT THAT IS FAR"),
         ("enum", "van", "Van"),
         ("number", Decimal("12.345"), Decimal("12.35")),
         ("number", Decimal("12.345"), Decimal("12.34")),
@@ -271,6 +283,7 @@ def test_what_upstream_may_make_of_a_value_is_like_it(kind: Any, sent: Any, kept
     [
         ("text", "north", "south"),
         ("text", "north", None),
+        ("text", "West Hall", "West"),
         ("text", None, "north"),
         ("number", 1000, 1010),
         ("number", Decimal("12.345"), Decimal("12.36")),

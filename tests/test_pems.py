@@ -368,7 +368,7 @@ async def test_a_created_row_that_cannot_be_read_is_not_sent_twice(sim: Simulato
 
         created = await pems.find_created(write, NOW)
 
-    expected = Created(certain=(key,)) if token else Created(near=(Row(key=key, document={}),))
+    expected = Created(certain=(key,)) if token else Created(near=(Row(key=key, document={"pfaId": key}),))
     assert created == expected
 
 

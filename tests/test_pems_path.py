@@ -16,7 +16,7 @@ from app.simulator import Edit, Fault, Step
 from app.worker.loop import Worker, database_clock
 from app.worker.start import read_targets
 from tests.support.crash_checks import check_all
-from tests.support.crashing import CODE, NEIGHBOUR, Site, open_site
+from tests.support.crashing import CODE, EMPTY, NEIGHBOUR, Site, open_site
 from tests.support.syncing import KEPT, defects
 from tests.support.world import User
 
@@ -230,6 +230,27 @@ async def test_lines_that_change_between_two_pages_of_one_pull(path: RealPath, n
     assert {key: mirror[key]["model"] for key in records} == {key: records[key]["model"] for key in records}
     run = await path.pull(full=True)
     await check_all(path.site)
+
+
+async def test_one_id_in_two_organizations_is_put_aside(database_url: str, tmp_path: Path) -> None:
+    """Given two codes that both have an id, then the first one's line stays, and no pull writes anything."""
+    async with open_path(database_url, tmp_path, organizations=[CODE, EMPTY]) as path:
+        path.pems.put(EMPTY, "PFA-0000003", {"category": "Cranes", "model": "another"})
+        path.pems.put(EMPTY, "LIMA-1", {"category": "Cranes", "model": "alone"})
+        run = await path.first_pull()
+        assert (run["state"], run["counts"]["quarantined"]) == ("succeeded", 1)
+        before = await path.site.world.db.fetchval("SELECT revision FROM dataset WHERE name = 'pfa'")
+        path.pems.edit(EMPTY, "PFA-0000003", {"model": "once more"})
+        for full in (False, True, True):
+            assert (await path.pull(full=full))["state"] == "succeeded"
+        assert await path.quarantine() == {"PFA-0000003": [("pfaId", "DUPLICATE_ROW")]}
+        mirror = await path.site.mirror()
+        assert (mirror["PFA-0000003"]["organization"], mirror["LIMA-1"]["model"]) == (CODE, "alone")
+        assert await path.site.world.db.fetchval("SELECT revision FROM dataset WHERE name = 'pfa'") == before
+
+        path.pems.delete(EMPTY, "PFA-0000003")
+        await path.pull(full=True)
+        assert await path.quarantine() == {}
 
 
 async def test_the_second_pull_writes_nothing(path: RealPath) -> None:

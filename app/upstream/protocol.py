@@ -3,7 +3,7 @@
 Values are those of JSON as app.base.exact_json decodes it: str, bool, int, Decimal, None; dates as `YYYY-MM-DD`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
@@ -141,8 +141,10 @@ class Upstream(Protocol):
         written.
         """
 
-    async def find_created(self, write: Write, sent_at: datetime) -> Created:
-        """The rows that a write of a new row without a key may have left, which was sent then at first."""
+    async def find_created(self, write: Write, sent_at: datetime, *, others: Collection[str] = ()) -> Created:
+        """The rows that a write of a new row without a key may have left, which was sent then at first. `others` are
+        none of it. Near ones are looked for where none is certain.
+        """
 
     async def exists(self, key: str) -> bool:
         """Whether there is such a row, however it is hidden from pulls."""

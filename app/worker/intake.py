@@ -22,8 +22,10 @@ def sort_out(contract: Contract, page: Page) -> tuple[dict[str, dict[str, Any]],
     broken = {_name(row): row for row in page.broken}
     times = Counter([*(row.key for row in page.rows), *(row.key for row in page.broken)])
     for row in page.rows:
-        reasons = _check(contract, row) if times[row.key] == 1 else _twice(contract, row.key)
-        if reasons:
+        if times[row.key] > 1:
+            aside = twice(contract, row.key, row.document)
+            broken[_name(aside)] = aside
+        elif reasons := _check(contract, row):
             aside = Broken(key=row.key, reasons=reasons, received=row.document)
             broken[_name(aside)] = aside
         else:
@@ -36,16 +38,18 @@ def fit(contract: Contract, row: Row) -> dict[str, Any] | None:
     return None if _check(contract, row) else row.document | _derived(contract, row.document)
 
 
+def twice(contract: Contract, key: str, document: dict[str, Any]) -> Broken:
+    """One of several rows with the same key, put aside: nobody knows which is meant."""
+    message = f"Upstream sent two rows with the {contract.key} {key[:80]!r}."
+    reason = Culprit(id=key[:200], field=contract.key, code=Code.DUPLICATE_ROW, message=message)
+    return Broken(key=key, reasons=(reason,), received=document)
+
+
 def _name(row: Broken) -> str:
     if row.key is not None and check_key(row.key) is None:
         return row.key
     digest = hashlib.sha256(exact_json.encode([row.received, [reason.code for reason in row.reasons]])).hexdigest()
     return f"({'no' if row.key is None else 'unusable'} id) {digest[:16]}"
-
-
-def _twice(contract: Contract, key: str) -> tuple[Culprit, ...]:
-    message = f"Upstream sent two rows with the {contract.key} {key[:80]!r}."
-    return (Culprit(id=key[:200], field=contract.key, code=Code.DUPLICATE_ROW, message=message),)
 
 
 def _check(contract: Contract, row: Row) -> tuple[Culprit, ...]:

@@ -22,7 +22,7 @@ from app.engine.locks import lock_dataset, lock_rows
 from app.upstream.protocol import Broken, Failed, Page, Unavailable, UpstreamError
 from app.worker import runs
 from app.worker.guards import Kind, Tally, TooMuch, check, check_deletions
-from app.worker.intake import sort_out
+from app.worker.intake import sort_out, twice
 from app.worker.runs import Run
 from app.worker.schedule import is_full_due
 from app.worker.staging import Incoming, Written, stage, write
@@ -47,6 +47,7 @@ FIND_MISSING = statement("worker/find_missing")
 SAMPLE_MISSING = statement("worker/sample_missing")
 READ_DOUBT = statement("worker/read_doubt")
 NOTE_DOUBT = statement("worker/note_doubt")
+TAKE_OUT_TWICE = statement("worker/take_out_twice")
 READ_DROPPED = statement("worker/read_dropped")
 READ_WITNESS = statement("worker/read_witness")
 DEMAND_FULL = statement("worker/demand_full")
@@ -207,15 +208,15 @@ class _Pull:
             await self._guard_announced(run, page.total)
 
         async def work() -> Tally:
-            if run.full:
-                seen = [*keys, *(each for each in broken if each is not None)]
-                await self.desk.value(REMEMBER_KEYS, keys=seen)
-            aside = await self._put_aside(run, keys, broken, at)
-            self._guard(run, {"quarantine": aside}, _commonest(broken))
             unchanged = await stage(
                 self.desk,
                 (Incoming(key=key, document=document) for key, document in good.items()),
             )  # fmt: skip
+            out = broken | await self._take_out_twice(run)
+            aside = await self._put_aside(run, [key for key in keys if key not in out], out, at)
+            self._guard(run, {"quarantine": aside}, _commonest(out))
+            if run.full:
+                await self.desk.value(REMEMBER_KEYS, keys=[*keys, *broken])
             left_alone, written = await self._write_staged(asked, at, guarded=run)
             tally = self.tally.plus(inserts=written.inserted, changes=written.updated, quarantine=aside)
             ends = await runs.count(
@@ -224,7 +225,7 @@ class _Pull:
                     "rows_read": len(good) + len(broken),
                     "unchanged": unchanged,
                     "left_alone": left_alone,
-                    "quarantined": len(broken),
+                    "quarantined": len(out),
                     "dropped": page.dropped,
                     **msgspec.to_builtins(written),
                 },
@@ -244,6 +245,14 @@ class _Pull:
 
     def _guard(self, run: Run, more: Mapping[Kind, int], why: str = "") -> None:
         check(self.target.shares, run.allow, self.tally, more, why)
+
+    async def _take_out_twice(self, run: Run) -> dict[str, Broken]:
+        """Rows of another organization with a key that came before: nobody can tell them apart by it."""
+        names = [field.name for field in self.target.contract.fields if field.identifies]
+        if not names:
+            return {}
+        records = await self.desk.rows(TAKE_OUT_TWICE, identifying=names, full=run.full)
+        return {record["row_key"]: twice(self.target.contract, record["row_key"], record["data"]) for record in records}
 
     async def _write_staged(self, asked: int, at: datetime, *, guarded: Run | None = None) -> tuple[int, Written]:
         """What is staged into the mirror: how many rows were left alone, and what was written. Raises TooMuch where it

@@ -6,7 +6,7 @@ the change, the mirror, its history and everybody's modifications in one transac
 
 import asyncio
 import uuid
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -297,7 +297,7 @@ class _Push:
         """The row, with the values that an earlier attempt may have written as they were sent: upstream may have made
         something else of them, which is nobody's edit.
         """
-        if held is None or change.attempts == 1 or change.op == "delete":
+        if held is None or not change.written or change.op == "delete":
             return held
         kinds = {name: field.type for name, field in self.contract.by_name.items()}
         sent = {
@@ -340,16 +340,21 @@ class _Push:
         those that may be it, so that it is not sent twice.
         """
         found = await self.target.upstream.find_created(write, sent_at)
-        keys = [*found.certain, *(row.key for row in found.near)]
-        async with self.database.connection() as connection:
-            records = await self._desk(connection).rows(FIND_KNOWN, keys=keys, sent_at=sent_at)
-        known = {record["row_key"] for record in records} | self.given
-        free = sorted(set(found.certain) - known)
-        if free:
-            self.given.add(free[0])
-            return free[0], ()
+        if found.certain:
+            free = sorted(set(found.certain) - await self._known(found.certain, sent_at))
+            if free:
+                self.given.add(free[0])
+                return free[0], ()
+            found = await self.target.upstream.find_created(write, sent_at, others=found.certain)
+        known = await self._known([row.key for row in found.near], sent_at)
         near = [row for row in found.near if row.key not in known and row.key not in change.near]
         return None, tuple(near[:MOST_NEAR])
+
+    async def _known(self, keys: Sequence[str], sent_at: datetime) -> set[str]:
+        """Those of the keys that belong to another row than the one that was sent then."""
+        async with self.database.connection() as connection:
+            records = await self._desk(connection).rows(FIND_KNOWN, keys=list(keys), sent_at=sent_at)
+        return {record["row_key"] for record in records} | self.given
 
     async def _judge(self, change: Change, claim: uuid.UUID, held: Held | None) -> tuple[str, dict[str, Any]]:
         """What there is to write over what is held. Raises _LostClaim where another has the change by now."""

@@ -23,7 +23,7 @@ READ_DOCUMENTS = statement("worker/read_documents")
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
     """A claimed change. `sent_at`: when it may have been sent before, a new row without a key; `near`: keys of rows
-    of which a person has said that none is it.
+    of which a person has said that none is it; `written`: it was sent before, and upstream may have it.
     """
 
     id: int
@@ -37,6 +37,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     commit_id: UUID | None
     change_reason: str | None
     near: list[str] = []
+    written: bool = False
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):

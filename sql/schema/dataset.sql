@@ -99,8 +99,9 @@ DROP INDEX IF EXISTS pfa.change_commit;
 CREATE INDEX IF NOT EXISTS change_of_commit ON pfa.change (organization_id, commit_id) WHERE commit_id IS NOT NULL;
 
 -- How the push of a change goes. claim_id: whose it is; lease_until: and until when; sent_at: a new row without a key
--- was sent then, and may be there; temporary_key: what it was called before upstream gave it its key; error_code: why
--- it waits for a person; near: rows like a new one whose answer was lost; kept: what upstream made of what was sent.
+-- was sent then, and may be there; temporary_key: what it was called before upstream gave it its key; written: another
+-- change was sent, and may be there; error_code: why it waits for a person; near: rows like a new one whose answer was
+-- lost; kept: what upstream made of what was sent.
 ALTER TABLE pfa.change
     ADD COLUMN IF NOT EXISTS attempts integer NOT NULL DEFAULT 0,
     ADD COLUMN IF NOT EXISTS claim_id uuid,
@@ -110,6 +111,7 @@ ALTER TABLE pfa.change
     ADD COLUMN IF NOT EXISTS last_error text,
     ADD COLUMN IF NOT EXISTS settled_at timestamptz,
     ADD COLUMN IF NOT EXISTS temporary_key text COLLATE "C",
+    ADD COLUMN IF NOT EXISTS written boolean NOT NULL DEFAULT FALSE,
     ADD COLUMN IF NOT EXISTS error_code text,
     ADD COLUMN IF NOT EXISTS near jsonb,
     ADD COLUMN IF NOT EXISTS kept jsonb;

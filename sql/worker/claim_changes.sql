@@ -3,7 +3,7 @@
 -- $1 organization, $2 ids (bigint[]: of the changes), $3 at (timestamptz now), $4 until (timestamptz: when their lease
 -- ends), $5 claim (uuid).
 -- Returns id, row_key, user_id, op, base, delta, attempts, sent_at, commit_id, change_reason, near (text[]: keys of the
--- rows that were shown as like it before it was tried again).
+-- rows that were shown as like it before it was tried again), written (boolean: it was sent before).
 WITH free AS (
     SELECT c.id
       FROM pfa.change AS c
@@ -19,4 +19,4 @@ UPDATE pfa.change AS c
  WHERE c.organization_id = $1
    AND c.id = f.id
 RETURNING c.id, c.row_key, c.user_id, c.op, c.base, c.delta, c.attempts, c.sent_at, c.commit_id, c.change_reason,
-          ARRAY(SELECT n ->> 'id' FROM jsonb_array_elements(c.near) AS n) AS near;
+          ARRAY(SELECT n ->> 'id' FROM jsonb_array_elements(c.near) AS n) AS near, c.written;

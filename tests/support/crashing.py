@@ -28,6 +28,7 @@ from app.worker.start import read_targets, work
 from tests.support.world import SECRET, User, World, open_world
 
 CODE, NEIGHBOUR = "RIO", "RIO2"  # codes that begin alike: only the first is connected
+EMPTY = "LIMA"  # nobody has lines there at first
 # Seconds. The simulator works on nothing for longer than the lease, by far: a busy machine makes everything later.
 TIMEOUT, LEASE = 0.5, 4.0
 PASSWORD = "pems-simulator"
@@ -152,6 +153,7 @@ async def open_site(
     lines = {
         CODE: [text for _, text in islice(pfa_lines("rio", seed), rows)],
         NEIGHBOUR: [text for _, text in islice(pfa_lines("rio2", seed), 30)],
+        EMPTY: [],
     }
     async with Simulator(lines, seed=seed, clock=clock) as pems, open_world(url) as world:
         await world.organization("acme")

@@ -1,6 +1,6 @@
 """The simplest system of record: a dictionary. It proves that an upstream is a protocol, and does as tests tell it."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -148,7 +148,7 @@ class Ledger:
             raise OutcomeUnknown("No answer came")
         return key
 
-    async def find_created(self, write: Write, sent_at: datetime) -> Created:
+    async def find_created(self, write: Write, sent_at: datetime, *, others: Collection[str] = ()) -> Created:
         await self._called("find_created")
         fields = write.fields
         certain = [
@@ -157,7 +157,8 @@ class Ledger:
             if (self.carries and self.carried.get(key) == write.token)
             or all(row.get(name) == value for name, value in fields.items())
         ]
-        near = () if self.carries else tuple(self._row(key) for key in self.rows if key in self.near)
+        certain = [key for key in certain if key not in others]
+        near = () if self.carries or certain else tuple(self._row(key) for key in self.rows if key in self.near)
         await self._done("find_created")
         return Created(certain=tuple(certain), near=near)
 

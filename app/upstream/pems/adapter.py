@@ -1,6 +1,6 @@
 """PEMS (HxGN EAM): the grid for reading, the user-defined screen for writing."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -126,25 +126,27 @@ class Pems:
             shown = []
         return any(record is not None for record in shown) if shown else await self.read(key) is not None
 
-    async def find_created(self, write: Write, sent_at: datetime) -> Created:
+    async def find_created(self, write: Write, sent_at: datetime, *, others: Collection[str] = ()) -> Created:
         """See Upstream."""
         code = self._code_of(write.fields)
         of_code = Condition(self._read[ORGANIZATION], "=", code)
         if self._config.token is not None and write.token is not None:
             rows, broken = await self._list(code, [of_code, Condition(self._config.token.read, "=", write.token)])
             # Whether the rest of it can be read or not: it is there.
-            return Created(certain=(*rows, *broken))
+            return Created(certain=tuple(key for key in (*rows, *broken) if key not in others))
         writable = self._write.keys() - set(self._identity)
         # A row of which nothing was said has nothing in it.
         wanted = {name: write.fields[name] for name in write.fields.keys() & writable} or dict.fromkeys(writable)
         rows, broken = await self._list(code, [of_code, *self._telling(wanted)])
-        certain = tuple(key for key, row in rows.items() if _agrees(row.document, wanted))
+        same = {key for key, row in rows.items() if _agrees(row.document, wanted)}
+        if certain := tuple(key for key in rows if key in same and key not in others):
+            return Created(certain=certain)
         kinds = {name: self._contract.by_name[name].type for name in wanted}
         recent, unread = await self._list(code, [of_code, self._modified_since(sent_at - LATELY)])
-        near = [row for key, row in recent.items() if key not in certain and is_near(kinds, wanted, row.document)]
+        near = [row for key, row in recent.items() if key not in same and is_near(kinds, wanted, row.document)]
         # Lines with the same texts that cannot be read may be it, too.
         near += [Row(key=key, document={self._contract.key: key}) for key in broken if key in unread]
-        return Created(certain=certain, near=tuple(near))
+        return Created(near=tuple(near))
 
     async def check(self) -> Report:
         """See Upstream."""
