@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -50,11 +51,12 @@ async def test_workers_killed_at_random_moments(database_url: str, tmp_path: Pat
     chance = random.Random(SEED)
     print(f"VANGUARD_CRASH_SEED={SEED}")
     interrupted: Counter[str] = Counter()
-    async with open_site(database_url, tmp_path, seed=SEED) as site:
+    token: dict[str, Any] = chance.choice(({}, {"token": {"read": "pfs_udfchar01", "write": "PFS_UDFCHAR01"}}))
+    async with open_site(database_url, tmp_path, seed=SEED, **token) as site:
         async with working(site):
             await site.connected()
         site.pems.writing = chance.choice(WRITINGS)
-        print(site.pems.writing)
+        print(site.pems.writing, token)
         for fault in WEATHER:
             site.pems.fault(fault)
         began = time.monotonic()
@@ -74,7 +76,7 @@ async def test_workers_killed_at_random_moments(database_url: str, tmp_path: Pat
         seconds = time.monotonic() - began
         hit = site.pems.counts().faults
         site.pems.clear_faults()
-        site.connect(fullEvery=900)
+        site.connect(fullEvery=900, **token)
         async with working(site):
             await site.until_quiet(full=False)
             await check_lines(site)

@@ -105,6 +105,12 @@ class Site:
         boss = await self.boss()
         empty = f"NOT EXISTS (SELECT FROM pfa.change AS c WHERE {UNDER_WAY})"
         idle = "NOT EXISTS (SELECT FROM sync_run WHERE state IN ('requested', 'running'))"
+        # What failed often waits for minutes. Of new rows that may be there nobody but time makes less.
+        await self.world.db.execute(
+            "UPDATE pfa.change SET next_attempt_at = least(next_attempt_at, now() + make_interval(secs => $1))"
+            " WHERE state = 'committed'",
+            LEASE,
+        )
         async with asyncio.timeout(60):
             while not await self.world.db.fetchval(f"SELECT {empty} AND {idle}"):
                 await boss.post("sync/push", {})
