@@ -259,11 +259,13 @@ class Pems:
     async def _show(self, code: str, key: str) -> Record | None:
         """The record on the screen; None where there is none."""
         answer = await self._screen("GET", code, self._identified(code, key), None)
-        words = None if answer is None else words_of(answer.ErrorAlert) or words_of(answer.ConfirmationAlert)
+        words = None if answer is None else words_of(answer.ErrorAlert)
         if is_not_found(words):
             return None
         if words is not None:
             raise read_refused(words)
+        if answer is not None and (question := words_of(answer.ConfirmationAlert)):
+            raise Question(question)
         record = None if answer is None else answer.record
         if record is None:
             raise Failed("The answer of PEMS cannot be read: it holds no record.")

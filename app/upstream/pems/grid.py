@@ -19,7 +19,7 @@ from app.contracts import Contract
 from app.upstream.pems.config import ORGANIZATION, VERSION, Grid, Locale
 from app.upstream.pems.http import is_not_found, read_refused, words_of
 from app.upstream.pems.values import Reader, Readers, Unreadable, instant, read_column
-from app.upstream.protocol import Broken, Failed, Row
+from app.upstream.protocol import Broken, Failed, Question, Row
 
 MAX_IDENTITY = 120  # characters; longer ids are told by a digest
 MAX_COUNT = 15  # digits
@@ -351,7 +351,7 @@ class _Opened(msgspec.Struct, frozen=True):
 
 
 def _open(body: bytes) -> _Opened:
-    """Raises Failed, NothingFound, Unavailable."""
+    """Raises Failed, NothingFound, Question, Unavailable."""
     try:
         answer = _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, ArithmeticError, RecursionError):
@@ -360,10 +360,11 @@ def _open(body: bytes) -> _Opened:
     return _opened(data, _lines_of(data))
 
 
-def _refuse_alerts(*alerts: Any) -> None:
-    words = next(filter(None, map(words_of, alerts)), None)
-    if words:
+def _refuse_alerts(alert: Any, question: Any) -> None:
+    if words := words_of(alert):
         raise NothingFound(words) if is_not_found(words) else read_refused(words)
+    if asked := words_of(question):
+        raise Question(asked)
 
 
 def _data_of(answer: _Answer) -> _ResultData:
