@@ -64,7 +64,7 @@ class Pems:
         self._write = {name: alias.write for name, alias in aliases.items() if alias.write is not None}
         self._reader = GridReader(contract, self._read, config.organizations, config.locale)
         self._forms = Forms(config.writes, config.locale)
-        self._looked = False  # at how the screen shows values, before the first new line
+        self._looked: set[str] = set()  # for these forms, before a value was written in one that nobody had seen
         self._listings = _listings(config.organizations)
         self._client = PemsClient(config, folder=folder, clock=clock)
 
@@ -353,6 +353,10 @@ def _listings(codes: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(
         dict.fromkeys(code for code in codes if not any(code != other and code.startswith(other) for other in codes))
     )
+
+
+def _tells(value: Any) -> int:
+    return 0 if value is None else 1 if value is False else 2
 
 
 def _agrees(document: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
