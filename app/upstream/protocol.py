@@ -115,7 +115,7 @@ class Created(msgspec.Struct, frozen=True, kw_only=True):
 class Upstream(Protocol):
     """A system of record behind one dataset of one organization. Calls may overlap; each has a time limit.
 
-    Every method raises Unavailable, Failed, Question.
+    Every method raises Unavailable, Failed, Refused, Question.
     """
 
     @property
@@ -137,8 +137,7 @@ class Upstream(Protocol):
     async def write(self, write: Write, held: Held | None) -> str:
         """Carry the change out; returns the row's key. `held` is what `hold` gave, None for an insert.
 
-        Raises Refused, Stale, OutcomeUnknown beside the others: all but the last mean that nothing was
-        written.
+        Raises Stale, OutcomeUnknown beside the others: all but the last mean that nothing was written.
         """
 
     async def find_created(self, write: Write, sent_at: datetime, *, others: Collection[str] = ()) -> Created:

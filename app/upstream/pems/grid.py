@@ -351,7 +351,7 @@ class _Opened(msgspec.Struct, frozen=True):
 
 
 def _open(body: bytes) -> _Opened:
-    """Raises Failed, NothingFound, Question, Unavailable."""
+    """Raises Failed, NothingFound, Question, Refused, Unavailable."""
     try:
         answer = _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, ArithmeticError, RecursionError):

@@ -29,6 +29,7 @@ PAGES = ("text/html", "application/xhtml+xml")
 BOM = b"\xef\xbb\xbf"
 NOT_FOUND = "record not found"
 UNAUTHORIZED = "authorization failed"
+INVALID = "is not a valid"
 MODIFIED = "modified by another user"
 ADDED = "already exists"
 
@@ -186,10 +187,10 @@ def words_of(alerts: Any) -> str | None:
 
 
 def read_refused(words: str) -> UpstreamError:
-    """What an alert says about a read."""
+    """What an alert says about a read: what is not valid now will not be at the next attempt."""
     if UNAUTHORIZED in words.lower():
         return Unavailable(words, retry_after=REFUSED_SECONDS, refused=True)
-    return Failed(words)
+    return Refused(words) if INVALID in words.lower() else Failed(words)
 
 
 def write_refused(words: str) -> UpstreamError:
