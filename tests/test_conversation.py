@@ -21,12 +21,24 @@ from app.cli import main
 from app.contracts import PFA
 from app.upstream.pems.adapter import Pems
 from app.upstream.pems.config import PemsConfig
-from app.upstream.protocol import Failed, Question, Row, Stale, Write
+from app.upstream.protocol import Failed, Question, Refused, Row, Stale, Unavailable, UpstreamError, Write
 from app.web.auth import Role
 from app.worker.loop import Worker, database_clock
 from app.worker.start import read_targets
 from tests.support.syncing import A_CENTURY, KEPT, defects
-from tests.support.vendor import EXAMPLES, GRIDS, SCREEN, Canned, Dataspy, Example, Line, Value, Vendor, alerted
+from tests.support.vendor import (
+    EXAMPLES,
+    GRIDS,
+    SCREEN,
+    Canned,
+    Dataspy,
+    Example,
+    Line,
+    Value,
+    Vendor,
+    alerted,
+    envelope,
+)
 from tests.support.world import SECRET, User, World, open_world
 
 # The contract's fields by their alias in the grid.
@@ -472,6 +484,70 @@ async def test_a_field_that_the_screen_leaves_out_is_not_taken_for_an_empty_one(
                 await pems.hold("A")
 
 
+async def test_the_hour_that_comes_twice_hides_no_modification(tmp_path: Path) -> None:
+    """Whoever asks for what was modified since some minute of the night in which clocks are put back or forward gets
+    it, though a cell and a filter say neither which of the two hours they mean nor that one is left out.
+    """
+    nights = (datetime(2025, 11, 2, 4, tzinfo=UTC), datetime(2025, 3, 9, 5, tzinfo=UTC))
+    moments = [night + timedelta(minutes=30 * number) for night in nights for number in range(9)]
+    with Vendor(**ACCOUNT, zone="America/New_York", localize=False) as vendor:
+        for number, moment in enumerate(moments):
+            vendor.add("RIO", f"{number:02}", pfs_lastmodified=moment)
+        async with talking(vendor, tmp_path) as pems:
+            for since in moments:
+                wanted = {f"{number:02}" for number, moment in enumerate(moments) if moment >= since}
+                assert wanted <= {*await pull(pems, since)}
+
+
+def nothing(vendor: Vendor) -> Canned:
+    """A page without a line, of which PEMS says that more follow."""
+    metadata = {"RECORDS": None, "CLIENTROWS": 0, "MORERECORDPRESENT": "+", "CURRENTCURSORPOSITION": 1}
+    bare: dict[str, Any] = {"DATARECORD": None, "NEXTCURSORPOSITION": 1, "RECORDS": None}
+    held = bare if vendor.shape == "grids" else {"GRID": {"METADATA": metadata, "DATA": {"ROW": []}}}
+    return Canned(json.dumps(envelope(held)).encode(), action="LIST")
+
+
+@pytest.mark.parametrize("after", range(1, 5))
+async def test_an_empty_page_in_the_middle_is_not_the_end(tmp_path: Path, after: int) -> None:
+    with installed({}) as vendor:
+        async with talking(vendor, tmp_path) as pems:
+            found: set[str] = set()
+            cursor: str | None = None
+            for number in range(30):
+                vendor.canned += [nothing(vendor)] * (number == after)
+                page = await pems.page(since=None, cursor=cursor)
+                found |= {row.key for row in page.rows}
+                cursor = page.cursor
+                if cursor is None:
+                    break
+            assert (found, cursor, page.doubt) == ({*LINES}, None, None)
+
+
+SAID: Final = {
+    "Record not found": None,
+    "Authorization failed": Unavailable,
+    "RIO is not a valid organization": Refused,
+    "The system is busy": Failed,
+}
+
+
+@pytest.mark.parametrize("status", [400, 200])
+@pytest.mark.parametrize("words", SAID)
+async def test_an_error_of_a_read_is_told_by_its_words(tmp_path: Path, words: str, status: Any) -> None:
+    """Of what is gone there is nothing; what is not valid is not worth a retry; the rest is."""
+    with Vendor(**ACCOUNT) as vendor:
+        vendor.add("RIO", "A")
+        async with talking(vendor, tmp_path) as pems:
+            for call in (pems.read, pems.hold):
+                vendor.canned.append(alerted(error=words, status=status))
+                if SAID[words] is None:
+                    assert await call("A") is None
+                    continue
+                with pytest.raises(UpstreamError, match=words) as told:
+                    await call("A")
+                assert type(told.value) is SAID[words]
+
+
 @pytest.mark.parametrize("status", [400, 200])
 @pytest.mark.parametrize("action", ["LIST", "GET", "UPDATE"])
 async def test_a_question_is_told_as_one_whatever_was_asked(tmp_path: Path, action: str, status: int) -> None:
@@ -666,6 +742,39 @@ async def test_a_line_that_pems_does_not_find_is_a_conflict_with_nothing(path: C
     assert actions(path.vendor) == ["GET"]
 
 
+async def test_a_line_that_was_deleted_in_pems_is_added_again_with_what_can_be_written(path: Conversation) -> None:
+    await path.commit("P-01", model="planner")
+    before = path.vendor.lines.pop(("RIO", "P-01"))
+    await path.work()
+    answer = await path.ann.commit("P-01", resolutions=[{"id": "P-01", "field": None, "use": "mine"}])
+    assert answer.status_code == 200, answer.text
+    await path.work()
+    assert (await path.ann.row("P-01"))["syncState"] == "pristine"
+    line = path.vendor.lines["RIO", "P-01"]
+    only = {"pfs_p_projcode", "pfs_p_startdate", "pfs_p_enddate", "pfs_a_startdate", "pfs_a_enddate"}
+    assert {alias for alias in only if line[alias] is not None} == set()
+    written = FIELDS.keys() - only - {"pfs_lastmodified", "pfs_f_model"}
+    assert {alias: line[alias] for alias in written} == {alias: before[alias] for alias in written}
+    await path.check_mirror()
+
+
+@pytest.mark.parametrize("action", ["UPDATE", "DELETE"])
+async def test_a_write_whose_answer_was_lost_is_not_done_twice(path: Conversation, action: str) -> None:
+    """What PEMS made of the values is nobody's edit."""
+    path.vendor.normalizing = ("upper", "trim", "round")
+    if action == "DELETE":
+        await path.commit("P-11", "delete")
+    else:
+        await path.commit("P-01", model=" planner ", monthlyRate=1.005)
+    path.vendor.canned.append(Canned(action=action, done=True, status=0))
+    await path.work()
+    assert (await path.change())["state"] == "committed"
+    await path.later(minutes=3)
+    assert ((await path.change())["state"], actions(path.vendor).count(action)) == ("synced", 1)
+    assert path.vendor.lines["RIO", "P-01"]["pfs_f_model"] in ("LR 1300", "PLANNER")
+    await path.check_mirror()
+
+
 LOST = Canned(action="ADD", done=True, status=0)
 
 
@@ -834,6 +943,19 @@ async def test_a_dataspy_that_hides_lines_deletes_nothing(path: Conversation) ->
     run = await path.pull(full=True)
     assert (run["state"], run["counts"]["deleted"]) == ("succeeded", 1)
     assert "upstream has 3 all the same" in json.dumps(run)
+    await path.check_mirror()
+
+
+async def test_a_time_filter_that_is_read_otherwise_is_noticed(path: Conversation) -> None:
+    """10 September is read as 9 October: what was modified since then would be nothing, for ever."""
+    path.vendor.change("RIO", "P-09", pfs_lastmodified=datetime(2026, 9, 10, 8, 30, tzinfo=UTC))
+    assert (await path.pull())["state"] == "succeeded"
+    path.vendor.filter_dates = "%Y-%d-%m %H:%M"
+    path.vendor.change("RIO", "P-01", pfs_f_model="theirs", pfs_lastmodified=datetime(2026, 9, 10, 8, 31, tzinfo=UTC))
+    run = await path.pull()
+    assert (run["state"], run["error"]["code"]) == ("failed", "WATERMARK_ROW_MISSING")
+    run = await path.pull()
+    assert (run["state"], run["full"], run["counts"]["updated"]) == ("succeeded", True, 1)
     await path.check_mirror()
 
 
