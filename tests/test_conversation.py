@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 import httpx
 import msgspec
@@ -20,7 +21,8 @@ from app.base.settings import Settings
 from app.cli import main
 from app.contracts import PFA
 from app.upstream.pems.adapter import Pems
-from app.upstream.pems.config import PemsConfig
+from app.upstream.pems.config import Locale, PemsConfig, Writes
+from app.upstream.pems.forms import Forms
 from app.upstream.protocol import Failed, Question, Refused, Row, Stale, Unavailable, UpstreamError, Write
 from app.web.auth import Role
 from app.worker.loop import Worker, database_clock
@@ -38,6 +40,8 @@ from tests.support.vendor import (
     Vendor,
     alerted,
     envelope,
+    read_datetime,
+    written_datetime,
 )
 from tests.support.world import SECRET, User, World, open_world
 
@@ -249,6 +253,25 @@ async def test_a_flag_that_says_nothing_of_its_form_is_written_as_the_setting_sa
         async with talking(vendor, tmp_path, writes={"flags": "-1/0"}) as pems:
             await update(pems, "A", isActualized=True)
         assert vendor.lines["RIO", "A"]["pfs_f_actualized"] is True
+
+
+ZONES = ("UTC", "America/New_York", "Asia/Kathmandu", "Pacific/Marquesas", "Pacific/Apia", "Pacific/Kiritimati")
+DAYS = [date(year, month, day) for year in (1999, 2024, 2026) for month, day in ((1, 1), (2, 28), (7, 1), (12, 31))]
+
+
+@pytest.mark.parametrize("year", ["epoch", "calendar"])
+@pytest.mark.parametrize("zone", ZONES)
+def test_any_day_is_written_over_any_other_wherever_the_server_stands(zone: str, year: Any) -> None:
+    here = ZoneInfo(zone)
+    for before, after in itertools.product(DAYS, DAYS):
+        forms = Forms(Writes(), Locale(zone=zone))
+        shown = {"DATETIMEDATA": written_datetime(before, here, year)}
+        assert forms.read("date", shown) == before.isoformat()
+        written = forms.write("date", after.isoformat(), shown)["DATETIMEDATA"]
+        assert read_datetime(written, year).date() == after
+        assert forms.write("date", before.isoformat(), shown) == shown
+        into_empty = forms.write("date", after.isoformat(), {"DATETIMEDATA": None})["DATETIMEDATA"]
+        assert read_datetime(into_empty, year).date() == after
 
 
 # --- 2. all that an installation may be -------------------------------------------------------------------------------
@@ -497,6 +520,25 @@ async def test_the_hour_that_comes_twice_hides_no_modification(tmp_path: Path) -
             for since in moments:
                 wanted = {f"{number:02}" for number, moment in enumerate(moments) if moment >= since}
                 assert wanted <= {*await pull(pems, since)}
+
+
+@pytest.mark.parametrize("shape", ["D", "grids"])
+@pytest.mark.parametrize("records", ["total", "null", "count"])
+@pytest.mark.parametrize("most_rows", [1, 2, 3])
+async def test_pages_are_turned_however_few_lines_pems_puts_on_one(
+    tmp_path: Path, shape: Any, records: Any, most_rows: int
+) -> None:
+    with installed({"shape": shape, "records": records, "most_rows": most_rows}) as vendor:
+        async with talking(vendor, tmp_path, pageSize=1000) as pems:
+            assert (await pull(pems)).keys() == LINES.keys()
+        assert len(vendor.log) <= 5 * len(vendor.lines)
+
+
+async def test_the_dataspy_that_is_set_shows_what_the_accounts_own_hides(tmp_path: Path) -> None:
+    spies = {"1": Dataspy(), "7": Dataspy(lambda line: str(line["pfs_id"]) > "P-03", ["pfs_f_model"])}
+    with installed({"dataspies": spies, "dataspy": "7"}) as vendor:
+        async with talking(vendor, tmp_path, grid={"dataspy": "1"}) as pems:
+            assert await pull(pems) == {key: document(vendor, key) for key in LINES}
 
 
 def nothing(vendor: Vendor) -> Canned:
@@ -886,6 +928,37 @@ async def test_a_login_page_opens_the_circuit_and_uses_up_no_attempt(
     await path.check_mirror("P-01")
 
 
+async def test_an_account_that_is_refused_opens_the_circuit(path: Conversation) -> None:
+    await path.commit("P-01", model="planner")
+    path.vendor.canned.append(alerted(error="Authorization failed", action="GET"))
+    await path.work()
+    change = await path.change()
+    assert (change["state"], change["attempts"], await path.circuit()) == ("committed", 0, "open")
+    await path.later(minutes=6)
+    assert ((await path.change())["state"], await path.circuit()) == ("synced", "closed")
+
+
+UNREADABLE: Final = {
+    "a login page": (OUTAGES["a login page"], "web page", "open"),
+    "a redirect": (OUTAGES["a redirect"], "sends us elsewhere", "open"),
+    "an account that is refused": (alerted(error="Authorization failed"), "Authorization failed", "open"),
+    "what is not valid": (alerted(error="7 is not a valid dataspy"), "7 is not a valid dataspy", "closed"),
+    "a question": (alerted(question="Show all lines?"), "Show all lines?", "closed"),
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+async def test_a_pull_ends_at_what_another_request_would_not_mend(path: Conversation, name: str) -> None:
+    canned, words, circuit = UNREADABLE[name]
+    path.vendor.log.clear()
+    path.vendor.canned.append(canned)
+    run = await path.pull(full=True)
+    assert run["state"] == "failed"
+    assert words in run["error"]["message"]
+    assert (len(path.vendor.log), await path.circuit()) == (1, circuit)
+    await path.check_mirror()
+
+
 async def test_429_that_names_no_time_is_backed_off_from(path: Conversation) -> None:
     """`Retry-After: 0` does not mean to ask at once, and again, and again."""
     await path.commit("P-01", model="planner")
@@ -997,6 +1070,34 @@ def test_a_pems_that_fits_is_said_to_fit(options: dict[str, Any], tmp_path: Path
         report = json.loads(result.output)
         assert (report["problems"], report["fits"], result.exit_code) == ([], True, 0)
         assert {each.action for each in vendor.log} == {"LIST", "GET"}
+
+
+def test_people_are_told_how_each_column_and_field_is_understood(tmp_path: Path) -> None:
+    with installed({"localize": False}) as vendor:
+        result = check(vendor, tmp_path)
+    assert result.exit_code == 0
+    assert "3,825.50 -> 3825.50" in result.output
+    assert "1/15/2026 00:00 -> 2026-01-15" in result.output
+    assert '"NUMOFDEC":2' in result.output
+    assert "PFS_UDFCHAR01" in result.output
+    assert result.output.rstrip().endswith("It fits.")
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_what_pems_answers_instead_is_named(tmp_path: Path, name: str) -> None:
+    with installed({}) as vendor:
+        vendor.canned.append(UNREADABLE[name][0])
+        result = check(vendor, tmp_path)
+    assert result.exit_code == 1
+    assert UNREADABLE[name][1] in result.output
+
+
+def test_a_time_filter_that_is_read_otherwise_is_named(tmp_path: Path) -> None:
+    with installed({"filter_dates": "%Y-%d-%m %H:%M"}) as vendor:
+        locale = entry(vendor)["locale"] | {"timeFormat": "%Y-%m-%d %H:%M"}
+        result = check(vendor, tmp_path, locale=locale)
+    assert result.exit_code == 1
+    assert "See locale.timeFormat and zone." in result.output
 
 
 def test_a_column_that_is_missing_is_named(tmp_path: Path) -> None:
