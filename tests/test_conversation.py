@@ -524,7 +524,7 @@ async def test_the_hour_that_comes_twice_hides_no_modification(tmp_path: Path) -
 
 @pytest.mark.parametrize("shape", ["D", "grids"])
 @pytest.mark.parametrize("records", ["total", "null", "count"])
-@pytest.mark.parametrize("most_rows", [1, 2, 3])
+@pytest.mark.parametrize("most_rows", [2, 3])
 async def test_pages_are_turned_however_few_lines_pems_puts_on_one(
     tmp_path: Path, shape: Any, records: Any, most_rows: int
 ) -> None:

@@ -137,7 +137,7 @@ async def test_trouble_of_a_write_is_told_apart(
 WORDS: dict[str, tuple[type[UpstreamError] | None, type[UpstreamError]]] = {
     "The system is busy": (Failed, Refused),
     "Authorization failed": (Unavailable, Refused),
-    "7 is not a valid class": (Failed, Refused),
+    "7 is not a valid class": (Refused, Refused),
     "This record has been modified by another user": (Failed, Stale),
     "Record not found": (None, Stale),
     "Error - record not found.": (None, Stale),
@@ -186,11 +186,11 @@ async def test_a_question_is_asked_of_a_person_and_nothing_is_written(
     assert sim.counts().writes == {}
 
 
-async def test_a_question_in_answer_to_a_read_fails() -> None:
+async def test_a_question_in_answer_to_a_read_is_told_as_one() -> None:
     asked = said({"Result": None, "ConfirmationAlert": [{"Message": "Go on?"}]}, "400 Bad Request")
     async with scripted(lambda _: asked) as script, connected(script.url) as pems:
         for name in READS:
-            with pytest.raises(Failed, match=r"Go on\?"):
+            with pytest.raises(Question, match=r"Go on\?"):
                 await calls(pems)[name]()
 
 

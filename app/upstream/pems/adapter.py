@@ -242,8 +242,7 @@ class Pems:
         """See Upstream."""
         code = self._code_of(write.fields if held is None else held.document)
         record: Pairs = {} if held is None else held.record or {}
-        if self._guesses(write, record):
-            await self._look_at_forms(code)
+        await self._look_at_forms(code, write, record)
         pairs = self._laid_over(code, write, record)
         answer = await self._screen(ACTIONS[write.op], code, pairs, None if held is None else held.token)
         if answer is None:
@@ -271,27 +270,36 @@ class Pems:
             raise Failed("The answer of PEMS cannot be read: it holds no record.")
         return record
 
-    def _guesses(self, write: Write, record: Pairs) -> bool:
-        """Whether a value is to be written in a form that the screen has not shown yet."""
-        if self._looked:
-            return False
-        given = (name for name, value in write.fields.items() if value is not None and name in self._write)
-        blank = (name for name in given if not any((record.get(self._write[name]) or {}).values()))
-        kinds = {self._contract.by_name[name].type for name in blank}
-        return any(kind in kinds and form not in self._forms.seen for kind, form in FORMS.items())
-
-    async def _look_at_forms(self, code: str) -> None:
-        """See in which forms the screen shows values: of the line that has the most of them, and flags that are set."""
+    async def _look_at_forms(self, code: str, write: Write, record: Pairs) -> None:
+        """See in which forms the screen shows values such as these, where it has shown none yet: a new line, or one
+        that is empty there, has none to follow.
+        """
+        given = [name for name, value in write.fields.items() if value is not None and name in self._write]
+        blank = [name for name in given if not any((record.get(self._write[name]) or {}).values())]
+        missing = {self._form_of(name) for name in blank} - {None, *self._forms.seen, *self._looked}
+        if not missing:
+            return
         try:
             page = await self._ask(code, [Condition(self._read[ORGANIZATION], "=", code)], 1, FEW)
         except NothingFound:
             page = None
-        rows = () if page is None else page.rows
-        fullest = max(rows, key=lambda row: sum(v not in (None, False) for v in row.document.values()), default=None)
-        record = None if fullest is None else await self._show(code, fullest.key)
-        if record is not None:
-            look_at(self._contract, self._write, self._forms, record.values)
-        self._looked = True
+        for form in sorted(filter(None, missing)):
+            self._looked.add(form)
+            key = None if page is None else self._telling_key(page, form)
+            shown = None if key is None or form in self._forms.seen else await self._show(code, key)
+            if shown is not None:
+                look_at(self._contract, self._write, self._forms, shown.values)
+
+    def _telling_key(self, page: GridPage, form: str) -> str | None:
+        """Of the line that has most values in this form. False tells less: what stands for it does so in two forms."""
+        names = [name for name in self._write if self._form_of(name) == form]
+        told = {row.key: sum(_tells(row.document.get(name)) for name in names) for row in page.rows}
+        return max(told, key=lambda key: told[key], default=None)
+
+    def _form_of(self, name: str) -> str | None:
+        """What the screen may show a field's values as, in more forms than one."""
+        field = self._contract.by_name[name]
+        return FORMS.get(field.type) if name in self._write and field.editable else None
 
     async def _screen(self, action: str, code: str, pairs: Pairs, token: str | None) -> ScreenAnswer | None:
         grid = self._config.grid
