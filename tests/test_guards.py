@@ -169,6 +169,20 @@ async def test_fewer_than_a_hundred_rows_may_always_come(yard: Yard) -> None:
     assert (await last_run(yard))["state"] == "succeeded"
 
 
+async def test_a_share_of_all_means_any_number(yard: Yard) -> None:
+    """Given pulls that fail, then the same rows change again and again, and that is no mass."""
+    yard.worker = yard.new_worker(shares=Shares(changes=1))
+    for number in range(3):
+        for key in list(yard.ledger.rows):
+            yard.ledger.put(key, mileage=number)
+        yard.ledger.poison["page", None] = Unavailable("x")
+        await yard.later(hours=1)
+        yard.ledger.poison.clear()
+        await yard.later(hours=1)
+        assert (await last_run(yard))["error_code"] is None
+    assert await yard.mirror() == yard.ledger.rows
+
+
 async def test_a_first_pull_that_fails_midway_is_a_first_pull_still(database_url: str) -> None:
     """Given a mirror that is half filled by it, when the next one brings the rest, then that is no mass of new rows."""
     ledger = Ledger("plate", {f"V-{number:03}": van() for number in range(3 * MANY)}, page_size=250)

@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-import httpx
 import pytest
 
 from app.contracts import PFA
@@ -15,9 +14,8 @@ from app.upstream.pems.adapter import Pems
 from app.upstream.pems.config import Auth, Locale, PemsConfig, Token, Writes
 from app.upstream.pems.forms import Forms
 from app.upstream.pems.grid import GridPage
-from app.upstream.pems.http import PemsClient
 from app.upstream.pems.listing import Place, turn
-from app.upstream.protocol import Failed, Unavailable, Write
+from app.upstream.protocol import Failed, Write
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 NEW = {"category": "Cranes", "source": "Rental", "dor": "BEO", "monthlyRate": Decimal("1234.50"), "equipment": "CRN-1"}
@@ -113,17 +111,3 @@ def test_a_number_as_a_text_has_the_decimal_sign_that_was_read(sign: Any, shown:
     forms.read(kind, shown)
     assert forms.write(kind, Decimal("1234.567"), shown) == written
     assert forms.read(kind, written) == Decimal("1234.567")
-
-
-# -- answers -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("text", ["1 Jan 99999999999999999999 00:00:00 GMT", "99999999999999 Oct 2026 07:28 GMT"])
-async def test_a_time_that_is_none_is_no_time(text: str, tmp_path: Any) -> None:
-    client = PemsClient(config("https://pems.example"), folder=tmp_path, clock=lambda: NOW)
-    answer = httpx.Response(503, headers={"Retry-After": text})
-    client._client = httpx.AsyncClient(base_url="https://pems.example", transport=httpx.MockTransport(lambda _: answer))
-    with pytest.raises(Unavailable) as refusal:
-        await client.post("/", {}, organization="RIO")
-    assert refusal.value.retry_after is None
-    await client.close()

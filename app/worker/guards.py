@@ -83,7 +83,8 @@ def check(shares: Shares, allowed: Collection[str], tally: Tally, more: Mapping[
         return
     for kind, rows in more.items():
         found, share = getattr(tally, kind) + rows, getattr(shares, kind)
-        if found >= FEW and rows and kind not in allowed and found > share * tally.present:
+        # Pulls that failed may have changed a row several times: a share of all of them still means any number.
+        if share < 1 and found >= FEW and rows and kind not in allowed and found > share * tally.present:
             said = (_words(kind, found, tally.present, share), why, f"{tally.stands}.", REMEDY.format(kind))
             raise TooMuch(CODES[kind], " ".join(filter(None, said)))
 
