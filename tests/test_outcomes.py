@@ -146,6 +146,28 @@ async def test_a_lost_answer_is_found_though_upstream_made_something_else_of_it(
     assert (await ann.row("V-1"))["data"]["depot"] == "WEST"
 
 
+@pytest.mark.parametrize("error", [Refused("It is not a valid one today"), Question("Go on?")])
+@pytest.mark.parametrize("op", ["update", "insert"])
+async def test_a_read_that_is_refused_decides_nothing_about_what_may_be_written(
+    yard: Yard, error: Exception, op: str
+) -> None:
+    """Given a write whose answer was lost, then only reading tells, and a person is not told that it was not done."""
+    yard.ledger.lost = 1
+    ann = await yard.user("ann")
+    if op == "insert":
+        await ann.draft("new", NEW, op="insert")
+    else:
+        await ann.draft("V-1", {"depot": "west"})
+    await ann.commit()
+    await yard.work()
+    yard.ledger.failures = {"hold": [error], "find_created": [error]}
+    await yard.later(minutes=10)
+    assert await yard.states() == ["committed"]
+    yard.ledger.failures = {}
+    await yard.later(minutes=10)
+    assert (await yard.states(), len(yard.ledger.writes)) == (["synced"], 1)
+
+
 async def test_somebodys_edit_after_a_lost_answer_is_a_conflict_still(yard: Yard) -> None:
     yard.ledger.lost = 1
     ann = await yard.user("ann")

@@ -13,7 +13,7 @@ from app.base import exact_json as exact
 from app.contracts import PFA
 from app.upstream.pems.config import MAPPING, Locale
 from app.upstream.pems.grid import GridReader, HeadersNeeded
-from app.upstream.protocol import Broken, Failed, Row, Unavailable
+from app.upstream.protocol import Broken, Failed, Question, Row, Unavailable
 
 ALIASES = {name: alias.read for name, alias in MAPPING.items()}
 NUMBERS = {alias: str(number) for number, alias in enumerate(ALIASES.values(), 1)}
@@ -359,8 +359,8 @@ def test_the_row_with_the_latest_modification_is_named() -> None:
 
 def test_alerts_are_read_whatever_stands_beside_them() -> None:
     for result in ("{}", "7", '""', '{"ResultData": 7}', '{"ResultData": {"GRID": 7}}'):
-        for alert in ("ErrorAlert", "ConfirmationAlert"):
-            with pytest.raises(Failed, match=r"^It broke$"):
+        for alert, error in (("ErrorAlert", Failed), ("ConfirmationAlert", Question)):
+            with pytest.raises(error, match=r"^It broke$"):
                 reader().read(f'{{"Result": {result}, "{alert}": [{{"Message": "It broke"}}]}}'.encode())
 
 

@@ -17,9 +17,7 @@ from app.upstream.pems.adapter import Pems
 from app.upstream.pems.config import Grid, Locale
 from app.upstream.pems.grid import GridPage
 from app.upstream.pems.listing import Place, turn
-from app.upstream.protocol import (
-    Failed,
-)
+from app.upstream.protocol import Failed, Refused
 from tests.support.pems import (
     FIRST,
     NOW,
@@ -711,9 +709,9 @@ async def test_the_accounts_default_dataspy_applies_unless_another_is_named(sim:
     assert documents(shown) == known(sim, "RIO")
 
 
-async def test_a_dataspy_that_there_is_not_fails(sim: Simulator) -> None:
+async def test_a_dataspy_that_there_is_not_is_refused(sim: Simulator) -> None:
     async with connected(sim.url, grid=Grid(dataspy="404")) as pems:
-        with pytest.raises(Failed, match="404 is not a valid dataspy"):
+        with pytest.raises(Refused, match="404 is not a valid dataspy"):
             await pull(pems)
 
 

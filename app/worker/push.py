@@ -6,9 +6,9 @@ the change, the mirror, its history and everybody's modifications in one transac
 
 import asyncio
 import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 import structlog
@@ -42,6 +42,8 @@ from app.worker.settle import Change, Ended, Outcome, settle
 from app.worker.target import Job, ReadClock, Target, alone
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 SETTLED = Counter(
     "vanguard_push_changes_total", "Changes by what became of them", ["organization", "dataset", "outcome"]
@@ -280,7 +282,7 @@ class _Push:
     async def _change(self, change: Change, claim: uuid.UUID) -> Outcome:
         """A change of a row whose key is known: read, compare, write, read back."""
         for _ in range(RETREADS):
-            held = await self.target.upstream.hold(change.row_key)
+            held = await self._read(change, self.target.upstream.hold(change.row_key))
             verdict, fields = await self._judge(change, claim, self._as_sent(change, held))
             if verdict == "conflict":
                 return await self._outcome("conflict", change, change.row_key)
@@ -292,6 +294,15 @@ class _Push:
                     continue
             return await self._outcome("synced", change, change.row_key)
         raise Failed("Somebody changes the row upstream all the time.")
+
+    async def _read(self, change: Change, reading: Awaitable[T]) -> T:
+        """What is read. Of a change that may be there a read that is refused decides nothing: raises Failed then."""
+        try:
+            return await reading
+        except (Refused, Question) as error:
+            if not change.written and change.sent_at is None:
+                raise
+            raise Failed(str(error)) from error
 
     def _as_sent(self, change: Change, held: Held | None) -> Held | None:
         """The row, with the values that an earlier attempt may have written as they were sent: upstream may have made
@@ -339,13 +350,14 @@ class _Push:
         """The row that an earlier attempt left, if it did: one that came since it was sent. Where none is certain,
         those that may be it, so that it is not sent twice.
         """
-        found = await self.target.upstream.find_created(write, sent_at)
+        found = await self._read(change, self.target.upstream.find_created(write, sent_at))
         if found.certain:
             free = sorted(set(found.certain) - await self._known(found.certain, sent_at))
             if free:
                 self.given.add(free[0])
                 return free[0], ()
-            found = await self.target.upstream.find_created(write, sent_at, others=found.certain)
+            others = self.target.upstream.find_created(write, sent_at, others=found.certain)
+            found = await self._read(change, others)
         known = await self._known([row.key for row in found.near], sent_at)
         near = [row for row in found.near if row.key not in known and row.key not in change.near]
         return None, tuple(near[:MOST_NEAR])
