@@ -741,6 +741,9 @@ async def test_a_pull_whose_connection_is_cut_is_resumed(yard: Yard) -> None:
         await yard.worker.step()
         (task,) = (task for name, task in yard.worker._running.items() if name[0] == "pull")
         await waiting(yard.world, task)
+        # What waits first may be the refresh of KPIs.
+        while not await yard.runs():  # noqa: ASYNC110
+            await asyncio.sleep(0)
         await cut(yard.world)
         await yard.worker.idle()
     (run,) = await yard.runs()
