@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import Any, get_args
+from typing import Any, cast, get_args
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -37,7 +37,7 @@ DATE_ORDERS: dict[Dates, Any] = {"text": None, "iso": None, "us": "monthFirst", 
 
 def reader(kind: str, locale: Locale = UNKNOWN) -> Reader:
     readers = Readers(locale)
-    return readers.version if kind == "version" else readers.of(kind)  # type: ignore[arg-type]
+    return readers.version if kind == "version" else readers.of(cast("FieldType", kind))
 
 
 def read(kind: str, value: Any, **locale: Any) -> Any:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from app.base.errors import Code
 from app.contracts.model import FieldType
@@ -103,7 +103,7 @@ def _read_texts(values: Sequence[str | None]) -> list[str | None]:
 def _read_quickly(read: Callable[[str], Any], values: Sequence[str | None]) -> list[Any]:
     if None in values:
         return [None if value is None else read(value) for value in values]
-    return list(map(read, values))  # type: ignore[arg-type]
+    return list(map(read, cast("Sequence[str]", values)))
 
 
 def _try(read: Callable[[Any], Any], value: Any) -> Any:
