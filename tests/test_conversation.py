@@ -15,8 +15,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
-from app.base.clock import now
-from app.base.database import Connection, Database
+from app.base.database import Database
 from app.base.settings import Settings
 from app.cli import main
 from app.contracts import PFA
@@ -25,9 +24,9 @@ from app.upstream.pems.config import Locale, PemsConfig, Writes
 from app.upstream.pems.forms import Forms
 from app.upstream.protocol import Failed, Question, Refused, Row, Stale, Unavailable, UpstreamError, Write
 from app.web.auth import Role
-from app.worker.loop import Worker, database_clock
+from app.worker.loop import Worker
 from app.worker.start import read_targets
-from tests.support.syncing import A_CENTURY, KEPT, defects
+from tests.support.syncing import A_CENTURY, KEPT, Ahead, defects
 from tests.support.vendor import (
     EXAMPLES,
     GRIDS,
@@ -608,20 +607,6 @@ async def test_a_question_is_told_as_one_whatever_was_asked(tmp_path: Path, acti
 
 
 # --- 3. the whole path ------------------------------------------------------------------------------------------------
-
-
-class Ahead:
-    """A clock that is ahead of the others."""
-
-    def __init__(self) -> None:
-        self.by = timedelta()
-
-    def __call__(self) -> datetime:
-        return now() + self.by
-
-    async def read(self, connection: Connection) -> datetime:
-        """The time by the database's clock."""
-        return await database_clock(connection) + self.by
 
 
 class Conversation:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,33 +10,19 @@ import pytest
 
 from app.base import exact_json
 from app.base.clock import now
-from app.base.database import Connection, Database
+from app.base.database import Database
 from app.contracts import PFA
 from app.simulator import Edit, Fault, Step
-from app.worker.loop import Worker, database_clock
+from app.worker.loop import Worker
 from app.worker.start import read_targets
 from tests.support.crash_checks import check_all
 from tests.support.crashing import CODE, EMPTY, NEIGHBOUR, Site, open_site
-from tests.support.syncing import KEPT, defects
+from tests.support.syncing import KEPT, Ahead, defects
 from tests.support.world import User
 
 ROWS = 200
 PAGES = 6  # of 40 lines each, the neighbour's 30 among them
 TWICE = PAGES - 1  # each page begins with the last line of the page before; the last page's is the neighbour's
-
-
-class Ahead:
-    """A clock that is ahead of the others."""
-
-    def __init__(self) -> None:
-        self.by = timedelta()
-
-    def __call__(self) -> datetime:
-        return now() + self.by
-
-    async def read(self, connection: Connection) -> datetime:
-        """The time by the database's clock."""
-        return await database_clock(connection) + self.by
 
 
 class RealPath:

@@ -8,12 +8,13 @@ from typing import Any
 import msgspec
 
 from app.base import exact_json
+from app.base.clock import now
 from app.base.database import Connection, Database
 from app.base.settings import Settings
 from app.contracts import PFA
 from app.engine.desk import Desk
 from app.engine.modifications import fold, image
-from app.worker.loop import DEFECTS, Worker
+from app.worker.loop import DEFECTS, Worker, database_clock
 from app.worker.target import Target
 from app.worker.upkeep import Retention
 from tests.support.ledger import Ledger
@@ -30,6 +31,20 @@ def defects() -> float:
     return sum(
         sample.value for metric in DEFECTS.collect() for sample in metric.samples if sample.name.endswith("total")
     )
+
+
+class Ahead:
+    """A clock that is ahead of the others."""
+
+    def __init__(self) -> None:
+        self.by = timedelta()
+
+    def __call__(self) -> datetime:
+        return now() + self.by
+
+    async def read(self, connection: Connection) -> datetime:
+        """The time by the database's clock."""
+        return await database_clock(connection) + self.by
 
 
 class Yard:
