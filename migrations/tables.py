@@ -205,3 +205,59 @@ Table(
     _time("last_seen_at", default=False),
     _dataset(),
 )
+Table(
+    "state_transition",
+    metadata,
+    *(Column(name, Text, primary_key=True) for name in ("machine", "from_state", "to_state")),
+)
+Table(
+    "edit_session",
+    metadata,
+    _key(name="organization_id"),
+    _key(name="id"),
+    _key(name="dataset", primary=False),
+    _key(name="user_id", primary=False),
+    Column("mode", Text, nullable=False),
+    Column("rows", ARRAY(Text)),
+    Column("title", Text),
+    Column("state", Text, nullable=False, server_default=text("'active'")),
+    _time("created_at", default=False),
+    _time("expires_at", default=False),
+    _moment("ended_at"),
+    _count("edits", BigInteger),
+    _count("staged", BigInteger),
+    Column("run_id", Uuid),
+    Column("digest", Text),
+    _dataset(),
+    Index("edit_session_newest", "organization_id", "dataset", "user_id", text("created_at DESC"), "id"),
+    Index(
+        "edit_session_expiring",
+        "organization_id",
+        "dataset",
+        "expires_at",
+        postgresql_where=text("state IN ('active', 'preview')"),
+    ),
+    Index(
+        "edit_session_ended", "organization_id", "dataset", "ended_at", postgresql_where=text("ended_at IS NOT NULL")
+    ),
+)
+Table(
+    "validation_run",
+    metadata,
+    _key(name="organization_id"),
+    Column("id", Uuid, primary_key=True),
+    _key(name="dataset", primary=False),
+    _key(name="session_id", primary=False),
+    Column("contract_version", Text, nullable=False),
+    Column("state", Text, nullable=False, server_default=text("'not_started'")),
+    Column("counts", JSONB),
+    Column("messages", JSONB),
+    _moment("started_at"),
+    _moment("finished_at"),
+    Column("reason", Text),
+    Column("decided_by", Text(collation="C")),
+    ForeignKeyConstraint(
+        ["organization_id", "session_id"], ["edit_session.organization_id", "edit_session.id"], ondelete="CASCADE"
+    ),
+    Index("validation_run_session", "organization_id", "session_id"),
+)

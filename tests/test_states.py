@@ -11,7 +11,18 @@ import pytest
 from app import failures
 from app.base.statements import STATEMENTS
 from app.contracts.filters import SYNC_STATES
-from app.contracts.states import ENDED, OUTBOX, REFUSED, SETTLED, TRANSITIONS, UNFINISHED, ChangeState
+from app.contracts.states import (
+    ENDED,
+    OUTBOX,
+    REFUSED,
+    SETTLED,
+    TRANSITIONS,
+    UNFINISHED,
+    WAYS,
+    ChangeState,
+    SessionState,
+    ValidationState,
+)
 from app.worker.settle import Outcome
 from tests.conftest import new_database
 
@@ -261,3 +272,79 @@ def test_the_documented_transitions_are_those_of_the_statements() -> None:
     assert documented == {FIRST: (frozenset(), frozenset({"committed"}))} | {
         name: (expected_by(name), made) for name, made in MOVES.items()
     }
+
+
+# -- sessions and validation runs --------------------------------------------------------------------------------------
+
+TABLES = {"session": ("edit_session", SessionState), "validation": ("validation_run", ValidationState)}
+SESSION = """
+INSERT INTO edit_session (organization_id, id, dataset, user_id, mode, created_at, expires_at)
+VALUES ('acme', 's', 'pfa', 'dora', 'full_table', now(), now())
+"""
+RUN = """
+INSERT INTO validation_run (organization_id, id, dataset, session_id, contract_version)
+VALUES ('acme', gen_random_uuid(), 'pfa', 's', '1.0')
+"""
+
+
+async def test_the_database_holds_the_same_ways_as_the_code(connection: "Connection[Any]") -> None:
+    found = await connection.fetch("SELECT machine, from_state, to_state FROM state_transition")
+    assert {tuple(row) for row in found} == WAYS
+
+
+@pytest.mark.parametrize("machine", TABLES)
+async def test_the_database_lists_the_states(connection: "Connection[Any]", machine: str) -> None:
+    table, states = TABLES[machine]
+    check = await connection.fetchval(
+        f"SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = '{table}_state_check'"
+    )
+    assert set(re.findall(r"'(\w+)'", check)) == set(states)
+
+
+@pytest.mark.parametrize("machine", TABLES)
+async def test_the_database_refuses_every_way_that_the_table_does_not_have(
+    connection: "Connection[Any]", machine: str
+) -> None:
+    """From each state to each other, with nothing but an UPDATE: exactly the ways of the table pass."""
+    table, states = TABLES[machine]
+    transaction = connection.transaction()
+    await transaction.start()
+    await connection.execute("INSERT INTO organization VALUES ('acme', 'Acme')")
+    await connection.execute(
+        "INSERT INTO dataset (organization_id, name, contract_version) VALUES ('acme', 'pfa', '1.0')"
+    )
+    await connection.execute(SESSION)
+    await connection.execute(RUN)
+    passed = set()
+    for was in states:
+        for now in set(states) - {was}:
+            await connection.execute(f"ALTER TABLE {table} DISABLE TRIGGER hold_transition")
+            await connection.execute(f"UPDATE {table} SET state = '{was}' {ended(machine, was)}")
+            await connection.execute(f"ALTER TABLE {table} ENABLE TRIGGER hold_transition")
+            refusal = await refused(connection, f"UPDATE {table} SET state = '{now}' {ended(machine, now)}")
+            if refusal is None:
+                passed.add((machine, str(was), str(now)))
+            else:
+                assert refusal.constraint_name == f"{table}_transition"
+    await transaction.rollback()
+    assert passed == {way for way in WAYS if way[0] == machine}
+
+
+async def refused(connection: "Connection[Any]", statement: str) -> asyncpg.CheckViolationError | None:
+    """What a CHECK or a trigger says to the statement, which is undone."""
+    savepoint = connection.transaction()
+    await savepoint.start()
+    try:
+        await connection.execute(statement)
+    except asyncpg.CheckViolationError as refusal:
+        return refusal
+    finally:
+        await savepoint.rollback()
+    return None
+
+
+def ended(machine: str, state: str) -> str:
+    """A session that is over says since when."""
+    if machine != "session":
+        return ""
+    return ", ended_at = now()" if state in ("aborted", "expired") else ", ended_at = NULL"

@@ -1,4 +1,8 @@
-"""The states of a change, and the ways between them: the one place that says so, for Python; a test holds SQL to it."""
+"""The states of changes, edit sessions and validation runs, and the ways between them.
+
+The one place that says so, for Python. The database holds sessions and runs to `public.state_transition`, which a test
+holds to what stands here; so it does with the statements that move a change.
+"""
 
 from enum import StrEnum
 
@@ -43,3 +47,59 @@ TRANSITIONS: dict[ChangeState, frozenset[ChangeState]] = {
     S.REJECTED: frozenset(),
     S.DISCARDED: frozenset(),
 }
+
+
+class SessionState(StrEnum):
+    """Where an edit session is. `active` and `preview` may be edited, `submitted` is locked, the others are over."""
+
+    ACTIVE = "active"
+    PREVIEW = "preview"
+    SUBMITTED = "submitted"
+    ABORTED = "aborted"
+    EXPIRED = "expired"
+
+
+# A row with an edit of such a session belongs to it. One that may be edited is open only until it expires.
+EDITABLE = frozenset({SessionState.ACTIVE, SessionState.PREVIEW})
+OPEN = EDITABLE | {SessionState.SUBMITTED}
+
+SESSION_TRANSITIONS: dict[SessionState, frozenset[SessionState]] = {
+    SessionState.ACTIVE: frozenset({SessionState.PREVIEW, SessionState.ABORTED, SessionState.EXPIRED}),
+    # Back by an edit, on by its submission.
+    SessionState.PREVIEW: frozenset(
+        {SessionState.ACTIVE, SessionState.SUBMITTED, SessionState.ABORTED, SessionState.EXPIRED}
+    ),
+    # Its request was rejected or withdrawn.
+    SessionState.SUBMITTED: frozenset({SessionState.ACTIVE}),
+    SessionState.ABORTED: frozenset(),
+    SessionState.EXPIRED: frozenset(),
+}
+
+
+class ValidationState(StrEnum):
+    """How a validation run ended: `passed` with nothing above INFO, `partial_pass` with warnings, else `failed`."""
+
+    NOT_STARTED = "not_started"
+    IN_PROGRESS = "in_progress"
+    PASSED = "passed"
+    PARTIAL_PASS = "partial_pass"  # noqa: S105 - no password
+    FAILED = "failed"
+
+
+VALIDATION_TRANSITIONS: dict[ValidationState, frozenset[ValidationState]] = {
+    ValidationState.NOT_STARTED: frozenset({ValidationState.IN_PROGRESS}),
+    ValidationState.IN_PROGRESS: frozenset(
+        {ValidationState.PASSED, ValidationState.PARTIAL_PASS, ValidationState.FAILED}
+    ),
+    # Its warnings were overridden with a reason, or rejected.
+    ValidationState.PARTIAL_PASS: frozenset({ValidationState.PASSED, ValidationState.FAILED}),
+    # Validated again.
+    ValidationState.FAILED: frozenset({ValidationState.IN_PROGRESS}),
+    ValidationState.PASSED: frozenset(),
+}
+
+# (machine, from, to) of every way, as public.state_transition has them.
+WAYS = frozenset(
+    {("session", str(was), str(now)) for was, after in SESSION_TRANSITIONS.items() for now in after}
+    | {("validation", str(was), str(now)) for was, after in VALIDATION_TRANSITIONS.items() for now in after}
+)

@@ -73,6 +73,46 @@ CREATE INDEX IF NOT EXISTS modification_covering ON pfa.modification (organizati
 DROP INDEX IF EXISTS pfa.modification_empty;
 ALTER TABLE pfa.modification SET (fillfactor = 50);
 
+-- unchecked: a session has put values into the draft that their fields need not take.
+ALTER TABLE pfa.modification ADD COLUMN IF NOT EXISTS unchecked boolean NOT NULL DEFAULT FALSE;
+
+-- What one request changed in a user's drafts, for undo and redo. number: the workspace's revision of the request, as
+-- the drafts' version; session_id: of a session that was open; rows: in the order in which they were changed; closed:
+-- neither undone nor redone any more, for something else came after it.
+CREATE TABLE IF NOT EXISTS pfa.step (
+    organization_id text COLLATE "C" NOT NULL,
+    user_id text COLLATE "C" NOT NULL,
+    number bigint NOT NULL,
+    session_id text COLLATE "C",
+    undo_group text COLLATE "C",
+    state text NOT NULL DEFAULT 'done' CHECK (state IN ('done', 'undone', 'closed')),
+    rows vanguard.stepped_row[] NOT NULL,
+    at timestamptz NOT NULL,
+    PRIMARY KEY (organization_id, user_id, number)
+);
+-- Compressing what a paste has changed would take longer than all else that is done for it.
+ALTER TABLE pfa.step ALTER COLUMN rows SET STORAGE EXTERNAL;
+
+-- The log of a session's cell edits, those included that no document can hold. findings: what was wrong with the value;
+-- held: whether the value went into the draft.
+CREATE TABLE IF NOT EXISTS pfa.edit (
+    organization_id text COLLATE "C" NOT NULL,
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    session_id text COLLATE "C" NOT NULL,
+    user_id text COLLATE "C" NOT NULL,
+    step bigint NOT NULL,
+    row_key text COLLATE "C" NOT NULL,
+    field text COLLATE "C" NOT NULL,
+    old_value jsonb,
+    value jsonb,
+    held boolean NOT NULL,
+    findings jsonb NOT NULL DEFAULT '[]',
+    client_ts timestamptz,
+    at timestamptz NOT NULL,
+    PRIMARY KEY (organization_id, id)
+);
+CREATE INDEX IF NOT EXISTS edit_cell ON pfa.edit (organization_id, session_id, row_key, field, id);
+
 -- Frozen row changes on their way: under review, in the outbox, or finished.
 CREATE TABLE IF NOT EXISTS pfa.change (
     organization_id text COLLATE "C" NOT NULL,
@@ -267,5 +307,6 @@ CREATE OR REPLACE FUNCTION pfa.refused(organization text, caller text, key text,
            AND c.state = 'conflict');
 
 GRANT USAGE ON SCHEMA pfa, vanguard TO vanguard_app;
-GRANT SELECT, INSERT, UPDATE, DELETE ON pfa.mirror, pfa.modification, pfa.change, pfa.pulled TO vanguard_app;
+GRANT SELECT, INSERT, UPDATE, DELETE 
+    ON pfa.mirror, pfa.modification, pfa.change, pfa.pulled, pfa.step, pfa.edit TO vanguard_app;
 GRANT SELECT, INSERT ON pfa.history TO vanguard_app;

@@ -215,6 +215,20 @@ BEGIN
 END
 $$;
 
+DO $$
+BEGIN
+    IF to_regtype('vanguard.stepped_row') IS NULL THEN
+        -- What a request changed in a draft: the cells that it was about as they were and as they are then, with the
+        -- base of each; all of the draft where its op is another one. An op is NULL where there is no draft.
+        CREATE TYPE vanguard.stepped_row AS (
+            row_key text,
+            from_op text, from_delta jsonb, from_base jsonb, from_session text,
+            to_op text, to_delta jsonb, to_base jsonb
+        );
+    END IF;
+END
+$$;
+
 -- The fields of a document, null where absent.
 CREATE OR REPLACE FUNCTION vanguard.pick(document jsonb, fields jsonb) RETURNS jsonb
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
