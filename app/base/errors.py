@@ -4,8 +4,9 @@
     |-- MalformedRequest: InvalidFilter, InvalidCursor, NothingSelected
     |-- Unauthenticated, InvalidCredentials
     |-- Forbidden, ApprovalRequired
-    |-- NotFound: DatasetNotFound, RowNotFound, MemberNotFound, NoDrafts, NothingFailed, RunNotFound
+    |-- NotFound: DatasetNotFound, RowNotFound, MemberNotFound, NoDrafts, NothingFailed, RunNotFound, SessionNotFound
     |-- NoUpstream, SyncPaused, RunOver, VersionConflict, MergeConflict, AlreadyExists, LastAdmin
+    |-- InvalidTransition, RowInOtherSession, SessionFull, NothingToUndo, NothingToRedo
     |-- PreconditionFailed
     |-- ValidationFailed, IdempotencyKeyReused
     |-- TooManyAttempts
@@ -63,7 +64,9 @@ class Code(StrEnum):
     READ_ONLY_FIELD = "READ_ONLY_FIELD"
     ROW_DELETED = "ROW_DELETED"
     ROW_EXISTS = "ROW_EXISTS"
+    ROW_IN_OTHER_SESSION = "ROW_IN_OTHER_SESSION"
     ROW_NOT_FOUND = "ROW_NOT_FOUND"
+    ROW_NOT_IN_SESSION = "ROW_NOT_IN_SESSION"
     TOO_MANY_DRAFTS = "TOO_MANY_DRAFTS"
     UNKNOWN_FIELD = "UNKNOWN_FIELD"
     VERSION_CONFLICT = "VERSION_CONFLICT"
@@ -162,6 +165,32 @@ class NothingFailed(NotFound):
 
 class RunNotFound(NotFound):
     code, title = "RUN_NOT_FOUND", "No such run"
+
+
+class SessionNotFound(NotFound):
+    code, title = "SESSION_NOT_FOUND", "No such session"
+
+
+class InvalidTransition(VanguardError):
+    """`state` is the one that the session is in."""
+
+    code, title, kind = "INVALID_TRANSITION", "That is not possible in this state", Kind.CONFLICT
+
+
+class RowInOtherSession(VanguardError):
+    code, title, kind = "ROW_IN_OTHER_SESSION", "The row belongs to another session of yours", Kind.CONFLICT
+
+
+class SessionFull(VanguardError):
+    code, title, kind = "SESSION_FULL", "The session has as many edits as it can hold", Kind.CONFLICT
+
+
+class NothingToUndo(VanguardError):
+    code, title, kind = "NOTHING_TO_UNDO", "There is nothing to undo", Kind.CONFLICT
+
+
+class NothingToRedo(VanguardError):
+    code, title, kind = "NOTHING_TO_REDO", "There is nothing to redo", Kind.CONFLICT
 
 
 class NoUpstream(VanguardError):
