@@ -9,7 +9,8 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, inspect, text
 
-from app.contracts.model import Field, FieldType
+from app.contracts.model import Field
+from app.contracts.shape import FieldType
 from app.migrate import alembic_config, head, migrate, run, sqlalchemy_url
 from migrations.tables import metadata
 from tests.support.world import CONTRACTS, FLEET, open_world

@@ -28,7 +28,7 @@ from hypothesis import strategies as st
 from app.base import exact_json
 from app.contracts import PFA, Contract
 from app.contracts.filters import field_type
-from app.contracts.model import Required
+from app.contracts.rule_types import Required
 from app.migrate import migrate
 from tests.support.memory import Memory
 from tests.support.model import Document, Model, Query, Refused, shown

@@ -12,7 +12,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from app.base import exact_json
-from app.contracts.model import FieldType
+from app.contracts.shape import FieldType
 from app.simulator import Writing
 from app.simulator.screen import digits_of, moment_of
 from app.upstream.pems.config import Locale, Writes

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.contracts import PFA
-from app.contracts.model import FieldType
+from app.contracts.shape import FieldType
 from app.simulator import Fault, Simulator
 from app.upstream.pems.adapter import Pems
 from app.upstream.pems.config import Auth, Locale, PemsConfig, Token, Writes

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from app.contracts.model import FieldType
+from app.contracts.shape import FieldType
 from app.simulator import Writing
 from app.simulator.writing import WORDS, Dates, Numbers, date_text, number_text, plain_time_text, time_text
 from app.upstream.pems.config import Locale

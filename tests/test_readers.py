@@ -13,7 +13,7 @@ import pytest
 
 from app.base import exact_json
 from app.contracts import PFA, Contract
-from app.contracts.validation import MAX_INTEGER, is_date
+from app.contracts.values import MAX_INTEGER, is_date
 from tests.support.world import FLEET
 
 READERS = ("as_text", "as_long_text", "as_number", "as_integer", "as_boolean", "has_date", "as_date")

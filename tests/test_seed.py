@@ -14,7 +14,7 @@ from app.base import exact_json
 from app.base.errors import ConfigurationError
 from app.cli import main
 from app.contracts import PFA
-from app.contracts.model import Ordered
+from app.contracts.rule_types import Ordered
 from app.contracts.rules import check_rules
 from app.contracts.validation import check_key, check_value
 from app.dev import seed

@@ -3,6 +3,7 @@
 Validation, rules, filters, DDL, images, aggregates; and the states of a change.
 """
 
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 import msgspec
@@ -10,12 +11,14 @@ import msgspec
 from app.base.errors import ConfigurationError
 from app.contracts.model import Contract
 
+_decoder = msgspec.json.Decoder(Contract, float_hook=Decimal)
+
 
 def read_contract(path: Path) -> Contract:
     """A contract from its JSON file; raises ConfigurationError that names the place."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Contract)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return _decoder.decode(path.read_bytes())
+    except (msgspec.DecodeError, UnicodeDecodeError, InvalidOperation) as error:
         raise ConfigurationError(f"{path.name}: {error}") from None
 
 

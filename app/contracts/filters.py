@@ -13,8 +13,9 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from app.base.errors import Code, Culprit, InvalidFilter
-from app.contracts.model import SQL_TYPES, Contract, FieldType
-from app.contracts.validation import MAX_DECIMALS, MAX_DIGITS, MAX_INTEGER, is_date
+from app.contracts.model import SQL_TYPES, Contract
+from app.contracts.shape import FieldType
+from app.contracts.values import MAX_DECIMALS, MAX_DIGITS, MAX_INTEGER, is_date
 
 PARAMETER = re.compile(r"(?P<field>[A-Za-z]\w*)(?:\[(?P<op>[a-z]+)\])?")
 INTEGER = re.compile(r"-?\d{1,18}", re.ASCII)

@@ -1,6 +1,7 @@
 """The contract: what a dataset is, declared as data. Everything that knows a field's name learned it here."""
 
 import re
+from collections import Counter
 from collections.abc import Collection, Mapping
 from functools import cached_property, lru_cache
 from types import MappingProxyType
@@ -9,10 +10,8 @@ from typing import Annotated, Literal
 import msgspec
 
 from app.base.errors import ConfigurationError
-
-FieldType = Literal["text", "enum", "number", "integer", "boolean", "date"]
-Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z][A-Za-z0-9]{0,39}$")]
-SchemaName = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+from app.contracts.rule_types import AllowedValues, Range, Rule, fields_of, misfit, named
+from app.contracts.shape import FieldType, Name, SchemaName, Shape
 
 SQL_TYPES: dict[str, str] = {
     "text": "text",
@@ -45,10 +44,6 @@ TAKEN_SCHEMAS = frozenset({"public", "vanguard", "information_schema"})
 MAX_COLUMN = 48
 # vanguard.as_text reads no longer ones, for they would not fit a B-tree.
 INDEXED_BYTES = 500
-
-
-class Shape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
-    """Base of the contract's parts: immutable, strict, camelCase as on the wire."""
 
 
 class Field(Shape, frozen=True, kw_only=True):
@@ -133,45 +128,6 @@ class AtomicGroup(Shape, frozen=True, kw_only=True):
     fields: tuple[Name, ...]
 
 
-class Ordered(Shape, frozen=True, kw_only=True, tag="ordered"):
-    """`first` is not after `second` where both are present."""
-
-    first: Name
-    second: Name
-    code: str = "INVALID_DATE_ORDER"
-
-
-class Required(Shape, frozen=True, kw_only=True, tag="required"):
-    """The fields are present: always, in a new row only, or where `when` has the value `equals`."""
-
-    fields: tuple[Name, ...]
-    new_rows_only: bool = False
-    when: Name | None = None
-    equals: str | bool | int | None = None
-    code: str = "MISSING_REQUIRED_FIELD"
-
-
-class Frozen(Shape, frozen=True, kw_only=True, tag="frozen"):
-    """While `when` is true before the change, the fields keep their values; with `deletable` false the row stays."""
-
-    when: Name
-    fields: tuple[Name, ...]
-    deletable: bool = True
-    message: str
-    code: str = "BUSINESS_RULE_VIOLATION"
-
-
-class Exclusive(Shape, frozen=True, kw_only=True, tag="exclusive"):
-    """At most one of the booleans is true."""
-
-    fields: tuple[Name, ...]
-    message: str
-    code: str = "BUSINESS_RULE_VIOLATION"
-
-
-Rule = Ordered | Required | Frozen | Exclusive
-
-
 class HotSort(Shape, frozen=True, kw_only=True):
     """A sort that gets a B-tree, alone or behind filters by equality; the row's id always comes last, ascending.
 
@@ -209,6 +165,7 @@ class Contract(Shape, frozen=True, kw_only=True, dict=True):
     exclusions: tuple[Exclusion, ...] = ()
 
     def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "rules", named(self.rules))
         _check(self)
 
     @cached_property
@@ -271,6 +228,27 @@ class Contract(Shape, frozen=True, kw_only=True, dict=True):
     def cell_map(self) -> dict[str, dict[str, object]]:
         """The atomic groups as vanguard.three_way reads them: field -> {cell, fields}."""
         return {name: {"cell": group.name, "fields": list(group.fields)} for name, group in self.cells.items()}
+
+    @cached_property
+    def field_rules(self) -> tuple[Rule, ...]:
+        """What the fields themselves demand: their enum values, minimum and maximum, as rules."""
+        found: list[Rule] = []
+        for field in self.fields:
+            if field.values:
+                found.append(AllowedValues(id=f"{field.name}:values", field=field.name, values=field.values))
+            if field.minimum is not None or field.maximum is not None:
+                found.append(Range(id=f"{field.name}:range", field=field.name, min=field.minimum, max=field.maximum))
+        return tuple(found)
+
+    @cached_property
+    def watches(self) -> tuple[tuple[Rule, frozenset[str]], ...]:
+        """Every rule, with the fields that it looks at."""
+        return tuple((rule, frozenset(fields_of(rule))) for rule in (*self.field_rules, *self.rules))
+
+    @cached_property
+    def ruled(self) -> frozenset[str]:
+        """The fields that a rule looks at."""
+        return frozenset(name for _, fields in self.watches for name in fields)
 
     @cached_property
     def upstream_only(self) -> tuple[str, ...]:
@@ -385,11 +363,17 @@ def _check(contract: Contract) -> None:
     grouped = [name for group in contract.atomic_groups for name in group.fields]
     if len(grouped) != len(set(grouped)):
         refuse("a field is in two atomic groups.")
-    named = {*grouped, *(name for field in contract.fields for name in field.derived_from)}
-    named |= {name for rule in contract.rules for name in rule_fields(rule)}
-    named |= {name for item in contract.computed for name in item.fields}
-    if missing := named - documents:
+    told = {*grouped, *(name for field in contract.fields for name in field.derived_from)}
+    told |= {name for rule in contract.rules for name in fields_of(rule)}
+    told |= {name for item in contract.computed for name in item.fields}
+    if missing := told - documents:
         refuse(f"{', '.join(sorted(missing))} is no field of it.")
+    for rule in contract.rules:
+        if reason := misfit(rule, types, columns, contract.key):
+            refuse(f"rule {rule.id}: {reason}")
+    for rule_id, times in Counter(rule.id for rule in (*contract.field_rules, *contract.rules)).items():
+        if times > 1:
+            refuse(f"two rules have the id {rule_id}.")
     if len({group.name for group in contract.atomic_groups}) != len(contract.atomic_groups):
         refuse("two atomic groups have the same name.")
     if {group.name for group in contract.atomic_groups} & set(names):
@@ -418,16 +402,3 @@ def _check(contract: Contract) -> None:
     ):
         if len(given) != len(set(given)):
             refuse(f"two of the {what} have the same name.")
-
-
-def rule_fields(rule: Rule) -> set[str]:
-    """The fields that a rule looks at: it is checked when a change touches one of them."""
-    match rule:
-        case Ordered(first=first, second=second):
-            return {first, second}
-        case Required(fields=fields, when=when):
-            return {*fields, *([when] if when else [])}
-        case Frozen(fields=fields, when=when):
-            return {*fields, when}
-        case Exclusive(fields=fields):
-            return set(fields)

@@ -1,42 +1,135 @@
-"""Rules across fields, which block a commit: checked on the merged row, when the change touches a field of the rule."""
+"""What breaks the rules of a contract: checked on the merged row, when the change touches a field of the rule."""
 
 from collections.abc import Iterator
 from typing import Any
 
-from app.base.errors import Culprit
-from app.contracts.model import Contract, Exclusive, Frozen, Ordered, Required, Rule, rule_fields
+import msgspec
+
+from app.base.errors import Code, Culprit
+from app.contracts.findings import BLOCKING, Finding, Severity
+from app.contracts.model import Contract
+from app.contracts.rule_types import (
+    AllowedValues,
+    Exclusive,
+    Frozen,
+    NotNull,
+    Ordered,
+    Range,
+    Required,
+    Rule,
+    Unique,
+    fields_of,
+    type_of,
+)
+from app.contracts.values import has_type
 
 Document = dict[str, Any]
+Breach = tuple[str, str]  # field, message
+
+
+class _Unchecked(Exception):
+    """The rule cannot be checked on this row; the message says why."""
 
 
 def unruled_fields(contract: Contract) -> list[str]:
     """The fields that no rule looks at: `check_rules` needs nothing of them."""
-    ruled = {name for rule in contract.rules for name in rule_fields(rule)}
-    return sorted(contract.by_name.keys() - ruled)
+    return sorted(contract.by_name.keys() - contract.ruled)
+
+
+def unique_rules(contract: Contract) -> tuple[Unique, ...]:
+    """The rules that the database has to decide."""
+    return tuple(rule for rule in contract.rules if isinstance(rule, Unique))
+
+
+# -- on the wire -------------------------------------------------------------------------------------------------------
+
+
+def rules_of(contract: Contract, field: str) -> list[dict[str, Any]]:
+    """What a grid shows of the rules that look at a field, first those that the field itself declares."""
+    return [shown(rule) for rule, fields in contract.watches if field in fields]
+
+
+def shown(rule: Rule) -> dict[str, Any]:
+    """A rule as its type and bounds: `{"type": "range", "min": 0, "max": 10, "severity": "ERROR", "id": "..."}`.
+
+    A rule of several fields names them; a message only where the contract has one.
+    """
+    looked_at = fields_of(rule)
+    said = {
+        member.encode_name: list(value) if isinstance(value, tuple) else value
+        for member in msgspec.structs.fields(rule)
+        if member.name not in ("field", "code", "severity", "id")
+        and (value := getattr(rule, member.name)) != member.default
+    }
+    fields = {"fields": list(looked_at)} if len(looked_at) > 1 else {}
+    return {"type": type_of(rule)} | fields | said | {"severity": rule.severity.value, "id": rule.id}
+
+
+# -- checks ------------------------------------------------------------------------------------------------------------
 
 
 def check_rules(contract: Contract, key: str, before: Document | None, after: Document | None) -> list[Culprit]:
-    """What the change of row `key` from `before` to `after` breaks; None stands for no row.
+    """What keeps the change of row `key` from being committed; None stands for no row."""
+    return [
+        Culprit(id=key, field=finding.field, code=finding.code, message=finding.message)
+        for finding in check_change(contract, key, before, after)
+        if finding.severity in BLOCKING
+    ]
 
-    Numbers and texts compare as their JSON values; dates are texts of one width, so they compare as texts.
+
+def check_change(contract: Contract, key: str, before: Document | None, after: Document | None) -> list[Finding]:
+    """`check_row` in the order of the contract, on documents that may lack the key, as that of a new row does."""
+    if after is not None and contract.key in contract.ruled:
+        after = {contract.key: key} | after
+        before = before and {contract.key: key} | before
+    return list(_findings(contract, before, after))
+
+
+def check_row(contract: Contract, before: Document | None, after: Document | None) -> list[Finding]:
+    """What the change of a row from `before` to `after` breaks, by field; None stands for no row.
+
+    A rule is asked when the change touches one of its fields, or the row comes or goes. `unique` is left to
+    engine/uniqueness.py. Numbers and texts compare as their JSON values; dates are texts of one width, so they compare
+    as texts.
     """
-    found = []
-    for rule in contract.rules:
-        touched = {name for name in rule_fields(rule) if _value(before, name) != _value(after, name)}
-        if touched or before is None or after is None:
-            found += [
-                Culprit(id=key, field=field, code=rule.code, message=message)
-                for field, message in _broken(rule, before, after)
-            ]
-    return found
+    return sorted(_findings(contract, before, after), key=lambda finding: finding.field or "")
 
 
-def _value(document: Document | None, name: str) -> Any:
-    return None if document is None else document.get(name)
+def _findings(contract: Contract, before: Document | None, after: Document | None) -> Iterator[Finding]:
+    changed = contract.ruled
+    if before is not None and after is not None:
+        changed = frozenset(name for name in contract.ruled if before.get(name) != after.get(name))
+    for rule, fields in contract.watches:
+        if not fields.isdisjoint(changed):
+            yield from judge(contract, rule, before, after)
 
 
-def _broken(rule: Rule, before: Document | None, after: Document | None) -> Iterator[tuple[str, str]]:
-    """(field, message) of each breach."""
+def judge(contract: Contract, rule: Rule, before: Document | None, after: Document | None) -> Iterator[Finding]:
+    """The findings of one rule. One that cannot be checked is an error at least: it never counts as kept."""
+    try:
+        breaches = list(_breaches(contract, rule, before, after))
+    except Exception as error:
+        reason = str(error) if isinstance(error, _Unchecked) else type(error).__name__
+        severity = max(rule.severity, Severity.ERROR, key=lambda each: each.rank)
+        message = f"The rule {rule.id} could not be checked: {reason}."
+        yield _finding(contract, rule, fields_of(rule)[0], severity, Code.RULE_FAILED, message)
+        return
+    for field, message in breaches:
+        yield _finding(contract, rule, field, rule.severity, rule.code, rule.message or message)
+
+
+def _finding(contract: Contract, rule: Rule, field: str, severity: Severity, code: str, message: str) -> Finding:
+    return Finding(
+        field=field,
+        severity=severity,
+        code=code,
+        message=message,
+        rule_id=rule.id,
+        contract_version=contract.version,
+    )
+
+
+def _breaches(contract: Contract, rule: Rule, before: Document | None, after: Document | None) -> Iterator[Breach]:
     if isinstance(rule, Frozen):
         yield from _broken_frozen(rule, before, after)
         return
@@ -52,6 +145,13 @@ def _broken(rule: Rule, before: Document | None, after: Document | None) -> Iter
         case Exclusive(fields=fields, message=message):
             if sum(after.get(name) is True for name in fields) > 1:
                 yield fields[0], message
+        case NotNull(field=field):
+            if after.get(field) is None:
+                yield field, f"{field} is required."
+        case Range(field=field) | AllowedValues(field=field):
+            value = after.get(field)
+            if value is not None:
+                yield from _broken_by_value(contract, rule, value)
 
 
 def _is_after(start: Any, end: Any) -> bool:
@@ -62,7 +162,7 @@ def _is_after(start: Any, end: Any) -> bool:
         return False
 
 
-def _missing(rule: Required, before: Document | None, after: Document) -> Iterator[tuple[str, str]]:
+def _missing(rule: Required, before: Document | None, after: Document) -> Iterator[Breach]:
     if rule.new_rows_only and before is not None:
         return
     if rule.when is not None and after.get(rule.when) != rule.equals:
@@ -73,7 +173,7 @@ def _missing(rule: Required, before: Document | None, after: Document) -> Iterat
             yield name, f"{name} is required{' in a new row' if rule.new_rows_only else ''}{condition}."
 
 
-def _broken_frozen(rule: Frozen, before: Document | None, after: Document | None) -> Iterator[tuple[str, str]]:
+def _broken_frozen(rule: Frozen, before: Document | None, after: Document | None) -> Iterator[Breach]:
     if before is None or before.get(rule.when) is not True:
         return
     if after is None:
@@ -83,3 +183,18 @@ def _broken_frozen(rule: Frozen, before: Document | None, after: Document | None
     for name in rule.fields:
         if before.get(name) != after.get(name):
             yield name, rule.message
+
+
+def _broken_by_value(contract: Contract, rule: Range | AllowedValues, value: Any) -> Iterator[Breach]:
+    kind = contract.by_name[rule.field].type
+    if not has_type(kind, value):
+        raise _Unchecked(f"{rule.field} is no {kind}")
+    match rule:
+        case Range(field=field, min=least, max=most):
+            if least is not None and value < least:
+                yield field, f"{field} is at least {least}."
+            if most is not None and value > most:
+                yield field, f"{field} is at most {most}."
+        case AllowedValues(field=field, values=values):
+            if value not in rule.allowed:
+                yield field, f"{field} is one of {', '.join(map(str, values))}."

@@ -1,19 +1,13 @@
 """Does a delta fit its contract? Unknown and read-only fields, types, enums, ranges; rules.py has what spans fields."""
 
-import datetime
-import re
 from decimal import Decimal
 from typing import Any
 
 from app.base.errors import Code, Culprit
 from app.contracts.model import Contract, Field
+from app.contracts.values import MAX_DECIMALS, MAX_DIGITS, MAX_INTEGER, fits, is_date
 
-ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 MAX_KEY_BYTES = 200
-# What vanguard.as_number and vanguard.as_integer can index.
-MAX_DIGITS = 30
-MAX_DECIMALS = 20
-MAX_INTEGER = 2**53 - 1
 
 
 def check_key(key: str) -> str | None:
@@ -76,17 +70,6 @@ def check_value(field: Field, value: Any) -> tuple[str, str] | None:
             return None if is_date(value) else (Code.INVALID_TYPE, f"{field.name} is a date, YYYY-MM-DD.")
 
 
-def is_date(value: Any) -> bool:
-    """A day of the calendar as YYYY-MM-DD."""
-    if not (isinstance(value, str) and ISO_DATE.fullmatch(value) and value.isascii()):
-        return False
-    try:
-        datetime.date.fromisoformat(value)
-    except ValueError:
-        return False
-    return True
-
-
 def check_seen(contract: Contract, key: str, base: dict[str, Any]) -> list[Culprit]:
     """What nobody can have seen of row `key`. What was seen need not fit the contract any more."""
     found = []
@@ -108,7 +91,7 @@ def _storable(value: Any) -> bool:
         case str():
             return "\0" not in value
         case int() | Decimal():
-            return _fits(value)
+            return fits(value)
     return False
 
 
@@ -137,7 +120,7 @@ def _check_number(field: Field, value: Any) -> tuple[str, str] | None:
 
 
 def _check_range(field: Field, value: int | Decimal) -> tuple[str, str] | None:
-    if not _fits(value):
+    if not fits(value):
         return Code.INVALID_RANGE, f"{field.name} has at most {MAX_DIGITS} digits, and {MAX_DECIMALS} after the point."
     if field.type == "integer" and value != int(value):
         return Code.INVALID_TYPE, f"{field.name} is a whole number."
@@ -148,11 +131,3 @@ def _check_range(field: Field, value: int | Decimal) -> tuple[str, str] | None:
     if field.maximum is not None and value > field.maximum:
         return Code.INVALID_RANGE, f"{field.name} is at most {field.maximum}."
     return None
-
-
-def _fits(value: int | Decimal) -> bool:
-    """Below 1e30 with at most 20 decimals; decided without expanding an exponent."""
-    if isinstance(value, int):
-        return bool(abs(value) < 10**MAX_DIGITS)
-    exponent = value.as_tuple().exponent
-    return isinstance(exponent, int) and -exponent <= MAX_DECIMALS and (value == 0 or value.adjusted() < MAX_DIGITS)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from app.contracts.model import FieldType
+from app.contracts.shape import FieldType
 
 CUT = 15  # characters: fewer are not what is left of a text that was too long
 

@@ -14,7 +14,7 @@ from fractions import Fraction
 from typing import Any
 
 from app.contracts import Contract
-from app.contracts.model import Exclusive, Frozen, Ordered, Required
+from app.contracts.rule_types import Exclusive, Frozen, Ordered, Required
 
 Document = dict[str, Any]
 Query = Sequence[tuple[str, str]]

@@ -9,7 +9,7 @@ import msgspec
 
 from app.base.clock import Clock, now
 from app.contracts import Contract
-from app.contracts.model import FieldType
+from app.contracts.shape import FieldType
 from app.upstream.likeness import is_near
 from app.upstream.pems.check import Look, look
 from app.upstream.pems.config import ORGANIZATION, VERSION, PemsConfig, aliases_of

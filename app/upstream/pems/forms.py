@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from app.contracts.model import FieldType
+from app.contracts.shape import FieldType
 from app.upstream.pems.config import Locale, Writes
 from app.upstream.pems.values import FLAGS, Readers, Unreadable, decimal_sign_of, shown
 

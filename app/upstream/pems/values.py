@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple, cast
 
 from app.base.errors import Code
-from app.contracts.model import FieldType
+from app.contracts.shape import FieldType
 from app.upstream.pems.config import Locale
 
 NUMBER = re.compile(r"([+-]?)([\d.,'\u00a0\u202f ]+)(?:[eE]([+-]?\d{1,4}))?", re.ASCII)

@@ -1,0 +1,162 @@
+"""The rules that a contract can declare; rules.py says what breaks them."""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from functools import cached_property
+from typing import Annotated, Any
+
+import msgspec
+
+from app.contracts.findings import Severity
+from app.contracts.shape import FieldType, Name, Shape
+from app.contracts.values import has_type
+
+RuleId = Annotated[str, msgspec.Meta(pattern=r"^([A-Za-z0-9][A-Za-z0-9_.:,-]{0,199})?$")]
+RANGED: tuple[FieldType, ...] = ("number", "integer", "date")
+
+
+class RuleShape(Shape, frozen=True, kw_only=True):
+    """What every rule can say: how bad a breach is, the rule's stable id (empty: made of type and fields), and words
+    for people in place of the usual ones.
+    """
+
+    severity: Severity = Severity.ERROR
+    id: RuleId = ""
+    message: str | None = None
+
+
+class Ordered(RuleShape, frozen=True, kw_only=True, tag="ordered"):
+    """`first` is not after `second` where both are present."""
+
+    first: Name
+    second: Name
+    code: str = "INVALID_DATE_ORDER"
+
+
+class Required(RuleShape, frozen=True, kw_only=True, tag="required"):
+    """The fields are present: always, in a new row only, or where `when` has the value `equals`."""
+
+    fields: tuple[Name, ...]
+    new_rows_only: bool = False
+    when: Name | None = None
+    equals: str | bool | int | None = None
+    code: str = "MISSING_REQUIRED_FIELD"
+
+
+class Frozen(RuleShape, frozen=True, kw_only=True, tag="frozen"):
+    """While `when` is true before the change, the fields keep their values; with `deletable` false the row stays."""
+
+    when: Name
+    fields: tuple[Name, ...]
+    deletable: bool = True
+    message: str
+    code: str = "BUSINESS_RULE_VIOLATION"
+
+
+class Exclusive(RuleShape, frozen=True, kw_only=True, tag="exclusive"):
+    """At most one of the booleans is true."""
+
+    fields: tuple[Name, ...]
+    message: str
+    code: str = "BUSINESS_RULE_VIOLATION"
+
+
+class NotNull(RuleShape, frozen=True, kw_only=True, tag="not_null"):
+    """The field has a value."""
+
+    field: Name
+    code: str = "MISSING_REQUIRED_FIELD"
+
+
+class Unique(RuleShape, frozen=True, kw_only=True, tag="unique"):
+    """No two rows have the same value; any number have none. Decided at the commit, among all that is in flight."""
+
+    field: Name
+    code: str = "NOT_UNIQUE"
+
+
+class Range(RuleShape, frozen=True, kw_only=True, tag="range"):
+    """A number or a date lies between `min` and `max`, bounds included; one of them may be left out."""
+
+    field: Name
+    min: Any = None
+    max: Any = None
+    code: str = "INVALID_RANGE"
+
+
+class AllowedValues(RuleShape, frozen=True, kw_only=True, tag="allowed_values", dict=True):
+    """The value is one of these."""
+
+    field: Name
+    values: tuple[Any, ...]
+    code: str = "INVALID_ENUM_VALUE"
+
+    @cached_property
+    def allowed(self) -> frozenset[Any]:
+        """The values, to look one up: 1 equals 1.0."""
+        return frozenset(self.values)
+
+
+Rule = Ordered | Required | Frozen | Exclusive | NotNull | Unique | Range | AllowedValues
+
+
+def type_of(rule: Rule) -> str:
+    """The type as the contract has it: `not_null`."""
+    return str(rule.__struct_config__.tag)
+
+
+def fields_of(rule: Rule) -> tuple[str, ...]:
+    """The fields that a rule looks at: it is checked when a change touches one of them."""
+    match rule:
+        case Ordered(first=first, second=second):
+            return first, second
+        case Required(fields=fields, when=when) | Frozen(fields=fields, when=when):
+            return fields if when is None or when in fields else (*fields, when)
+        case Exclusive(fields=fields):
+            return fields
+        case NotNull(field=field) | Unique(field=field) | Range(field=field) | AllowedValues(field=field):
+            return (field,)
+
+
+def named(rules: Iterable[Rule]) -> tuple[Rule, ...]:
+    """The rules, those without an id under one of type and fields; of two such the second gets a number."""
+    given: Counter[str] = Counter()
+    found = []
+    for rule in rules:
+        if not rule.id:
+            made = f"{type_of(rule)}:{','.join(fields_of(rule))}"
+            given[made] += 1
+            rule = msgspec.structs.replace(rule, id=made if given[made] == 1 else f"{made}:{given[made]}")
+        found.append(rule)
+    return tuple(found)
+
+
+def misfit(rule: Rule, types: Mapping[str, FieldType], indexed: Collection[str], key: str) -> str | None:
+    """Why the rule cannot be one of a contract with these fields, or None."""
+    match rule:
+        case Unique(field=field):
+            if field == key:
+                return "the key is unique anyway."
+            if field not in indexed:
+                return f"{field} is not indexed."
+        case Range(field=field):
+            return _misfit_range(rule, types[field])
+        case AllowedValues(field=field, values=values):
+            if not values:
+                return "it allows no value."
+            if wrong := [value for value in values if not has_type(types[field], value)]:
+                return f"{wrong[0]!r} is no {types[field]}."
+    return None
+
+
+def _misfit_range(rule: Range, kind: FieldType) -> str | None:
+    if kind not in RANGED:
+        return f"{rule.field} is a {kind}; only numbers and dates have a range."
+    bounds = [bound for bound in (rule.min, rule.max) if bound is not None]
+    if not bounds:
+        return "it has neither min nor max."
+    if wrong := [bound for bound in bounds if not has_type(kind, bound)]:
+        return f"{wrong[0]!r} is no {kind}."
+    if len(bounds) == 2 and rule.min > rule.max:
+        return "nothing is in its range."
+    return None

@@ -1,0 +1,13 @@
+"""What the parts of a contract have in common: strict structs, and what a name may be."""
+
+from typing import Annotated, Literal
+
+import msgspec
+
+FieldType = Literal["text", "enum", "number", "integer", "boolean", "date"]
+Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z][A-Za-z0-9]{0,39}$")]
+SchemaName = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+
+
+class Shape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """Base of the contract's parts: immutable, strict, camelCase as on the wire."""
