@@ -8,7 +8,21 @@ from litestar import Litestar
 from litestar.config.cors import CORSConfig
 from litestar.exceptions import HTTPException
 
-from app import commits, control, discards, drafts, failures, health, kpis, login, members, pfa, rows, synchronization
+from app import (
+    commits,
+    control,
+    datasets,
+    discards,
+    drafts,
+    failures,
+    health,
+    kpis,
+    login,
+    members,
+    pfa,
+    rows,
+    synchronization,
+)
 from app.base.clock import Clock, now
 from app.base.database import Database
 from app.base.errors import VanguardError
@@ -56,6 +70,7 @@ def create_app(settings: Settings, *, contracts: Sequence[Contract] = BUILT_IN, 
                 *health.ROUTES,
                 *login.ROUTES,
                 *members.ROUTES,
+                *datasets.ROUTES,
                 *rows.ROUTES,
                 *drafts.ROUTES,
                 *commits.ROUTES,

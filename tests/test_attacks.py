@@ -515,7 +515,7 @@ PATHS = [
             "/%00",
             "/api",
             "/api/v1/orgs",
-            f"{ACME}/datasets/pfa",
+            f"{ACME}/datasets",
             "/schema/assets/..%2f..%2f..%2fpyproject.toml",
             "/schema/assets/%00",
             f"{ACME}/..%2fmembers",

@@ -243,7 +243,7 @@ def test_every_sqlstate_is_documented() -> None:
 
 def plain(path: str) -> str:
     """A path without the names of its parameters, D written out."""
-    return re.sub(r"\{\w+\}", "{}", re.sub(r"^D(?=/)", DATASET, path))
+    return re.sub(r"\{\w+\}", "{}", re.sub(r"^D(?=/|$)", DATASET, path))
 
 
 async def document_of(world: World) -> dict[str, Any]:

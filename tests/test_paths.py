@@ -108,7 +108,7 @@ async def test_every_other_parameter_is_taken_byte_for_byte_too(world: World) ->
             path = f"/api/v1/orgs/acme/members/{segment(account)}"
             assert (await admin.request("PUT", path, json={"role": "VIEWER"})).json()["id"] == name
             assert (await admin.request("DELETE", path)).status_code == 204
-    refused(await admin.get(f"{D}%2Frows"), 404, "NOT_FOUND")
+    refused(await admin.get(f"{D}%2Frows"), 404, "DATASET_NOT_FOUND")
     refused(await admin.get("/api/v1/orgs/acme/datasets/pfa%2F/rows"), 404, "DATASET_NOT_FOUND")
     refused(await admin.get("/api/v1/orgs/acme%2F/datasets/pfa/rows"), 403, "FORBIDDEN")
     refused(await admin.get(f"{D}/sync/runs/%2F8a0e4a5e-6f0b-4d0e-9b8e-0a4f6f3c2d11"), 404, "RUN_NOT_FOUND")

@@ -32,6 +32,7 @@ ORGANIZATION_ROUTES = {
     f"GET {MEMBERS}": Door(Action.ADMINISTER),
     f"PUT {MEMBERS}/{{account}}": Door(Action.ADMINISTER, {"role": "VIEWER"}),
     f"DELETE {MEMBERS}/{{account}}": Door(Action.ADMINISTER),
+    f"GET {D}": Door(Action.QUERY),
     f"GET {D}/rows": Door(Action.QUERY),
     f"GET {D}/rows/{{row_id}}": Door(Action.QUERY),
     f"PATCH {D}/rows/{{row_id}}": Door(Action.EDIT, {"forecastStart": "2026-02-02"}),

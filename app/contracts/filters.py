@@ -51,6 +51,12 @@ WHOLE = {"eq", "ne", *LISTS}  # these compare with whole values, so that an enum
 ORDERED_ONLY = {"gt", "gte", "lt", "lte"}
 
 
+def operators_of(kind: FieldType) -> tuple[str, ...]:
+    """What a field of this type can be filtered by."""
+    refused = (set() if SQL_TYPES[kind] == "text" else TEXT_ONLY) | (ORDERED_ONLY if kind == "boolean" else set())
+    return tuple(op for op in OPERATORS if op not in refused)
+
+
 class Condition(msgspec.Struct, frozen=True):
     """One filter: `value` is a list for in and nin, a boolean for isnull, else a value of the field's type."""
 
@@ -225,7 +231,7 @@ def _condition(contract: Contract, parameter: str, values: list[str]) -> Conditi
     name, op = match["field"], match["op"] or "eq"
     if op not in OPERATORS or (op == "eq" and match["op"]):
         raise refuse(parameter, f"{op[:20]!r} is none of the operators {', '.join(o for o in OPERATORS if o != 'eq')}.")
-    if (op in TEXT_ONLY and SQL_TYPES[kind] != "text") or (op in ORDERED_ONLY and kind == "boolean"):
+    if op not in operators_of(kind):
         raise refuse(parameter, f"{op} does not apply to a {kind}.")
     if op == "isnull":
         return Condition(name, op, _value(parameter, "boolean", _single(parameter, values)))

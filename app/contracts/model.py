@@ -53,6 +53,8 @@ class Field(Shape, frozen=True, kw_only=True):
     indexed one above 500 would not fit its B-tree);
     `derived_from` names dates that must all be present for the boolean to be true (filled when rows are ingested).
     `identifies`: upstream knows a row by it, beside the key, so that a new row can bring it.
+    `label` is its name for people, made of `name` where it is empty; `format` a word for clients that show it, such as
+    money.
     """
 
     name: Name
@@ -66,7 +68,9 @@ class Field(Shape, frozen=True, kw_only=True):
     max_length: int = 500
     derived_from: tuple[Name, ...] = ()
     identifies: bool = False
+    label: str = ""
     description: str = ""
+    format: Name | None = None
 
 
 class Computed(Shape, frozen=True, kw_only=True):
@@ -79,7 +83,9 @@ class Computed(Shape, frozen=True, kw_only=True):
     function: SchemaName
     reads: Annotated[tuple[Name, ...], msgspec.Meta(min_length=1)]
     present: tuple[Name, ...] = ()
+    label: str = ""
     description: str = ""
+    format: Name | None = None
 
     @property
     def fields(self) -> tuple[str, ...]:

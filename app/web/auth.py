@@ -73,6 +73,12 @@ class Action(Enum):
     REVIEW = "review"
     ADMINISTER = "administer"
 
+    @property
+    def word(self) -> str:
+        """As the wire has it: `liftGuards`."""
+        first, *others = self.name.lower().split("_")
+        return first + "".join(map(str.capitalize, others))
+
 
 def _from(least: Role) -> frozenset[Role]:
     return frozenset(role for role in Role if role >= least)

@@ -59,6 +59,11 @@ def row_etag(body: str, overlap: str = "") -> str:
     return f'"{_digest_of(body)}.{_digest_of(overlap)}"'
 
 
+def body_etag(body: bytes) -> str:
+    """Weak, so that the answer may be packed: a digest of all that it shows."""
+    return f'W/"{_digest_of(body.decode())}"'
+
+
 def _digest_of(text: str) -> str:
     return urlsafe_b64encode(sha256(text.encode()).digest()[:18]).decode()
 
