@@ -8,14 +8,14 @@ from typing import Any
 import msgspec
 from asyncpg import Record
 from litestar import get
-from litestar.openapi.spec import Operation
+from litestar.openapi.spec import OpenAPIType, Operation, Parameter, Schema
 from litestar.response.base import ASGIResponse
 
 from app.base import exact_json
 from app.base.errors import RowNotFound
 from app.base.statements import statement
 from app.contracts import Contract
-from app.contracts.filters import Listing, read_listing, read_parameters
+from app.contracts.filters import INCLUDES, Listing, read_include, read_listing, read_parameters, refuse
 from app.contracts.validation import check_key
 from app.engine.cursors import Cursor, check_incarnation, read_cursor, write_cursor
 from app.engine.desk import Desk
@@ -25,7 +25,6 @@ from app.engine.view import Composed
 from app.web.auth import Action, require
 from app.web.etags import PRIVATE, etag_of, matches, not_modified, row_etag, unchanged
 from app.web.openapi import DATASET_PATH, DatasetName, Organization, RowId, answers, filter_parameters, parameter
-from app.web.paging import read_given
 from app.web.runtime import Runtime, VanguardRequest, contract_of
 
 READ_ROW = statement("rows/read_row")
@@ -33,6 +32,7 @@ READ_OVERLAP = statement("rows/read_overlap").fill(overlap=OVERLAP)
 PLAN_FOR_WORDS = statement("rows/plan_for_words")
 
 REMEMBERED = 1000  # bytes of a query string
+ROW_INCLUDES = ("overlap", "computed")
 
 
 class Conflict(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,7 +59,14 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     conflicts: list[Conflict]
 
 
-class RowDetail(Row, frozen=True, kw_only=True, rename="camel"):
+class ListedRow(Row, frozen=True, kw_only=True, rename="camel"):
+    """A row of a list, with what is shown on request."""
+
+    computed: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+    overlap: list[dict[str, Any]] | msgspec.UnsetType = msgspec.UNSET
+
+
+class RowDetail(ListedRow, frozen=True, kw_only=True, rename="camel"):
     """One row with its layers, and what happened to it, the newest first."""
 
     op: str | None
@@ -90,12 +97,27 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 class RowsAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A page of rows."""
 
-    data: list[Row]
+    data: list[ListedRow]
     pagination: Pagination
     metadata: Metadata
 
 
-INCLUDE = parameter("include", "string", "overlap: who else has the row in review or on its way", enum=["overlap"])
+INCLUDED = {
+    "overlap": "who else has the row in review or on its way",
+    "computed": "computed columns",
+}
+
+
+def _include(choices: tuple[str, ...]) -> Parameter:
+    """The parameter for /schema."""
+    return Parameter(
+        name="include",
+        param_in="query",
+        style="form",
+        explode=False,
+        description="; ".join(f"{word}: {INCLUDED[word]}" for word in choices),
+        schema=Schema(type=OpenAPIType.ARRAY, items=Schema(type=OpenAPIType.STRING, enum=list(choices))),
+    )
 
 
 @dataclass
@@ -112,8 +134,8 @@ class ListOperation(Operation):
             parameter(
                 "count", "string", "How totals are counted", enum=["exact", "estimated", "none"], default="exact"
             ),
-            parameter("fields", "string", "Only these fields of data, comma-separated"),
-            INCLUDE,
+            parameter("fields", "string", "Only these fields of data and computed columns, comma-separated"),
+            _include(INCLUDES),
             *filter_parameters(),
         ]
 
@@ -123,7 +145,7 @@ class RowOperation(Operation):
     """The parameters of one row."""
 
     def __post_init__(self) -> None:
-        self.parameters = [*(self.parameters or []), INCLUDE]
+        self.parameters = [*(self.parameters or []), _include(ROW_INCLUDES)]
 
 
 class PageAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,10 +158,10 @@ class PageAnswer(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, Any]
 
 
-async def read_row(desk: Desk, user: str, key: str) -> Record:
-    """One row of the caller's view (body, doc, version, op); raises RowNotFound."""
+async def read_row(desk: Desk, user: str, key: str, *, computed: bool = False) -> Record:
+    """One row of the caller's view (body, doc, version, op, and computed where that is wanted); raises RowNotFound."""
     check_row_id(key)
-    record = await desk.row(READ_ROW, user=user, key=key)
+    record = await desk.row(READ_ROW, user=user, key=key, computed=computed)
     if record is None:
         raise _no_such_row(key)
     return record
@@ -302,18 +324,26 @@ async def get_row(request: VanguardRequest, org: Organization, dataset: DatasetN
     """The row, with base, delta and history; a row drafted for deletion is shown with its op."""
     runtime = request.runtime
     contract = contract_of(runtime, dataset)
-    include = read_given(request, include=("overlap",)).get("include")
-    overlap = ""
+    include = _read_row_include(request)
     async with runtime.desk(contract, org) as desk:
-        body: str = (await read_row(desk, request.user.user_id, row_id))["body"]
-        if include == "overlap":
-            overlap = await desk.value(READ_OVERLAP, user=request.user.user_id, key=row_id)
-    etag = row_etag(body, overlap)
+        row = await read_row(desk, request.user.user_id, row_id, computed="computed" in include)
+        more = f',"computed":{row["computed"]}' if "computed" in include else ""
+        if "overlap" in include:
+            more += f',"overlap":{await desk.value(READ_OVERLAP, user=request.user.user_id, key=row_id)}'
+    etag = row_etag(row["body"], more)
     if matches(request, etag):
         return not_modified(etag)
-    if overlap:
-        body = f'{body[:-1]},"overlap":{overlap}}}'
+    body = f"{row['body'][:-1]}{more}}}"
     return ASGIResponse(body=body.encode(), media_type="application/json", headers={"ETag": etag, **PRIVATE})
+
+
+def _read_row_include(request: VanguardRequest) -> frozenset[str]:
+    """What is to be shown beside the row; raises InvalidFilter."""
+    parameters = read_parameters(request.scope["query_string"])
+    for name, _ in parameters:
+        if name != "include":
+            raise refuse(name, "no such parameter; there is include.")
+    return read_include([value for _, value in parameters], ROW_INCLUDES)
 
 
 ROUTES = [get_rows, get_row]

@@ -351,7 +351,7 @@ PFA_REFUSALS = {
     "page=1&after=x": "page",
     "count=maybe": "count",
     "fields=category,nothing": "fields",
-    "fields=forecastCost": "fields",
+    "fields=id": "fields",
     "include=everything": "include",
 }
 

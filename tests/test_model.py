@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 
 from app.base import exact_json
 from app.contracts import PFA, Contract
-from app.contracts.filters import field_type
+from app.contracts.filters import INCLUDES, field_type
 from app.contracts.rule_types import Required
 from app.migrate import migrate
 from tests.support.memory import Memory
@@ -363,12 +363,20 @@ def lists(pool: Pool, seats: st.SearchStrategy[int]) -> st.SearchStrategy[List]:
     )
     wanted = st.sampled_from(("pristine", "draft", "committed", "conflict", "in_review"))
     states = st.lists(wanted, max_size=2, unique=True)
-    projections = st.lists(st.sampled_from(list(pool.contract.by_name)), max_size=3, unique=True)
+    named = [*pool.contract.by_name, *(item.name for item in pool.contract.computed)]
+    projections = st.lists(st.sampled_from(named), max_size=3, unique=True)
+    includes = st.lists(st.sampled_from(INCLUDES), max_size=3, unique=True)
     words = st.sampled_from(("a", "Ä", "ä", "%", "_", "\\", '"', "SO", "new", "b%", "y", "\U0001f600", *PARTS))
     filters = st.lists(conditions(pool), max_size=2, unique_by=lambda found: found[0][0])
     nothing: st.SearchStrategy[list[str]] = st.just([])
     queries = st.builds(
-        _query, filters, st.just("") | st.just("") | words, nothing | nothing | states, sorts, nothing | projections
+        _query,
+        filters,
+        st.just("") | st.just("") | words,
+        nothing | nothing | states,
+        sorts,
+        nothing | projections,
+        nothing | includes,
     )
     return st.builds(List, seats, queries, st.sampled_from((1, 2, 3, 100)), st.booleans())
 
@@ -379,8 +387,12 @@ def _query(
     states: Iterable[str],
     sort: Iterable[str],
     fields: Iterable[str],
+    include: Iterable[str],
 ) -> Query:
-    lists = {"syncState": ",".join(states), "sort": ",".join(sort), "fields": ",".join(fields)}
+    lists = {
+        name: ",".join(words)
+        for name, words in (("syncState", states), ("sort", sort), ("fields", fields), ("include", include))
+    }
     words = {"search": search, **lists}
     return [*(one for condition in filters for one in condition), *((n, text) for n, text in words.items() if text)]
 
@@ -671,7 +683,7 @@ def sorted_conflicts(conflicts: Iterable[Document]) -> list[Any]:
     return [shown(one) for one in sorted(sparse, key=lambda one: (one["id"], one["field"] or ""))]
 
 
-SHOWN = set("id data syncState version mirrorVersion modifiedFields modifiedBy op delta pending base".split())
+SHOWN = set("id data syncState version mirrorVersion modifiedFields modifiedBy op delta pending base computed".split())
 
 
 def comparable(row: Document) -> Any:

@@ -1,9 +1,13 @@
 """The live merge as a list and as one row."""
 
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
+from app.contracts.images import json_object
+from app.contracts.model import SQL_TYPES, Column
+from app.contracts.shape import FieldType
 from tests.support.world import FLEET, User, World, ids, line, refused, vehicle
 
 
@@ -163,6 +167,105 @@ async def test_fields_projects_the_data(world: World, ann: User) -> None:
     # What a filter or a sort looks at need not be shown; a field that the line lacks is null.
     rows = await ann.rows(fields="purchasePrice", category="Pumps", sort="monthlyRate")
     assert [row["data"] for row in rows] == [{"purchasePrice": None}]
+
+
+# --- computed columns
+
+
+async def test_computed_columns_are_shown_of_merged_values(world: World, ann: User, bob: User) -> None:
+    """Given a rental and a purchase, when ann drafts dates, a rate, a price or a model, then costs follow."""
+    await world.mirror({key: line() for key in "ABC"} | {"D": line(source="Purchase", purchasePrice=99)})
+    await ann.draft("A", {"forecastEnd": "2026-08-31"})
+    await ann.draft("B", {"monthlyRate": Decimal("12.3400"), "model": "M"})
+    await ann.draft("C", {"model": "M"})
+    await ann.draft("D", {"purchasePrice": Decimal("1000.005")})
+    await ann.draft("new", line_of_a_new_row(), op="insert")
+    for sort in ("id", "-id", "forecastStart", "-planCost", "equipment"):
+        rows = await ann.rows(include="computed", sort=sort)
+        shown = {row["id"]: {name: str(value) for name, value in row["computed"].items()} for row in rows}
+        assert shown == {
+            "A": costs("5913.27", "6931.67", "0", "1000", "None", "False"),
+            "B": costs("72.97", "72.97", "0", "12.34", "None", "False"),
+            "C": costs("5913.27", "5913.27", "0", "1000", "None", "False"),
+            "D": costs("1000.01", "1000.01", "0", "None", "1000.01", "False"),
+            "new": costs("0", "0", "0", "50", "None", "True"),
+        }, sort
+    assert all("computed" not in row for row in await ann.rows())
+    theirs = await bob.rows(include="computed", sort="id")
+    assert [str(row["computed"]["planCost"]) for row in theirs] == ["5913.27"] * 3 + ["99"]
+
+
+def costs(*values: str) -> dict[str, str]:
+    """The computed columns of a line, as they are written."""
+    names = "planCost forecastCost actualCost monthlyRental purchaseCost incomplete".split()
+    return dict(zip(names, values, strict=True))
+
+
+async def test_computed_columns_that_fields_names_are_shown(world: World, ann: User) -> None:
+    await world.mirror({"A": line(model="M")})
+    shown: list[tuple[dict[str, Any], dict[str, Any], set[str]]] = [
+        ({"fields": "planCost"}, {}, {"planCost"}),
+        ({"fields": "incomplete,model,planCost"}, {"model": "M"}, {"planCost", "incomplete"}),
+        ({"fields": "model", "include": "computed"}, {"model": "M"}, set(costs(*"abcdef"))),
+        ({"fields": ["planCost", "model"], "include": "overlap"}, {"model": "M"}, {"planCost"}),
+    ]
+    for params, data, computed in shown:
+        [row] = await ann.rows(**params)
+        assert (row["data"], set(row["computed"])) == (data, computed), params
+        assert ("overlap" in row) == ("overlap" in str(params))
+    assert "computed" not in (await ann.rows(fields="model"))[0]
+
+
+async def test_a_contract_without_computed_columns_has_none_to_show(world: World, ann: User) -> None:
+    ann = ann.on("fleet")
+    await world.mirror({"A": vehicle(), "B": vehicle()}, contract=FLEET)
+    await ann.draft("B", {"remark": "x"})
+    assert [row["computed"] for row in await ann.rows(include="computed")] == [{}, {}]
+    assert (await ann.row("A", include="computed"))["computed"] == {}
+
+
+async def test_one_row_shows_what_is_computed_of_what_it_shows(world: World, ann: User, bob: User) -> None:
+    """Also of a row that is drafted for deletion, that is new, or that was deleted under the draft."""
+    await world.mirror({key: line() for key in "AB"})
+    await ann.draft("A", {"monthlyRate": 2000})
+    assert str((await ann.row("A", include="computed"))["computed"]["planCost"]) == "11826.54"
+    assert str((await bob.row("A", include="computed"))["computed"]["planCost"]) == "5913.27"
+    await ann.draft("B", op="delete")
+    assert str((await ann.row("B", include="computed"))["computed"]["planCost"]) == "5913.27"
+    await ann.draft("new", line_of_a_new_row(), op="insert")
+    assert (await ann.row("new", include="computed"))["computed"]["monthlyRental"] == 50
+    both = await ann.row("A", include=["overlap", "computed"])
+    assert (both["overlap"], both["computed"]["incomplete"]) == ([], False)
+    assert "computed" not in await ann.row("A")
+
+    plain = (await ann.get("rows/A")).headers["ETag"]
+    shown = (await ann.get("rows/A?include=computed")).headers["ETag"]
+    assert plain != shown
+    assert (await ann.get("rows/A?include=computed", headers={"If-None-Match": shown})).status_code == 304
+    patched = await ann.request("PATCH", "rows/A", json={"model": "M"}, headers={"If-Match": shown})
+    assert patched.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "written"),
+    [
+        ("number", "12.3400::numeric", "12.34"),
+        ("number", "0.00::numeric", "0"),
+        ("number", "1e29::numeric", "1" + "0" * 29),
+        ("number", "-0.10000000000000000001::numeric", "-0.10000000000000000001"),
+        ("integer", "9007199254740991::bigint", "9007199254740991"),
+        ("boolean", "TRUE", "true"),
+        ("date", "date '0001-02-03'", '"0001-02-03"'),
+        ("text", "E'\\u00df\\n\"'::text", '"\u00df\\n\\""'),
+        ("enum", "'Van'::text", '"Van"'),
+        *((kind, f"NULL::{SQL_TYPES[kind]}", "null") for kind in SQL_TYPES),
+    ],
+)
+async def test_a_computed_value_of_each_type_is_written_as_json(
+    world: World, kind: FieldType, value: str, written: str
+) -> None:
+    sql = json_object([(Column("one", kind, ""), value), (Column("other", kind, ""), value)])
+    assert await world.db.fetchval(f"SELECT {sql}") == (f'{{"one":{written},"other":{written}}}')
 
 
 # --- ETag

@@ -31,8 +31,8 @@ CONDITIONS: dict[str, st.SearchStrategy[str]] = {
     "id": WORDS,
     "search": WORDS,
     "syncState": st.sampled_from(["draft", "pristine", "draft,pristine", "draft,committed"]),
-    "fields": st.sampled_from(["model", "model,category"]),
-    "include": st.just("overlap"),
+    "fields": st.sampled_from(["model", "model,category", "planCost", "model,planCost,incomplete"]),
+    "include": st.sampled_from(["overlap", "computed", "computed,overlap"]),
     "pageSize": st.sampled_from(["1", "100", "101", "1000"]),
     "page": st.sampled_from(["1", "2", "50"]),
 }
@@ -101,8 +101,9 @@ def test_other_values_are_the_same_statement(one: dict[str, str], other: dict[st
 def test_other_shapes_are_other_statements() -> None:
     asked: list[dict[str, Any]] = [
         {}, {"category": "Cranes"}, {"category[ne]": "Cranes"}, {"model": "M"}, {"search": "M"}, {"sort": "category"},
-        {"sort": "-category"}, {"fields": "model"}, {"include": "overlap"}, {"pageSize": "500"}, {"page": "2000"},
-        {"syncState": "draft"},
+        {"sort": "-category"}, {"fields": "model"}, {"fields": "planCost"}, {"fields": "actualCost"},
+        {"include": "overlap"}, {"include": "computed"}, {"include": "computed,overlap"}, {"pageSize": "500"},
+        {"page": "2000"}, {"syncState": "draft"},
     ]  # fmt: skip
     texts = [composed(parameters, "ann").text for parameters in asked]
     texts += [composed({}, "ann", counted=True).text, composed({}, "ann", base_count=True).text]

@@ -60,7 +60,7 @@ COLUMNS = {
         "revision", "workspace_revision", "incarnation", "body", "reached", "last_key", "last_values",
         "base_count", "left_count", "landed_count",
     },
-    "rows/read_row": {"body", "doc", "version", "op"},
+    "rows/read_row": {"body", "doc", "version", "op", "computed"},
     "etags/read_revisions": {"revision", "workspace_revision"},
 }  # fmt: skip
 
@@ -202,6 +202,7 @@ LISTINGS: list[list[tuple[str, str]]] = [
     [("sort", "-id")],
     [("search", "x"), ("syncState", "pristine,draft")],
     [("fields", "depot,seats"), ("include", "overlap")],
+    [("include", "computed"), ("sort", "mileage")],
     [("depot", "a"), ("depot", "b"), ("seats[gt]", "3"), ("remark[contains]", "x"), ("sort", "-remark,depot")],
     [("inspectedOn[isnull]", "true"), ("kind[ne]", "Bus"), ("page", "7"), ("pageSize", "1000")],
 ]

@@ -22,6 +22,7 @@ INTEGER = re.compile(r"-?\d{1,18}", re.ASCII)
 # Digits are read in one way only: two in a row (\d+\.?\d*) would take minutes to refuse a long text.
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d{1,4})?", re.ASCII | re.IGNORECASE)
 BOOLEANS = {"true": True, "false": False}
+INCLUDES = ("overlap", "computed")
 SYNC_STATES = ("pristine", "draft", "in_review", "committed", "syncing", "conflict", "sync_error")
 MAX_PAGE_SIZE = 1000
 MAX_OFFSET = 10_000_000
@@ -73,7 +74,11 @@ class Sort(msgspec.Struct, frozen=True):
 
 
 class Listing(msgspec.Struct, frozen=True, kw_only=True):
-    """What a list request asks for: `after` the cursor as it came, `echo` the filters as they were understood."""
+    """What a list request asks for: `after` the cursor as it came, `echo` the filters as they were understood.
+
+    `fields` are those of the documents, None for all of them; `computed` the computed columns that are shown, None
+    where none is asked for.
+    """
 
     conditions: tuple[Condition, ...] = ()
     search: str | None = None
@@ -83,7 +88,8 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
     page_size: int = 100
     after: str | None = None
     count: str = "exact"
-    fields: tuple[str, ...] = ()
+    fields: tuple[str, ...] | None = None
+    computed: tuple[str, ...] | None = None
     overlap: bool = False
     echo: dict[str, Any] = {}
 
@@ -122,6 +128,8 @@ def read_listing(contract: Contract, parameters: Iterable[tuple[str, str]]) -> L
         given.setdefault(name, []).append(value)
     words = _Words(given)
     sort = _sort(contract, words)
+    include = read_include(words.given.get("include", []), INCLUDES)
+    fields = _fields(contract, words)
     listing = Listing(
         search=_word("search", words.one("search") or "") or None,
         sync_states=_sync_states(words),
@@ -130,8 +138,9 @@ def read_listing(contract: Contract, parameters: Iterable[tuple[str, str]]) -> L
         page_size=words.number("pageSize", 100, 1, MAX_PAGE_SIZE),
         after=words.one("after"),
         count=words.choice("count", "exact", ("exact", "estimated", "none")),
-        fields=_fields(contract, words),
-        overlap=words.choice("include", "", ("", "overlap")) == "overlap",
+        fields=_documented(contract, fields),
+        computed=_computed(contract, fields, whole="computed" in include),
+        overlap="overlap" in include,
         conditions=tuple(
             _condition(contract, name, values) for name, values in given.items() if name not in words.taken
         ),
@@ -142,6 +151,19 @@ def read_listing(contract: Contract, parameters: Iterable[tuple[str, str]]) -> L
     if (listing.page - 1) * listing.page_size > MAX_OFFSET:
         raise refuse("page", f"pages reach {MAX_OFFSET} rows deep; go on with the cursor in nextCursor.")
     return listing
+
+
+def read_include(values: Iterable[str], choices: tuple[str, ...]) -> frozenset[str]:
+    """What is to be shown beside rows: comma-separated, repeated, or both; raises InvalidFilter."""
+    found = frozenset(_parts(values))
+    if unknown := found - set(choices):
+        raise refuse("include", f"{min(unknown)[:80]!r} is none of {', '.join(choices)}.")
+    return found
+
+
+def _parts(values: Iterable[str]) -> list[str]:
+    """Repeated, comma-separated, or both."""
+    return [part.strip() for value in values for part in value.split(",") if part.strip()]
 
 
 PAGING = {"page", "pageSize", "after", "count", "sort", "sortBy", "sortOrder", "fields", "include"}
@@ -176,8 +198,7 @@ class _Words:
         return default if value is None else value
 
     def many(self, name: str) -> list[str]:
-        """Repeated, comma-separated, or both."""
-        return [part.strip() for value in self.given.get(name, []) for part in value.split(",") if part.strip()]
+        return _parts(self.given.get(name, []))
 
 
 def _sort(contract: Contract, words: _Words) -> tuple[Sort, ...]:
@@ -207,11 +228,23 @@ def _sync_states(words: _Words) -> tuple[str, ...]:
 
 
 def _fields(contract: Contract, words: _Words) -> tuple[str, ...]:
+    """The fields and computed columns that are asked for by name."""
     names = words.many("fields")
     for name in names:
-        if name not in contract.by_name:
+        if name == "id" or field_type(contract, name) is None:
             raise refuse("fields", f"{contract.name} has no field {name[:80]!r}.")
     return tuple(dict.fromkeys(names))
+
+
+def _documented(contract: Contract, names: tuple[str, ...]) -> tuple[str, ...] | None:
+    """Those of them that documents have; None where none was asked for by name, and all are wanted."""
+    return tuple(name for name in names if name in contract.by_name) if names else None
+
+
+def _computed(contract: Contract, names: tuple[str, ...], *, whole: bool) -> tuple[str, ...] | None:
+    """The computed columns among them, or all; None where none is asked for."""
+    wanted = tuple(item.name for item in contract.computed if whole or item.name in names)
+    return wanted if wanted or whole else None
 
 
 def field_type(contract: Contract, name: str) -> FieldType | None:

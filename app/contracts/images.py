@@ -3,10 +3,11 @@
 The files of sql/ hold the text of a contract with few columns between their markers; here is the same for any contract.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 from app.base.statements import Statement
-from app.contracts.model import Contract, snake
+from app.contracts.model import Column, Contract, snake
 
 
 def qualified(statement: Statement, contract: Contract) -> Statement:
@@ -54,6 +55,7 @@ def parts(contract: Contract) -> dict[str, str]:
     take_image, set_image: their assignments out of the aliases excluded and imaged
     kpi_before, kpi_was: what KPIs need of a mirror row (alias m, and was) under the names of a before-image
     kpi_after: the same under the names of an after-image
+    computed_shown: the computed columns of the document d.doc, as the text of a JSON object
     kpi_no_before, kpi_no_after: NULLs in their place
     kpi_befores, kpi_afters: their names
     Those of KPIs begin with a comma, for a contract may have none.
@@ -77,6 +79,9 @@ def parts(contract: Contract) -> dict[str, str]:
         "before_names": _list(before),
         "image": _list(images),
         "computed_image": "".join(f", {image}" for image in computed),
+        "computed_shown": json_object(
+            [(contract.column_of[item.name], contract.computing(item, "d.doc")) for item in contract.computed]
+        ),
         "differs": f"({_list(before[1:])}) IS DISTINCT FROM ({_list(after[1:])})" if names else "FALSE",
         "image_columns": _list(kept),
         "take_image": _list([f"{name} = excluded.{name}" for name in kept]),
@@ -89,6 +94,28 @@ def parts(contract: Contract) -> dict[str, str]:
         "kpi_befores": _more([f"b_{column.name}" for column in kpi]),
         "kpi_afters": _more([f"a_{column.name}" for column in kpi]),
     }
+
+
+def json_object(columns: Sequence[tuple[Column, str]]) -> str:
+    """SQL that writes columns, each with the SQL that yields its value, as the text of a JSON object."""
+    members = []
+    for place, (column, value) in enumerate(columns):
+        comma = "," if place else ""
+        members.append(f"""'{comma}"{column.field}":', {_json(column, value)}""")
+    written = ["'{'", *members, "'}'"]
+    return f"concat({_list(written)})"
+
+
+def _json(column: Column, value: str) -> str:
+    """A number as figures have it, in its shortest form."""
+    match column.type:
+        case "number":
+            written = f"trim_scale({value})::text"
+        case "integer" | "boolean":
+            written = f"({value})::text"
+        case _:
+            written = f"to_json({value})::text"
+    return f"coalesce({written}, 'null')"
 
 
 def _image(name: str, expression: str, reads: tuple[str, ...]) -> str:

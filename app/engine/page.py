@@ -58,7 +58,7 @@ class PageComposer(msgspec.Struct, frozen=True):
         looked_at = [*(condition.field for condition in listing.conditions), *(sort.field for sort in order)]
         view = view_of(contract, listing, looked_at, arguments)
         merged = _is_merged(contract, view, order)
-        fields = arguments.add(list(listing.fields), "jsonb") if listing.fields else None
+        fields = arguments.add(list(listing.fields), "jsonb") if listing.fields is not None else None
         steps = _steps(contract, order, cursor, arguments)
         mirror_steps = _mirror_steps(steps, order, merged=merged) if view.reads_mirror else ()
         plan = PagePlan(
@@ -71,6 +71,7 @@ class PageComposer(msgspec.Struct, frozen=True):
             walked=_walked(mirror_steps) if merged and not offset and not listing.overlap else None,
             limit=next((limit for limit in ARM_LIMITS if offset + listing.page_size < limit), None),
             fields=fields,
+            computed=listing.computed,
             overlap=listing.overlap,
             counted=counted,
             base_count=base_count,

@@ -5,6 +5,7 @@ Arm one reads the mirror without the rows that the caller's modifications cover,
 
 from app.base.statements import statement
 from app.contracts.filters import Sort
+from app.contracts.images import json_object
 from app.contracts.model import snake
 from app.engine.page_plan import PagePlan, Step, is_null
 from app.engine.predicates import Image
@@ -30,6 +31,9 @@ def markers(plan: PagePlan) -> dict[str, str]:
         "covers": view.covers,
         "walked_columns": ", ".join([*(f"m.{column}" for column in columns), "m.row_key"]),
         "walked_document": _document(plan, "m.data"),
+        "walked_members": _members(plan, view.mirror),
+        "mirror_more": _more(plan, view.mirror),
+        "modification_more": _more(plan, view.after),
         "mirror_columns": _columns(plan, view.mirror),
         "walked": "FALSE" if walked is None else conjunction(_of_mirror(plan, walked)),
         "walk": str(WALK * (plan.limit or 0)),
@@ -38,6 +42,8 @@ def markers(plan: PagePlan) -> dict[str, str]:
         "order": order,
         "sort_values": ", ".join(f"l.{column}::text" for column in columns),
         "document": _document(plan, "d.doc"),
+        "mirror_members": _members(plan, view.mirror),
+        "modification_members": _members(plan, view.after),
         "overlap": f"concat(',\"overlap\":', {OVERLAP})" if plan.overlap else "NULL",
         "base_count": _base_count(plan) if plan.base_count else "NULL::bigint",
         "left_count": "(SELECT count(*) FROM covering AS c WHERE c.left_filter)" if left_counted else "0::bigint",
@@ -63,6 +69,19 @@ def _columns(plan: PagePlan, image: Image) -> str:
 
 def _document(plan: PagePlan, document: str) -> str:
     return f"vanguard.pick({document}, {plan.fields})" if plan.fields else document
+
+
+def _more(plan: PagePlan, image: Image) -> str:
+    """The columns that `_members` reads, each behind a comma."""
+    return "".join(f", {image.column(name)}" for name in plan.computed or ())
+
+
+def _members(plan: PagePlan, image: Image) -> str:
+    """What a row of the image shows beside what every row does: arguments of concat."""
+    if plan.computed is None:
+        return "NULL"
+    columns = [(image.contract.column_of[name], image.column(name)) for name in plan.computed]
+    return f"',\"computed\":', {json_object(columns)}"
 
 
 def _base_count(plan: PagePlan) -> str:

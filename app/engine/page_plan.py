@@ -32,7 +32,8 @@ class PagePlan(msgspec.Struct, frozen=True, kw_only=True):
     `keys` is the order without the id.
     Arm one is read directly where there is a step `walked`, with keys alone where it is `merged` and none is walked,
     and else by probing. `limit` is how far the arms go, None as far as the page; `fields` is the placeholder of the
-    wanted fields, None for all of them.
+    wanted fields, None for all of them; `computed` are the computed columns that are shown,
+    None where none is asked for.
     """
 
     view: View
@@ -44,6 +45,7 @@ class PagePlan(msgspec.Struct, frozen=True, kw_only=True):
     walked: Step | None
     limit: int | None
     fields: str | None
+    computed: tuple[str, ...] | None
     overlap: bool
     counted: bool
     base_count: bool

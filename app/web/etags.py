@@ -50,13 +50,13 @@ def _digest(whose: str) -> str:
     return sha256(whose.encode()).hexdigest()[:16]
 
 
-def row_etag(body: str, overlap: str = "") -> str:
-    """Strong: a digest of all that one row's answer shows, and behind a point one of the overlap, where that is shown,
-    too. If-Match asks for what stands before the point: who else is there is no state of the row.
+def row_etag(body: str, more: str = "") -> str:
+    """Strong: a digest of all that one row's answer shows, and behind a point one of what is shown on request besides.
+    If-Match asks for what stands before the point: who else is there is no state of the row.
     """
-    if not overlap:
+    if not more:
         return f'"{_digest_of(body)}"'
-    return f'"{_digest_of(body)}.{_digest_of(overlap)}"'
+    return f'"{_digest_of(body)}.{_digest_of(more)}"'
 
 
 def body_etag(body: bytes) -> str:

@@ -42,10 +42,12 @@ direct AS MATERIALIZED (
            CASE WHEN x.row_key IS NULL THEN
                concat('{"id":', to_json(m.row_key), ',"data":', /*{walked_document}*/m.data/*{}*/,
                       ',"syncState":"pristine","version":0,"mirrorVersion":', m.version,
-                      ',"modifiedFields":[],"modifiedAt":null,"modifiedBy":null,"conflicts":[]}')
+                      ',"modifiedFields":[],"modifiedAt":null,"modifiedBy":null,"conflicts":[]',
+                      /*{walked_members}*/NULL/*{}*/, '}')
            END AS row
       FROM (
                SELECT /*{mirror_columns}*/m.f_forecast_start AS s1, m.row_key/*{}*/, m.data, m.version
+                      /*{mirror_more}*//*{}*/
                  FROM pfa.mirror AS m
                 WHERE /*{walked}*/m.organization_id = $1 AND m.f_forecast_start IS NOT NULL/*{}*/
                 ORDER BY /*{order}*/s1, row_key/*{}*/
@@ -120,26 +122,28 @@ rendered AS (
                ',"data":', /*{document}*/d.doc/*{}*/,
                CASE WHEN x.row_key IS NULL THEN
                    concat(',"syncState":"pristine","version":0,"mirrorVersion":', m.version,
-                          ',"modifiedFields":[],"modifiedAt":null,"modifiedBy":null,"conflicts":[]')
+                          ',"modifiedFields":[],"modifiedAt":null,"modifiedBy":null,"conflicts":[]',
+                          /*{mirror_members}*/NULL/*{}*/)
                ELSE
                    concat(',"syncState":', to_json(x.sync_state), ',"version":', x.version,
                           ',"mirrorVersion":', coalesce(m.version, 0),
                           ',"modifiedFields":', (SELECT coalesce(json_agg(name ORDER BY name COLLATE "C"), '[]')
                                                    FROM jsonb_object_keys(x.pending || x.delta) AS name),
                           ',"modifiedAt":', to_json(vanguard.utc(x.modified_at)), ',"modifiedBy":', to_json($3::text),
-                          ',"conflicts":', coalesce(x.conflicts, '[]'))
+                          ',"conflicts":', coalesce(x.conflicts, '[]'), /*{modification_members}*/NULL/*{}*/)
                END,
                /*{overlap}*/NULL/*{}*/,
                '}')) AS body
       FROM page AS p
       LEFT JOIN LATERAL (
-               SELECT m.data, m.version
+               SELECT m.data, m.version/*{mirror_more}*//*{}*/
                  FROM pfa.mirror AS m
                 WHERE m.organization_id = $1 AND m.row_key = p.row_key AND p.row IS NULL
                 LIMIT 1
            ) AS m ON TRUE
       LEFT JOIN LATERAL (
                SELECT x.row_key, x.pending, x.delta, x.sync_state, x.version, x.modified_at, x.conflicts
+                      /*{modification_more}*//*{}*/
                  FROM pfa.modification AS x
                 WHERE x.organization_id = $1 AND x.user_id = $3 AND x.row_key = p.row_key AND p.row IS NULL
                 LIMIT 1

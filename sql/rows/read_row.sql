@@ -1,6 +1,8 @@
 -- One row of the caller's view with its layers, a row drafted for deletion too.
--- $1 organization, $2 user, $3 key (of the row). Returns body (text, a JSON object), doc (jsonb, the merged row),
--- version, op; no row where there is neither a mirror row nor a modification of the caller's.
+-- $1 organization, $2 user, $3 key (of the row), $4 computed (boolean: whether computed columns are wanted).
+-- Returns body (text, a JSON object), doc (jsonb, the merged row), version, op, computed (text, a JSON object of the
+-- columns that are computed of doc, NULL where they are not wanted); no row where there is neither a mirror row nor a
+-- modification of the caller's.
 SELECT json_build_object(
            'id', $3::text,
            'data', d.doc,
@@ -66,7 +68,13 @@ SELECT json_build_object(
                  ) AS h
            )
        )::text AS body,
-       d.doc, coalesce(x.version, 0) AS version, coalesce(x.draft_op, x.pending_op) AS op
+       d.doc, coalesce(x.version, 0) AS version, coalesce(x.draft_op, x.pending_op) AS op,
+       CASE WHEN $4 THEN
+           /*{computed_shown}*/concat('{', '"monthlyRental":',
+                  coalesce(trim_scale(pfa.monthly_rental(vanguard.as_text(d.doc, 'source'),
+                                                         vanguard.as_number(d.doc, 'monthlyRate')))::text, 'null'),
+                  '}')/*{}*/
+       END AS computed
   FROM (SELECT) AS one
   LEFT JOIN pfa.mirror AS m ON m.organization_id = $1 AND m.row_key = $3
   LEFT JOIN pfa.modification AS x ON x.organization_id = $1 AND x.user_id = $2 AND x.row_key = $3

@@ -11,6 +11,7 @@ LISTS = (
     "rows",
     "rows?sort=-id",
     "rows?search=a",
+    "rows?include=computed",
     *(f"rows?syncState={state}" for state in STATES),
     "rows?syncState=draft,conflict&sort=-id",
 )

@@ -20,7 +20,7 @@ Document = dict[str, Any]
 Query = Sequence[tuple[str, str]]
 Fault = tuple[str | None, str]
 
-WORDS = {"search", "syncState", "sort", "page", "pageSize", "after", "count", "fields"}
+WORDS = {"search", "syncState", "sort", "page", "pageSize", "after", "count", "fields", "include"}
 STATES = ("conflict", "sync_error", "draft", "syncing", "committed", "in_review")
 
 
@@ -107,6 +107,11 @@ def parsed(kind: str, text: str) -> Any:
             return text
 
 
+def words(query: Query, parameter: str) -> list[str]:
+    """The words of a parameter that takes several, comma-separated, repeated, or both."""
+    return [word for name, text in query if name == parameter for word in text.split(",") if word]
+
+
 def cost(document: Document, first: str, last: str, *, actual: bool = False) -> Decimal:
     """One of the three costs of a PFA line, to the cent, half a cent up."""
     start, end = day(document.get(first)), day(document.get(last))
@@ -155,6 +160,14 @@ def computed(name: str, document: Document) -> Any:
         return incomplete(document)
     kind, amount = {"monthlyRental": ("Rental", "monthlyRate"), "purchaseCost": ("Purchase", "purchasePrice")}[name]
     return cents(document.get(amount)) if document.get("source") == kind else None
+
+
+def figure(value: Any) -> Any:
+    """What is computed, as it is written: a number in its shortest form."""
+    if not isinstance(value, Decimal):
+        return value
+    text = f"{value:f}"
+    return Decimal(text.rstrip("0").rstrip(".") if "." in text else text)
 
 
 # -- layers ------------------------------------------------------------------------------------------------------------
@@ -688,14 +701,14 @@ class Model:
             holds |= {"draft", *(["conflict"] if draft.conflicts else [])}
         return next((state for state in STATES if state in holds), "pristine")
 
-    def row(self, user: str, key: str, fields: Sequence[str] = ()) -> Document:
+    def row(self, user: str, key: str) -> Document:
         """The row as D/rows shows it."""
         document, space = self.view(user, key) or {}, self.of(user)
         draft, pending = space.drafts.get(key), self.pending(user, key)
         layers = {**(pending.delta if pending else {}), **(draft.delta if draft else {})}
         return {
             "id": key,
-            "data": {name: document.get(name) for name in fields} if fields else document,
+            "data": document,
             "syncState": self.sync_state(user, key),
             "version": space.versions.get(key, 0),
             "mirrorVersion": self.mirror_versions.get(key, 0),
@@ -733,13 +746,21 @@ class Model:
             document = self.view(user, key)
             if document is not None and self.wanted(user, key, document, query):
                 found[key] = document
-        given = dict(query)
         keys = sorted(found)
-        names = [name for name in given.get("sort", "").split(",") if name]
-        for name in reversed(names):
+        for name in reversed(words(query, "sort")):
             self._sort(keys, name, found)
-        fields = [name for name in given.get("fields", "").split(",") if name]
-        return [self.row(user, key, fields) for key in keys]
+        return [self.listed(user, key, found[key], query) for key in keys]
+
+    def listed(self, user: str, key: str, document: Document, query: Query) -> Document:
+        """A row of a list, with what the query wants to be shown."""
+        fields, include = words(query, "fields"), words(query, "include")
+        row = self.row(user, key)
+        if fields:
+            row["data"] = {name: document.get(name) for name in fields if name in self.contract.by_name}
+        names = [item.name for item in self.contract.computed if "computed" in include or item.name in fields]
+        if names or "computed" in include:
+            row["computed"] = {name: figure(computed(name, document)) for name in names}
+        return row
 
     def _sort(self, keys: list[str], name: str, found: dict[str, Document]) -> None:
         """Stable, by one key: nulls last ascending and first descending."""
