@@ -120,6 +120,76 @@ BAD: dict[str, tuple[Change, str]] = {
         "no is no field of it",
     ),
     "an exclusion of nothing": (add_rule(type="exclusive", fields=["no"], message="m"), "no is no field of it"),
+    "a severity that there is not": (
+        add_rule(type="not_null", field="depot", severity="BAD"),
+        "Invalid enum value 'BAD' - at `$.rules[4].severity`",
+    ),
+    "an id that is none": (add_rule(type="not_null", field="depot", id="a b"), "matching regex"),
+    "an id twice": (
+        lambda d: d["rules"].extend([{"type": "not_null", "field": name, "id": "x"} for name in ("depot", "kind")]),
+        "two rules have the id x",
+    ),
+    "an id that another rule is given": (
+        lambda d: d["rules"].extend(
+            [{"type": "not_null", "field": "depot"}, {"type": "not_null", "field": "kind", "id": "not_null:depot"}]
+        ),
+        "two rules have the id not_null:depot",
+    ),
+    "an id that a field's range has": (
+        add_rule(type="not_null", field="depot", id="seats:range"),
+        "two rules have the id seats:range",
+    ),
+    "a rule without a field": (add_rule(type="not_null"), "missing required field `field`"),
+    "a rule of nothing": (add_rule(type="not_null", field="nothing"), "nothing is no field of it"),
+    "a unique key": (add_rule(type="unique", field="plate"), "rule unique:plate: the key is unique anyway"),
+    "a unique field without an index": (add_rule(type="unique", field="remark"), "remark is not indexed"),
+    "a range rule of a text": (
+        add_rule(type="range", field="depot", min=1),
+        "Contract fleet 1.0: rule range:depot: depot is a text; only numbers and dates have a range.",
+    ),
+    "a range of booleans": (add_rule(type="range", field="leased", min=False), "leased is a boolean"),
+    "a range without bounds": (add_rule(type="range", field="mileage"), "it has neither min nor max"),
+    "a range of the wrong type": (add_rule(type="range", field="mileage", min="1"), "'1' is no number"),
+    "a range by truth": (add_rule(type="range", field="mileage", min=True), "True is no number"),
+    "a range by half an integer": (add_rule(type="range", field="seats", min=0.5), "Decimal('0.5') is no integer"),
+    "a range beyond numbers": (add_rule(type="range", field="mileage", max=10**30), "is no number"),
+    "a range from no day": (add_rule(type="range", field="firstDay", min="2026-02-30"), "'2026-02-30' is no date"),
+    "a range beyond the calendar": (add_rule(type="range", field="firstDay", max="10000-01-01"), "is no date"),
+    "a range rule with nothing in it": (
+        add_rule(type="range", field="firstDay", min="2026-02-01", max="2026-01-31"),
+        "nothing is in its range",
+    ),
+    "no allowed values": (add_rule(type="allowed_values", field="seats", values=[]), "it allows no value"),
+    "an allowed value of another type": (add_rule(type="allowed_values", field="seats", values=[1, "2"]), "'2' is no"),
+    "an allowed list": (add_rule(type="allowed_values", field="depot", values=[["a"]]), "['a'] is no text"),
+    "an allowed null": (add_rule(type="allowed_values", field="depot", values=[None]), "None is no text"),
+    "a pattern of a number": (add_rule(type="regex", field="seats", pattern="1"), "seats is a integer; only texts"),
+    "a pattern that refers back": (
+        add_rule(type="regex", field="depot", pattern=r"(a)\1"),
+        r"rule regex:depot: RE2 refuses the pattern: invalid escape sequence: \1.",
+    ),
+    "a pattern that looks ahead": (
+        add_rule(type="regex", field="depot", pattern="(?=a)b"),
+        "RE2 refuses the pattern: invalid perl operator: (?=.",
+    ),
+    "a pattern that is none": (add_rule(type="regex", field="depot", pattern="("), "missing ): (."),
+    "a pattern that repeats too often": (
+        add_rule(type="regex", field="depot", pattern="(?:(?:a{99}){99}){99}"),
+        "invalid repetition size",
+    ),
+    "a long pattern": (
+        add_rule(type="regex", field="depot", pattern="é" * 513),
+        "the pattern has more than 1024 bytes",
+    ),
+    "a pattern that is large when it is compiled": (
+        add_rule(type="regex", field="depot", pattern="(?:" + "[ab]*a" * 20 + "){1000}c"),
+        "the pattern is too large for texts of 500 bytes",
+    ),
+    "a pattern that is too much for long texts": (
+        add_rule(type="regex", field="remark", pattern=r"\pL{100}"),
+        "the pattern is too large for texts of 2000 bytes",
+    ),
+    "a pattern that is no text": (add_rule(type="regex", field="depot", pattern="\ud800"), "bad.json"),
     "a measure of nothing": (lambda d: d["measures"][0].update(of="weight"), "KPIs of weight, which is not indexed"),
     "a measure without an index": (lambda d: d["measures"][0].update(of="lastDay"), "KPIs of lastDay, which is not"),
     "a dimension without an index": (add_field(dimension=True), "KPIs of extra, which is not indexed"),

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from app.base.errors import ConfigurationError
-from app.contracts.rule_types import AllowedValues, Range, Rule, fields_of, misfit, named
+from app.contracts.rule_types import AllowedValues, Range, Rule, cell_fields, fields_of, misfit, named
 from app.contracts.shape import FieldType, Name, SchemaName, Shape
 
 SQL_TYPES: dict[str, str] = {
@@ -257,6 +257,11 @@ class Contract(Shape, frozen=True, kw_only=True, dict=True):
         return frozenset(name for _, fields in self.watches for name in fields)
 
     @cached_property
+    def cell_rules(self) -> dict[str, tuple[Rule, ...]]:
+        """Field name -> the rules that its value keeps or breaks by itself."""
+        return {name: tuple(rule for rule, _ in self.watches if name in cell_fields(rule)) for name in self.by_name}
+
+    @cached_property
     def upstream_only(self) -> tuple[str, ...]:
         """What upstream alone gives to a row: no new row can bring it, not even one that was there before."""
         if self.upstream is None:
@@ -375,7 +380,7 @@ def _check(contract: Contract) -> None:
     if missing := told - documents:
         refuse(f"{', '.join(sorted(missing))} is no field of it.")
     for rule in contract.rules:
-        if reason := misfit(rule, types, columns, contract.key):
+        if reason := misfit(rule, contract):
             refuse(f"rule {rule.id}: {reason}")
     for rule_id, times in Counter(rule.id for rule in (*contract.field_rules, *contract.rules)).items():
         if times > 1:

@@ -1,15 +1,19 @@
 """The rules that a contract can declare; rules.py says what breaks them."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable
 from functools import cached_property
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
 from app.contracts.findings import Severity
+from app.contracts.patterns import misfit_pattern
 from app.contracts.shape import FieldType, Name, Shape
 from app.contracts.values import has_type
+
+if TYPE_CHECKING:
+    from app.contracts.model import Contract
 
 RuleId = Annotated[str, msgspec.Meta(pattern=r"^([A-Za-z0-9][A-Za-z0-9_.:,-]{0,199})?$")]
 RANGED: tuple[FieldType, ...] = ("number", "integer", "date")
@@ -84,6 +88,14 @@ class Range(RuleShape, frozen=True, kw_only=True, tag="range"):
     code: str = "INVALID_RANGE"
 
 
+class Regex(RuleShape, frozen=True, kw_only=True, tag="regex"):
+    """The whole text is of the pattern, in the syntax of RE2."""
+
+    field: Name
+    pattern: str
+    code: str = "INVALID_FORMAT"
+
+
 class AllowedValues(RuleShape, frozen=True, kw_only=True, tag="allowed_values", dict=True):
     """The value is one of these."""
 
@@ -97,7 +109,7 @@ class AllowedValues(RuleShape, frozen=True, kw_only=True, tag="allowed_values", 
         return frozenset(self.values)
 
 
-Rule = Ordered | Required | Frozen | Exclusive | NotNull | Unique | Range | AllowedValues
+Rule = Ordered | Required | Frozen | Exclusive | NotNull | Unique | Range | Regex | AllowedValues
 
 
 def type_of(rule: Rule) -> str:
@@ -114,8 +126,18 @@ def fields_of(rule: Rule) -> tuple[str, ...]:
             return fields if when is None or when in fields else (*fields, when)
         case Exclusive(fields=fields):
             return fields
-        case NotNull(field=field) | Unique(field=field) | Range(field=field) | AllowedValues(field=field):
-            return (field,)
+        case NotNull() | Unique() | Range() | Regex() | AllowedValues():
+            return (rule.field,)
+
+
+def cell_fields(rule: Rule) -> tuple[str, ...]:
+    """The fields whose values keep or break the rule each by itself, whatever the rest of the row."""
+    match rule:
+        case Required(fields=fields, new_rows_only=False, when=None):
+            return fields
+        case NotNull() | Range() | Regex() | AllowedValues():
+            return (rule.field,)
+    return ()
 
 
 def named(rules: Iterable[Rule]) -> tuple[Rule, ...]:
@@ -131,21 +153,25 @@ def named(rules: Iterable[Rule]) -> tuple[Rule, ...]:
     return tuple(found)
 
 
-def misfit(rule: Rule, types: Mapping[str, FieldType], indexed: Collection[str], key: str) -> str | None:
-    """Why the rule cannot be one of a contract with these fields, or None."""
+def misfit(rule: Rule, contract: "Contract") -> str | None:
+    """Why the rule cannot be one of the contract, or None; its fields are there."""
     match rule:
-        case Unique(field=field):
-            if field == key:
+        case Unique(field=name):
+            if name == contract.key:
                 return "the key is unique anyway."
-            if field not in indexed:
-                return f"{field} is not indexed."
-        case Range(field=field):
-            return _misfit_range(rule, types[field])
-        case AllowedValues(field=field, values=values):
-            if not values:
-                return "it allows no value."
-            if wrong := [value for value in values if not has_type(types[field], value)]:
-                return f"{wrong[0]!r} is no {types[field]}."
+            return None if contract.by_name[name].indexed else f"{name} is not indexed."
+        case Range(field=name):
+            return _misfit_range(rule, contract.by_name[name].type)
+        case Regex(field=name, pattern=pattern):
+            field = contract.by_name[name]
+            if field.type != "text":
+                return f"{name} is a {field.type}; only texts have a pattern."
+            return misfit_pattern(pattern, field.max_length)
+        case AllowedValues(field=name, values=values):
+            kind = contract.by_name[name].type
+            if wrong := [value for value in values if not has_type(kind, value)]:
+                return f"{wrong[0]!r} is no {kind}."
+            return None if values else "it allows no value."
     return None
 
 

@@ -7,7 +7,8 @@ import msgspec
 
 from app.base.errors import Code, Culprit
 from app.contracts.findings import BLOCKING, Finding, Severity
-from app.contracts.model import Contract
+from app.contracts.model import Contract, Field
+from app.contracts.patterns import matches
 from app.contracts.rule_types import (
     AllowedValues,
     Exclusive,
@@ -15,6 +16,7 @@ from app.contracts.rule_types import (
     NotNull,
     Ordered,
     Range,
+    Regex,
     Required,
     Rule,
     Unique,
@@ -79,9 +81,9 @@ def check_rules(contract: Contract, key: str, before: Document | None, after: Do
 
 def check_change(contract: Contract, key: str, before: Document | None, after: Document | None) -> list[Finding]:
     """`check_row` in the order of the contract, on documents that may lack the key, as that of a new row does."""
-    if after is not None and contract.key in contract.ruled:
-        after = {contract.key: key} | after
-        before = before and {contract.key: key} | before
+    if contract.key in contract.ruled:
+        own = {contract.key: key}
+        before, after = (document if document is None else own | document for document in (before, after))
     return list(_findings(contract, before, after))
 
 
@@ -93,6 +95,13 @@ def check_row(contract: Contract, before: Document | None, after: Document | Non
     as texts.
     """
     return sorted(_findings(contract, before, after), key=lambda finding: finding.field or "")
+
+
+def check_value_rules(contract: Contract, name: str, value: Any) -> list[Finding]:
+    """What a value breaks by itself, whatever the rest of its row."""
+    alone = {name: value}
+    rules = contract.cell_rules[name]
+    return [found for rule in rules for found in judge(contract, rule, None, alone) if found.field == name]
 
 
 def _findings(contract: Contract, before: Document | None, after: Document | None) -> Iterator[Finding]:
@@ -148,10 +157,10 @@ def _breaches(contract: Contract, rule: Rule, before: Document | None, after: Do
         case NotNull(field=field):
             if after.get(field) is None:
                 yield field, f"{field} is required."
-        case Range(field=field) | AllowedValues(field=field):
-            value = after.get(field)
+        case Range() | Regex() | AllowedValues():
+            value = after.get(rule.field)
             if value is not None:
-                yield from _broken_by_value(contract, rule, value)
+                yield from _broken_by_value(contract.by_name[rule.field], rule, value)
 
 
 def _is_after(start: Any, end: Any) -> bool:
@@ -185,16 +194,21 @@ def _broken_frozen(rule: Frozen, before: Document | None, after: Document | None
             yield name, rule.message
 
 
-def _broken_by_value(contract: Contract, rule: Range | AllowedValues, value: Any) -> Iterator[Breach]:
-    kind = contract.by_name[rule.field].type
-    if not has_type(kind, value):
-        raise _Unchecked(f"{rule.field} is no {kind}")
+def _broken_by_value(field: Field, rule: Range | Regex | AllowedValues, value: Any) -> Iterator[Breach]:
+    name = field.name
+    if not has_type(field.type, value):
+        raise _Unchecked(f"{name} is no {field.type}")
     match rule:
-        case Range(field=field, min=least, max=most):
+        case Range(min=least, max=most):
             if least is not None and value < least:
-                yield field, f"{field} is at least {least}."
+                yield name, f"{name} is at least {least}."
             if most is not None and value > most:
-                yield field, f"{field} is at most {most}."
-        case AllowedValues(field=field, values=values):
+                yield name, f"{name} is at most {most}."
+        case Regex(pattern=pattern):
+            if len(value.encode()) > field.max_length:
+                raise _Unchecked(f"{name} has more than {field.max_length} bytes")
+            if not matches(pattern, value):
+                yield name, f"{name} has another form than {pattern}"
+        case AllowedValues(values=values):
             if value not in rule.allowed:
-                yield field, f"{field} is one of {', '.join(map(str, values))}."
+                yield name, f"{name} is one of {', '.join(map(str, values))}."

@@ -1,10 +1,12 @@
 """Does a delta fit its contract? Unknown and read-only fields, types, enums, ranges; rules.py has what spans fields."""
 
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from app.base.errors import Code, Culprit
+from app.contracts.findings import Finding, Severity
 from app.contracts.model import Contract, Field
+from app.contracts.rules import check_value_rules
 from app.contracts.values import MAX_DECIMALS, MAX_DIGITS, MAX_INTEGER, fits, is_date
 
 MAX_KEY_BYTES = 200
@@ -53,21 +55,40 @@ def check_delta(contract: Contract, key: str, delta: dict[str, Any], *, insertin
     return culprits
 
 
+class Checked(NamedTuple):
+    """`storable`: the value can lie in a document, so that an edit keeps it, whatever is wrong with it."""
+
+    storable: bool
+    findings: list[Finding]
+
+
+def check_cell(contract: Contract, name: str, value: Any) -> Checked:
+    """One cell by itself, as somebody edits it: what its type and the rules of this field alone say.
+
+    Whether there is such a field, and whether it can be edited, is asked before.
+    """
+    wrong = None if value is None else _check_type(contract.by_name[name], value)
+    if wrong is None:
+        return Checked(True, check_value_rules(contract, name, value))
+    code, message = wrong
+    finding = Finding(
+        field=name,
+        severity=Severity.ERROR,
+        code=code,
+        message=message,
+        rule_id=None,
+        contract_version=contract.version,
+    )
+    return Checked(False, [finding])
+
+
 def check_value(field: Field, value: Any) -> tuple[str, str] | None:
     """Code and message of what is wrong with the value of a field; null is always a value."""
     if value is None:
         return None
-    match field.type:
-        case "text":
-            return _check_text(field, value)
-        case "enum":
-            return _check_enum(field, value)
-        case "number" | "integer":
-            return _check_number(field, value)
-        case "boolean":
-            return None if isinstance(value, bool) else (Code.INVALID_TYPE, f"{field.name} is true or false.")
-        case "date":
-            return None if is_date(value) else (Code.INVALID_TYPE, f"{field.name} is a date, YYYY-MM-DD.")
+    if field.type == "enum":
+        return _check_enum(field, value)
+    return _check_type(field, value) or _check_range(field, value)
 
 
 def check_seen(contract: Contract, key: str, base: dict[str, Any]) -> list[Culprit]:
@@ -95,6 +116,18 @@ def _storable(value: Any) -> bool:
     return False
 
 
+def _check_type(field: Field, value: Any) -> tuple[str, str] | None:
+    match field.type:
+        case "text" | "enum":
+            return _check_text(field, value)
+        case "number" | "integer":
+            return _check_number(field, value)
+        case "boolean":
+            return None if isinstance(value, bool) else (Code.INVALID_TYPE, f"{field.name} is true or false.")
+        case "date":
+            return None if is_date(value) else (Code.INVALID_TYPE, f"{field.name} is a date, YYYY-MM-DD.")
+
+
 def _check_text(field: Field, value: Any) -> tuple[str, str] | None:
     if not isinstance(value, str):
         return Code.INVALID_TYPE, f"{field.name} is a text."
@@ -114,18 +147,19 @@ def _check_enum(field: Field, value: Any) -> tuple[str, str] | None:
 
 
 def _check_number(field: Field, value: Any) -> tuple[str, str] | None:
+    whole = field.type == "integer"
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
-        return Code.INVALID_TYPE, f"{field.name} is {'a whole number' if field.type == 'integer' else 'a number'}."
-    return _check_range(field, value)
-
-
-def _check_range(field: Field, value: int | Decimal) -> tuple[str, str] | None:
+        return Code.INVALID_TYPE, f"{field.name} is {'a whole number' if whole else 'a number'}."
     if not fits(value):
         return Code.INVALID_RANGE, f"{field.name} has at most {MAX_DIGITS} digits, and {MAX_DECIMALS} after the point."
-    if field.type == "integer" and value != int(value):
+    if whole and value != int(value):
         return Code.INVALID_TYPE, f"{field.name} is a whole number."
-    if field.type == "integer" and not -MAX_INTEGER <= value <= MAX_INTEGER:
+    if whole and not -MAX_INTEGER <= value <= MAX_INTEGER:
         return Code.INVALID_RANGE, f"{field.name} is a whole number of at most 15 digits."
+    return None
+
+
+def _check_range(field: Field, value: Any) -> tuple[str, str] | None:
     if field.minimum is not None and value < field.minimum:
         return Code.INVALID_RANGE, f"{field.name} is at least {field.minimum}."
     if field.maximum is not None and value > field.maximum:

@@ -18,6 +18,8 @@ from app.web.middleware import Middleware
 from app.web.runtime import Runtime
 
 FLEET = read_contract(Path(__file__).parent / "fleet.json")
+# Every type of rule; tests of rules make its schema themselves.
+LAB = read_contract(Path(__file__).parent / "lab.json")
 CONTRACTS = (PFA, FLEET)
 SECRET = "a secret for tests, and for nothing else"
 
@@ -209,6 +211,11 @@ def line(**fields: Any) -> dict[str, Any]:
 def vehicle(**fields: Any) -> dict[str, Any]:
     """A valid vehicle of the fleet, the dataset without an upstream."""
     return {"depot": "North", "kind": "Van", "seats": 3, "mileage": 1000, "inService": True, "scrapped": False} | fields
+
+
+def instrument(**fields: Any) -> dict[str, Any]:
+    """An instrument of the laboratory that keeps all of its rules."""
+    return {"owner": "Ann", "keeper": "Bob", "room": "R1", "boughtOn": "2026-01-01", "code": "AB-1"} | fields
 
 
 NEW = {"category": "Cranes", "source": "Rental", "dor": "BEO", "monthlyRate": 50}
