@@ -44,6 +44,7 @@ READ_VERSIONS = statement("commits/read_versions")
 TAKE_BASES = statement("commits/take_bases")
 FREEZE_DRAFTS = statement("commits/freeze_drafts")
 APPLY_CHANGES = statement("commits/apply_changes")
+CLOSE_STEPS = statement("undo/close_steps")
 
 MAX_SHOWN = 1000  # conflicts and culprits in one answer
 
@@ -110,7 +111,7 @@ async def commit(desk: Desk, user: str, wanted: CommitRequest, at: datetime) -> 
     version, *_ = await raise_workspace(desk, user)
     # What upstream refused is committed again where it is named, or drafted over.
     named = {*(wanted.ids or ()), *(resolution.id for resolution in wanted.resolutions)}
-    found = await select(desk, user, wanted)
+    found, session = await select(desk, user, wanted, at)
     drafts = [draft for draft in found if draft["draft_op"] or draft["row_key"] in named]
     if not drafts:
         raise NoDrafts("None of the rows has a draft of yours.")
@@ -149,6 +150,8 @@ async def commit(desk: Desk, user: str, wanted: CommitRequest, at: datetime) -> 
         imaged = {record["row_key"] for record in frozen if record["imaged"]} - moved
         if stale := [key for key in keys if key not in imaged]:
             await image(desk, user, stale)
+    if session is not None:
+        await desk.rows(CLOSE_STEPS, user=user, session=session.id)
     answer = CommitAnswer(commit_id=str(commit_id), committed=changed, revision=revision, left_out=_left_out(frozen))
     if wanted.dry_run:
         raise _DryRun(msgspec.structs.replace(answer, commit_id=None, revision=dataset.revision))

@@ -9,10 +9,10 @@ from app.base import exact_json
 from app.base.errors import RunOver
 from app.base.statements import Statement, statement
 from app.engine.desk import Desk
-from app.synchronization import Nothing, Run, RunId, id_of, missing, read_run
+from app.synchronization import Run, RunId, id_of, missing, read_run
 from app.web.auth import Action, require
 from app.web.idempotency import answer_once
-from app.web.openapi import DATASET_PATH, DatasetName, Organization, answers, body
+from app.web.openapi import DATASET_PATH, DatasetName, Nothing, Organization, answers, body
 from app.web.runtime import VanguardRequest, contract_of
 
 PAUSE = statement("control/pause")

@@ -42,7 +42,7 @@ async def discard(desk: Desk, user: str, wanted: DiscardRequest, at: datetime) -
     if unknown := set(wanted.fields or ()) - contract.by_name.keys():
         raise MalformedRequest(f"{contract.name} has no field {min(unknown)[:80]!r}.")
     version, *_ = await raise_workspace(desk, user)
-    found = await select(desk, user, wanted)
+    found, _ = await select(desk, user, wanted, at)
     keys = [draft["row_key"] for draft in found]
     if not keys:
         return DiscardAnswer(discarded=0)

@@ -13,7 +13,7 @@ from litestar.openapi.spec import Operation
 
 from app.base import exact_json
 from app.base.database import Connection
-from app.base.errors import Code, Culprit, ValidationFailed
+from app.base.errors import Code, Culprit, RowInOtherSession, ValidationFailed
 from app.base.statements import statement
 from app.contracts import Contract
 from app.contracts.validation import check_delta, check_key, check_new_key, check_seen
@@ -21,6 +21,7 @@ from app.engine.cursors import Cursor, check_incarnation, read_cursor, write_cur
 from app.engine.desk import Desk
 from app.engine.locks import Workspace, lock_rows, raise_workspace
 from app.engine.modifications import image, sweep, take_back
+from app.engine.sessions import Session, begin_editing, find_open_session
 from app.rows import check_row_id, read_row
 from app.web.auth import Action, require
 from app.web.bodies import MERGE_PATCH
@@ -38,6 +39,7 @@ MAX_REPEATS = 20  # drafts of one row in one request
 MAX_ERRORS = 10_000
 Version = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Reason = Annotated[str, msgspec.Meta(max_length=2000)]
+UndoGroup = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 
 MESSAGES = {
     Code.VERSION_CONFLICT: "The row changed meanwhile: your draft is at version {version} now, the mirror's row at "
@@ -45,6 +47,7 @@ MESSAGES = {
     Code.ROW_NOT_FOUND: "There is no such row. Use op insert to create it.",
     Code.ROW_EXISTS: "The row exists already. Use op update to change it.",
     Code.ROW_DELETED: "The row has been deleted, or its deletion is on its way.",
+    Code.ROW_IN_OTHER_SESSION: "The row belongs to an open session of yours: name it, or abort it.",
 }
 
 
@@ -65,12 +68,23 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     change_reason: Reason | None = None
 
 
-class SaveRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
-    """A batch; `atomic`: all or nothing."""
+class Saving(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """How a batch is saved. `session_id` names an open session, or is a word of the client's; `atomic`: all or nothing;
+    `partial`: the good rows of it, or the good cells of each row; `drop_equal`: cells that equal what lies beneath them
+    are taken out; requests with one `undo_group` are undone as one.
+    """
 
-    modifications: Annotated[Sequence[Draft], msgspec.Meta(min_length=1, max_length=MAX_DRAFTS)]
     session_id: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] | None = None
     atomic: bool = False
+    partial: Literal["rows", "cells"] = "rows"
+    drop_equal: bool = False
+    undo_group: UndoGroup | None = None
+
+
+class SaveRequest(Saving, frozen=True, kw_only=True):
+    """A batch, and how it is saved."""
+
+    modifications: Annotated[Sequence[Draft], msgspec.Meta(min_length=1, max_length=MAX_DRAFTS)]
 
 
 class Saved(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -119,25 +133,47 @@ async def save(
     user: str,
     drafts: Sequence[Draft],
     at: datetime,
-    *,
-    session_id: str | None = None,
-    atomic: bool = False,
+    how: Saving = Saving(),  # noqa: B008 - it is frozen
     held: Workspace | None = None,
 ) -> SaveAnswer:
-    """Save a batch inside the caller's transaction; raises ValidationFailed where nothing could be saved, or where
-    `atomic` and anything failed. `held`: the rows are held already.
+    """Save a batch inside the caller's transaction. `held`: the rows are held already.
+
+    Raises ValidationFailed where nothing could be saved, or where `how` is atomic and anything failed,
+    RowInOtherSession where all of it belongs to others, and InvalidTransition for a session that is locked.
     """
-    drafts, errors = check(desk.contract, drafts)
+    drafts, errors = check(desk.contract, drafts, by_cell=how.partial == "cells")
     saved: dict[str, Saved] = {}
-    if drafts and not (atomic and errors):
+    if drafts and not (how.atomic and errors):
         held = held or await hold(desk, user, list({draft.id: None for draft in drafts}))
-        saved, problems = await _save(desk, user, drafts, at, session_id, held)
-        errors += problems
-    if errors and (atomic or not saved):
-        raise ValidationFailed(
-            f"{len(errors)} of the values or rows cannot be accepted; nothing was saved.", errors=errors, saved=[]
-        )
+        session = await find_open_session(desk, user, how.session_id, at)
+        if session is not None:
+            session = await begin_editing(desk, session, at)
+            drafts, strangers = _only_of(session, drafts)
+            errors += strangers
+        if drafts:
+            batch = Batch(version=held.revision, at=at, how=how, session=session.id if session else None)
+            saved, problems = await write_drafts(desk, user, drafts, batch, held.refused)
+            errors += problems
+    if errors and (how.atomic or not saved):
+        raise refusal(errors)
     return SaveAnswer(saved=list(saved.values()), errors=errors)
+
+
+def refusal(errors: Sequence[Culprit]) -> ValidationFailed | RowInOtherSession:
+    """Nothing was saved, for these reasons."""
+    if all(error.code == Code.ROW_IN_OTHER_SESSION for error in errors):
+        return RowInOtherSession("Nothing was saved: name the session, or abort it.", errors=errors, saved=[])
+    return ValidationFailed(
+        f"{len(errors)} of the values or rows cannot be accepted; nothing was saved.", errors=errors, saved=[]
+    )
+
+
+def _only_of(session: Session, drafts: Sequence[Draft]) -> tuple[list[Draft], list[Culprit]]:
+    """The drafts of rows that the session is about, and what is said of the others."""
+    mine = [draft for draft in drafts if session.takes(draft.id)]
+    keys = {draft.id: None for draft in drafts if not session.takes(draft.id)}
+    message = "The session is about other rows."
+    return mine, [Culprit(id=key, code=Code.ROW_NOT_IN_SESSION, message=message) for key in keys]
 
 
 async def hold(desk: Desk, user: str, keys: Sequence[str]) -> Workspace:
@@ -147,24 +183,33 @@ async def hold(desk: Desk, user: str, keys: Sequence[str]) -> Workspace:
     return held
 
 
-async def _save(
-    desk: Desk, user: str, drafts: Sequence[Draft], at: datetime, session_id: str | None, held: Workspace
+class Batch(msgspec.Struct, frozen=True, kw_only=True):
+    """What all rows of a request have in common: the `version` that their drafts get, and the open `session`."""
+
+    version: int
+    at: datetime
+    how: Saving
+    session: str | None
+
+
+async def write_drafts(
+    desk: Desk, user: str, drafts: Sequence[Draft], batch: Batch, refused: Sequence[str]
 ) -> tuple[dict[str, Saved], list[Culprit]]:
     """What was saved, by id, and what could not be. What upstream refused stays so where nothing is saved over it."""
-    if not held.refused:
-        return await _save_in_turn(desk, user, drafts, at, session_id, held)
+    if not refused:
+        return await _save_in_turn(desk, user, drafts, batch, ())
     try:
         async with desk.connection.raw.transaction():
-            saved, errors = await _save_in_turn(desk, user, drafts, at, session_id, held)
-            if vain := [error for error in errors if error.id in held.refused and error.id not in saved]:
+            saved, errors = await _save_in_turn(desk, user, drafts, batch, refused)
+            if vain := [error for error in errors if error.id in refused and error.id not in saved]:
                 raise _TakenBackInVain(vain)
             return saved, errors
     except _TakenBackInVain as in_vain:
         vain = in_vain.errors
     keys = {error.id for error in vain}
     others = [draft for draft in drafts if draft.id not in keys]
-    held = held._replace(refused=[key for key in held.refused if key not in keys])
-    saved, errors = await _save(desk, user, others, at, session_id, held) if others else ({}, [])
+    refused = [key for key in refused if key not in keys]
+    saved, errors = await write_drafts(desk, user, others, batch, refused) if others else ({}, [])
     return saved, [*vain, *errors]
 
 
@@ -176,43 +221,52 @@ class _TakenBackInVain(Exception):
 
 
 async def _save_in_turn(
-    desk: Desk, user: str, drafts: Sequence[Draft], at: datetime, session_id: str | None, held: Workspace
+    desk: Desk, user: str, drafts: Sequence[Draft], batch: Batch, taken_back: Sequence[str]
 ) -> tuple[dict[str, Saved], list[Culprit]]:
     """The same, and what upstream refused is taken back in any case."""
-    contract, taken_back = desk.contract, held.refused
+    contract, how = desk.contract, batch.how
     saved: dict[str, Saved] = {}
     errors: list[Culprit] = []
     refused: set[str] = set()
     shapes: Shapes = {}
     if taken_back:
-        await take_back(desk, user, taken_back, at)
-    for batch in _rounds(drafts):
-        batch = [draft for draft in batch if draft.id not in refused]
+        await take_back(desk, user, taken_back, batch.at)
+    for turn in _rounds(drafts):
+        turn = [draft for draft in turn if draft.id not in refused]
         records = await desk.rows(
             SAVE_DRAFTS,
             user=user,
-            version=held.revision,
-            drafts=[_wanted(contract, draft, shapes) for draft in batch],
+            version=batch.version,
+            drafts=[_wanted(contract, draft, shapes, known=not how.drop_equal) for draft in turn],
             groups=contract.cell_map,
-            at=at,
-            session_id=session_id,
+            at=batch.at,
+            session_id=how.session_id,
             initial=contract.initial,
+            session=batch.session,
+            undo_group=how.undo_group,
+            drop_equal=how.drop_equal,
         )
         if empty := [record["id"] for record in records if record["empty"]]:
             await sweep(desk, user, empty)
         outcome = {record["id"]: record for record in records}
         refused |= {key for key, record in outcome.items() if record["problem"]}
-        errors += [_problem(outcome[draft.id]) for draft in batch if draft.id in refused]
-        saved |= {draft.id: _saved(outcome[draft.id]) for draft in batch if draft.id not in refused}
+        errors += [_problem(outcome[draft.id]) for draft in turn if draft.id in refused]
+        saved |= {draft.id: _saved(outcome[draft.id]) for draft in turn if draft.id not in refused}
     if taken_back:
         await image(desk, user, taken_back)
-        records = await desk.rows(READ_SAVED, user=user, keys=taken_back)
+        records = await desk.rows(READ_SAVED, user=user, keys=list(taken_back))
         saved |= {record["id"]: _saved(record) for record in records if record["id"] in saved}
     return saved, errors
 
 
-def check(contract: Contract, drafts: Sequence[Draft]) -> tuple[list[Draft], list[Culprit]]:
-    """The drafts of rows that fit the contract, and what is wrong with the others."""
+def check(contract: Contract, drafts: Sequence[Draft], *, by_cell: bool = False) -> tuple[list[Draft], list[Culprit]]:
+    """The drafts of rows that fit the contract, and what is wrong with the others. `by_cell`: a bad cell of a row takes
+    out nothing but itself.
+    """
+    if by_cell:
+        drafts, cells = _good_cells(contract, drafts)
+        good, others = check(contract, drafts)
+        return good, [*cells, *others][:MAX_ERRORS]
     wrong: dict[str, list[Culprit]] = {}
     times = Counter(draft.id for draft in drafts)
     for draft in drafts:
@@ -223,6 +277,21 @@ def check(contract: Contract, drafts: Sequence[Draft]) -> tuple[list[Draft], lis
             wrong.setdefault(draft.id, []).extend(found)
     good = [draft for draft in drafts if draft.id not in wrong]
     return good, [culprit for culprits in wrong.values() for culprit in culprits][:MAX_ERRORS]
+
+
+def _good_cells(contract: Contract, drafts: Sequence[Draft]) -> tuple[list[Draft], list[Culprit]]:
+    """The drafts without their bad cells, those left out of which nothing remains; and what is wrong with the cells."""
+    good: list[Draft] = []
+    errors: list[Culprit] = []
+    for draft in drafts:
+        many = len(draft.delta) > len(contract.fields)  # refused as a whole, and not looked at
+        bad = [] if many else check_delta(contract, draft.id, draft.delta, inserting=draft.op == "insert")
+        names = {culprit.field for culprit in bad}
+        errors += bad
+        kept = {name: value for name, value in draft.delta.items() if name[:80] not in names} if bad else draft.delta
+        if kept or not bad or draft.unset or draft.op != "update":
+            good.append(msgspec.structs.replace(draft, delta=kept))
+    return good, errors
 
 
 def _rounds(drafts: Sequence[Draft]) -> Iterator[list[Draft]]:
@@ -287,18 +356,18 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_def
     expected_mirror_version: int | None = None
     base: dict[str, Any] | None = None
     change_reason: str | None = None
-    touched: list[str]
+    touched: list[str] | None = None
 
 
 # The fields of a delta -> those that it touches: the drafts of a batch mostly have the same.
 Shapes = dict[tuple[str, ...], list[str]]
 
 
-def _wanted(contract: Contract, draft: Draft, shapes: Shapes) -> Wanted:
-    """Without an upstream to give it another, a new row's id is its key."""
+def _wanted(contract: Contract, draft: Draft, shapes: Shapes, *, known: bool) -> Wanted:
+    """Without an upstream to give it another, a new row's id is its key. `known`: which cells it touches."""
     delta, unset = draft.delta, draft.unset
     shape = tuple([name for name in delta if name not in unset]) if unset else tuple(delta)
-    if shape not in shapes:
+    if known and shape not in shapes:
         shapes[shape] = contract.touched(shape)
     if draft.op == "insert" and contract.upstream is None:
         delta = {contract.key: draft.id, **delta}
@@ -311,7 +380,7 @@ def _wanted(contract: Contract, draft: Draft, shapes: Shapes) -> Wanted:
         expected_mirror_version=draft.expected_mirror_version,
         base=draft.base,
         change_reason=draft.change_reason,
-        touched=shapes[shape],
+        touched=shapes[shape] if known else None,
     )
 
 
@@ -349,14 +418,7 @@ async def save_drafts(
     contract = contract_of(runtime, dataset)
 
     async def work(desk: Desk) -> bytes:
-        answer = await save(
-            desk,
-            request.user.user_id,
-            data.modifications,
-            runtime.clock(),
-            session_id=data.session_id,
-            atomic=data.atomic,
-        )
+        answer = await save(desk, request.user.user_id, data.modifications, runtime.clock(), data)
         return exact_json.encode(answer)
 
     return await answer_once(request, runtime, contract, org, work)
@@ -443,7 +505,7 @@ async def patch_row(
         }
         if not delta:
             raise _NothingToSave(row)
-        await save(desk, user, [Draft(id=row_id, delta=delta)], at, atomic=True, held=held)
+        await save(desk, user, [Draft(id=row_id, delta=delta)], at, Saving(atomic=True), held)
         return await read_row(desk, user, row_id)
 
     try:

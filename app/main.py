@@ -14,6 +14,7 @@ from app import (
     datasets,
     discards,
     drafts,
+    edits,
     failures,
     health,
     kpis,
@@ -21,7 +22,9 @@ from app import (
     members,
     pfa,
     rows,
+    sessions,
     synchronization,
+    undo,
 )
 from app.base.clock import Clock, now
 from app.base.database import Database
@@ -75,6 +78,9 @@ def create_app(settings: Settings, *, contracts: Sequence[Contract] = BUILT_IN, 
                 *drafts.ROUTES,
                 *commits.ROUTES,
                 *discards.ROUTES,
+                *undo.ROUTES,
+                *sessions.ROUTES,
+                *edits.ROUTES,
                 *kpis.ROUTES,
                 *pfa.ROUTES,
                 *synchronization.ROUTES,

@@ -16,7 +16,7 @@ from app.commits import CommitRequest, answer_commit
 from app.contracts import PFA
 from app.contracts.filters import MAX_WORD, Listing, read_listing, read_parameters, refuse
 from app.discards import DiscardAnswer, DiscardRequest, discard
-from app.drafts import MAX_DRAFTS, Draft, Reason, SaveAnswer, Version, save
+from app.drafts import MAX_DRAFTS, Draft, Reason, SaveAnswer, Saving, Version, save
 from app.engine.desk import Desk
 from app.engine.figures import Wanted
 from app.kpis import EXACT, figures_of, percent, read_kpis, total_of, validators, written
@@ -299,7 +299,7 @@ async def save_lines(
     ]
 
     async def work(desk: Desk) -> bytes:
-        saved = await save(desk, request.user.user_id, drafts, runtime.clock(), session_id=data.session_id)
+        saved = await save(desk, request.user.user_id, drafts, runtime.clock(), Saving(session_id=data.session_id))
         return _save_body(saved, data.session_id)
 
     return await answer_once(request, runtime, PFA, org, work)

@@ -23,7 +23,7 @@ from app.engine.desk import Desk
 from app.engine.locks import read_dataset
 from app.web.auth import Action, require
 from app.web.idempotency import answer_once
-from app.web.openapi import DATASET_PATH, DatasetName, Organization, answers, body, parameter
+from app.web.openapi import DATASET_PATH, DatasetName, Nothing, Organization, answers, body, parameter
 from app.web.paging import PageOperation, read_page
 from app.web.runtime import VanguardRequest, contract_of
 
@@ -80,10 +80,6 @@ class PullRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     full: bool = False
     allow: tuple[Guard, ...] = ()
-
-
-class Nothing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
-    """There is nothing to say."""
 
 
 class Requested(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

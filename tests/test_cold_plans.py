@@ -36,7 +36,10 @@ RESOLVED: list[dict[str, Any]] = [
 
 # In the order in which a user would cause them: each leaves behind what the next one works on.
 STEPS: dict[str, tuple[Statement, list[Any]]] = {
-    "save": (SAVE_DRAFTS, ["acme", "ann", 1, exact_json.encode(DRAFTS).decode(), GROUPS, AT, None, "{}"]),
+    "save": (
+        SAVE_DRAFTS,
+        ["acme", "ann", 1, exact_json.encode(DRAFTS).decode(), GROUPS, AT, None, "{}", None, None, False, "pfa"],
+    ),
     "image drafts": (IMAGE_MODIFICATIONS, ["acme", None, KEYS, GROUPS, None]),
     "take bases": (TAKE_BASES, ["acme", "ann", exact_json.encode(BASES).decode(), GROUPS]),
     "read versions": (READ_VERSIONS, ["acme", "ann", KEYS]),

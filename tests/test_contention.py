@@ -315,6 +315,9 @@ async def test_a_row_that_goes_and_comes_back_while_it_is_drafted_stands_once(
             at=at,
             session_id=None,
             initial={},
+            session=None,
+            undo_group=None,
+            drop_equal=False,
         )
         await others.draft("V1", new(FLEET), op="insert")
         (committing,) = at_once(others.commit())

@@ -253,7 +253,7 @@ async def test_a_search_reads_the_trigram_index(planner: "asyncpg.Connection[Any
 async def test_a_commit_of_all_looks_its_rows_up(planner: "asyncpg.Connection[Any]") -> None:
     """However many drafts the planner expects, it makes no hash of the organization's rows."""
     item = SELECT_DRAFTS.fill(selection=SELECTIONS["all"])
-    nodes = on(await plan_of(planner, Composed(item, ["acme", "mover", True])), "mirror")
+    nodes = on(await plan_of(planner, Composed(item, ["acme", "mover", True, "pfa", None, AT])), "mirror")
     assert nodes
     assert all("row_key" in node["Index Cond"] for node in nodes)
 
@@ -264,7 +264,7 @@ BASES = [{"id": key, "base": {"model": "seen"}} for key in SMALL]
 WRITERS: dict[str, tuple[Any, list[Any]]] = {
     "save": (
         qualified(statement("drafts/save_drafts"), PFA),
-        ["acme", "nobody", 1, json.dumps(REQUEST), "{}", AT, None, "{}"],
+        ["acme", "nobody", 1, json.dumps(REQUEST), "{}", AT, None, "{}", None, None, False, "pfa"],
     ),
     "freeze": (FREEZE_DRAFTS, ["acme", "mover", 2, SMALL, "{}", "0" * 32, None, AT, [], ["contract"], "{}"]),
     "take bases": (statement("commits/take_bases"), ["acme", "mover", json.dumps(BASES), "{}"]),

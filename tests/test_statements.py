@@ -55,7 +55,7 @@ COLUMNS = {
     "locks/raise_workspace": {"revision", "absent", "refused"},
     "commits/freeze_drafts": {"row_key", "op", "before", "after", "conflicts", "imaged", "left_out"},
     "commits/resolve_drafts": {"row_key", "touched"},
-    "selection/select_drafts": {"row_key", "version", "draft_op", "pending_state", "absent"},
+    "selection/select_drafts": {"row_key", "version", "draft_op", "pending_state", "absent", "elsewhere"},
     "rows/read_page": {
         "revision", "workspace_revision", "incarnation", "body", "reached", "last_key", "last_values",
         "base_count", "left_count", "landed_count",

@@ -5,16 +5,31 @@ A session's state changes under lock 2 of its user, as its edits do.
 
 import uuid
 from datetime import datetime
+from functools import partial
+from typing import Literal
 
 import msgspec
+from asyncpg import Record
 
+from app.base.database import Connection, Database
 from app.base.errors import InvalidTransition, SessionNotFound
 from app.base.statements import statement
+from app.contracts import Contract
 from app.contracts.states import EDITABLE, OPEN, SESSION_TRANSITIONS, SessionState
 from app.engine.desk import Desk
+from app.engine.locks import lock_rows, raise_workspace
 
 READ_SESSION = statement("sessions/read_session")
 MOVE_SESSION = statement("sessions/move_session")
+FIND_ROWS = statement("sessions/find_rows")
+RELEASE_ROWS = statement("sessions/release_rows")
+FIND_EXPIRED = statement("sessions/find_expired")
+EXPIRE_SESSION = statement("sessions/expire_session")
+FORGET_SESSIONS = statement("sessions/forget_sessions")
+
+AT_ONCE = 100  # sessions that a statement finds or forgets
+
+Mode = Literal["full_table", "row_selection"]
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,7 +38,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     id: str
-    mode: str
+    mode: Mode
     rows: list[str] | None
     title: str | None
     state: SessionState
@@ -42,8 +57,11 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 async def find_session(desk: Desk, user: str, session_id: str, at: datetime) -> Session | None:
     """The user's session of this id as it is at the time, open or over."""
     record = await desk.row(READ_SESSION, user=user, id=session_id, at=at)
-    if record is None:
-        return None
+    return None if record is None else session_of(record)
+
+
+def session_of(record: Record) -> Session:
+    """The session of a record of read_session or list_sessions."""
     return Session(**{**record, "state": SessionState(record["state"])})
 
 
@@ -80,10 +98,58 @@ async def move_session(
     return msgspec.structs.replace(session, state=to, digest=digest, run_id=run_id)
 
 
-async def begin_editing(desk: Desk, session: Session, at: datetime) -> Session:
-    """A session about to be edited; raises InvalidTransition for one that is locked or over."""
+def check_editable(session: Session) -> None:
+    """Raises InvalidTransition for a session that is locked or over."""
     if session.state not in EDITABLE:
         raise InvalidTransition(f"The session is {session.state}: it cannot be edited.", state=session.state)
+
+
+async def begin_editing(desk: Desk, session: Session, at: datetime) -> Session:
+    """A session about to be edited; raises InvalidTransition for one that is locked or over."""
+    check_editable(session)
     if session.state is SessionState.ACTIVE:
         return session
     return await move_session(desk, session, SessionState.ACTIVE, at)
+
+
+async def release_rows(desk: Desk, user: str, session_id: str) -> list[str]:
+    """The session's rows belong to no session any more, under lock 2; returns their keys."""
+    keys = [record["row_key"] for record in await desk.rows(FIND_ROWS, user=user, id=session_id)]
+    await lock_rows(desk, keys, absent=True, inserting=False)
+    await desk.rows(RELEASE_ROWS, user=user, id=session_id, keys=keys)
+    return keys
+
+
+async def expire_sessions(database: Database, contract: Contract, organization: str, at: datetime) -> int:
+    """End the sessions whose time is over, each in a transaction of its own; how many did.
+
+    Their edits stay, as drafts without a session.
+    """
+    expired, some = 0, AT_ONCE
+    while some == AT_ONCE:
+        async with database.connection() as connection:
+            due = await Desk(connection, contract, organization).rows(FIND_EXPIRED, at=at, limit=AT_ONCE)
+        for record in due:
+            expired += await database.run(partial(_expire, contract, organization, record["user_id"], record["id"], at))
+        some = len(due)
+    return expired
+
+
+async def _expire(
+    contract: Contract, organization: str, user: str, session_id: str, at: datetime, connection: Connection
+) -> int:
+    desk = Desk(connection, contract, organization)
+    await raise_workspace(desk, user)
+    if await desk.value(EXPIRE_SESSION, id=session_id, at=at) is None:
+        return 0
+    await release_rows(desk, user, session_id)
+    return 1
+
+
+async def forget_sessions(desk: Desk, before: datetime) -> int:
+    """Forget the sessions that ended before a time, with their logs; how many there were."""
+    forgotten, some = 0, AT_ONCE
+    while some == AT_ONCE:
+        some = await desk.value(FORGET_SESSIONS, before=before, limit=AT_ONCE)
+        forgotten += some
+    return forgotten

@@ -2,6 +2,7 @@
 
 from typing import Annotated, Any
 
+import msgspec
 from litestar.enums import RequestEncodingType
 from litestar.openapi import ResponseSpec
 from litestar.openapi.spec import Example, OpenAPIType, Parameter, Schema
@@ -22,6 +23,12 @@ RowId = Annotated[
         description="Id of the row, percent-encoded as one part of the path", examples=[Example(value="PFA-0000001")]
     ),
 ]
+
+SessionId = Annotated[str, PathParameter(description="Id of the session")]
+
+
+class Nothing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of a request that has nothing to say."""
 
 
 def body(example: Any, media_type: str = RequestEncodingType.JSON) -> Any:

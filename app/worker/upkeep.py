@@ -1,4 +1,7 @@
-"""What keeps a database in order: KPIs brought up to the data, and what is old forgotten. One worker at a time."""
+"""What keeps a database in order: KPIs brought up to the data, sessions ended, what is old forgotten.
+
+One worker at a time.
+"""
 
 from datetime import datetime, timedelta
 
@@ -10,6 +13,7 @@ from app.base.statements import statement
 from app.contracts import Contract
 from app.contracts.images import qualified
 from app.engine.desk import Desk
+from app.engine.sessions import expire_sessions, forget_sessions
 from app.worker.target import Job, ReadClock, alone
 
 log = structlog.get_logger(__name__)
@@ -20,16 +24,18 @@ LIST_ORGANIZATIONS = statement("worker/list_organizations")
 FORGET_CHANGES = statement("worker/forget_changes")
 FORGET_HISTORY = statement("worker/forget_history")
 FORGET_RUNS = statement("worker/forget_runs")
+FORGET_STEPS = statement("worker/forget_steps")
 
 AT_ONCE = 5000  # rows that a statement forgets
 
 
 class Retention(msgspec.Struct, frozen=True, kw_only=True):
-    """How long finished changes, history and records of runs are kept."""
+    """How long finished changes, history, records of runs, and what sessions and undo go by are kept."""
 
     changes: timedelta
     history: timedelta
     runs: timedelta
+    sessions: timedelta
 
 
 async def refresh_kpis(database: Database, contract: Contract) -> bool:
@@ -41,8 +47,22 @@ async def refresh_kpis(database: Database, contract: Contract) -> bool:
         return True
 
 
+async def end_sessions(database: Database, contract: Contract, read_clock: ReadClock) -> int:
+    """End the sessions whose time is over; returns how many did."""
+    async with alone(database, Job.UPKEEP, "sessions", contract.name) as connection:
+        if connection is None:
+            return 0
+        at = await read_clock(connection)
+        expired = 0
+        for row in await connection.rows(LIST_ORGANIZATIONS, dataset=contract.name):
+            expired += await expire_sessions(database, contract, row["id"], at)
+        if expired:
+            log.info("sessions expired", dataset=contract.name, sessions=expired)
+        return expired
+
+
 async def forget(database: Database, contract: Contract, retention: Retention, read_clock: ReadClock) -> int:
-    """Forget what is older than it is kept; returns how many changes and entries of the history that were."""
+    """Forget what is older than it is kept; returns how many changes, entries of the history and sessions that were."""
     async with alone(database, Job.UPKEEP, "retention", contract.name) as connection:
         if connection is None:
             return 0
@@ -63,4 +83,5 @@ async def _forget(desk: Desk, retention: Retention, at: datetime) -> int:
             gone = await desk.value(forget_some, before=at - kept, limit=AT_ONCE)
             forgotten += gone
     await desk.value(FORGET_RUNS, before=at - retention.runs)
-    return forgotten
+    await desk.value(FORGET_STEPS, before=at - retention.sessions)
+    return forgotten + await forget_sessions(desk, at - retention.sessions)

@@ -148,6 +148,7 @@ def _saved() -> Situations:
     for label, (user, size) in SAVED.items():
         drafts, at = f"pg_temp.drafts({size})", "'2026-03-01 00:00:00+00'"
         arguments = [literal(ORGANIZATION), literal(user), "1", drafts, groups, at, "NULL", start]
+        arguments += ["NULL", "NULL", "FALSE", "'pfa'"]
         found[label] = Situation(text, arguments, "BEGIN; ", " ROLLBACK;")
     return found
 

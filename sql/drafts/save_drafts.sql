@@ -1,11 +1,14 @@
 -- Save a batch of drafts: merge each delta into what the caller drafted before, keep base as it was when a field was
--- first touched, and write the index image of the merged row. The caller holds locks 2, 3 and 4 on these rows.
+-- first touched, and write the index image of the merged row; note what was changed as a step, for undo, and close what
+-- was undone before. The caller holds locks 2, 3 and 4 on these rows.
 --
 -- $1 organization, $2 user, $3 version (bigint: the workspace's new revision), $4 drafts (jsonb, each id once:
 -- [{id, op: update|insert|delete, delta, unset[], expectedVersion, expectedMirrorVersion, base: what the caller saw of
 -- fields, changeReason, touched: what vanguard.touched makes of delta without unset; where it is left out, that is
--- asked}]), $5 groups (jsonb atomic groups), $6 at (timestamptz now), $7 session_id (text or NULL), $8 initial (jsonb:
--- what a new row starts with).
+-- asked}]), $5 groups (jsonb atomic groups), $6 at
+-- (timestamptz now), $7 session_id (text or NULL: a word of the client's, or a session's id), $8 initial (jsonb: what a
+-- new row starts with), $9 session (text or NULL: the open session that it names), $10 undo_group (text or NULL),
+-- $11 drop_equal (boolean: cells that equal what lies beneath are taken out), $12 dataset.
 -- Returns id, problem (NULL where saved), modification_id, version, mirror_version, sync_state, empty (to be swept: the
 -- row is at version 0 then) for each draft.
 --
@@ -21,9 +24,13 @@ WITH request AS (
 ),
 present AS (
     -- What there is of each row: the mirror's, the caller's own layer, and theirs.
-    SELECT r.id, r.op, r.delta AS wanted_delta, r.unset, r.expected_version, r.expected_mirror_version,
+    SELECT r.id, r.op, r.delta AS wanted_delta, r.expected_version, r.expected_mirror_version,
+           CASE WHEN $11::boolean AND r.op = 'update' AND m.data IS NOT NULL
+                THEN r.unset || vanguard.equal_cells(r.delta, m.data || coalesce(x.pending, '{}'))
+                ELSE r.unset END AS unset,
            r.change_reason, r.touched, m.data, m.version AS mirror_version,
-           x.id AS modification_id, x.pending_op, coalesce(x.pending, '{}') AS pending, x.pending_state,
+           x.id AS modification_id, x.session_id AS was_session_id,
+           x.pending_op, coalesce(x.pending, '{}') AS pending, x.pending_state,
            x.draft_op, coalesce(x.delta, '{}') AS delta, coalesce(x.base, '{}') AS base, x.conflicts,
            coalesce(x.version, 0) AS version,
            t.theirs, CASE WHEN t.theirs IS NOT NULL THEN r.given END AS given,
@@ -39,7 +46,7 @@ present AS (
            ) AS m ON TRUE
       LEFT JOIN LATERAL (
                SELECT x.id, x.pending_op, x.pending, x.pending_state, x.draft_op, x.delta, x.base, x.conflicts,
-                      x.version
+                      x.version, x.session_id
                  FROM pfa.modification AS x
                 WHERE x.organization_id = $1 AND x.user_id = $2 AND x.row_key = r.id
                 LIMIT 1
@@ -57,6 +64,9 @@ wanted AS (
     -- What the draft becomes, or why it cannot. A row that was deleted under a draft can only be inserted again.
     SELECT p.*,
            CASE
+               WHEN p.was_session_id IS DISTINCT FROM $9
+                    AND p.was_session_id = ANY ((SELECT vanguard.open_sessions($1, $12, $2, $6))::text[])
+                   THEN 'ROW_IN_OTHER_SESSION'
                WHEN p.expected_version <> p.version OR p.expected_mirror_version <> coalesce(p.mirror_version, 0)
                    THEN 'VERSION_CONFLICT'
                WHEN p.op = 'insert' AND p.draft_op IS DISTINCT FROM 'insert' AND p.theirs IS NOT NULL THEN 'ROW_EXISTS'
@@ -224,6 +234,45 @@ saved AS (
            a_forecast_start = excluded.a_forecast_start, a_monthly_rental = excluded.a_monthly_rental/*{}*/
     RETURNING x.row_key, x.id, x.version, x.mirror_version, x.sync_state,
               x.draft_op IS NULL AND x.pending_op IS NULL AS empty
+),
+stepped AS (
+    SELECT ROW(b.id, b.draft_op, b.delta, b.base, b.was_session_id, b.new_op, b.new_delta, b.new_base
+              )::vanguard.stepped_row AS row
+      FROM based AS b
+     WHERE b.draft_op IS NOT NULL
+        OR b.new_op IS NOT NULL
+),
+closed AS (
+    UPDATE pfa.step AS s
+       SET state = 'closed'
+     WHERE s.organization_id = $1
+       AND s.user_id = $2
+       AND s.session_id = coalesce($9, '')
+       AND s.state = 'undone'
+       AND s.number < $3
+),
+forgotten AS (
+    -- Outside of sessions a hundred are kept.
+    DELETE FROM pfa.step AS s
+     WHERE $9 IS NULL
+       AND s.organization_id = $1
+       AND s.user_id = $2
+       AND s.session_id = ''
+       AND s.number <= (SELECT f.number
+                          FROM pfa.step AS f
+                         WHERE f.organization_id = $1 AND f.user_id = $2 AND f.session_id = ''
+                         ORDER BY f.number DESC
+                        OFFSET 99
+                         LIMIT 1)
+       AND s.number < $3
+),
+noted AS (
+    -- The drafts of one row in one request come one after the other, and are one step.
+    INSERT INTO pfa.step AS s (organization_id, user_id, number, session_id, undo_group, rows, at)
+    SELECT $1, $2, $3, coalesce($9, ''), $10, n.rows, $6
+      FROM (SELECT array_agg(t.row) AS rows FROM stepped AS t) AS n
+     WHERE n.rows IS NOT NULL
+        ON CONFLICT (organization_id, user_id, number) DO UPDATE SET rows = s.rows || excluded.rows
 )
 SELECT s.row_key AS id, NULL AS problem, s.id::text AS modification_id,
        CASE WHEN s.empty THEN 0 ELSE s.version END AS version, coalesce(s.mirror_version, 0) AS mirror_version,

@@ -73,23 +73,21 @@ CREATE INDEX IF NOT EXISTS modification_covering ON pfa.modification (organizati
 DROP INDEX IF EXISTS pfa.modification_empty;
 ALTER TABLE pfa.modification SET (fillfactor = 50);
 
--- unchecked: a session has put values into the draft that their fields need not take.
-ALTER TABLE pfa.modification ADD COLUMN IF NOT EXISTS unchecked boolean NOT NULL DEFAULT FALSE;
-
 -- What one request changed in a user's drafts, for undo and redo. number: the workspace's revision of the request, as
--- the drafts' version; session_id: of a session that was open; rows: in the order in which they were changed; closed:
--- neither undone nor redone any more, for something else came after it.
+-- the drafts' version; session_id: of a session that was open, '' outside of any; rows: in the order in which they were
+-- changed; closed: neither undone nor redone any more, for something else came after it.
 CREATE TABLE IF NOT EXISTS pfa.step (
     organization_id text COLLATE "C" NOT NULL,
     user_id text COLLATE "C" NOT NULL,
     number bigint NOT NULL,
-    session_id text COLLATE "C",
+    session_id text COLLATE "C" NOT NULL DEFAULT '',
     undo_group text COLLATE "C",
     state text NOT NULL DEFAULT 'done' CHECK (state IN ('done', 'undone', 'closed')),
     rows vanguard.stepped_row[] NOT NULL,
     at timestamptz NOT NULL,
     PRIMARY KEY (organization_id, user_id, number)
 );
+CREATE INDEX IF NOT EXISTS step_of_session ON pfa.step (organization_id, user_id, session_id, number);
 -- Compressing what a paste has changed would take longer than all else that is done for it.
 ALTER TABLE pfa.step ALTER COLUMN rows SET STORAGE EXTERNAL;
 
@@ -111,7 +109,9 @@ CREATE TABLE IF NOT EXISTS pfa.edit (
     at timestamptz NOT NULL,
     PRIMARY KEY (organization_id, id)
 );
-CREATE INDEX IF NOT EXISTS edit_cell ON pfa.edit (organization_id, session_id, row_key, field, id);
+CREATE INDEX IF NOT EXISTS edit_log ON pfa.edit (organization_id, session_id, id);
+-- What no document can hold shows in the row's issues.
+CREATE INDEX IF NOT EXISTS edit_unheld ON pfa.edit (organization_id, session_id, row_key, field, id) WHERE NOT held;
 
 -- Frozen row changes on their way: under review, in the outbox, or finished.
 CREATE TABLE IF NOT EXISTS pfa.change (

@@ -297,6 +297,109 @@ CREATE OR REPLACE FUNCTION vanguard.unchanged(theirs jsonb, base jsonb) RETURNS 
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN theirs || base = theirs;
 
+-- Those fields of a delta that equal what lies beneath; absent equals null.
+CREATE OR REPLACE FUNCTION vanguard.equal_cells(delta jsonb, beneath jsonb) RETURNS text[]
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ARRAY(SELECT field.key
+                   FROM jsonb_each(delta) AS field
+                  WHERE field.value = coalesce(beneath -> field.key, 'null'));
+
+-- The ids of a user's open sessions: those that are submitted, or may be edited still.
+CREATE OR REPLACE FUNCTION vanguard.open_sessions(organization text, dataset text, caller text, at timestamptz)
+    RETURNS text[]
+    LANGUAGE sql STABLE
+    RETURN ARRAY(
+        SELECT s.id
+          FROM public.edit_session AS s
+         WHERE s.organization_id = open_sessions.organization
+           AND s.dataset = open_sessions.dataset
+           AND s.user_id = open_sessions.caller
+           AND (s.state = 'submitted' OR s.state IN ('active', 'preview') AND s.expires_at > open_sessions.at));
+
+-- What becomes of a draft {op, delta, base, gone, skipped} when a step of its row is undone or redone: the draft that
+-- the step found, or made, is put back. Cell by cell, an atomic group as one, where both are drafts of the same kind;
+-- else as a whole. A cell that is no longer as it was expected stays, and is named in skipped; null is the whole row.
+-- gone: the row was deleted under the draft, whose base is all there is of it. cells: as in vanguard.touched.
+CREATE OR REPLACE FUNCTION vanguard.put_back(
+    draft jsonb, expected_op text, expected_delta jsonb, put_op text, put_delta jsonb, put_base jsonb, cells jsonb
+) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+    WITH given AS (
+        SELECT coalesce(draft ->> 'op', 'update') AS op,
+               coalesce(expected_delta, '{}') AS expected,
+               coalesce(put_delta, '{}') AS put,
+               coalesce(put_base, '{}') AS base
+    ), changed AS (
+        SELECT name,
+               coalesce(cells -> name ->> 'cell', name) AS cell,
+               (draft -> 'delta' -> name) IS NOT DISTINCT FROM (g.expected -> name)
+               AND g.op = coalesce(expected_op, put_op, 'update') AS fits
+          FROM given AS g
+         CROSS JOIN LATERAL jsonb_object_keys(g.expected || g.put) AS name
+         WHERE (g.expected -> name) IS DISTINCT FROM (g.put -> name)
+    ), judged AS (
+        SELECT c.name, bool_and(c.fits) OVER (PARTITION BY c.cell) AS fits FROM changed AS c
+    ), turned AS (
+        SELECT coalesce(array_agg(j.name) FILTER (WHERE j.fits), '{}') AS names,
+               coalesce(jsonb_agg(j.name ORDER BY j.name) FILTER (WHERE NOT j.fits), '[]') AS skipped
+          FROM judged AS j
+    ), made AS (
+        SELECT g.op, t.skipped,
+               (draft -> 'delta') - t.names
+               || (SELECT coalesce(jsonb_object_agg(field.key, field.value), '{}')
+                     FROM jsonb_each(g.put) AS field
+                    WHERE field.key = ANY (t.names)) AS delta,
+               CASE WHEN (draft ->> 'gone')::boolean THEN draft -> 'base'
+                    ELSE (draft -> 'base') - b.names END
+               || (SELECT coalesce(jsonb_object_agg(field.key, field.value), '{}')
+                     FROM jsonb_each(g.base) AS field
+                    WHERE field.key = ANY (b.names)) AS base
+          FROM given AS g
+         CROSS JOIN turned AS t
+         CROSS JOIN LATERAL (
+                   SELECT ARRAY(SELECT field
+                                  FROM unnest(t.names) AS name
+                                 CROSS JOIN LATERAL jsonb_array_elements_text(
+                                                coalesce(cells -> name -> 'fields', jsonb_build_array(name))) AS field
+                          ) AS names
+               ) AS b
+    )
+    SELECT CASE
+               WHEN coalesce(expected_op, 'update') = coalesce(put_op, 'update')
+                    AND coalesce(expected_op, 'update') <> 'delete'
+                   THEN (SELECT draft || jsonb_build_object(
+                                    'op', CASE WHEN m.op = 'update' AND m.delta = '{}' THEN NULL ELSE m.op END,
+                                    'delta', m.delta, 'base', m.base,
+                                    'skipped', (draft -> 'skipped') || m.skipped)
+                           FROM made AS m)
+               WHEN (draft ->> 'op') IS NOT DISTINCT FROM expected_op
+                   THEN draft || jsonb_build_object('op', put_op, 'delta', coalesce(put_delta, '{}'),
+                                                    'base', coalesce(put_base, '{}'))
+               ELSE draft || jsonb_build_object('skipped', (draft -> 'skipped') || '[null]')
+           END;
+END;
+
+-- A function of the draft that there is, for the first of its steps, and then of what the steps before have made of it.
+CREATE OR REPLACE FUNCTION vanguard.turn(
+    turned jsonb, draft jsonb, expected_op text, expected_delta jsonb, put_op text, put_delta jsonb, put_base jsonb,
+    cells jsonb
+) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN vanguard.put_back(coalesce(turned, draft), expected_op, expected_delta, put_op, put_delta, put_base, cells);
+
+DO $$
+BEGIN
+    IF to_regprocedure('vanguard.turn_all(jsonb, text, jsonb, text, jsonb, jsonb, jsonb)') IS NULL THEN
+        -- vanguard.turn_all(draft, ... ORDER BY step): what the steps of a row make of its draft.
+        CREATE AGGREGATE vanguard.turn_all(
+            draft jsonb, expected_op text, expected_delta jsonb, put_op text, put_delta jsonb, put_base jsonb,
+            cells jsonb
+        ) (SFUNC = vanguard.turn, STYPE = jsonb, PARALLEL = SAFE);
+    END IF;
+END
+$$;
+
 -- The conflicts of one row as the API shows them: [{id, field, base, theirs, mine}].
 CREATE OR REPLACE FUNCTION vanguard.conflicts(key text, base jsonb, theirs jsonb, mine jsonb, cells jsonb) RETURNS jsonb
     LANGUAGE sql IMMUTABLE PARALLEL SAFE

@@ -23,7 +23,9 @@ from tests.support.world import FLEET, SECRET, User, World, open_world
 # The same tables as the fleet of the other tests, now behind an upstream.
 LEDGERED = msgspec.structs.replace(FLEET, upstream="ledger")
 A_CENTURY = 36_500 * 86_400  # seconds: tokens outlive what the clock is moved by
-KEPT = Retention(changes=timedelta(days=30), history=timedelta(days=365), runs=timedelta(days=30))
+KEPT = Retention(
+    changes=timedelta(days=30), history=timedelta(days=365), runs=timedelta(days=30), sessions=timedelta(days=30)
+)
 
 
 def defects() -> float:

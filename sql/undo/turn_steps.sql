@@ -1,0 +1,115 @@
+-- Undo steps, or redo them: each row's draft as they found it, or made it. What has changed since stays, and is named.
+-- The caller holds locks 2, 3 and 4 on these rows; the modifications are imaged and swept afterwards.
+--
+-- $1 organization, $2 user, $3 version (bigint: the workspace's new revision), $4 numbers (bigint[]: of the steps),
+-- $5 back (boolean: undo), $6 groups (jsonb atomic groups), $7 at (timestamptz now), $8 session (text: '' outside of
+-- any), $9 dataset, $10 fields (text[]: those that can be edited).
+-- Returns row_key, changed, skipped (jsonb array of fields, null for the whole row, or NULL), code (why).
+--
+-- Plan: the steps by their numbers, the modification of each row by its primary key, the modifications again by their
+-- place: nobody else writes them meanwhile.
+WITH entry AS MATERIALIZED (
+    SELECT s.number, s.at, r.place, r.row_key, r.from_op, r.from_delta, r.from_base, r.from_session,
+           r.to_op, r.to_delta, r.to_base
+      FROM pfa.step AS s
+     CROSS JOIN LATERAL unnest(s.rows) WITH ORDINALITY
+           AS r (row_key, from_op, from_delta, from_base, from_session, to_op, to_delta, to_base, place)
+     WHERE s.organization_id = $1
+       AND s.user_id = $2
+       AND s.number = ANY ($4::bigint[])
+),
+retired AS MATERIALIZED (
+    -- Fields of these drafts that the contract no longer has, or lets nobody edit.
+    SELECT ARRAY(SELECT DISTINCT name
+                   FROM entry AS e
+                  CROSS JOIN LATERAL jsonb_object_keys(
+                                 coalesce(e.from_delta, '{}') || coalesce(e.to_delta, '{}')) AS name
+                  WHERE name <> ALL ($10::text[])) AS names
+),
+touched AS (
+    SELECT e.row_key, min(e.at) AS at,
+           (array_agg(e.from_session ORDER BY e.number, e.place))[1] AS from_session
+      FROM entry AS e
+     GROUP BY e.row_key
+),
+present AS MATERIALIZED (
+    SELECT t.row_key, t.at, t.from_session, x.ctid AS place, x.session_id, x.pending_op, x.pending_state,
+           coalesce(x.session_id <> $8
+                    AND x.session_id = ANY ((SELECT vanguard.open_sessions($1, $9, $2, $7))::text[]),
+                    FALSE) AS elsewhere,
+           jsonb_build_object('op', x.draft_op, 'delta', coalesce(x.delta, '{}'), 'base', coalesce(x.base, '{}'),
+                              'gone', coalesce(x.conflicts @> '[{"field": null}]', FALSE),
+                              'skipped', CASE WHEN r.names = '{}' THEN '[]'::jsonb ELSE (
+                                  SELECT coalesce(jsonb_agg(DISTINCT name ORDER BY name), '[]')
+                                    FROM entry AS e
+                                   CROSS JOIN LATERAL jsonb_object_keys(
+                                                  CASE WHEN $5 THEN e.to_delta ELSE e.from_delta END) AS name
+                                   WHERE e.row_key = t.row_key AND name = ANY (r.names)) END) AS draft
+      FROM touched AS t
+     CROSS JOIN retired AS r
+      LEFT JOIN LATERAL (
+               SELECT x.ctid, x.session_id, x.pending_op, x.pending_state, x.draft_op, x.delta, x.base, x.conflicts
+                 FROM pfa.modification AS x
+                WHERE x.organization_id = $1 AND x.user_id = $2 AND x.row_key = t.row_key
+                LIMIT 1
+           ) AS x ON TRUE
+),
+turned AS MATERIALIZED (
+    SELECT p.row_key, p.at, p.from_session, p.place, p.session_id, p.pending_op, p.pending_state, p.elsewhere, p.draft,
+           CASE WHEN p.elsewhere THEN p.draft || '{"skipped": [null]}'
+                ELSE vanguard.turn_all(
+                         p.draft,
+                         CASE WHEN $5 THEN e.to_op ELSE e.from_op END,
+                         CASE WHEN $5 THEN e.to_delta ELSE e.from_delta END - r.names,
+                         CASE WHEN $5 THEN e.from_op ELSE e.to_op END,
+                         CASE WHEN $5 THEN e.from_delta ELSE e.to_delta END - r.names,
+                         CASE WHEN $5 THEN e.from_base ELSE e.to_base END,
+                         $6::jsonb
+                         ORDER BY CASE WHEN $5 THEN -e.number ELSE e.number END,
+                                  CASE WHEN $5 THEN -e.place ELSE e.place END)
+           END AS made
+      FROM present AS p
+      JOIN entry AS e ON e.row_key = p.row_key
+     CROSS JOIN retired AS r
+     GROUP BY p.row_key, p.at, p.from_session, p.place, p.session_id, p.pending_op, p.pending_state, p.elsewhere,
+              p.draft
+),
+judged AS MATERIALIZED (
+    SELECT t.*, NOT t.elsewhere AND t.made - 'skipped' IS DISTINCT FROM t.draft - 'skipped' AS changed FROM turned AS t
+),
+moved AS (
+    UPDATE pfa.modification AS x
+       SET draft_op = j.made ->> 'op', delta = j.made -> 'delta', base = j.made -> 'base',
+           version = $3, modified_at = $7,
+           session_id = CASE WHEN $8 = '' THEN x.session_id WHEN $5 THEN j.from_session ELSE $8 END
+      FROM judged AS j
+     WHERE x.ctid = j.place
+       AND j.changed
+),
+made AS (
+    INSERT INTO pfa.modification (organization_id, user_id, row_key, draft_op, delta, base, version, leaves, lands,
+                                  session_id, modified_at)
+    SELECT $1, $2, j.row_key, j.made ->> 'op', j.made -> 'delta', j.made -> 'base', $3, FALSE, FALSE,
+           CASE WHEN $5 THEN j.from_session WHEN $8 <> '' THEN $8 END, $7
+      FROM judged AS j
+     WHERE j.place IS NULL
+       AND j.changed
+),
+told AS (
+    UPDATE pfa.step AS s
+       SET state = CASE WHEN $5 THEN 'undone' ELSE 'done' END
+     WHERE s.organization_id = $1
+       AND s.user_id = $2
+       AND s.number = ANY ($4)
+)
+SELECT j.row_key, j.changed, nullif(j.made -> 'skipped', '[]') AS skipped,
+       CASE WHEN j.made -> 'skipped' = '[]' THEN NULL
+            WHEN j.elsewhere THEN 'ROW_IN_OTHER_SESSION'
+            WHEN j.pending_state = 'in_review' THEN 'IN_REVIEW'
+            WHEN j.pending_op IS NOT NULL
+                 OR EXISTS (SELECT FROM pfa.history AS h
+                             WHERE h.organization_id = $1 AND h.row_key = j.row_key AND h.actor = $2 AND h.at >= j.at)
+                THEN 'COMMITTED'
+            ELSE 'CHANGED_SINCE' END AS code
+  FROM judged AS j
+ ORDER BY j.row_key;

@@ -1,0 +1,402 @@
+"""Edit sessions: their life, whose rows are whose, what expiry and abort leave behind.
+
+The first eight tests have the names of the founding document's.
+"""
+
+from typing import Any
+
+import pytest
+
+from app.base import exact_json
+from app.web.auth import Role
+from tests.support.sessions import begin, edit, edits, ended, shown
+from tests.support.world import FLEET, User, World, committed, drafts, ids, refused, vehicle
+
+
+@pytest.fixture
+async def dora(world: World) -> User:
+    dora = (await world.user("dora", ttl=90 * 86400)).on("fleet")
+    await world.mirror({key: vehicle(plate=key, remark=key.lower(), mileage=10) for key in "ABCD"}, contract=FLEET)
+    return dora
+
+
+async def test_start_session(world: World, dora: User) -> None:
+    session = await begin(dora, title="Spring")
+    assert session["status"] == "active"
+    assert (session["mode"], session["rows"], session["title"], session["edits"]) == ("full_table", [], "Spring", 0)
+    assert session["createdAt"] == "2026-03-01T12:00:00Z"
+    assert session["expiresAt"] == "2026-03-02T12:00:00Z"
+    assert ids(session["sampleRows"]) == ["A", "B", "C", "D"]
+    columns = {column["name"]: column for column in session["columns"]}
+    assert (columns["remark"]["editable"], columns["plate"]["editable"]) == (True, False)
+    assert await shown(dora, session["id"]) == session
+    refused(await dora.get("sessions/none"), 404, "SESSION_NOT_FOUND")
+
+
+async def test_save_cell_edit(dora: User) -> None:
+    session = await begin(dora)
+    result = await edit(dora, session, "A", "mileage", 12.5, clientTs="2026-02-28T23:59:59.5Z")
+    assert result == {
+        "editId": result["editId"],
+        "id": "A",
+        "field": "mileage",
+        "status": "saved",
+        "code": None,
+        "oldValue": 10,
+        "serverTs": "2026-03-01T12:00:00Z",
+        "validation": {"valid": True, "severity": None, "messages": [], "ruleId": None, "contractVersion": "1.0"},
+    }
+    row = await dora.row("A")
+    assert (row["data"]["mileage"], row["syncState"], row["delta"]) == (12.5, "draft", {"mileage": 12.5})
+    (logged,) = await edits(dora, session)
+    assert logged["editId"] == result["editId"]
+    assert (logged["oldValue"], logged["value"]) == (10, 12.5)
+    assert logged["clientTs"] == "2026-02-28T23:59:59.500Z"
+
+
+async def test_bulk_edits(dora: User) -> None:
+    session = await begin(dora)
+    batch = [{"id": key, "field": "remark", "value": f"{key}!"} for key in "ABC"]
+    batch.append({"id": "A", "field": "remark", "value": "last"})
+    response = await dora.post(f"sessions/{session['id']}/edits/batch", {"edits": batch})
+    results = response.json()["results"]
+    assert [result["status"] for result in results] == ["saved"] * 4
+    assert [result["oldValue"] for result in results] == ["a", "b", "c", "A!"]
+    assert [int(result["editId"]) - int(results[0]["editId"]) for result in results] == [0, 1, 2, 3]
+    assert {key: row["delta"] for key, row in (await drafts(dora)).items()} == {
+        "A": {"remark": "last"},
+        "B": {"remark": "B!"},
+        "C": {"remark": "C!"},
+    }
+    assert (await shown(dora, session["id"]))["edits"] == 4
+
+
+async def test_non_editable_column_protection(dora: User) -> None:
+    session = await begin(dora)
+    problem = refused(
+        await dora.post(f"sessions/{session['id']}/edits", {"id": "A", "field": "plate", "value": "X"}),
+        422,
+        "VALIDATION_FAILED",
+    )
+    assert [(error["id"], error["field"], error["code"]) for error in problem["errors"]] == [
+        ("A", "plate", "READ_ONLY_FIELD")
+    ]
+    batch = [{"id": "A", "field": "plate", "value": "X"}, {"id": "A", "field": "remark", "value": "fine"}]
+    results = (await dora.post(f"sessions/{session['id']}/edits/batch", {"edits": batch})).json()["results"]
+    assert [(result["status"], result["code"]) for result in results] == [
+        ("refused", "READ_ONLY_FIELD"),
+        ("saved", None),
+    ]
+    assert [each["field"] for each in await edits(dora, session)] == ["remark"]
+
+
+async def test_session_modes(dora: User) -> None:
+    """full_table lets every row be edited, row_selection those that it lists."""
+    await edit(dora, await begin(dora), "D", "remark", "any")
+    session = await begin(dora, mode="row_selection", rows=["A", "B", "A"])
+    assert session["rows"] == ["A", "B"]
+    assert ids(session["sampleRows"]) == ["A", "B"]
+    await edit(dora, session, "A", "remark", "mine")
+    problem = refused(
+        await dora.post(f"sessions/{session['id']}/edits", {"id": "C", "field": "remark", "value": "no"}),
+        422,
+        "VALIDATION_FAILED",
+    )
+    assert [error["code"] for error in problem["errors"]] == ["ROW_NOT_IN_SESSION"]
+    problem = refused(
+        await dora.post(
+            "drafts", {"sessionId": session["id"], "modifications": [{"id": "C", "delta": {"remark": "n"}}]}
+        ),
+        422,
+        "VALIDATION_FAILED",
+    )
+    assert [error["code"] for error in problem["errors"]] == ["ROW_NOT_IN_SESSION"]
+    refused(await dora.post("sessions", {"mode": "row_selection"}), 400, "MALFORMED_REQUEST")
+    refused(await dora.post("sessions", {"mode": "full_table", "rows": ["A"]}), 400, "MALFORMED_REQUEST")
+    problem = refused(
+        await dora.post("sessions", {"mode": "row_selection", "rows": ["A", "no"]}), 422, "VALIDATION_FAILED"
+    )
+    assert [(error["id"], error["code"]) for error in problem["errors"]] == [("no", "ROW_NOT_FOUND")]
+
+
+async def test_abort_session(dora: User) -> None:
+    """What was drafted before the session is there again; its rows are free at once; its log stays."""
+    await dora.draft("A", {"remark": "before"})
+    await dora.draft("B", {"mileage": 1})
+    session = await begin(dora)
+    await edit(dora, session, "A", "remark", "in it")
+    await edit(dora, session, "A", "mileage", 3)
+    await edit(dora, session, "B", "mileage", 10)
+    await edit(dora, session, "C", "remark", "new")
+    answer = await ended(dora, session)
+    assert (answer["status"], answer["steps"], answer["ids"], answer["skipped"]) == (
+        "aborted",
+        4,
+        ["A", "B", "C"],
+        [],
+    )
+    assert {key: (row["delta"], row["sessionId"]) for key, row in (await drafts(dora)).items()} == {
+        "A": ({"remark": "before"}, None),
+        "B": ({"mileage": 1}, None),
+    }
+    assert (await dora.draft("A", {"remark": "free"}))["syncState"] == "draft"
+    assert [each["state"] for each in await edits(dora, session)] == ["undone"] * 4
+    refused(await dora.request("DELETE", f"sessions/{session['id']}"), 409, "INVALID_TRANSITION")
+    refused(await dora.request("DELETE", "sessions/none"), 404, "SESSION_NOT_FOUND")
+
+
+async def test_session_expiry_and_cleanup(world: World, dora: User) -> None:
+    """No clock destroys work: the edits stay as drafts; the rows are free from that very moment."""
+    session = await begin(dora)
+    await edit(dora, session, "A", "remark", "kept")
+    world.clock.move(hours=24)
+    assert (await shown(dora, session["id"]))["status"] == "expired"
+    problem = refused(
+        await dora.post(f"sessions/{session['id']}/edits", {"id": "A", "field": "remark", "value": "late"}),
+        409,
+        "INVALID_TRANSITION",
+    )
+    assert problem["state"] == "expired"
+    assert (await dora.draft("A", {"mileage": 2}))["syncState"] == "draft"
+
+    operator = await world.user("olga", role=Role.VIEWER, operator=True, ttl=90 * 86400)
+    cleanup = "/api/v1/admin/sessions/cleanup"
+    assert (await operator.post(cleanup, {})).json() == {"expired": 1, "removed": 0}
+    assert (await operator.post(cleanup, {})).json() == {"expired": 0, "removed": 0}
+    row = (await drafts(dora))["A"]
+    assert (row["delta"], row["sessionId"]) == ({"remark": "kept", "mileage": 2}, None)
+    assert len(await edits(dora, session)) == 1
+
+    world.clock.move(days=30, seconds=1)
+    assert (await operator.post(cleanup, {})).json() == {"expired": 0, "removed": 1}
+    refused(await dora.get(f"sessions/{session['id']}"), 404, "SESSION_NOT_FOUND")
+    assert await world.db.fetchval("SELECT count(*) FROM fleet.edit") == 0
+    assert await world.db.fetchval("SELECT count(*) FROM fleet.step WHERE session_id <> ''") == 0
+    refused(await dora.post(cleanup, {}), 403, "FORBIDDEN")
+
+
+# -- whose rows are whose ----------------------------------------------------------------------------------------------
+
+
+async def test_a_row_belongs_to_one_open_session_of_a_user(world: World, dora: User) -> None:
+    first, second = await begin(dora), await begin(dora)
+    await edit(dora, first, "A", "remark", "first")
+    wanted = {"id": "A", "field": "remark", "value": "second"}
+    refused(await dora.post(f"sessions/{second['id']}/edits", wanted), 409, "ROW_IN_OTHER_SESSION")
+    batch = [wanted, {"id": "B", "field": "remark", "value": "second"}]
+    results = (await dora.post(f"sessions/{second['id']}/edits/batch", {"edits": batch})).json()["results"]
+    assert [(result["status"], result["code"]) for result in results] == [
+        ("refused", "ROW_IN_OTHER_SESSION"),
+        ("saved", None),
+    ]
+    carl = (await world.user("carl")).on("fleet")
+    assert (await edit(carl, await begin(carl), "A", "remark", "another user's"))["status"] == "saved"
+
+
+async def test_what_does_not_name_the_session_is_refused_on_its_rows(dora: User) -> None:
+    session = await begin(dora)
+    await edit(dora, session, "A", "remark", "in it")
+    await dora.draft("B", {"remark": "outside"})
+    modifications = [{"id": "A", "delta": {"mileage": 1}}]
+    problem = refused(await dora.post("drafts", {"modifications": modifications}), 409, "ROW_IN_OTHER_SESSION")
+    assert [error["id"] for error in problem["errors"]] == ["A"]
+    both = [*modifications, {"id": "B", "delta": {"mileage": 1}}]
+    answer = (await dora.post("drafts", {"modifications": both})).json()
+    assert ids(answer["saved"]) == ["B"]
+    assert [(error["id"], error["code"]) for error in answer["errors"]] == [("A", "ROW_IN_OTHER_SESSION")]
+    merge_patch = {"Content-Type": "application/merge-patch+json"}
+    refused(
+        await dora.request("PATCH", "rows/A", json={"mileage": 1}, headers=merge_patch), 409, "ROW_IN_OTHER_SESSION"
+    )
+    for request in ({"ids": ["A"]}, {"ids": ["A", "B"]}, {"all": True}, {"sessionId": "none"} | {"ids": None}):
+        wanted = {name: value for name, value in request.items() if value is not None}
+        if wanted == {"sessionId": "none"}:
+            continue
+        refused(await dora.post("commit", wanted), 409, "ROW_IN_OTHER_SESSION")
+        refused(await dora.post("discard", wanted), 409, "ROW_IN_OTHER_SESSION")
+    assert (await dora.row("A"))["delta"] == {"remark": "in it"}
+
+
+async def test_drafts_commits_and_discards_can_name_it(dora: User) -> None:
+    session = await begin(dora)
+    await edit(dora, session, "A", "remark", "edited")
+    named = {"sessionId": session["id"]}
+    answer = await dora.post(
+        "drafts", named | {"modifications": [{"id": "N", "op": "insert", "delta": {"depot": "N", "kind": "Van"}}]}
+    )
+    assert answer.status_code == 200, answer.text
+    assert (await dora.post("commit", named)).json()["committed"] == 2
+    session = await shown(dora, session["id"])
+    assert session["status"] == "active"
+    refused(await dora.post(f"sessions/{session['id']}/undo", {}), 409, "NOTHING_TO_UNDO")
+    await edit(dora, session, "A", "remark", "again")
+    assert (await dora.post("discard", named)).json() == {"discarded": 1}
+    assert await drafts(dora) == {}
+
+
+async def test_any_other_session_id_groups_as_it_always_did(dora: User) -> None:
+    session = await begin(dora)
+    await ended(dora, session)
+    for word in ("monday", session["id"]):
+        modifications = [{"id": "A", "delta": {"remark": word}}]
+        assert (await dora.post("drafts", {"sessionId": word, "modifications": modifications})).status_code == 200
+        assert (await dora.draft("A", {"mileage": 1}))["syncState"] == "draft"
+        assert (await dora.post("discard", {"sessionId": word})).json() == {"discarded": 1}
+
+
+async def test_a_session_adopts_the_draft_that_it_finds(dora: User) -> None:
+    await dora.post("drafts", {"sessionId": "monday", "modifications": [{"id": "A", "delta": {"mileage": 1}}]})
+    session = await begin(dora)
+    await edit(dora, session, "A", "remark", "x")
+    assert (await drafts(dora))["A"]["sessionId"] == session["id"]
+    await dora.post(f"sessions/{session['id']}/undo", {})
+    row = (await drafts(dora))["A"]
+    assert (row["delta"], row["sessionId"]) == ({"mileage": 1}, "monday")
+
+
+async def test_a_session_is_its_users_own(world: World, dora: User) -> None:
+    carl = (await world.user("carl")).on("fleet")
+    session = await begin(dora)
+    path = f"sessions/{session['id']}"
+    refused(await carl.get(path), 404, "SESSION_NOT_FOUND")
+    refused(await carl.get(f"{path}/edits"), 404, "SESSION_NOT_FOUND")
+    refused(await carl.request("DELETE", path), 404, "SESSION_NOT_FOUND")
+    refused(await carl.post(f"{path}/extend", {}), 404, "SESSION_NOT_FOUND")
+    refused(await carl.post(f"{path}/undo", {}), 404, "SESSION_NOT_FOUND")
+    refused(await carl.post(f"{path}/edits", {"id": "A", "field": "remark", "value": 1}), 404, "SESSION_NOT_FOUND")
+    refused(await dora.on("pfa").get(path), 404, "SESSION_NOT_FOUND")
+    # To another user its id is a word like any other.
+    saved = await carl.post(
+        "drafts", {"sessionId": session["id"], "modifications": [{"id": "A", "delta": {"mileage": 1}}]}
+    )
+    assert saved.status_code == 200
+
+
+# -- time --------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_session_is_extended_by_an_explicit_call_only(world: World, dora: User) -> None:
+    session = await begin(dora)
+    world.clock.move(hours=23)
+    await edit(dora, session, "A", "remark", "x")
+    assert (await shown(dora, session["id"]))["expiresAt"] == "2026-03-02T12:00:00Z"
+    extended = (await dora.post(f"sessions/{session['id']}/extend", {})).json()
+    assert extended["expiresAt"] == "2026-03-03T11:00:00Z"
+    assert (await dora.post(f"sessions/{session['id']}/extend", {"seconds": 60})).json()["expiresAt"] == (
+        "2026-03-02T11:01:00Z"
+    )
+    refused(await dora.post(f"sessions/{session['id']}/extend", {"seconds": 86401}), 400, "MALFORMED_REQUEST")
+    world.clock.move(seconds=61)
+    refused(await dora.post(f"sessions/{session['id']}/extend", {}), 409, "INVALID_TRANSITION")
+
+
+async def test_sessions_are_listed_newest_first(world: World, dora: User) -> None:
+    begun = []
+    for _ in range(3):
+        begun.append((await begin(dora))["id"])
+        world.clock.move(hours=12)
+    first = (await dora.get("sessions", {"limit": 2})).json()
+    second = (await dora.get("sessions", {"limit": 2, "after": first["nextCursor"]})).json()
+    assert ids([*first["data"], *second["data"]]) == begun[::-1]
+    assert [each["status"] for each in first["data"]] == ["active", "expired"]
+    assert second["nextCursor"] is None
+    assert ids((await dora.get("sessions", {"status": "active"})).json()["data"]) == begun[2:]
+    refused(await dora.get("sessions", {"status": "gone"}), 400, "INVALID_FILTER")
+
+
+# -- undo --------------------------------------------------------------------------------------------------------------
+
+
+async def test_edits_are_undone_and_redone_in_order(dora: User) -> None:
+    await dora.draft("D", {"remark": "outside"})
+    session = await begin(dora)
+    path = f"sessions/{session['id']}"
+    await edit(dora, session, "A", "remark", "one")
+    await edit(dora, session, "A", "remark", "two")
+    await edit(dora, session, "B", "mileage", "not a number")
+    undone: list[Any] = []
+    for _ in range(3):
+        undone.append((await dora.post(f"{path}/undo", {})).json()["ids"])
+    assert undone == [[], ["A"], ["A"]]
+    refused(await dora.post(f"{path}/undo", {}), 409, "NOTHING_TO_UNDO")
+    assert list(await drafts(dora)) == ["D"]
+    await dora.post(f"{path}/redo", {})
+    assert (await dora.row("A"))["delta"] == {"remark": "one"}
+    assert [each["state"] for each in await edits(dora, session)] == ["done", "undone", "undone"]
+    # What is outside is undone outside.
+    assert (await dora.post("drafts/undo", {})).json()["ids"] == ["D"]
+    assert (await dora.row("A"))["delta"] == {"remark": "one"}
+
+
+async def test_a_row_that_another_session_has_taken_is_skipped(dora: User) -> None:
+    first, second = await begin(dora), await begin(dora)
+    await edit(dora, first, "A", "remark", "one")
+    await dora.post(f"sessions/{first['id']}/undo", {})
+    await edit(dora, second, "A", "remark", "two")
+    answer = (await dora.post(f"sessions/{first['id']}/redo", {})).json()
+    assert answer["skipped"] == [{"id": "A", "field": None, "code": "ROW_IN_OTHER_SESSION"}]
+    assert (await dora.row("A"))["delta"] == {"remark": "two"}
+    await dora.draft("B", {"remark": "outside"})
+    await edit(dora, second, "B", "mileage", 3)
+    answer = (await dora.post("drafts/undo", {})).json()
+    assert answer["skipped"] == [{"id": "B", "field": None, "code": "ROW_IN_OTHER_SESSION"}]
+
+
+async def test_a_session_that_is_edited_leaves_its_preview(world: World, dora: User) -> None:
+    session = await begin(dora)
+    path = f"sessions/{session['id']}"
+    await edit(dora, session, "A", "remark", "one")
+    for change in (
+        dora.post(f"{path}/edits", {"id": "A", "field": "remark", "value": "two"}),
+        dora.post(f"{path}/undo", {}),
+        dora.post(f"{path}/redo", {}),
+        dora.post("commit", {"sessionId": session["id"]}),
+    ):
+        await world.db.execute("UPDATE edit_session SET state = 'preview' WHERE id = $1", session["id"])
+        assert (await change).status_code == 200
+        assert (await shown(dora, session["id"]))["status"] == "active"
+
+
+async def test_a_submitted_session_is_locked(world: World, dora: User) -> None:
+    session = await begin(dora)
+    path = f"sessions/{session['id']}"
+    await edit(dora, session, "A", "remark", "one")
+    for state in ("preview", "submitted"):
+        await world.db.execute("UPDATE edit_session SET state = $2 WHERE id = $1", session["id"], state)
+    world.clock.move(days=2)
+    for answer in (
+        await dora.post(f"{path}/edits", {"id": "A", "field": "remark", "value": "two"}),
+        await dora.post(f"{path}/undo", {}),
+        await dora.post(f"{path}/extend", {}),
+        await dora.request("DELETE", path),
+        await dora.post("commit", {"sessionId": session["id"]}),
+        await dora.post("discard", {"sessionId": session["id"]}),
+        await dora.post(
+            "drafts", {"sessionId": session["id"], "modifications": [{"id": "A", "delta": {"mileage": 1}}]}
+        ),
+    ):
+        assert refused(answer, 409, "INVALID_TRANSITION")["state"] == "submitted"
+    refused(await dora.post("commit", {"ids": ["A"]}), 409, "ROW_IN_OTHER_SESSION")
+
+
+async def test_a_session_holds_so_many_bytes(world: World, dora: User) -> None:
+    session = await begin(dora)
+    await world.db.execute("UPDATE edit_session SET staged = $1", 100 * 1024 * 1024 - 10)
+    before = await world.db.fetchval("SELECT revision FROM workspace WHERE dataset = 'fleet'")
+    wanted = {"id": "A", "field": "remark", "value": "two"}
+    refused(await dora.post(f"sessions/{session['id']}/edits", wanted), 409, "SESSION_FULL")
+    assert await drafts(dora) == {}
+    assert await world.db.fetchval("SELECT revision FROM workspace WHERE dataset = 'fleet'") == before
+
+
+async def test_commits_of_others_stand_beside_a_session(world: World, dora: User) -> None:
+    carl = (await world.user("carl")).on("fleet")
+    session = await begin(dora)
+    await edit(dora, session, "A", "remark", "dora")
+    await carl.draft("A", {"remark": "carl", "mileage": 99})
+    await committed(carl, "A")
+    row = await dora.row("A")
+    assert (row["data"]["mileage"], row["syncState"]) == (99, "conflict")
+    await ended(dora, session)
+    assert (await dora.row("A"))["data"]["remark"] == "carl"
+    assert exact_json.decode((await dora.get("rows")).content)["pagination"]["totalRecords"] == 4
