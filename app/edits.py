@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from asyncpg import Record
 from litestar import Response, get, post
+from prometheus_client import Counter
 
 from app.base import exact_json
 from app.base.errors import Code, Culprit, SessionFull
@@ -35,6 +36,7 @@ READ_CELLS = statement("edits/read_cells")
 LOG_EDITS = statement("edits/log_edits")
 LIST_EDITS = statement("edits/list_edits")
 
+EDITS = Counter("vanguard_session_edits_total", "Cell edits by what became of them", ["dataset", "status"])
 MAX_EDITS = 10_000
 EDITS_PATH = f"{DATASET_PATH}/sessions/{{session_id:str}}/edits"
 
@@ -154,6 +156,8 @@ async def edit(
         _refuse_rows(cells, problems)
     if all(cell.refused for cell in cells):
         raise refusal([cell.refused for cell in cells if cell.refused])
+    for cell in cells:
+        EDITS.labels(desk.contract.name, "refused" if cell.refused else _status(cell.findings)).inc()
     first = await _log(desk, user, session, wanted.undo_group, cells, held.revision, at, most)
     return held.revision, list(_results(desk.contract, cells, first, at))
 

@@ -20,6 +20,7 @@ from app.engine.cursors import Cursor, check_incarnation, read_cursor, write_cur
 from app.engine.desk import Desk
 from app.engine.locks import raise_workspace, read_dataset
 from app.engine.sessions import (
+    SESSIONS,
     Mode,
     Session,
     check_editable,
@@ -145,6 +146,7 @@ async def start(desk: Desk, user: str, wanted: StartRequest, at: datetime, lifet
         at=at,
         expires_at=at + lifetime,
     )
+    SESSIONS.labels(desk.contract.name, "begun").inc()
     return await read_session(desk, user, session_id, at)
 
 
@@ -171,6 +173,7 @@ async def abort(desk: Desk, user: str, session_id: str, at: datetime) -> AbortAn
     session = await move_session(desk, session, SessionState.ABORTED, at)
     undone = await undo_session(desk, user, session_id, version, at)
     await release_rows(desk, user, session_id)
+    SESSIONS.labels(desk.contract.name, "aborted").inc()
     skipped = msgspec.to_builtins(undone.skipped)
     return AbortAnswer(id=session_id, status=session.state, steps=undone.steps, ids=undone.ids, skipped=skipped)
 

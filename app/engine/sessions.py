@@ -10,6 +10,7 @@ from typing import Literal
 
 import msgspec
 from asyncpg import Record
+from prometheus_client import Counter
 
 from app.base.database import Connection, Database
 from app.base.errors import InvalidTransition, SessionNotFound
@@ -27,6 +28,7 @@ FIND_EXPIRED = statement("sessions/find_expired")
 EXPIRE_SESSION = statement("sessions/expire_session")
 FORGET_SESSIONS = statement("sessions/forget_sessions")
 
+SESSIONS = Counter("vanguard_sessions_total", "Edit sessions by what happened to them", ["dataset", "event"])
 AT_ONCE = 100  # sessions that a statement finds or forgets
 
 Mode = Literal["full_table", "row_selection"]
@@ -143,6 +145,7 @@ async def _expire(
     if await desk.value(EXPIRE_SESSION, id=session_id, at=at) is None:
         return 0
     await release_rows(desk, user, session_id)
+    SESSIONS.labels(contract.name, "expired").inc()
     return 1
 
 
