@@ -63,6 +63,10 @@ class ListedRow(Row, frozen=True, kw_only=True, rename="camel"):
     """A row of a list, with what is shown on request."""
 
     computed: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+    op: str | msgspec.UnsetType | None = msgspec.UNSET
+    base: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+    delta: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+    pending: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
     overlap: list[dict[str, Any]] | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -105,6 +109,7 @@ class RowsAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 INCLUDED = {
     "overlap": "who else has the row in review or on its way",
     "computed": "computed columns",
+    "layers": "op, base, delta and pending of your modification",
 }
 
 

@@ -268,6 +268,45 @@ async def test_a_computed_value_of_each_type_is_written_as_json(
     assert await world.db.fetchval(f"SELECT {sql}") == (f'{{"one":{written},"other":{written}}}')
 
 
+# --- layers
+
+
+async def test_layers_say_what_each_row_is_made_of(world: World, ann: User, bob: User) -> None:
+    """Given pristine, drafted, committed and new rows, then a list shows of each what GET D/drafts does."""
+    await world.mirror({key: line(model="M1") for key in "ABCD"})
+    await ann.draft("A", {"model": "M2", "forecastStart": "2026-03-01"})
+    await ann.draft("B", {"model": "M2"})
+    await ann.commit("B")
+    await ann.draft("B", {"model": "M3"})
+    await ann.draft("C", {"model": "M2"})
+    await ann.commit("C")
+    await ann.draft("new", line_of_a_new_row(), op="insert")
+    names = ("op", "base", "delta", "pending")
+    drafts = {row["id"]: row for row in (await ann.get("drafts")).json()["data"]}
+    nothing: dict[str, Any] = {"op": None, "base": {}, "delta": {}, "pending": {}}
+    for sort in ("id", "-id", "forecastStart", "model", "category,-planCost"):
+        rows = {row["id"]: row for row in await ann.rows(include="layers", sort=sort)}
+        assert {key: {name: row[name] for name in names} for key, row in rows.items()} == {
+            "D": nothing, **{key: {name: row[name] for name in names} for key, row in drafts.items()}
+        }, sort  # fmt: skip
+    assert rows["A"]["base"] == {"model": "M1", "forecastStart": "2026-02-01", "forecastEnd": "2026-07-31"}
+    assert (rows["B"]["op"], rows["B"]["delta"], rows["B"]["pending"]) == ("update", {"model": "M3"}, {"model": "M2"})
+    assert (rows["C"]["op"], rows["C"]["delta"], rows["C"]["pending"]) == ("update", {}, {"model": "M2"})
+    assert rows["new"]["op"] == "insert"
+    assert all({name: row[name] for name in names} == nothing for row in await bob.rows(include="layers"))
+    assert not [row for row in await ann.rows() if set(names) & row.keys()]
+
+
+async def test_layers_keep_their_digits_and_are_not_projected(world: World, ann: User) -> None:
+    await world.mirror({"A": line(monthlyRate=Decimal("1000.10"), model=None)})
+    await ann.draft("A", {"monthlyRate": Decimal("12.3400"), "model": 'M"\u00df'})
+    [row] = await ann.rows(include=["layers", "computed"], fields="model")
+    assert row["data"] == {"model": 'M"\u00df'}
+    assert str(row["delta"]["monthlyRate"]) == "12.3400"
+    assert str(row["base"]["monthlyRate"]) == "1000.10"
+    assert str(row["computed"]["monthlyRental"]) == "12.34"
+
+
 # --- ETag
 
 
@@ -408,6 +447,18 @@ async def test_overlap_says_who_else_has_the_row_on_its_way(world: World, ann: U
     assert "overlap" not in await ann.row("A")
     # Others' commits are in nobody's revision here, so such a page has no ETag to hold on to.
     assert "ETag" not in (await ann.get("rows?include=overlap")).headers
+
+
+async def test_all_that_can_be_included_goes_together(world: World, ann: User, bob: User) -> None:
+    await world.mirror({"A": line(), "B": line()})
+    await ann.draft("B", {"model": "M"})
+    await bob.draft("A", {"model": "N"})
+    await bob.commit("A")
+    rows = await ann.rows(include=["layers,overlap", "computed"], sort="forecastStart")
+    assert [row["id"] for row in rows] == ["A", "B"]
+    assert [row["op"] for row in rows] == [None, "update"]
+    assert [len(row["overlap"]) for row in rows] == [1, 0]
+    assert [str(row["computed"]["planCost"]) for row in rows] == ["5913.27", "5913.27"]
 
 
 # --- which dataset

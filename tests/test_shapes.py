@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.contracts import PFA
-from app.contracts.filters import MAX_VALUES, read_listing
+from app.contracts.filters import INCLUDES, MAX_VALUES, read_listing
 from app.engine import page as pages
 from app.engine.cursors import Cursor
 from app.engine.page import PageComposer
@@ -32,7 +32,7 @@ CONDITIONS: dict[str, st.SearchStrategy[str]] = {
     "search": WORDS,
     "syncState": st.sampled_from(["draft", "pristine", "draft,pristine", "draft,committed"]),
     "fields": st.sampled_from(["model", "model,category", "planCost", "model,planCost,incomplete"]),
-    "include": st.sampled_from(["overlap", "computed", "computed,overlap"]),
+    "include": st.lists(st.sampled_from(INCLUDES)).map(",".join),
     "pageSize": st.sampled_from(["1", "100", "101", "1000"]),
     "page": st.sampled_from(["1", "2", "50"]),
 }
@@ -102,8 +102,8 @@ def test_other_shapes_are_other_statements() -> None:
     asked: list[dict[str, Any]] = [
         {}, {"category": "Cranes"}, {"category[ne]": "Cranes"}, {"model": "M"}, {"search": "M"}, {"sort": "category"},
         {"sort": "-category"}, {"fields": "model"}, {"fields": "planCost"}, {"fields": "actualCost"},
-        {"include": "overlap"}, {"include": "computed"}, {"include": "computed,overlap"}, {"pageSize": "500"},
-        {"page": "2000"}, {"syncState": "draft"},
+        {"include": "overlap"}, {"include": "computed"}, {"include": "computed,overlap"}, {"include": "layers"},
+        {"pageSize": "500"}, {"page": "2000"}, {"syncState": "draft"},
     ]  # fmt: skip
     texts = [composed(parameters, "ann").text for parameters in asked]
     texts += [composed({}, "ann", counted=True).text, composed({}, "ann", base_count=True).text]

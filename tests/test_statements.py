@@ -202,7 +202,7 @@ LISTINGS: list[list[tuple[str, str]]] = [
     [("sort", "-id")],
     [("search", "x"), ("syncState", "pristine,draft")],
     [("fields", "depot,seats"), ("include", "overlap")],
-    [("include", "computed"), ("sort", "mileage")],
+    [("include", "computed,layers"), ("sort", "mileage")],
     [("depot", "a"), ("depot", "b"), ("seats[gt]", "3"), ("remark[contains]", "x"), ("sort", "-remark,depot")],
     [("inspectedOn[isnull]", "true"), ("kind[ne]", "Bus"), ("page", "7"), ("pageSize", "1000")],
 ]

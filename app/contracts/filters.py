@@ -22,7 +22,7 @@ INTEGER = re.compile(r"-?\d{1,18}", re.ASCII)
 # Digits are read in one way only: two in a row (\d+\.?\d*) would take minutes to refuse a long text.
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d{1,4})?", re.ASCII | re.IGNORECASE)
 BOOLEANS = {"true": True, "false": False}
-INCLUDES = ("overlap", "computed")
+INCLUDES = ("overlap", "computed", "layers")
 SYNC_STATES = ("pristine", "draft", "in_review", "committed", "syncing", "conflict", "sync_error")
 MAX_PAGE_SIZE = 1000
 MAX_OFFSET = 10_000_000
@@ -90,6 +90,7 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
     count: str = "exact"
     fields: tuple[str, ...] | None = None
     computed: tuple[str, ...] | None = None
+    layers: bool = False
     overlap: bool = False
     echo: dict[str, Any] = {}
 
@@ -140,6 +141,7 @@ def read_listing(contract: Contract, parameters: Iterable[tuple[str, str]]) -> L
         count=words.choice("count", "exact", ("exact", "estimated", "none")),
         fields=_documented(contract, fields),
         computed=_computed(contract, fields, whole="computed" in include),
+        layers="layers" in include,
         overlap="overlap" in include,
         conditions=tuple(
             _condition(contract, name, values) for name, values in given.items() if name not in words.taken

@@ -72,6 +72,7 @@ class PageComposer(msgspec.Struct, frozen=True):
             limit=next((limit for limit in ARM_LIMITS if offset + listing.page_size < limit), None),
             fields=fields,
             computed=listing.computed,
+            layers=listing.layers,
             overlap=listing.overlap,
             counted=counted,
             base_count=base_count,

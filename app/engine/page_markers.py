@@ -14,6 +14,11 @@ from app.engine.view import OWN, UNION, conjunction
 # In an order that has indexes arm one walks so many times its limit with the documents at hand, then keys alone.
 WALK = 5
 
+# A modification's layers, as arguments of concat.
+LAYERS = """
+                          ',"op":', coalesce(to_json(coalesce(x.draft_op, x.pending_op))::text, 'null'),
+                          ',"base":', x.base, ',"delta":', x.delta, ',"pending":', x.pending"""
+
 OVERLAP = statement("rows/read_overlap").text.partition("/*{overlap}*/")[2].partition("/*{}*/")[0]
 
 
@@ -31,9 +36,9 @@ def markers(plan: PagePlan) -> dict[str, str]:
         "covers": view.covers,
         "walked_columns": ", ".join([*(f"m.{column}" for column in columns), "m.row_key"]),
         "walked_document": _document(plan, "m.data"),
-        "walked_members": _members(plan, view.mirror),
-        "mirror_more": _more(plan, view.mirror),
-        "modification_more": _more(plan, view.after),
+        "walked_members": _mirror_members(plan),
+        "mirror_more": _more(_computed(plan, view.mirror)),
+        "modification_more": _more([*_computed(plan, view.after), *_layers(plan)]),
         "mirror_columns": _columns(plan, view.mirror),
         "walked": "FALSE" if walked is None else conjunction(_of_mirror(plan, walked)),
         "walk": str(WALK * (plan.limit or 0)),
@@ -42,8 +47,8 @@ def markers(plan: PagePlan) -> dict[str, str]:
         "order": order,
         "sort_values": ", ".join(f"l.{column}::text" for column in columns),
         "document": _document(plan, "d.doc"),
-        "mirror_members": _members(plan, view.mirror),
-        "modification_members": _members(plan, view.after),
+        "mirror_members": _mirror_members(plan),
+        "modification_members": _modification_members(plan),
         "overlap": f"concat(',\"overlap\":', {OVERLAP})" if plan.overlap else "NULL",
         "base_count": _base_count(plan) if plan.base_count else "NULL::bigint",
         "left_count": "(SELECT count(*) FROM covering AS c WHERE c.left_filter)" if left_counted else "0::bigint",
@@ -71,17 +76,39 @@ def _document(plan: PagePlan, document: str) -> str:
     return f"vanguard.pick({document}, {plan.fields})" if plan.fields else document
 
 
-def _more(plan: PagePlan, image: Image) -> str:
-    """The columns that `_members` reads, each behind a comma."""
-    return "".join(f", {image.column(name)}" for name in plan.computed or ())
+# -- what is shown beside a row ---------------------------------------------------------------------------------------
 
 
-def _members(plan: PagePlan, image: Image) -> str:
-    """What a row of the image shows beside what every row does: arguments of concat."""
+def _computed(plan: PagePlan, image: Image) -> list[str]:
+    """The image's columns that are shown."""
+    return [image.column(name) for name in plan.computed or ()]
+
+
+def _layers(plan: PagePlan) -> list[str]:
+    """A modification's columns that are shown as its layers, beside those that every row is made of."""
+    return ["x.draft_op", "x.pending_op", "x.base"] if plan.layers else []
+
+
+def _more(columns: list[str]) -> str:
+    return "".join(f", {column}" for column in columns)
+
+
+def _mirror_members(plan: PagePlan) -> str:
+    """What a pristine row shows besides: arguments of concat."""
+    layers = ["""',"op":null,"base":{},"delta":{},"pending":{}'"""] if plan.layers else []
+    return ", ".join([*_computed_member(plan, plan.view.mirror), *layers]) or "NULL"
+
+
+def _modification_members(plan: PagePlan) -> str:
+    """What the row of a modification shows besides: arguments of concat."""
+    return ", ".join([*_computed_member(plan, plan.view.after), *([LAYERS] if plan.layers else [])]) or "NULL"
+
+
+def _computed_member(plan: PagePlan, image: Image) -> list[str]:
     if plan.computed is None:
-        return "NULL"
+        return []
     columns = [(image.contract.column_of[name], image.column(name)) for name in plan.computed]
-    return f"',\"computed\":', {json_object(columns)}"
+    return ["""',"computed":'""", json_object(columns)]
 
 
 def _base_count(plan: PagePlan) -> str:

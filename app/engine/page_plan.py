@@ -46,6 +46,7 @@ class PagePlan(msgspec.Struct, frozen=True, kw_only=True):
     limit: int | None
     fields: str | None
     computed: tuple[str, ...] | None
+    layers: bool
     overlap: bool
     counted: bool
     base_count: bool

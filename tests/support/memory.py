@@ -11,7 +11,7 @@ LISTS = (
     "rows",
     "rows?sort=-id",
     "rows?search=a",
-    "rows?include=computed",
+    "rows?include=computed,layers",
     *(f"rows?syncState={state}" for state in STATES),
     "rows?syncState=draft,conflict&sort=-id",
 )

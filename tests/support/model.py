@@ -721,21 +721,23 @@ class Model:
         """The user's modifications as D/drafts shows them, deletions and rows that are gone included."""
         space, found = self.of(user), {}
         for key in sorted({*space.drafts, *(change.key for change in self.changes if change.user == user)}):
-            draft, pending = space.drafts.get(key), self.pending(user, key)
-            beneath = self.mirror.get(key)
+            draft, beneath = space.drafts.get(key), self.mirror.get(key)
             if beneath is None:
                 beneath = draft.base if draft and draft.conflicts and draft.op != "insert" else {}
-            delta = draft.delta if draft else {}
-            pended = pending.delta if pending else {}
-            found[key] = {
-                **self.row(user, key),
-                "data": {**beneath, **pended, **delta},
-                "op": draft.op if draft else pending.op if pending else None,
-                "delta": delta,
-                "pending": pended,
-                "base": {name: value for name, value in (draft.base if draft else {}).items() if value is not None},
-            }
+            layers = self.layers(user, key)
+            data = {**beneath, **layers["pending"], **layers["delta"]}
+            found[key] = {**self.row(user, key), "data": data, **layers}
         return found
+
+    def layers(self, user: str, key: str) -> Document:
+        """What the user's modification of the row is made of."""
+        draft, pending = self.of(user).drafts.get(key), self.pending(user, key)
+        return {
+            "op": draft.op if draft else pending.op if pending else None,
+            "delta": draft.delta if draft else {},
+            "pending": pending.delta if pending else {},
+            "base": {name: value for name, value in (draft.base if draft else {}).items() if value is not None},
+        }
 
     def listing(self, user: str, query: Query) -> list[Document]:
         """All rows of the view that a query is about, in its order."""
@@ -760,6 +762,8 @@ class Model:
         names = [item.name for item in self.contract.computed if "computed" in include or item.name in fields]
         if names or "computed" in include:
             row["computed"] = {name: figure(computed(name, document)) for name in names}
+        if "layers" in include:
+            row |= self.layers(user, key)
         return row
 
     def _sort(self, keys: list[str], name: str, found: dict[str, Document]) -> None:
