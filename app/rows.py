@@ -154,9 +154,12 @@ class RowOperation(Operation):
 
 
 class PageAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """A page as it goes out: `body` is the rows' JSON array as PostgreSQL rendered it."""
+    """A page as it goes out: `body` is the rows' JSON array as PostgreSQL rendered it, `keys` its rows' keys where they
+    were asked for.
+    """
 
     body: bytes
+    keys: list[str] | None
     revision: int
     etag: str
     pagination: dict[str, Any]
@@ -194,15 +197,21 @@ def _listing(runtime: Runtime, contract: Contract, query_string: bytes) -> Listi
 
 
 async def list_rows(
-    request: VanguardRequest, runtime: Runtime, contract: Contract, organization: str, listing: Listing
+    request: VanguardRequest,
+    runtime: Runtime,
+    contract: Contract,
+    organization: str,
+    listing: Listing,
+    *,
+    keyed: bool = False,
 ) -> PageAnswer | str:
-    """A page of the caller's view, or the ETag where If-None-Match still holds.
+    """A page of the caller's view, or the ETag where If-None-Match still holds; `keyed`: with its rows' keys.
 
     Raises InvalidCursor, and DatasetNotFound where the organization has no such dataset.
     """
     started = time.perf_counter()
     user = request.user.user_id
-    composer = PageComposer(contract, listing, organization, user)
+    composer = PageComposer(contract, listing, organization, user, keyed)
     purpose = f"{organization}/{contract.name}?" + ",".join(f"{'-' * s.descending}{s.field}" for s in composer.order)
     cursor = read_cursor(runtime.settings.secret, runtime.clock, purpose, listing.after) if listing.after else None
     async with runtime.desk(contract, organization) as desk:
@@ -218,6 +227,7 @@ async def list_rows(
         following = write_cursor(runtime.settings.secret, runtime.clock, purpose, position)
     return PageAnswer(
         body=page["body"],
+        keys=page["keys"],
         revision=page["revision"],
         etag=etag_of(runtime, contract, organization, user, page),
         pagination={

@@ -5,9 +5,13 @@ from typing import Any
 
 import pytest
 
+from app.base import exact_json
+from app.contracts import PFA
+from app.contracts.filters import read_listing
 from app.contracts.images import json_object
 from app.contracts.model import SQL_TYPES, Column
 from app.contracts.shape import FieldType
+from app.engine.page import PageComposer
 from tests.support.world import FLEET, User, World, ids, line, refused, vehicle
 
 
@@ -305,6 +309,19 @@ async def test_layers_keep_their_digits_and_are_not_projected(world: World, ann:
     assert str(row["delta"]["monthlyRate"]) == "12.3400"
     assert str(row["base"]["monthlyRate"]) == "1000.10"
     assert str(row["computed"]["monthlyRental"]) == "12.34"
+
+
+async def test_whoever_extends_a_page_gets_the_keys_of_its_rows(world: World, ann: User) -> None:
+    await world.mirror({key: line(monthlyRate=rate) for key, rate in {"A": 3, "B": 2, "C": 1}.items()})
+    await ann.draft("A", {"monthlyRate": 0})
+    listing = read_listing(PFA, [("sort", "monthlyRate"), ("pageSize", "2")])
+    async with world.runtime.desk(PFA, "acme") as desk:
+        for keyed in (True, False):
+            page = PageComposer(PFA, listing, "acme", "ann", keyed).page(None, counted=False, base_count=False)
+            record = await desk.connection.row(page)
+            assert record is not None
+            assert ids(exact_json.decode(record["body"])) == ["A", "C"]
+            assert record["keys"] == (["A", "C"] if keyed else None)
 
 
 # --- ETag

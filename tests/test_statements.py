@@ -57,7 +57,7 @@ COLUMNS = {
     "commits/resolve_drafts": {"row_key", "touched"},
     "selection/select_drafts": {"row_key", "version", "draft_op", "pending_state", "absent", "elsewhere"},
     "rows/read_page": {
-        "revision", "workspace_revision", "incarnation", "body", "reached", "last_key", "last_values",
+        "revision", "workspace_revision", "incarnation", "body", "keys", "reached", "last_key", "last_values",
         "base_count", "left_count", "landed_count",
     },
     "rows/read_row": {"body", "doc", "version", "op", "computed"},

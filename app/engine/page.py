@@ -25,12 +25,13 @@ ARM_LIMITS = (101, 1001)
 
 
 class PageComposer(msgspec.Struct, frozen=True):
-    """Composes the statements of one listing."""
+    """Composes the statements of one listing; `keyed`: its rows' keys come beside them."""
 
     contract: Contract
     listing: Listing
     organization: str
     user: str
+    keyed: bool = False
 
     @property
     def order(self) -> tuple[Sort, ...]:
@@ -74,6 +75,7 @@ class PageComposer(msgspec.Struct, frozen=True):
             computed=listing.computed,
             layers=listing.layers,
             overlap=listing.overlap,
+            keyed=self.keyed,
             counted=counted,
             base_count=base_count,
         )

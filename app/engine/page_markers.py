@@ -50,6 +50,7 @@ def markers(plan: PagePlan) -> dict[str, str]:
         "mirror_members": _mirror_members(plan),
         "modification_members": _modification_members(plan),
         "overlap": f"concat(',\"overlap\":', {OVERLAP})" if plan.overlap else "NULL",
+        "page_keys": f"ARRAY(SELECT p.row_key FROM page AS p ORDER BY {order})" if plan.keyed else "NULL::text[]",
         "base_count": _base_count(plan) if plan.base_count else "NULL::bigint",
         "left_count": "(SELECT count(*) FROM covering AS c WHERE c.left_filter)" if left_counted else "0::bigint",
         "landed_count": "(SELECT count(*) FROM covering AS c WHERE c.landed_filter)" if plan.counted else "0::bigint",

@@ -48,6 +48,7 @@ class PagePlan(msgspec.Struct, frozen=True, kw_only=True):
     computed: tuple[str, ...] | None
     layers: bool
     overlap: bool
+    keyed: bool
     counted: bool
     base_count: bool
 

@@ -3,10 +3,10 @@
 -- $1 organization, $2 dataset, $3 user, $4 offset (bigint), $5 limit (bigint: the page size), then what the markers
 -- need (app/engine/page.py places them).
 -- Returns one row: revision, workspace_revision, incarnation (for the next cursor), body (bytea, the page's rows as a
--- JSON array), reached (how many of offset + limit + 1 rows there are), last_key and last_values (text[], for the
--- next cursor; NULL where the page is not full), base_count (mirror rows that pass the filter, NULL when not asked),
--- left_count and landed_count (the caller's covering modifications: how many of them the mirror's count has too much,
--- and too little). No row: no such dataset.
+-- JSON array), keys (text[], of these rows; NULL when not asked), reached (how many of offset + limit + 1 rows there
+-- are), last_key and last_values (text[], for the next cursor; NULL where the page is not full), base_count (mirror
+-- rows that pass the filter, NULL when not asked), left_count and landed_count (the caller's covering modifications:
+-- how many of them the mirror's count has too much, and too little). No row: no such dataset.
 --
 -- Arm one walks the mirror in sort order without the rows that the caller's modifications cover; arm two walks those
 -- modifications in the same order by their after-image. Both yield keys; documents are fetched for the page alone.
@@ -157,6 +157,7 @@ rendered AS (
 SELECT s.revision, s.workspace_revision, (SELECT i.number FROM public.incarnation AS i) AS incarnation,
        convert_to(coalesce('[' || (SELECT string_agg(r.body, ',' ORDER BY /*{order}*/s1, row_key/*{}*/)
                                      FROM rendered AS r) || ']', '[]'), 'UTF8') AS body,
+       /*{page_keys}*/NULL::text[]/*{}*/ AS keys,
        (SELECT count(*) FROM keys) AS reached,
        l.row_key AS last_key,
        ARRAY[/*{sort_values}*/l.s1::text/*{}*/]::text[] AS last_values,
