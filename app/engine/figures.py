@@ -24,17 +24,20 @@ SIDES = (("baseline", "base"), ("mine", "mine"))  # a source's flag, the prefix 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """What a KPI request asks for: groups by `keys` (dimensions or flags), without the rows of `excluded` flags.
 
-    `most` are the groups that it may have, MAX_GROUPS unless said otherwise.
+    `most` are the groups that it may have, MAX_GROUPS unless said otherwise. With a `session`, mine are the rows
+    drafted in it over the baseline, and no other modification of the caller.
     """
 
     listing: Listing
     keys: tuple[str, ...] = ()
     excluded: tuple[str, ...] = ()
     most: int = msgspec.field(default_factory=lambda: MAX_GROUPS)
+    session: str | None = None
 
 
 class FigurePlan(msgspec.Struct, frozen=True, kw_only=True):
     """One request: all of it is known. `grain` is that of the view's cells, None where rows are read instead.
+    `own` says which modifications are mine.
 
     `of_groups` are the aggregates that groups show; a bound is of the total alone. `found_again` are those that an
     index of the mirror can find again, when the least or greatest value was taken away.
@@ -42,6 +45,7 @@ class FigurePlan(msgspec.Struct, frozen=True, kw_only=True):
 
     contract: Contract
     view: View
+    own: str
     keys: tuple[str, ...]
     grain: int | None
     aggregates: tuple[Aggregate, ...]
@@ -53,6 +57,11 @@ class FigurePlan(msgspec.Struct, frozen=True, kw_only=True):
     def groups(self) -> list[str]:
         """The columns of the keys."""
         return [f"g{place}" for place in range(1, len(self.keys) + 1)]
+
+    @property
+    def leaving(self) -> str:
+        """The modifications whose rows the mirror's must be read without."""
+        return f"FROM pfa.modification AS x WHERE {self.own} AND {self.view.leaves}"
 
     def image(self, prefix: str) -> Image:
         """A relation that has what KPIs know, and no document."""
@@ -96,6 +105,7 @@ class FigureComposer(msgspec.Struct, frozen=True):
         return FigurePlan(
             contract=contract,
             view=view,
+            own=self._own(arguments),
             keys=wanted.keys,
             grain=grain,
             aggregates=found,
@@ -103,6 +113,12 @@ class FigureComposer(msgspec.Struct, frozen=True):
             found_again=frozenset(each.name for each in found if each.extreme and each.column.field in hot),
             arguments=tuple(arguments.values),
         )
+
+    def _own(self, arguments: Arguments) -> str:
+        if self.wanted.session is None:
+            return OWN
+        session = arguments.add(self.wanted.session, "text")
+        return f"{OWN} AND x.session_id = {session} AND x.draft_op IS NOT NULL"
 
 
 def markers(plan: FigurePlan) -> dict[str, str]:
@@ -146,7 +162,7 @@ def _from_view(plan: FigurePlan) -> list[str]:
         ),
         _cells(
             plan, "FALSE", "TRUE", -1, view.before, _taken(plan, view.before, view.after, lands), _modifications(plan),
-            [OWN, view.left, *view.filters.on(view.before)],
+            [plan.own, view.left, *view.filters.on(view.before)],
         ),
     ]  # fmt: skip
 
@@ -157,13 +173,11 @@ def _from_rows(plan: FigurePlan) -> list[str]:
     found = [
         _cells(
             plan, "TRUE", "FALSE", 1, view.before, _added(plan, view.before), _modifications(plan),
-            [OWN, view.left, *view.filters.on(view.before), *view.stated],
+            [plan.own, view.left, *view.filters.on(view.before), *view.stated],
         )
     ]  # fmt: skip
     if view.reads_mirror:
-        untouched = (
-            f"NOT EXISTS (SELECT FROM pfa.modification AS x WHERE {OWN} AND x.row_key = m.row_key AND {view.leaves})"
-        )
+        untouched = f"NOT EXISTS (SELECT {plan.leaving} AND x.row_key = m.row_key)"
         where = ["m.organization_id = $1", *view.filters.on(view.mirror), untouched]
         values = _added(plan, view.mirror)
         found.insert(0, _cells(plan, "TRUE", "TRUE", 1, view.mirror, values, "pfa.mirror AS m", where))
@@ -174,7 +188,7 @@ def _landed(plan: FigurePlan) -> str:
     """What the caller's modifications add; of those that change nothing KPIs look at, the drafts are counted."""
     view, lands = plan.view, plan.view.lands
     in_place = "NOT x.leaves AND x.mirror_version IS NOT NULL"
-    where = [OWN, f"(x.lands OR {in_place})", *view.filters.on(view.after), *view.stated]
+    where = [plan.own, f"(x.lands OR {in_place})", *view.filters.on(view.after), *view.stated]
     values = [
         f"count(*) FILTER (WHERE {lands})",
         "count(*) FILTER (WHERE x.draft_op IS NOT NULL)",
@@ -270,7 +284,7 @@ def _again(plan: FigurePlan, each: Aggregate, short: str) -> str:
     column = f"{view.mirror.prefix}{each.column.name}"
     where = ["m.organization_id = $1", f"{column} IS NOT NULL", *view.filters.on(view.mirror)]
     if short == "mine":
-        where.append(f"m.row_key NOT IN (SELECT x.row_key FROM pfa.modification AS x WHERE {OWN} AND {view.leaves})")
+        where.append(f"m.row_key NOT IN (SELECT x.row_key {plan.leaving})")
     order = column if each.kind == "min" else f"{column} DESC"
     return f"(SELECT {column} FROM pfa.mirror AS m WHERE {conjunction(where)} ORDER BY {order} LIMIT 1)"
 
