@@ -1,7 +1,8 @@
 """The pool, the codecs and the transactions. Statements come from statements.py; nothing here writes SQL of its own."""
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import date
 from functools import lru_cache
@@ -90,6 +91,17 @@ class Connection:
         """The first column of the first row, or None."""
         return await self._timed(statement, self.raw.fetchval, given)
 
+    async def batches(
+        self, statement: Runnable, size: int, /, **given: Any
+    ) -> AsyncGenerator[Sequence[asyncpg.Record], None]:
+        """All rows of the statement, `size` at a time and of one snapshot; inside a transaction. Each batch is timed by
+        itself, and between two of them others get their turn.
+        """
+        cursor = await self._timed(statement, self.raw.cursor, given)
+        while rows := await self._clocked(statement, cursor.fetch(size)):
+            yield rows
+            await asyncio.sleep(0)
+
     async def run(self, work: Callable[[], Awaitable[T]]) -> T:
         """Run `work` in a transaction of this connection, and again after a deadlock or a serialization failure."""
         async for attempt in stamina.retry_context(on=RETRIED, attempts=3, wait_initial=0.02, wait_max=0.1):
@@ -99,9 +111,12 @@ class Connection:
         raise AssertionError("stamina returns or raises")
 
     async def _timed(self, statement: Runnable, call: Any, given: Mapping[str, Any]) -> Any:
-        values, started = statement.bind(given), time.perf_counter()
+        return await self._clocked(statement, call(statement.text, *statement.bind(given)))
+
+    async def _clocked(self, statement: Runnable, called: Awaitable[Any]) -> Any:
+        started = time.perf_counter()
         try:
-            return await call(statement.text, *values)
+            return await called
         finally:
             seconds = time.perf_counter() - started
             duration_of(statement.name).observe(seconds)

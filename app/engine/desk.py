@@ -1,6 +1,6 @@
 """The desk: where one organization's dataset is worked on."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 from asyncpg import Record
@@ -29,6 +29,10 @@ class Desk:
     async def rows(self, statement: Statement, /, **given: Any) -> Sequence[Record]:
         """All rows of the statement."""
         return await self.connection.rows(qualified(statement, self.contract), **self._complete(statement, given))
+
+    def batches(self, statement: Statement, size: int, /, **given: Any) -> AsyncGenerator[Sequence[Record], None]:
+        """All rows of the statement, `size` at a time and of one snapshot; inside a transaction."""
+        return self.connection.batches(qualified(statement, self.contract), size, **self._complete(statement, given))
 
     async def row(self, statement: Statement, /, **given: Any) -> Record | None:
         """The first row, or None."""

@@ -1,0 +1,101 @@
+"""What validation has to say of a session: of merged rows, of cells, and how all of it is counted."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import msgspec
+
+from app.base.errors import Code
+from app.contracts import Contract
+from app.contracts.findings import BLOCKING, Finding, Severity
+from app.contracts.rules import check_row
+from app.contracts.states import ValidationState
+from app.contracts.validation import check_value
+
+MAX_MESSAGES = 1000  # in one answer, and in a run's record
+Document = dict[str, Any]
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A finding with the `id` of its row."""
+
+    id: str
+    field: str | None
+    severity: Severity
+    code: str
+    message: str
+    rule_id: str | None
+    contract_version: str
+
+
+class Findings:
+    """The findings of a session: all are counted, of each severity the first are kept."""
+
+    def __init__(self) -> None:
+        self._counts = dict.fromkeys(Severity, 0)
+        self._kept: dict[Severity, list[Message]] = {severity: [] for severity in Severity}
+
+    def add(self, key: str, findings: Iterable[Finding]) -> None:
+        """What was found in a row."""
+        for finding in findings:
+            self._counts[finding.severity] += 1
+            kept = self._kept[finding.severity]
+            if len(kept) < MAX_MESSAGES:
+                kept.append(Message(id=key, **msgspec.structs.asdict(finding)))
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many there are, by severity in small letters."""
+        return {severity.lower(): count for severity, count in self._counts.items()}
+
+    @property
+    def messages(self) -> list[Message]:
+        """The worst of them, as many as are shown."""
+        return [message for severity in reversed(Severity) for message in self._kept[severity]][:MAX_MESSAGES]
+
+    @property
+    def state(self) -> ValidationState:
+        """How the validation ends that found them."""
+        if any(self._counts[severity] for severity in BLOCKING):
+            return ValidationState.FAILED
+        return ValidationState.PARTIAL_PASS if self._counts[Severity.WARNING] else ValidationState.PASSED
+
+
+def row_findings(contract: Contract, before: Document | None, after: Document | None) -> list[Finding]:
+    """What the rules say of a merged row; None stands for no row."""
+    return check_row(contract, before, after)
+
+
+def cell_findings(contract: Contract, cells: Document, found: Iterable[Finding] = ()) -> list[Finding]:
+    """What is wrong with values that no save has checked, beside what was `found` of them."""
+    said = {(each.field, each.code) for each in found}
+    wrong = [each for name, value in cells.items() for each in _check_cell(contract, name, value)]
+    return [each for each in wrong if (each.field, each.code) not in said]
+
+
+def refused_findings(contract: Contract, field: str, value: Any) -> list[Finding]:
+    """What is wrong with a value that went into no draft: an error at least, whatever the contract says by now."""
+    found = cell_findings(contract, {field: value})
+    if any(each.severity in BLOCKING for each in found):
+        return found
+    message = f"{field} could not take the value that was entered. Enter it again."
+    return [*found, _error(contract, field, Code.INVALID_TYPE, message)]
+
+
+def _check_cell(contract: Contract, name: str, value: Any) -> Iterator[Finding]:
+    field = contract.by_name.get(name)
+    if field is None:
+        yield _error(contract, name, Code.UNKNOWN_FIELD, f"{contract.name} has no field {name[:80]!r}.")
+    elif (wrong := check_value(field, value)) is not None:
+        yield _error(contract, name, *wrong)
+
+
+def _error(contract: Contract, field: str, code: str, message: str) -> Finding:
+    return Finding(
+        field=field,
+        severity=Severity.ERROR,
+        code=code,
+        message=message,
+        rule_id=None,
+        contract_version=contract.version,
+    )

@@ -1,0 +1,287 @@
+"""The routes of previews: make one, turn its pages, read what validation said, let warnings pass."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Response, get, post
+from litestar.openapi.spec import Example, Operation
+from litestar.params import PathParameter
+
+from app.base import exact_json
+from app.base.errors import Code, Culprit, InvalidTransition, MalformedRequest
+from app.contracts.states import SessionState
+from app.engine.cursors import check_incarnation, read_cursor, write_cursor
+from app.engine.desk import Desk
+from app.engine.locks import raise_workspace, read_dataset
+from app.engine.sessions import keep_preview, read_session, require_editable
+from app.kpis import figures_of, read_kpis, read_wanted, written
+from app.previews.look import Diff, DiffPage, Summary, look_at, read_diffs
+from app.previews.runs import Validation, begin_run, finish_run, override_run, read_validation
+from app.rows import Conflict
+from app.web.auth import Action, require
+from app.web.etags import PRIVATE
+from app.web.idempotency import answer_once
+from app.web.openapi import DATASET_PATH, DatasetName, Organization, answers, body, parameter
+from app.web.paging import PAGE_SIZE, read_page
+from app.web.runtime import VanguardRequest, contract_of
+
+SESSION_PATH = f"{DATASET_PATH}/sessions/{{session_id:str}}"
+SessionId = Annotated[str, PathParameter(description="Id of one of your sessions", examples=[Example(value="s-1")])]
+
+
+class PreviewRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """Which page of the differences comes with the preview."""
+
+    page_size: Annotated[int, msgspec.Meta(ge=1, le=PAGE_SIZE.most)] = PAGE_SIZE.default
+    after: str | None = None
+
+
+class Pagination(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """`total_records`: all differences, counted by the preview and null on its further pages."""
+
+    page_size: int
+    total_records: int | None
+    next_cursor: str | None
+
+
+class DiffsAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of differences."""
+
+    diffs: list[Diff]
+    pagination: Pagination
+
+
+class Overlap(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What somebody else has in review or on its way in a cell of the session; `field` null deletes the row."""
+
+    id: str
+    field: str | None
+    state: str
+    user_id: str
+    value: Any
+
+
+class Impact(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Who else is at these cells. There are no change requests yet: `open_requests` is empty."""
+
+    overlaps: list[Overlap]
+    overlap_count: int
+    open_requests: list[Any]
+
+
+class KpiSides(msgspec.Struct, frozen=True, kw_only=True):
+    """The contract's figures of the baseline, and of the baseline with the session's rows."""
+
+    before: dict[str, Any]
+    after: dict[str, Any]
+
+
+class PreviewAnswer(DiffsAnswer, frozen=True, kw_only=True, rename="camel"):
+    """All that the session comes to. `conflicts` are the first of `conflict_count`."""
+
+    summary: Summary
+    validation: Validation
+    conflicts: list[Conflict]
+    conflict_count: int
+    impact: Impact
+    kpis: KpiSides
+    digest: str
+
+
+class OverrideRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Why the warnings may pass."""
+
+    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=2000)]
+
+
+# -- previewing --------------------------------------------------------------------------------------------------------
+
+
+async def preview(desk: Desk, user: str, session_id: str, page: DiffPage, at: datetime) -> dict[str, Any]:
+    """The members of a PreviewAnswer but for its page's pagination, which `page` is filled for; the session is in
+    preview then. Inside the caller's transaction.
+
+    Raises DatasetNotFound, SessionNotFound, and InvalidTransition for a session that is locked or over.
+    """
+    await raise_workspace(desk, user)
+    session = await read_session(desk, user, session_id, at)
+    require_editable(session)
+    run_id = await begin_run(desk, session, at)
+    look = await look_at(desk, user, session_id, page)
+    await finish_run(desk, run_id, look.findings, at)
+    digest = look.digest.text()
+    session = await keep_preview(desk, session, at, digest=digest, run_id=run_id)
+    return {
+        "summary": look.summary,
+        "diffs": page.diffs,
+        "validation": await read_validation(desk, session),
+        "conflicts": look.conflicts.first,
+        "conflictCount": look.conflicts.count,
+        "impact": {
+            "overlaps": look.overlaps.first,
+            "overlapCount": look.overlaps.count,
+            # Until there are change requests, there are none.
+            "openRequests": [],
+        },
+        "kpis": await _figures(desk, user, session_id),
+        "digest": digest,
+    }
+
+
+async def _figures(desk: Desk, user: str, session_id: str) -> dict[str, Any]:
+    """Figures of the rows that `GET D/kpis` counts."""
+    contract = desk.contract
+    wanted = msgspec.structs.replace(read_wanted(contract, []), session=session_id)
+    total = (await read_kpis(desk, user, wanted)).total
+    return {name: written(figures_of(contract, total, side)) for name, side in (("before", "base"), ("after", "mine"))}
+
+
+def _purpose(organization: str, dataset: str, session_id: str) -> str:
+    return f"{organization}/{dataset}/sessions/{session_id}/preview"
+
+
+# -- on the wire -------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class DiffsOperation(Operation):
+    """A page's parameters for /schema."""
+
+    def __post_init__(self) -> None:
+        self.parameters = [
+            *(self.parameters or []),
+            parameter(
+                "pageSize",
+                "integer",
+                "Differences a page",
+                minimum=1,
+                maximum=PAGE_SIZE.most,
+                default=PAGE_SIZE.default,
+            ),
+            parameter("after", "string", "nextCursor of the page before"),
+        ]
+
+
+@post(
+    f"{SESSION_PATH}/preview",
+    opt=require(Action.EDIT),
+    status_code=200,
+    tags=["sessions"],
+    summary="Preview a session",
+    responses=answers(PreviewAnswer, 404, 409, 422),
+)
+async def post_preview(
+    request: VanguardRequest,
+    org: Organization,
+    dataset: DatasetName,
+    session_id: SessionId,
+    data: Annotated[PreviewRequest | None, body({"pageSize": 100})] = None,
+) -> Response[bytes]:
+    """Differences, validation, conflicts, overlaps and figures of the session as it is. The body may be left out."""
+    runtime = request.runtime
+    contract, wanted = contract_of(runtime, dataset), data or PreviewRequest()
+    secret, purpose = runtime.settings.secret, _purpose(org, contract.name, session_id)
+    after = read_cursor(secret, runtime.clock, purpose, wanted.after) if wanted.after is not None else None
+
+    async def work(desk: Desk) -> bytes:
+        incarnation = (await read_dataset(desk)).incarnation
+        check_incarnation(after, incarnation)
+        page = DiffPage(wanted.page_size, after)
+        found = await preview(desk, request.user.user_id, session_id, page, runtime.clock())
+        following = page.following(incarnation)
+        pagination = Pagination(
+            page_size=wanted.page_size,
+            total_records=found["summary"].diffs,
+            next_cursor=write_cursor(secret, runtime.clock, purpose, following) if following else None,
+        )
+        return exact_json.encode({**found, "pagination": pagination})
+
+    return await answer_once(request, runtime, contract, org, work)
+
+
+@get(
+    f"{SESSION_PATH}/preview",
+    opt=require(Action.QUERY),
+    tags=["sessions"],
+    summary="A further page of a preview's differences",
+    operation_class=DiffsOperation,
+    responses=answers(DiffsAnswer, 404, 409),
+)
+async def get_preview(
+    request: VanguardRequest, org: Organization, dataset: DatasetName, session_id: SessionId
+) -> Response[bytes]:
+    """Only while the session is in preview: an edit ends it."""
+    runtime = request.runtime
+    contract, user = contract_of(runtime, dataset), request.user.user_id
+    size, given = read_page(request, PAGE_SIZE)
+    secret, purpose = runtime.settings.secret, _purpose(org, contract.name, session_id)
+    after = read_cursor(secret, runtime.clock, purpose, given["after"]) if "after" in given else None
+    page = DiffPage(size, after)
+    async with runtime.database.transaction() as connection:
+        desk = Desk(connection, contract, org)
+        incarnation = (await read_dataset(desk)).incarnation
+        check_incarnation(after, incarnation)
+        session = await read_session(desk, user, session_id, runtime.clock())
+        if session.state is not SessionState.PREVIEW:
+            raise InvalidTransition(f"The session is {session.state}, and not in preview.", state=session.state)
+        await read_diffs(desk, user, session_id, page, after)
+    following = page.following(incarnation)
+    cursor = write_cursor(secret, runtime.clock, purpose, following) if following else None
+    pagination = Pagination(page_size=size, total_records=None, next_cursor=cursor)
+    answer = exact_json.encode(DiffsAnswer(diffs=page.diffs, pagination=pagination))
+    return Response(answer, media_type="application/json", headers=PRIVATE)
+
+
+@get(
+    f"{SESSION_PATH}/validation",
+    opt=require(Action.QUERY),
+    tags=["sessions"],
+    summary="What the last preview's validation said",
+    responses=answers(Validation, 404),
+)
+async def get_validation(
+    request: VanguardRequest, org: Organization, dataset: DatasetName, session_id: SessionId
+) -> Response[bytes]:
+    """The last run of the session, whether or not it was edited since."""
+    runtime = request.runtime
+    async with runtime.desk(contract_of(runtime, dataset), org) as desk:
+        session = await read_session(desk, request.user.user_id, session_id, runtime.clock())
+        validation = await read_validation(desk, session)
+    return Response(exact_json.encode(validation), media_type="application/json", headers=PRIVATE)
+
+
+@post(
+    f"{SESSION_PATH}/validation/override",
+    opt=require(Action.EDIT),
+    status_code=200,
+    tags=["sessions"],
+    summary="Let a preview's warnings pass",
+    responses=answers(Validation, 404, 409, 422),
+)
+async def override_validation(
+    request: VanguardRequest,
+    org: Organization,
+    dataset: DatasetName,
+    session_id: SessionId,
+    data: Annotated[OverrideRequest, body({"reason": "Agreed with the site"})],
+) -> Response[bytes]:
+    """Only warnings, and only those of the present preview: an edit or another preview asks for them anew."""
+    runtime, user = request.runtime, request.user.user_id
+    contract = contract_of(runtime, dataset)
+    if "\0" in data.reason or not data.reason.strip():
+        message = "A reason has words, and not the character NUL."
+        culprit = Culprit(code=Code.INVALID_VALUE, field="reason", message=message)
+        raise MalformedRequest(message, errors=[culprit])
+
+    async def work(desk: Desk) -> bytes:
+        await raise_workspace(desk, user)
+        session = await read_session(desk, user, session_id, runtime.clock())
+        await override_run(desk, session, user, data.reason)
+        return exact_json.encode(await read_validation(desk, session))
+
+    return await answer_once(request, runtime, contract, org, work)
+
+
+ROUTES = [post_preview, get_preview, get_validation, override_validation]
