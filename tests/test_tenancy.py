@@ -12,15 +12,15 @@ import pytest
 from app.base import exact_json
 from app.web.auth import ALLOWED, Account, Action, Role
 from tests.conftest import new_database
-from tests.support.records import add_run, connect, quarantine, settle
-from tests.support.sessions import begin, edit
+from tests.support.records import add_run, begin_session, connect, quarantine, settle
 from tests.support.world import CONTRACTS, FLEET, User, World, line, open_world, vehicle
 
 ACME, RIVAL = "SECRET-OF-ACME", "SECRET-OF-THE-RIVAL"
 D = "/api/v1/orgs/{org}/datasets/{dataset}"
 MEMBERS = "/api/v1/orgs/{org}/members"
+SESSION = "the-same"  # of ann and of eve, each in her own organization
 SESSIONS = f"{D}/sessions"
-SESSION = f"{SESSIONS}/{{session_id}}"
+AT_SESSION = f"{SESSIONS}/{{session_id}}"
 RUN = "8a0e4a5e-6f0b-4d0e-9b8e-0a4f6f3c2d11"
 
 
@@ -45,17 +45,21 @@ ORGANIZATION_ROUTES = {
     f"POST {D}/drafts/redo": Door(Action.EDIT, {}),
     f"GET {SESSIONS}": Door(Action.QUERY),
     f"POST {SESSIONS}": Door(Action.EDIT, {"mode": "row_selection", "rows": ["A"]}),
-    f"GET {SESSION}": Door(Action.QUERY),
-    f"DELETE {SESSION}": Door(Action.EDIT),
-    f"POST {SESSION}/extend": Door(Action.EDIT, {}),
-    f"GET {SESSION}/edits": Door(Action.QUERY),
-    f"POST {SESSION}/edits": Door(Action.EDIT, {"id": "A", "field": "equipment", "value": "x"}),
-    f"POST {SESSION}/edits/batch": Door(Action.EDIT, {"edits": [{"id": "A", "field": "equipment", "value": "x"}]}),
-    f"POST {SESSION}/undo": Door(Action.EDIT, {}),
-    f"POST {SESSION}/redo": Door(Action.EDIT, {}),
+    f"GET {AT_SESSION}": Door(Action.QUERY),
+    f"DELETE {AT_SESSION}": Door(Action.EDIT),
+    f"POST {AT_SESSION}/extend": Door(Action.EDIT, {}),
+    f"GET {AT_SESSION}/edits": Door(Action.QUERY),
+    f"POST {AT_SESSION}/edits": Door(Action.EDIT, {"id": "A", "field": "equipment", "value": "x"}),
+    f"POST {AT_SESSION}/edits/batch": Door(Action.EDIT, {"edits": [{"id": "A", "field": "equipment", "value": "x"}]}),
+    f"POST {AT_SESSION}/undo": Door(Action.EDIT, {}),
+    f"POST {AT_SESSION}/redo": Door(Action.EDIT, {}),
     f"GET {D}/kpis": Door(Action.QUERY),
     f"POST {D}/commit": Door(Action.EDIT, {"all": True}),
     f"POST {D}/discard": Door(Action.EDIT, {"all": True}),
+    f"POST {D}/sessions/{{session_id}}/preview": Door(Action.EDIT, {"pageSize": 1}),
+    f"GET {D}/sessions/{{session_id}}/preview": Door(Action.QUERY),
+    f"GET {D}/sessions/{{session_id}}/validation": Door(Action.QUERY),
+    f"POST {D}/sessions/{{session_id}}/validation/override": Door(Action.EDIT, {"reason": "Agreed"}),
     f"POST {D}/sync/pull": Door(Action.SYNCHRONIZE, {"full": True}),
     f"POST {D}/sync/push": Door(Action.SYNCHRONIZE, {}),
     f"POST {D}/sync/check": Door(Action.SYNCHRONIZE, {}),
@@ -110,10 +114,9 @@ async def two(server_url: str, template: str) -> AsyncIterator[World]:
                 await user.draft("A", {"model": secret, "forecastCategory": secret})
                 await user.draft(f"new-{name}", {"equipment": secret}, op="insert")
                 await user.on("fleet").draft("A", {"depot": secret}, changeReason=secret)
-                session = await begin(user, title=secret)
-                await edit(user, session, "B", "equipment", secret)
-                await user.post(f"sessions/{session['id']}/undo", {})
-                await begin(user)
+                await begin_session(world, user, SESSION)
+                fresh = {"id": f"fresh-{name}", "op": "insert", "delta": {"equipment": secret}}
+                assert (await user.post("drafts", {"sessionId": SESSION, "modifications": [fresh]})).is_success
                 await user.draft("B", {"model": secret})
                 assert (await user.commit("B")).status_code == 200
                 await user.draft("C", {"model": secret})
@@ -139,16 +142,8 @@ def member(world: World, name: str, organization: str, role: Role) -> User:
 
 async def call(user: User, route: str, organization: str, **names: str) -> httpx.Response:
     method, _, path = route.partition(" ")
-    session = await user.world.db.fetchval(
-        "SELECT id FROM edit_session WHERE organization_id = $1 ORDER BY title LIMIT 1", organization
-    )
-    names = {
-        "dataset": "pfa",
-        "session_id": session or "none",
-        "row_id": "A",
-        "account": f"clerk-of-{organization}",
-        "run_id": RUN,
-    } | names
+    given = {"dataset": "pfa", "row_id": "A", "account": f"clerk-of-{organization}", "run_id": RUN}
+    names = given | {"session_id": SESSION} | names
     body = ORGANIZATION_ROUTES[route].body
     return await user.request(
         method,

@@ -93,6 +93,21 @@ async def move_session(
     """The session in its next state, under lock 2; raises InvalidTransition for a way that there is not."""
     if to not in SESSION_TRANSITIONS[session.state]:
         raise InvalidTransition(f"The session is {session.state}, and does not become {to}.", state=session.state)
+    return await _write_state(desk, session, to, at, digest, run_id)
+
+
+async def keep_preview(desk: Desk, session: Session, at: datetime, *, digest: str, run_id: uuid.UUID) -> Session:
+    """The session in preview, with what was looked at; one that is there already was looked at again. Under lock 2;
+    raises InvalidTransition for one that is locked or over.
+    """
+    if session.state is SessionState.PREVIEW:
+        return await _write_state(desk, session, SessionState.PREVIEW, at, digest, run_id)
+    return await move_session(desk, session, SessionState.PREVIEW, at, digest=digest, run_id=run_id)
+
+
+async def _write_state(
+    desk: Desk, session: Session, to: SessionState, at: datetime, digest: str | None, run_id: uuid.UUID | None
+) -> Session:
     moved = await desk.value(
         MOVE_SESSION, id=session.id, was=session.state, state=to, at=at, digest=digest, run_id=run_id
     )

@@ -27,9 +27,7 @@ class Digest:
         self._hash = hashlib.sha256()
 
     def tell(self, *parts: str | None) -> None:
-        """Something that was seen: JSON texts as PostgreSQL writes them, by which equal documents are equal texts but
-        for the zeros of fractions.
-        """
+        """Something that was seen, as JSON texts of PostgreSQL: the members of an object are in its order."""
         line = ",".join("null" if part is None else _canonical(part) for part in parts)
         self._hash.update(f"[{line}]\n".encode())
 
@@ -39,7 +37,7 @@ class Digest:
 
 
 def _canonical(text: str) -> str:
-    return exact_json.encode(_decoder.decode(text)).decode() if "." in text else text
+    return exact_json.encode(_decoder.decode(text)).decode()
 
 
 def told_overlaps(overlaps: Iterable[Mapping[str, Any]]) -> str:

@@ -1,6 +1,6 @@
 """What validation has to say of a session: of merged rows, of cells, and how all of it is counted."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -8,9 +8,10 @@ import msgspec
 from app.base.errors import Code
 from app.contracts import Contract
 from app.contracts.findings import BLOCKING, Finding, Severity
-from app.contracts.rules import check_row
+from app.contracts.rules import check_change
 from app.contracts.states import ValidationState
-from app.contracts.validation import check_value
+from app.contracts.validation import check_cell
+from app.previews.changes import Change
 
 MAX_MESSAGES = 1000  # in one answer, and in a run's record
 Document = dict[str, Any]
@@ -61,33 +62,44 @@ class Findings:
         return ValidationState.PARTIAL_PASS if self._counts[Severity.WARNING] else ValidationState.PASSED
 
 
-def row_findings(contract: Contract, before: Document | None, after: Document | None) -> list[Finding]:
-    """What the rules say of a merged row; None stands for no row."""
-    return check_row(contract, before, after)
-
-
-def cell_findings(contract: Contract, cells: Document, found: Iterable[Finding] = ()) -> list[Finding]:
-    """What is wrong with values that no save has checked, beside what was `found` of them."""
-    said = {(each.field, each.code) for each in found}
-    wrong = [each for name, value in cells.items() for each in _check_cell(contract, name, value)]
-    return [each for each in wrong if (each.field, each.code) not in said]
+def change_findings(contract: Contract, change: Change) -> list[Finding]:
+    """What there is to say of a row, by field. Of one that is gone its conflict is all: it is merged with nothing."""
+    if change.gone:
+        return []
+    new = {field: value for field, _, value in change.cells}
+    found: list[Finding] = []
+    if change.op == "insert":
+        found = check_change(contract, change.key, None, new)
+    elif change.before is not None:
+        found = check_change(
+            contract, change.key, change.before, None if change.op == "delete" else change.before | new
+        )
+    found += [_unknown(contract, name) for name in new.keys() - contract.by_name.keys()]
+    return sorted(found, key=lambda each: each.field or "")
 
 
 def refused_findings(contract: Contract, field: str, value: Any) -> list[Finding]:
     """What is wrong with a value that went into no draft: an error at least, whatever the contract says by now."""
-    found = cell_findings(contract, {field: value})
+    found = _cells_findings(contract, {field: value})
     if any(each.severity in BLOCKING for each in found):
         return found
     message = f"{field} could not take the value that was entered. Enter it again."
     return [*found, _error(contract, field, Code.INVALID_TYPE, message)]
 
 
-def _check_cell(contract: Contract, name: str, value: Any) -> Iterator[Finding]:
-    field = contract.by_name.get(name)
-    if field is None:
-        yield _error(contract, name, Code.UNKNOWN_FIELD, f"{contract.name} has no field {name[:80]!r}.")
-    elif (wrong := check_value(field, value)) is not None:
-        yield _error(contract, name, *wrong)
+def _cells_findings(contract: Contract, cells: Document) -> list[Finding]:
+    """What is wrong with values by themselves, which no save has checked."""
+    found = []
+    for name, value in cells.items():
+        if name in contract.by_name:
+            found += check_cell(contract, name, value).findings
+        else:
+            found.append(_unknown(contract, name))
+    return found
+
+
+def _unknown(contract: Contract, name: str) -> Finding:
+    return _error(contract, name, Code.UNKNOWN_FIELD, f"{contract.name} has no field {name[:80]!r}.")
 
 
 def _error(contract: Contract, field: str, code: str, message: str) -> Finding:

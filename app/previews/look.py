@@ -1,7 +1,7 @@
-"""A look at a session's drafts, row by row: what differs from theirs, what conflicts, what others have on their way."""
+"""A look at a whole session: all of it is counted, checked and told to the digest, and the first of it is kept."""
 
-from collections.abc import AsyncIterator
-from typing import Any, Literal
+from contextlib import aclosing
+from typing import Any
 
 import msgspec
 from asyncpg import Record
@@ -10,54 +10,15 @@ from app.base import exact_json
 from app.base.statements import statement
 from app.contracts import Contract
 from app.contracts.findings import Finding
-from app.contracts.rules import unruled_fields
 from app.engine.cursors import Cursor
 from app.engine.desk import Desk
+from app.previews.changes import BATCH, Change, Diff, change_of, read_changes
 from app.previews.digest import Digest, told_findings, told_overlaps
-from app.previews.findings import Findings, cell_findings, refused_findings, row_findings
+from app.previews.findings import Findings, change_findings, refused_findings
 
-READ_CHANGES = statement("previews/read_changes")
 READ_REFUSED = statement("previews/read_refused")
 
-BATCH = 500  # rows: some milliseconds, in which nobody else gets a turn
 MAX_SHOWN = 1000  # conflicts and overlaps in one answer
-
-
-class Change(msgspec.Struct, frozen=True):
-    """What a row's draft comes to. `cells` are (field, old, new); `row` is the one that is deleted, `before` the fields
-    of theirs that rules look at, None where none has to; `gone`: the row that is updated is not there any more.
-    """
-
-    key: str
-    op: Literal["insert", "update", "delete"]
-    gone: bool
-    unchecked: bool
-    cells: list[tuple[str, Any, Any]]
-    row: dict[str, Any] | None
-    before: dict[str, Any] | None
-    conflicts: list[dict[str, Any]]
-    overlaps: list[dict[str, Any]]
-
-    @property
-    def differs(self) -> bool:
-        """Whether there is anything to do."""
-        return bool(self.cells) or self.op != "update"
-
-    @property
-    def diffs(self) -> list["Diff"]:
-        """The differences, by field."""
-        if self.op == "delete":
-            return [Diff(id=self.key, field=None, old=self.row, new=None)]
-        return [Diff(id=self.key, field=field, old=old, new=new) for field, old, new in self.cells]
-
-
-class Diff(msgspec.Struct, frozen=True, kw_only=True):
-    """One cell, as theirs has it now and as the draft wants it; `field` null is a row that is deleted."""
-
-    id: str
-    field: str | None
-    old: Any
-    new: Any
 
 
 class Summary(msgspec.Struct, kw_only=True, rename="camel"):
@@ -153,7 +114,7 @@ class Look:
         if change.differs:
             self.summary.count(change)
             self._page.add(change)
-            findings = _findings_of(self._contract, change)
+            findings = change_findings(self._contract, change)
             self.findings.add(change.key, findings)
         self.conflicts.add(change.key, change.conflicts)
         self.overlaps.add(change.key, change.overlaps)
@@ -175,57 +136,6 @@ class Look:
         self.digest.tell(exact_json.encode([key, field]).decode(), value, told_findings(findings))
 
 
-def change_of(record: Record) -> Change:
-    """A row as `previews/read_changes` tells it."""
-    return Change(
-        record["row_key"],
-        record["op"],
-        record["gone"],
-        record["unchecked"],
-        _decoded(record["cells"]) or [],
-        _decoded(record["theirs"]),
-        _decoded(record["before"]),
-        _decoded(record["conflicts"]) or [],
-        _decoded(record["overlaps"]) or [],
-    )
-
-
-def _decoded(text: str | None) -> Any:
-    return None if text is None else exact_json.decode(text)
-
-
-def _findings_of(contract: Contract, change: Change) -> list[Finding]:
-    """A row that is gone has no merged one: its conflict is all that there is to say."""
-    if change.gone:
-        return []
-    new = {field: value for field, _, value in change.cells}
-    found: list[Finding] = []
-    if change.op == "delete":
-        found = row_findings(contract, change.before, None)
-    elif change.op == "insert":
-        found = row_findings(contract, None, {contract.key: change.key, **new})
-    elif change.before is not None:
-        found = row_findings(contract, change.before, change.before | new)
-    return found + cell_findings(contract, new, found) if change.unchecked else found
-
-
-def read_changes(desk: Desk, user: str, session_id: str, from_key: str = "") -> AsyncIterator[Any]:
-    """What the session's drafts come to, in batches of records and in the order of their rows; in a transaction."""
-    contract = desk.contract
-    return desk.batches(
-        READ_CHANGES,
-        BATCH,
-        user=user,
-        session_id=session_id,
-        from_key=from_key,
-        groups=contract.cell_map,
-        ruled_fields=sorted(contract.ruled),
-        unruled_fields=unruled_fields(contract),
-        upstream_only=list(contract.upstream_only),
-        initial=contract.initial,
-    )
-
-
 async def look_at(desk: Desk, user: str, session_id: str, page: DiffPage) -> Look:
     """Everything that the session comes to, under lock 2 of its user."""
     look = Look(desk.contract, page)
@@ -240,8 +150,9 @@ async def look_at(desk: Desk, user: str, session_id: str, page: DiffPage) -> Loo
 
 async def read_diffs(desk: Desk, user: str, session_id: str, page: DiffPage, after: Cursor | None) -> None:
     """Fill one page of differences, and look no further."""
-    async for batch in read_changes(desk, user, session_id, after.key if after else ""):
-        for record in batch:
-            page.add(change_of(record))
-        if page.more:
-            return
+    async with aclosing(read_changes(desk, user, session_id, after.key if after else "")) as batches:
+        async for batch in batches:
+            for record in batch:
+                page.add(change_of(record))
+            if page.more:
+                return

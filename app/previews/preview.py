@@ -1,4 +1,4 @@
-"""The routes of previews: make one, turn its pages, read what validation said, let warnings pass."""
+"""Previewing over HTTP: make a preview, turn its pages, read what validation said, let warnings pass."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,9 +15,10 @@ from app.contracts.states import SessionState
 from app.engine.cursors import check_incarnation, read_cursor, write_cursor
 from app.engine.desk import Desk
 from app.engine.locks import raise_workspace, read_dataset
-from app.engine.sessions import keep_preview, read_session, require_editable
+from app.engine.sessions import check_editable, keep_preview, read_session
 from app.kpis import figures_of, read_kpis, read_wanted, written
-from app.previews.look import Diff, DiffPage, Summary, look_at, read_diffs
+from app.previews.changes import Diff
+from app.previews.look import DiffPage, Summary, look_at, read_diffs
 from app.previews.runs import Validation, begin_run, finish_run, override_run, read_validation
 from app.rows import Conflict
 from app.web.auth import Action, require
@@ -107,7 +108,7 @@ async def preview(desk: Desk, user: str, session_id: str, page: DiffPage, at: da
     """
     await raise_workspace(desk, user)
     session = await read_session(desk, user, session_id, at)
-    require_editable(session)
+    check_editable(session)
     run_id = await begin_run(desk, session, at)
     look = await look_at(desk, user, session_id, page)
     await finish_run(desk, run_id, look.findings, at)

@@ -6,19 +6,20 @@
 -- (jsonb atomic groups), $6 ruled_fields (text[]: the fields that rules look at), $7 unruled_fields (text[]: all the
 -- others), $8 upstream_only (text[]: the fields that a new row cannot bring), $9 initial (jsonb: what upstream will
 -- derive of a new row).
--- Returns row_key, op (insert, update, delete), gone (it is an update of a row that is not there any more), cells (text:
+-- Returns row_key, op (insert, update, delete), gone (it is an update of a row that is not there), cells (text:
 -- a JSON array of [field, old, new], NULL where no cell differs), theirs (text: the row that is to be deleted), before
 -- (text: theirs without the unruled fields, where a rule has to look), conflicts (text: a JSON array of {field, base,
--- theirs, mine}, or NULL), overlaps (text: a JSON array of {field, state, userId, value}, or NULL), unchecked.
+-- theirs, mine}, or NULL), overlaps (text: a JSON array of {field, state, userId, value}, or NULL).
 --
--- Sides, and which of them conflict, are as in freeze_drafts. A cell that others have changed, and that the draft leaves
--- as it was when it was first touched, is no difference: a commit takes theirs. A deletion of what is gone is none.
+-- Sides, and which of them conflict, are as in freeze_drafts. A cell that others have changed, and that the draft
+-- leaves as it was when it was first touched, is no difference: a commit takes theirs. A deletion of what is gone is
+-- none.
 --
 -- Plan: the user's modifications by their primary key, for each the mirror's primary key and the row's unfinished
 -- changes; no sort, and no step that has to be complete before the next, so that the first rows come at once. OFFSET 0
 -- keeps a step from being computed again for every use of it, ORDER BY tells the next one that its rows are in order.
 WITH present AS (
-    SELECT x.row_key, x.draft_op, x.delta, x.base, x.pending, x.unchecked, m.data,
+    SELECT x.row_key, x.draft_op, x.delta, x.base, x.pending, m.data,
            -- pfa.in_flight, but for the call of a function for each row; OFFSET 0, lest all changes be read for a hash.
            EXISTS (SELECT FROM pfa.change AS c
                     WHERE c.organization_id = $1 AND c.row_key = x.row_key
@@ -110,7 +111,6 @@ SELECT m.row_key, m.op, m.op = 'update' AND m.theirs IS NULL AS gone,
               AND c.row_key = m.row_key
               AND c.state = ANY (vanguard.unfinished())
               AND c.user_id <> $2
-       ) END::text AS overlaps,
-       m.unchecked
+       ) END::text AS overlaps
   FROM merged AS m
  ORDER BY m.row_key;

@@ -110,8 +110,10 @@ CREATE TABLE IF NOT EXISTS pfa.edit (
     PRIMARY KEY (organization_id, id)
 );
 CREATE INDEX IF NOT EXISTS edit_log ON pfa.edit (organization_id, session_id, id);
--- What no document can hold shows in the row's issues.
-CREATE INDEX IF NOT EXISTS edit_unheld ON pfa.edit (organization_id, session_id, row_key, field, id) WHERE NOT held;
+-- The values that went into no draft, which a preview tells.
+CREATE INDEX IF NOT EXISTS edit_refused ON pfa.edit (organization_id, session_id, row_key, field, id) WHERE NOT held;
+-- What came after them in the same cell.
+CREATE INDEX IF NOT EXISTS edit_cell ON pfa.edit (organization_id, session_id, row_key, field, id);
 
 -- Frozen row changes on their way: under review, in the outbox, or finished.
 CREATE TABLE IF NOT EXISTS pfa.change (

@@ -1,7 +1,7 @@
 """What a worker leaves behind in the tables, for tests of those who read it."""
 
 import uuid
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from app.base import exact_json
@@ -21,6 +21,27 @@ async def connect(world: World, organization: str = "acme", **more: Any) -> None
         "public.synchronization",
         organization_id=organization, dataset="pfa", pull_every=900, full_every=86400,
         **{"next_pull_at": world.clock()} | more,
+    )  # fmt: skip
+
+
+async def begin_session(world: World, user: User, session_id: str, **more: Any) -> None:
+    """An open session of the user, good for a day."""
+    given = {
+        "organization_id": user.organization, "id": session_id, "dataset": user.dataset, "user_id": user.id,
+        "mode": "full_table", "created_at": world.clock(), "expires_at": world.clock() + timedelta(days=1),
+    }  # fmt: skip
+    await _insert(world, "public.edit_session", **given | more)
+
+
+async def log_edit(
+    world: World, user: User, session_id: str, key: str, field: str, value: Any, *, held: bool, step: int = 1
+) -> None:
+    """An entry in the log of a session's edits, as its last one."""
+    await _insert(
+        world,
+        f"{world.runtime.contracts[user.dataset].schema}.edit",
+        organization_id=user.organization, session_id=session_id, user_id=user.id, step=step, row_key=key,
+        field=field, value=exact_json.encode(value).decode(), held=held, at=world.clock(),
     )  # fmt: skip
 
 
