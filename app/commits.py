@@ -27,13 +27,15 @@ from app.base.errors import (
 )
 from app.base.statements import statement
 from app.contracts import Contract
-from app.contracts.rules import check_rules, unruled_fields
+from app.contracts.findings import Finding
+from app.contracts.rules import unruled_fields
 from app.contracts.states import REFUSED
 from app.contracts.validation import check_key, check_seen, check_value
 from app.engine.desk import Desk
 from app.engine.locks import lock_dataset, lock_rows, raise_revision, raise_workspace, read_dataset
 from app.engine.modifications import fold, image, take_back
 from app.engine.selection import Selection, select
+from app.engine.validation import Changed, check_changes
 from app.web.auth import Action, require
 from app.web.idempotency import answer_once
 from app.web.openapi import DATASET_PATH, DatasetName, Organization, answers, body
@@ -78,15 +80,22 @@ class LeftOut(msgspec.Struct, frozen=True, kw_only=True):
     fields: list[str]
 
 
+class Warned(Finding, frozen=True, kw_only=True):
+    """What a rule has to say of row `id` that does not keep it from being committed."""
+
+    id: str
+
+
 class CommitAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """`committed` rows that had something to change; `commit_id` is null for a dry run; `left_out` only where there is
-    something.
+    """`committed` rows that had something to change; `commit_id` is null for a dry run; `left_out` and `warnings` only
+    where there are some.
     """
 
     commit_id: str | None
     committed: int
     revision: int
     left_out: list[LeftOut] | msgspec.UnsetType = msgspec.UNSET
+    warnings: list[Warned] | msgspec.UnsetType = msgspec.UNSET
 
 
 class _DryRun(Exception):
@@ -140,7 +149,8 @@ async def commit(desk: Desk, user: str, wanted: CommitRequest, at: datetime) -> 
         upstream_only=list(desk.contract.upstream_only),
         initial={} if local else desk.contract.initial,
     )
-    changed = _check_frozen(desk.contract, frozen)
+    changed = _changed(frozen)
+    warnings = await _check_rules(desk, changed)
     if local and changed:
         revision = await raise_revision(desk)
         await _apply(desk, commit_id, revision, keys, at)
@@ -152,7 +162,13 @@ async def commit(desk: Desk, user: str, wanted: CommitRequest, at: datetime) -> 
             await image(desk, user, stale)
     if session is not None:
         await desk.rows(CLOSE_STEPS, user=user, session=session.id)
-    answer = CommitAnswer(commit_id=str(commit_id), committed=changed, revision=revision, left_out=_left_out(frozen))
+    answer = CommitAnswer(
+        commit_id=str(commit_id),
+        committed=len(changed),
+        revision=revision,
+        left_out=_left_out(frozen),
+        warnings=warnings[:MAX_SHOWN] or msgspec.UNSET,
+    )
     if wanted.dry_run:
         raise _DryRun(msgspec.structs.replace(answer, commit_id=None, revision=dataset.revision))
     return answer
@@ -197,8 +213,8 @@ async def _take_bases(desk: Desk, user: str, base: dict[str, dict[str, Any]], ke
     await desk.value(TAKE_BASES, user=user, bases=bases, groups=desk.contract.cell_map)
 
 
-def _check_frozen(contract: Contract, records: Sequence[Record]) -> int:
-    """How many rows have something to do; raises MergeConflict, ValidationFailed."""
+def _changed(records: Sequence[Record]) -> list[Changed]:
+    """The rows that have something to do; raises MergeConflict."""
     conflicts = [conflict for record in records if record["conflicts"] for conflict in record["conflicts"]]
     if conflicts:
         rows = {conflict["id"] for conflict in conflicts}
@@ -208,17 +224,18 @@ def _check_frozen(contract: Contract, records: Sequence[Record]) -> int:
             conflicts=conflicts[:MAX_SHOWN],
             conflictCount=len(conflicts),
         )
-    changed = [record for record in records if record["op"]]
-    broken = [
-        culprit
-        for record in changed
-        for culprit in check_rules(contract, record["row_key"], record["before"], record["after"])
-    ]
+    return [Changed(record["row_key"], record["before"], record["after"]) for record in records if record["op"]]
+
+
+async def _check_rules(desk: Desk, changed: Sequence[Changed]) -> list[Warned]:
+    """What the rules have to say that does not block; raises ValidationFailed for what does."""
+    found = await check_changes(desk, changed)
+    broken = [finding.culprit(key, other) for key, finding, other in found if finding.blocks]
     if broken:
         raise ValidationFailed(
             f"{len(broken)} rules of the contract are broken; nothing was committed.", errors=broken[:MAX_SHOWN]
         )
-    return len(changed)
+    return [Warned(id=key, **msgspec.structs.asdict(finding)) for key, finding, _ in found]
 
 
 async def _apply(desk: Desk, commit_id: uuid.UUID, revision: int, keys: list[str], at: datetime) -> None:

@@ -18,13 +18,15 @@ from app.base.errors import Code, Culprit, SessionFull
 from app.base.statements import statement
 from app.contracts import Contract
 from app.contracts.findings import BLOCKING, Finding, Severity
-from app.contracts.rules import check_row
+from app.contracts.rules import check_row, unique_rules
 from app.contracts.validation import check_cell, check_key
 from app.drafts import Batch, Draft, Saving, UndoGroup, refusal, write_drafts
 from app.engine.cursors import Cursor, check_incarnation, read_cursor, write_cursor
 from app.engine.desk import Desk
 from app.engine.locks import lock_rows, raise_workspace, read_dataset
 from app.engine.sessions import Session, begin_editing, read_session
+from app.engine.uniqueness import Cell as UniqueCell
+from app.engine.uniqueness import find_duplicates
 from app.web.auth import Action, require
 from app.web.etags import PRIVATE
 from app.web.idempotency import answer_once
@@ -154,6 +156,7 @@ async def edit(
         refused = [key for key in held.refused if key in drafts]
         _, problems = await write_drafts(desk, user, list(drafts.values()), batch, refused)
         _refuse_rows(cells, problems)
+    await _check_unique(desk, user, cells)
     if all(cell.refused for cell in cells):
         raise refusal([cell.refused for cell in cells if cell.refused])
     for cell in cells:
@@ -236,6 +239,19 @@ def _check_rows(contract: Contract, places: Mapping[str, Place], cells: Sequence
             for cell in mine:
                 if cell.edit.field in about.get(finding.rule_id or "", ()) and finding not in cell.findings:
                     cell.findings.append(finding)
+
+
+async def _check_unique(desk: Desk, user: str, cells: Sequence[Cell]) -> None:
+    """Advice, once the drafts are written, so that they count as well; the commit decides."""
+    unique = {rule.field for rule in unique_rules(desk.contract)}
+    asked = {
+        (cell.edit.id, cell.edit.field): cell
+        for cell in cells
+        if cell.held and cell.refused is None and cell.edit.field in unique and cell.edit.value is not None
+    }
+    wanted = [UniqueCell(key, field, cell.edit.value) for (key, field), cell in asked.items()]
+    for duplicate in await find_duplicates(desk, user, wanted):
+        asked[duplicate.cell.id, duplicate.cell.field].findings.append(duplicate.finding)
 
 
 def _drafts(cells: Sequence[Cell]) -> dict[str, Draft]:

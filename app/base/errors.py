@@ -74,13 +74,17 @@ class Code(StrEnum):
 
 
 class Culprit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
-    """One thing that is wrong: where (`id` of the row, `field`, or request `parameter`) and why."""
+    """One thing that is wrong: where (`id` of the row, `field`, or request `parameter`) and why.
+
+    `other`: the id of the row that has the value already.
+    """
 
     code: str
     message: str
     id: str | None = None
     field: str | None = None
     parameter: str | None = None
+    other: str | None = None
 
 
 class ConfigurationError(Exception):

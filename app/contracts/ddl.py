@@ -6,7 +6,9 @@ from itertools import combinations
 
 from app.base.statements import BUILT_IN_SCHEMA, Statement, statement
 from app.contracts.aggregates import REVISION_GRAIN, Aggregate, aggregates, grain_of
-from app.contracts.model import Column, Contract, HotSort
+from app.contracts.model import SQL_TYPES, Column, Contract, HotSort
+from app.contracts.rules import unique_rules
+from app.contracts.states import UNFINISHED
 
 DATASET = statement("schema/dataset")
 SHARED = statement("schema/vanguard")
@@ -32,11 +34,22 @@ def dataset_ddl(contract: Contract, folding: str) -> list[str]:
 
 
 def index_scripts(contract: Contract) -> list[str]:
-    """One for each index: B-trees of the hot sorts in mirror and modification, and the trigram index of the search."""
-    mirror = [_mirror_index(contract, hot) for hot in contract.hot]
+    """One for each index: B-trees of the hot sorts in mirror and modification, those by which unique values are found,
+    and the trigram index of the search.
+    """
+    mirror = [_mirror_index(contract, hot) for hot in sorts(contract)]
     lands = [_lands_index(contract, hot, also) for hot, also in landings(contract).items()]
     leaves = [_merged_index(contract, sort) for sort in contract.merged_sorts]
-    return [*mirror, *lands, *_former_indexes(contract), *leaves, _search_index(contract), _primary_keys_last(contract)]
+    changes = [script for rule in unique_rules(contract) for script in _unique_index(contract, rule.field)]
+    last = [_search_index(contract), _primary_keys_last(contract)]
+    return [*mirror, *lands, *_former_indexes(contract), *leaves, *changes, *last]
+
+
+def sorts(contract: Contract) -> tuple[HotSort, ...]:
+    """The hot sorts, and as one of them each field that has to be unique and none has by itself."""
+    alone = {hot.sort for hot in contract.hot if not hot.filters}
+    unique = dict.fromkeys(rule.field for rule in unique_rules(contract) if rule.field not in alone)
+    return (*contract.hot, *(HotSort(sort=name) for name in unique))
 
 
 def indexes_ddl(contract: Contract) -> str:
@@ -46,7 +59,7 @@ def indexes_ddl(contract: Contract) -> str:
 
 def drop_indexes_ddl(contract: Contract) -> str:
     """Drop what `indexes_ddl` makes in the mirror, before a first load of many rows."""
-    names = [f"mirror_{_suffix(hot)}" for hot in contract.hot] + ["mirror_search"]
+    names = [f"mirror_{_suffix(hot)}" for hot in sorts(contract)] + ["mirror_search"]
     return "\n".join(f"DROP INDEX IF EXISTS {contract.schema}.{name};" for name in names)
 
 
@@ -243,7 +256,7 @@ def landings(contract: Contract) -> dict[HotSort, tuple[str, ...]]:
     backwards and sorts ties. The mirror has one for each, but a user's modifications are few, and each index costs each
     save.
     """
-    ascending = [hot for hot in contract.hot if not hot.descending]
+    ascending = [hot for hot in sorts(contract) if not hot.descending]
     kept = [hot for hot in ascending if not any(_adds_filters(hot, other) for other in ascending)]
     alone = [hot for hot in contract.hot if hot.descending and not any(_reversed(hot, other) for other in ascending)]
     return {
@@ -305,6 +318,20 @@ def _merged_index(contract: Contract, sort: str) -> str:
         f"CREATE INDEX IF NOT EXISTS modification_leaves_{name} ON {schema}.modification "
         f"(organization_id, user_id, leaves, b_{name}, row_key);"
     )
+
+
+def _unique_index(contract: Contract, field: str) -> list[str]:
+    """Unfinished changes by the value that they give to the field; without that of another type, which it had."""
+    schema, column = contract.schema, _column(field)
+    kind = contract.by_name[field].type
+    others = (each for each in SQL_TYPES if each != kind)
+    value = contract.comparable(field, "delta")
+    unfinished = _list([f"'{state}'" for state in sorted(UNFINISHED)])
+    return [
+        *(f"DROP INDEX IF EXISTS {schema}.change_{other}_{column};" for other in others),
+        f"CREATE INDEX IF NOT EXISTS change_{kind}_{column} ON {schema}.change (organization_id, {value}, row_key) "
+        f"WHERE state IN ({unfinished}) AND {value} IS NOT NULL;",
+    ]
 
 
 def _search_index(contract: Contract) -> str:

@@ -4,6 +4,8 @@ from enum import StrEnum
 
 import msgspec
 
+from app.base.errors import Culprit
+
 
 class Severity(StrEnum):
     """How bad a finding is, least first."""
@@ -37,3 +39,12 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     message: str
     rule_id: str | None
     contract_version: str
+
+    @property
+    def blocks(self) -> bool:
+        """Whether it keeps a change from being committed."""
+        return self.severity in BLOCKING
+
+    def culprit(self, key: str, other: str | None = None) -> Culprit:
+        """The finding as what is wrong with row `key`."""
+        return Culprit(id=key, field=self.field, code=self.code, message=self.message, other=other)

@@ -288,6 +288,11 @@ class Contract(Shape, frozen=True, kw_only=True, dict=True):
             return f"(vanguard.as_long_text({doc}, '{name}') COLLATE \"C\")"
         return f"vanguard.as_{kind}({doc}, '{name}')"
 
+    def comparable(self, name: str, doc: str) -> str:
+        """The same for an indexed field, as its column compares: texts in the C collation."""
+        collation = ' COLLATE "C"' if SQL_TYPES[self.by_name[name].type] == "text" else ""
+        return f"({self.reader(name, doc)}{collation})"
+
     def presence(self, name: str, doc: str) -> str:
         """SQL that tells whether `reader` yields a value."""
         if self.by_name[name].type == "date":

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from app.base.errors import Code, Culprit
-from app.contracts.findings import BLOCKING, Finding, Severity
+from app.contracts.findings import Finding, Severity
 from app.contracts.model import Contract, Field
 from app.contracts.patterns import matches
 from app.contracts.rule_types import (
@@ -72,11 +72,7 @@ def shown(rule: Rule) -> dict[str, Any]:
 
 def check_rules(contract: Contract, key: str, before: Document | None, after: Document | None) -> list[Culprit]:
     """What keeps the change of row `key` from being committed; None stands for no row."""
-    return [
-        Culprit(id=key, field=finding.field, code=finding.code, message=finding.message)
-        for finding in check_change(contract, key, before, after)
-        if finding.severity in BLOCKING
-    ]
+    return [finding.culprit(key) for finding in check_change(contract, key, before, after) if finding.blocks]
 
 
 def check_change(contract: Contract, key: str, before: Document | None, after: Document | None) -> list[Finding]:

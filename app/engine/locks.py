@@ -20,6 +20,7 @@ RAISE_WORKSPACES = statement("locks/raise_workspaces")
 SHARE_ABSENT_KEYS = statement("locks/share_absent_keys")
 HOLD_ABSENT_KEYS = statement("locks/hold_absent_keys")
 LOCK_ROWS = statement("locks/lock_rows")
+HOLD_UNIQUE_VALUES = statement("locks/hold_unique_values")
 
 
 class Dataset(msgspec.Struct, frozen=True):
@@ -84,3 +85,8 @@ async def lock_rows(desk: Desk, keys: Sequence[str], *, absent: bool, inserting:
         # A row was deleted since `absent` was read. Out of order, so two of these may deadlock, and are run again.
         await desk.value(lock_absent_keys)
         await desk.rows(LOCK_ROWS, keys=list(keys))
+
+
+async def hold_unique_values(desk: Desk) -> None:
+    """Lock 6, the last one: values that have to be unique, until the transaction ends."""
+    await desk.value(HOLD_UNIQUE_VALUES)

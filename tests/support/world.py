@@ -131,10 +131,10 @@ class World:
     ):
         self.application, self.runtime, self.http, self.db, self.clock = application, runtime, http, db, clock
 
-    async def organization(self, id_: str, **more: Any) -> None:
-        """An organization with both datasets."""
+    async def organization(self, id_: str, contracts: Sequence[Contract] = CONTRACTS) -> None:
+        """An organization with these datasets."""
         await self.db.execute("INSERT INTO organization (id, name) VALUES ($1, $1)", id_)
-        for contract in CONTRACTS:
+        for contract in contracts:
             await self.db.execute(
                 "INSERT INTO dataset (organization_id, name, contract_version) VALUES ($1, $2, $3)",
                 id_, contract.name, contract.version,
