@@ -17,8 +17,10 @@ BATCH = 500  # rows: some milliseconds, in which nobody else gets a turn
 
 
 class Change(msgspec.Struct, frozen=True):
-    """What a row's draft comes to. `cells` are (field, old, new); `row` is the one that is deleted, `before` the fields
-    of theirs that rules look at, None where none has to; `gone`: the row that is updated is not there any more.
+    """What a row's draft comes to. `cells` that differ are (field, old, new); `row` is the one that is deleted.
+
+    `before` has the fields of theirs that rules look at, None where none has to. `gone`: the row to be updated is not
+    there any more.
     """
 
     key: str
@@ -58,16 +60,16 @@ def change_of(record: Record) -> Change:
         record["row_key"],
         record["op"],
         record["gone"],
-        _decoded(record["cells"]) or [],
-        _decoded(record["theirs"]),
-        _decoded(record["before"]),
-        _decoded(record["conflicts"]) or [],
-        _decoded(record["overlaps"]) or [],
+        _decoded(record["cells"], []),
+        _decoded(record["theirs"], None),
+        _decoded(record["before"], None),
+        _decoded(record["conflicts"], []),
+        _decoded(record["overlaps"], []),
     )
 
 
-def _decoded(text: str | None) -> Any:
-    return None if text is None else exact_json.decode(text)
+def _decoded(text: str | None, nothing: Any) -> Any:
+    return nothing if text is None else exact_json.decode(text)
 
 
 def read_changes(desk: Desk, user: str, session_id: str, from_key: str = "") -> AsyncGenerator[Sequence[Record], None]:

@@ -8,7 +8,8 @@ import msgspec
 from app.base.errors import Code
 from app.contracts import Contract
 from app.contracts.findings import BLOCKING, Finding, Severity
-from app.contracts.rules import check_change
+from app.contracts.rule_types import Rule
+from app.contracts.rules import check_change, judge
 from app.contracts.states import ValidationState
 from app.contracts.validation import check_cell
 from app.previews.changes import Change
@@ -62,20 +63,38 @@ class Findings:
         return ValidationState.PARTIAL_PASS if self._counts[Severity.WARNING] else ValidationState.PASSED
 
 
-def change_findings(contract: Contract, change: Change) -> list[Finding]:
-    """What there is to say of a row, by field. Of one that is gone its conflict is all: it is merged with nothing."""
-    if change.gone:
-        return []
-    new = {field: value for field, _, value in change.cells}
-    found: list[Finding] = []
-    if change.op == "insert":
-        found = check_change(contract, change.key, None, new)
-    elif change.before is not None:
-        found = check_change(
-            contract, change.key, change.before, None if change.op == "delete" else change.before | new
-        )
-    found += [_unknown(contract, name) for name in new.keys() - contract.by_name.keys()]
-    return sorted(found, key=lambda each: each.field or "")
+class Checks:
+    """The checks of a contract, by the cells that a change is about: in one session those are mostly the same."""
+
+    def __init__(self, contract: Contract):
+        self._contract = contract
+        self._rules: dict[tuple[str, ...], list[Rule]] = {}
+
+    def of(self, change: Change) -> list[Finding]:
+        """What there is to say of a row, by field. Of one that is gone its conflict is all: it is merged with nothing.
+
+        As check_change finds it, which does not know yet what differs.
+        """
+        if change.gone:
+            return []
+        contract, before = self._contract, change.before
+        new = {field: value for field, _, value in change.cells}
+        if change.op != "update":
+            found = check_change(contract, change.key, before, new if change.op == "insert" else None)
+        elif before is not None:
+            after = before | new
+            found = [each for rule in self._touched(tuple(new)) for each in judge(contract, rule, before, after)]
+        else:
+            found = []
+        if unknown := new.keys() - contract.by_name.keys():
+            found += [_unknown(contract, name) for name in unknown]
+        return sorted(found, key=lambda each: each.field or "") if found else found
+
+    def _touched(self, names: tuple[str, ...]) -> list[Rule]:
+        """The rules that look at one of the cells."""
+        if names not in self._rules:
+            self._rules[names] = [rule for rule, fields in self._contract.watches if not fields.isdisjoint(names)]
+        return self._rules[names]
 
 
 def refused_findings(contract: Contract, field: str, value: Any) -> list[Finding]:

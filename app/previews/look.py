@@ -14,7 +14,7 @@ from app.engine.cursors import Cursor
 from app.engine.desk import Desk
 from app.previews.changes import BATCH, Change, Diff, change_of, read_changes
 from app.previews.digest import Digest, told_findings, told_overlaps
-from app.previews.findings import Findings, change_findings, refused_findings
+from app.previews.findings import Checks, Findings, refused_findings
 
 READ_REFUSED = statement("previews/read_refused")
 
@@ -100,7 +100,7 @@ class Look:
     """All that is seen is counted and goes into the digest; what an answer shows is kept."""
 
     def __init__(self, contract: Contract, page: DiffPage):
-        self._contract, self._page = contract, page
+        self._contract, self._page, self._checks = contract, page, Checks(contract)
         self.digest = Digest()
         self.summary = Summary()
         self.findings = Findings()
@@ -114,19 +114,20 @@ class Look:
         if change.differs:
             self.summary.count(change)
             self._page.add(change)
-            findings = change_findings(self._contract, change)
+            findings = self._checks.of(change)
             self.findings.add(change.key, findings)
+        elif not change.conflicts and not change.overlaps:
+            return
         self.conflicts.add(change.key, change.conflicts)
         self.overlaps.add(change.key, change.overlaps)
-        if change.differs or change.conflicts or change.overlaps:
-            self.digest.tell(
-                exact_json.encode([change.key, change.op]).decode(),
-                record["cells"],
-                record["theirs"],
-                record["conflicts"],
-                told_overlaps(change.overlaps),
-                told_findings(findings),
-            )
+        self.digest.tell(
+            exact_json.encode((change.key, change.op)).decode(),
+            record["cells"],
+            record["theirs"],
+            record["conflicts"],
+            told_overlaps(change.overlaps),
+            told_findings(findings),
+        )
 
     def see_refused(self, record: Record) -> None:
         """The next cell whose value went into no draft."""
