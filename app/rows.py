@@ -185,8 +185,9 @@ def _no_such_row(key: str) -> RowNotFound:
     return RowNotFound(f"There is no row {key[:80]!r} in your view.")
 
 
-def _listing(runtime: Runtime, contract: Contract, query_string: bytes) -> Listing:
+def listing_of(request: VanguardRequest, contract: Contract) -> Listing:
     """What is asked for. The same list is asked for again and again, so it is read once, unless it is long."""
+    runtime, query_string = request.runtime, request.scope["query_string"]
     key = (contract.name, query_string)
     listing: Listing | None = runtime.listings.get(key)
     if listing is None:
@@ -243,6 +244,18 @@ async def list_rows(
             "filters": listing.echo,
         },
     )
+
+
+def page_response(page: PageAnswer, listing: Listing, rows: bytes, more: bytes = b"") -> ASGIResponse:
+    """The page with these rows, a JSON array; `more` members, each behind a comma."""
+    body = b'{"data":%b%b,"pagination":%b,"metadata":%b}' % (
+        rows,
+        more,
+        exact_json.encode(page.pagination),
+        exact_json.encode(page.metadata),
+    )
+    headers = {"ETag": page.etag, **PRIVATE} if listing.tagged else PRIVATE
+    return ASGIResponse(body=body, media_type="application/json", headers=headers)
 
 
 async def read_rows(desk: Desk, runtime: Runtime, user: str, listing: Listing) -> bytes:
@@ -321,17 +334,9 @@ async def get_rows(request: VanguardRequest, org: Organization, dataset: Dataset
     """Mirror, pending and drafts merged; filters, sort, totals and cursors are exact on merged values."""
     runtime = request.runtime
     contract = contract_of(runtime, dataset)
-    listing = _listing(runtime, contract, request.scope["query_string"])
+    listing = listing_of(request, contract)
     answer = await list_rows(request, runtime, contract, org, listing)
-    if isinstance(answer, str):
-        return not_modified(answer)
-    body = b'{"data":%b,"pagination":%b,"metadata":%b}' % (
-        answer.body,
-        exact_json.encode(answer.pagination),
-        exact_json.encode(answer.metadata),
-    )
-    headers = {"ETag": answer.etag, **PRIVATE} if listing.tagged else PRIVATE
-    return ASGIResponse(body=body, media_type="application/json", headers=headers)
+    return not_modified(answer) if isinstance(answer, str) else page_response(answer, listing, answer.body)
 
 
 @get(

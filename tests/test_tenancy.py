@@ -48,6 +48,7 @@ ORGANIZATION_ROUTES = {
     f"GET {AT_SESSION}": Door(Action.QUERY),
     f"DELETE {AT_SESSION}": Door(Action.EDIT),
     f"POST {AT_SESSION}/extend": Door(Action.EDIT, {}),
+    f"GET {AT_SESSION}/rows": Door(Action.QUERY),
     f"GET {AT_SESSION}/edits": Door(Action.QUERY),
     f"POST {AT_SESSION}/edits": Door(Action.EDIT, {"id": "A", "field": "equipment", "value": "x"}),
     f"POST {AT_SESSION}/edits/batch": Door(Action.EDIT, {"edits": [{"id": "A", "field": "equipment", "value": "x"}]}),
