@@ -11,7 +11,8 @@ import msgspec
 
 from app.base.errors import ConfigurationError
 from app.contracts.rule_types import AllowedValues, Range, Rule, cell_fields, fields_of, misfit, named
-from app.contracts.shape import FieldType, Name, SchemaName, Shape
+from app.contracts.shape import FieldType as FieldType
+from app.contracts.shape import Name, SchemaName, Shape
 
 SQL_TYPES: dict[str, str] = {
     "text": "text",

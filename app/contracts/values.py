@@ -1,11 +1,12 @@
-"""The values of a field's type: what can be held, filtered by and compared at all."""
+"""What a value of a field's type is: the readers of sql/schema/vanguard.sql, in Python."""
 
 import datetime
 import re
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from app.contracts.shape import FieldType
+if TYPE_CHECKING:  # the model checks the expressions of its rules, which read values
+    from app.contracts.model import FieldType
 
 ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 # What vanguard.as_number and vanguard.as_integer can index.
@@ -14,24 +15,27 @@ MAX_DECIMALS = 20
 MAX_INTEGER = 2**53 - 1
 
 
-def has_type(kind: FieldType, value: Any) -> bool:
-    """Whether the value is one of a field of that type; null is of none."""
+def read_value(kind: "FieldType", value: Any) -> Any:
+    """What vanguard.as_* make of a JSON value: str, Decimal, bool or datetime.date; None for what is not of the type.
+
+    Texts are read at any length, as by vanguard.as_long_text.
+    """
     match kind:
         case "text" | "enum":
-            return isinstance(value, str)
+            return value if isinstance(value, str) else None
         case "number":
-            return is_number(value)
+            return Decimal(value) if _is_number(value) and fits(value) else None
         case "integer":
-            return is_number(value) and value == int(value) and -MAX_INTEGER <= value <= MAX_INTEGER
+            return Decimal(value) if _is_number(value) and _is_whole(value) else None
         case "boolean":
-            return isinstance(value, bool)
+            return value if isinstance(value, bool) else None
         case "date":
-            return is_date(value)
+            return datetime.date.fromisoformat(value) if is_date(value) else None
 
 
-def is_number(value: Any) -> bool:
-    """A number in bounds: below 1e30 with at most 20 decimals; true and false are none."""
-    return not isinstance(value, bool) and isinstance(value, int | Decimal) and fits(value)
+def has_type(kind: "FieldType", value: Any) -> bool:
+    """Whether the value is one of a field of that type; null is of none."""
+    return read_value(kind, value) is not None
 
 
 def is_date(value: Any) -> bool:
@@ -51,3 +55,14 @@ def fits(value: int | Decimal) -> bool:
         return bool(abs(value) < 10**MAX_DIGITS)
     exponent = value.as_tuple().exponent
     return isinstance(exponent, int) and -exponent <= MAX_DECIMALS and (value == 0 or value.adjusted() < MAX_DIGITS)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | Decimal) and not isinstance(value, bool)
+
+
+def _is_whole(value: int | Decimal) -> bool:
+    """Whether it is a whole number of the integers that every client can hold."""
+    if isinstance(value, Decimal):
+        return value.is_finite() and value.copy_abs() <= MAX_INTEGER and value == value.to_integral_value()
+    return abs(value) <= MAX_INTEGER
