@@ -126,10 +126,10 @@ async def put_in_review(world: World, key: str, user: str, delta: Mapping[str, A
     )  # fmt: skip
 
 
-async def change_mirror(world: World, key: str, cells: Mapping[str, Any]) -> None:
+async def change_mirror(world: World, key: str, cells: Mapping[str, Any], schema: str = "pfa") -> None:
     """What a pull does to a row."""
     await world.db.execute(
-        "UPDATE pfa.mirror SET data = data || $2, version = version + 1 WHERE row_key = $1",
+        f"UPDATE {schema}.mirror SET data = data || $2, version = version + 1 WHERE row_key = $1",
         key, exact_json.encode(cells).decode(),
     )  # fmt: skip
 
@@ -608,6 +608,50 @@ async def test_many_findings_are_counted_and_the_worst_are_shown(lab: World, eva
     assert (validation["messageCount"], len(validation["messages"])) == (MAX_MESSAGES + 7, MAX_MESSAGES)
     assert [each["severity"] for each in validation["messages"][:3]] == ["FATAL", "ERROR", "WARNING"]
     assert exact_json.decode((await eva.get(VALIDATION)).content) == validation
+
+
+async def test_unique_values_are_held_against_the_mirror_the_outbox_and_the_session(lab: World, eva: User) -> None:
+    """Not against what the same user drafts elsewhere: that is not submitted with it. A value that another row of the
+    session gives up is free.
+    """
+    bert = (await lab.user("bert")).on("lab")
+    await lab.mirror({key: instrument(serial=key) for key in "ABCDEFG"}, contract=LAB)
+    await edit(eva, "A", {"serial": "G"})
+    await lab.db.execute(
+        "INSERT INTO lab.change (organization_id, row_key, user_id, op, base, delta, state)"
+        " VALUES ('acme', 'B', 'bert', 'update', '{}', '{\"serial\": \"reviewed\"}', 'in_review')"
+    )
+    await edit(eva, "C", {"serial": "reviewed"})
+    await edit(eva, "D", {"serial": "new"})
+    await edit(eva, "E", {"serial": "new"})
+    await eva.draft("F", {"serial": "elsewhere"})
+    await edit(eva, "N", {**instrument(), "serial": "elsewhere"}, op="insert")
+    await edit(eva, "M", {**instrument(), "serial": "D"}, op="insert")
+    await bert.draft("B", {"serial": "drafted"})
+    await edit(eva, "L", {**instrument(), "serial": "drafted"}, op="insert")
+    answer = await previewed(eva)
+    assert said(answer) == [(key, "serial", "ERROR", "NOT_UNIQUE") for key in "ACDE"]
+    others = {each["id"]: each["message"].split()[1] for each in answer["validation"]["messages"]}
+    assert others == {"A": "G", "C": "B", "D": "E", "E": "D"}
+
+
+async def test_a_value_that_is_free_only_with_another_draft_is_taken(lab: World, eva: User) -> None:
+    """Given a draft outside of the session that gives a value up, then the session by itself cannot have it."""
+    await lab.mirror({key: instrument(serial=key) for key in "AB"}, contract=LAB)
+    await eva.draft("B", {"serial": "other"})
+    await edit(eva, "A", {"serial": "B"})
+    before = await previewed(eva)
+    assert said(before) == [("A", "serial", "ERROR", "NOT_UNIQUE")]
+    await change_mirror(lab, "B", {"serial": "moved"}, "lab")
+    after = await previewed(eva)
+    assert said(after) == []
+    assert after["digest"] != before["digest"]
+
+
+async def test_a_unique_value_may_be_a_warning(lab: World, eva: User) -> None:
+    await lab.mirror({key: instrument(seat=number) for number, key in enumerate("AB")}, contract=LAB)
+    await edit(eva, "A", {"seat": 1})
+    assert (await previewed(eva))["validation"]["state"] == "partial_pass"
 
 
 # -- runs --------------------------------------------------------------------------------------------------------------

@@ -339,8 +339,8 @@ async def planner(request: pytest.FixtureRequest, lab_url: str) -> AsyncIterator
         await connection.execute(fill)
     for rule in unique_rules(LAB):
         text = qualified(find_duplicates_of(LAB, rule), LAB).text.rstrip().removesuffix(";")
-        await connection.execute(f"PREPARE of_{rule.field.lower()} (text, text, jsonb) AS {text}")
-        await connection.execute(f"EXECUTE of_{rule.field.lower()} ('acme', 'ann', '[]')")
+        await connection.execute(f"PREPARE of_{rule.field.lower()} (text, text, jsonb, text) AS {text}")
+        await connection.execute(f"EXECUTE of_{rule.field.lower()} ('acme', 'ann', '[]', NULL)")
     if "after" in request.param:
         await connection.execute(fill)
     yield connection
@@ -356,7 +356,9 @@ async def test_a_value_is_found_by_indexes(planner: "asyncpg.Connection[Any]", u
     wanted = [{"id": f"X{n}", "serial": f"{serials[n % 3][1]}{n + 1}", "slot": n + 1} for n in range(CELLS)]
     for field in ("serial", "slot"):
         cells = json.dumps([{"id": cell["id"], field: cell[field]} for cell in wanted])
-        text = await planner.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE of_{field} ('acme', {user}, '{cells}')")
+        text = await planner.fetchval(
+            f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE of_{field} ('acme', {user}, '{cells}', NULL)"
+        )
         nodes = list(nodes_of(json.loads(text)[0]["Plan"]))
         assert not [node for node in nodes if node["Node Type"] == "Seq Scan"]
         looked = {

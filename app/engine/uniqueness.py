@@ -30,8 +30,11 @@ class Duplicate(NamedTuple):
     finding: Finding
 
 
-async def find_duplicates(desk: Desk, user: str | None, wanted: Iterable[Cell]) -> list[Duplicate]:
-    """Which of these values another row has in the user's view, or is about to get from anybody.
+async def find_duplicates(
+    desk: Desk, user: str | None, wanted: Iterable[Cell], session_id: str | None = None
+) -> list[Duplicate]:
+    """Which of these values another row has in the user's view, or is about to get from anybody. With a session, that
+    view has no drafts but those of the session.
 
     Without locks it is advice. A commit asks under lock 6, once its changes are written, and without a user, so that no
     drafts count. A row can come once for each field; fields that need not be unique are passed over. A statement for
@@ -44,7 +47,9 @@ async def find_duplicates(desk: Desk, user: str | None, wanted: Iterable[Cell]) 
     for rule in unique_rules(desk.contract):
         if of_field := cells[rule.field]:
             asked = [{"id": cell.id, rule.field: cell.value} for cell in of_field.values()]
-            records = await desk.rows(find_duplicates_of(desk.contract, rule), user=user, cells=asked)
+            records = await desk.rows(
+                find_duplicates_of(desk.contract, rule), user=user, cells=asked, session_id=session_id
+            )
             found += [
                 _duplicate(desk.contract, rule, of_field[record["row_key"]], record["other"]) for record in records
             ]

@@ -100,7 +100,7 @@ class Checks:
 def refused_findings(contract: Contract, field: str, value: Any) -> list[Finding]:
     """What is wrong with a value that went into no draft: an error at least, whatever the contract says by now."""
     found = _cells_findings(contract, {field: value})
-    if any(each.severity in BLOCKING for each in found):
+    if any(each.blocks for each in found):
         return found
     message = f"{field} could not take the value that was entered. Enter it again."
     return [*found, _error(contract, field, Code.INVALID_TYPE, message)]

@@ -1,5 +1,6 @@
 """A look at a whole session: all of it is counted, checked and told to the digest, and the first of it is kept."""
 
+from collections.abc import Iterable
 from contextlib import aclosing
 from typing import Any
 
@@ -10,8 +11,10 @@ from app.base import exact_json
 from app.base.statements import statement
 from app.contracts import Contract
 from app.contracts.findings import Finding
+from app.contracts.rules import unique_rules
 from app.engine.cursors import Cursor
 from app.engine.desk import Desk
+from app.engine.uniqueness import Cell, Duplicate, find_duplicates
 from app.previews.changes import BATCH, Change, Diff, change_of, read_changes
 from app.previews.digest import Digest, told_findings, told_overlaps
 from app.previews.findings import Checks, Findings, refused_findings
@@ -106,6 +109,8 @@ class Look:
         self.findings = Findings()
         self.conflicts = Shown()
         self.overlaps = Shown()
+        self._unique = {rule.field for rule in unique_rules(contract)}
+        self._wanted: list[Cell] = []
 
     def see(self, record: Record) -> None:
         """The next row that the session has a draft of."""
@@ -116,6 +121,7 @@ class Look:
             self._page.add(change)
             findings = self._checks.of(change)
             self.findings.add(change.key, findings)
+            self._want(change)
         elif not change.conflicts and not change.overlaps:
             return
         self.conflicts.add(change.key, change.conflicts)
@@ -128,6 +134,23 @@ class Look:
             told_overlaps(change.overlaps),
             told_findings(findings),
         )
+
+    def _want(self, change: Change) -> None:
+        """What the row wants to have for itself."""
+        if self._unique and not change.gone:
+            cells = (Cell(change.key, field, value) for field, _, value in change.cells if field in self._unique)
+            self._wanted += [cell for cell in cells if cell.value is not None]
+
+    def take_wanted(self) -> list[Cell]:
+        """The values that have to be unique, of what was seen since this was asked last."""
+        wanted, self._wanted = self._wanted, []
+        return wanted
+
+    def see_duplicates(self, duplicates: Iterable[Duplicate]) -> None:
+        """Those of them that another row has."""
+        for cell, _, finding in sorted(duplicates, key=lambda each: each.cell[:2]):
+            self.findings.add(cell.id, [finding])
+            self.digest.tell(exact_json.encode(cell[:2]).decode(), told_findings([finding]))
 
     def see_refused(self, record: Record) -> None:
         """The next cell whose value went into no draft."""
@@ -143,6 +166,8 @@ async def look_at(desk: Desk, user: str, session_id: str, page: DiffPage) -> Loo
     async for batch in read_changes(desk, user, session_id):
         for record in batch:
             look.see(record)
+        if wanted := look.take_wanted():
+            look.see_duplicates(await find_duplicates(desk, user, wanted, session_id))
     async for batch in desk.batches(READ_REFUSED, BATCH, user=user, session_id=session_id):
         for record in batch:
             look.see_refused(record)

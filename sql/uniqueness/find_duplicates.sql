@@ -1,9 +1,10 @@
 -- Which of the given values of one field other rows have: rows of the mirror as they are with the outbox folded in,
 -- rows to which another unfinished change gives the value, and rows that the user's own drafts give it to. Where the
--- user has changed the field of such a row, it counts as the user has it. Without a user, drafts count for nothing:
--- that is what a commit asks, once its own changes are there and it holds lock 6.
+-- user has changed the field of such a row, it counts as the user has it. With a session, only the drafts of that one
+-- count; without a user, none: that is what a commit asks, once its own changes are there and it holds lock 6.
 --
--- $1 organization, $2 user (text, or NULL), $3 cells (jsonb, a row once: [{id, <field>: value}]).
+-- $1 organization, $2 user (text, or NULL), $3 cells (jsonb, a row once: [{id, <field>: value}]), $4 session_id (text,
+-- or NULL).
 -- Returns row_key (the cell's), other (the key of a row that has its value) for each value that is taken; NULL and what
 -- is no value of the field's type never are.
 --
@@ -33,6 +34,7 @@ SELECT w.row_key, taken.row_key AS other
                            AND x.a_model IS DISTINCT FROM w.value/*{}*/
                       FROM pfa.modification AS x
                      WHERE x.organization_id = $1 AND x.user_id = $2 AND x.row_key = m.row_key
+                       AND ($4::text IS NULL OR x.session_id = $4)
                      LIMIT 1) IS NOT TRUE
              ORDER BY m./*{mirrored}*/f_model/*{}*/
              LIMIT 1)
@@ -56,6 +58,7 @@ SELECT w.row_key, taken.row_key AS other
                            AND x.a_model IS DISTINCT FROM w.value/*{}*/
                       FROM pfa.modification AS x
                      WHERE x.organization_id = $1 AND x.user_id = $2 AND x.row_key = c.row_key
+                       AND ($4::text IS NULL OR x.session_id = $4)
                      LIMIT 1) IS NOT TRUE
              ORDER BY /*{changed}*/vanguard.as_text(c.delta, 'model') COLLATE "C"/*{}*/
              LIMIT 1)
@@ -65,6 +68,7 @@ SELECT w.row_key, taken.row_key AS other
              WHERE x.organization_id = $1
                AND x.user_id = $2
                AND x.lands
+               AND ($4::text IS NULL OR x.session_id = $4)
                AND x./*{landed}*/a_model/*{}*/ BETWEEN w.value AND w.value
                AND x.row_key <> w.row_key
              ORDER BY x./*{landed}*/a_model/*{}*/
