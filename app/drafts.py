@@ -237,7 +237,7 @@ async def _save_in_turn(
             SAVE_DRAFTS,
             user=user,
             version=batch.version,
-            drafts=[_wanted(contract, draft, shapes, known=not how.drop_equal) for draft in turn],
+            drafts=[_wanted(contract, draft, shapes) for draft in turn],
             groups=contract.cell_map,
             at=batch.at,
             session_id=how.session_id,
@@ -356,18 +356,18 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_def
     expected_mirror_version: int | None = None
     base: dict[str, Any] | None = None
     change_reason: str | None = None
-    touched: list[str] | None = None
+    touched: list[str]
 
 
 # The fields of a delta -> those that it touches: the drafts of a batch mostly have the same.
 Shapes = dict[tuple[str, ...], list[str]]
 
 
-def _wanted(contract: Contract, draft: Draft, shapes: Shapes, *, known: bool) -> Wanted:
-    """Without an upstream to give it another, a new row's id is its key. `known`: which cells it touches."""
+def _wanted(contract: Contract, draft: Draft, shapes: Shapes) -> Wanted:
+    """Without an upstream to give it another, a new row's id is its key."""
     delta, unset = draft.delta, draft.unset
     shape = tuple([name for name in delta if name not in unset]) if unset else tuple(delta)
-    if known and shape not in shapes:
+    if shape not in shapes:
         shapes[shape] = contract.touched(shape)
     if draft.op == "insert" and contract.upstream is None:
         delta = {contract.key: draft.id, **delta}
@@ -380,7 +380,7 @@ def _wanted(contract: Contract, draft: Draft, shapes: Shapes, *, known: bool) ->
         expected_mirror_version=draft.expected_mirror_version,
         base=draft.base,
         change_reason=draft.change_reason,
-        touched=shapes[shape] if known else None,
+        touched=shapes[shape],
     )
 
 

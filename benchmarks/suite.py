@@ -26,6 +26,7 @@ from app.base.errors import ConfigurationError
 from benchmarks import (
     bench_commits,
     bench_drafts,
+    bench_edits,
     bench_founding,
     bench_http,
     bench_kpis,
@@ -72,6 +73,7 @@ GROUPS: Mapping[str, Group] = {
     "published": Group("The founding document's figures", bench_founding.published, 6),
     "drafts": Group("Saving and discarding one draft", bench_drafts.one_draft, 2),
     "batches": Group("Saving many drafts", bench_drafts.many_drafts, 3),
+    "edits": Group("Cell edits", bench_edits.edits, 3),
     "commits": Group("Committing", bench_commits.commits, 4),
     "floor": Group("COPY into the mirror", bench_load.floor, 3),
     "release": Group("Against the release", bench_release.release, 8),

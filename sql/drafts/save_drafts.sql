@@ -28,7 +28,7 @@ present AS (
            CASE WHEN $11::boolean AND r.op = 'update' AND m.data IS NOT NULL
                 THEN r.unset || vanguard.equal_cells(r.delta, m.data || coalesce(x.pending, '{}'))
                 ELSE r.unset END AS unset,
-           r.change_reason, r.touched, m.data, m.version AS mirror_version,
+           r.unset AS given_unset, r.change_reason, r.touched, m.data, m.version AS mirror_version,
            x.id AS modification_id, x.session_id AS was_session_id,
            x.pending_op, coalesce(x.pending, '{}') AS pending, x.pending_state,
            x.draft_op, coalesce(x.delta, '{}') AS delta, coalesce(x.base, '{}') AS base, x.conflicts,
@@ -64,7 +64,8 @@ wanted AS (
     -- What the draft becomes, or why it cannot. A row that was deleted under a draft can only be inserted again.
     SELECT p.*,
            CASE
-               WHEN p.was_session_id IS DISTINCT FROM $9
+               WHEN p.was_session_id IS NOT NULL
+                    AND p.was_session_id IS DISTINCT FROM $9
                     AND p.was_session_id = ANY ((SELECT vanguard.open_sessions($1, $12, $2, $6))::text[])
                    THEN 'ROW_IN_OTHER_SESSION'
                WHEN p.expected_version <> p.version OR p.expected_mirror_version <> coalesce(p.mirror_version, 0)
@@ -100,6 +101,7 @@ wanted AS (
                 ELSE coalesce(p.data, '{}') || p.pending END
                || CASE WHEN p.version = $3 THEN p.base ELSE '{}' END AS seen,
            p.given IS NOT NULL OR p.expected_mirror_version IS NOT NULL AS said,
+           cardinality(p.unset) > cardinality(p.given_unset) AS dropped,
            -- Whoever writes over a conflict has seen it, unless this request has just brought it about.
            p.conflicts IS NOT NULL AND p.version <> $3 AS settles
       FROM present AS p
@@ -120,7 +122,7 @@ based AS (
                                                     <> coalesce(w.delta -> field.key, w.seen -> field.key, 'null'))
                         END
                WHEN w.new_op IS NULL OR w.new_op = 'insert' AND w.draft_op IS DISTINCT FROM 'insert' THEN '{}'
-               WHEN w.draft_op IS NULL AND w.touched IS NOT NULL
+               WHEN w.draft_op IS NULL AND w.touched IS NOT NULL AND NOT w.dropped
                    THEN (SELECT coalesce(jsonb_object_agg(
                                              field, coalesce(w.given -> field, w.seen -> field, 'null')), '{}')
                            FROM unnest(w.touched) AS field)

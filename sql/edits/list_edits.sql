@@ -1,7 +1,7 @@
 -- A page of the log of a session, the oldest edit first.
 -- $1 organization, $2 user, $3 session (text), $4 after (bigint: only edits beyond this one), $5 limit (bigint).
 -- Returns id, row_key, field, old_value, value, held, findings, client_ts, at (texts), state (of the edit's step).
--- Plan: edit_log from the position on, the primary key of each step.
+-- Plan: the primary key from the position on, the primary key of each step.
 SELECT e.id, e.row_key, e.field, e.old_value, e.value, e.held, e.findings,
        vanguard.utc(e.client_ts) AS client_ts, vanguard.utc(e.at) AS at, s.state
   FROM pfa.edit AS e

@@ -1,5 +1,5 @@
--- Log edits of a session, count them, and note their step where none of their values could be drafted. The caller holds
--- lock 2 of the session's user.
+-- Log edits of a session and count them; note their step where no draft has. The caller holds lock 2 of the session's
+-- user.
 -- $1 organization, $2 user, $3 session (text), $4 step (bigint: the workspace's new revision), $5 undo_group (text, or
 -- NULL), $6 edits (jsonb: [{id: of the row, field, oldValue, value, held, findings, clientTs}]), $7 bytes (bigint: of
 -- all that), $8 most (bigint: bytes that a session holds), $9 at (timestamptz now).
@@ -27,6 +27,7 @@ noted AS (
     INSERT INTO pfa.step (organization_id, user_id, number, session_id, undo_group, rows, at)
     SELECT $1, $2, $4, $3, $5, '{}', $9
       FROM counted AS c
-        ON CONFLICT (organization_id, user_id, number) DO NOTHING
+     WHERE NOT EXISTS (SELECT FROM pfa.step AS s
+                        WHERE s.organization_id = $1 AND s.user_id = $2 AND s.number = $4)
 )
 SELECT l.id AS first_id FROM logged AS l ORDER BY l.id LIMIT 1;

@@ -107,9 +107,8 @@ CREATE TABLE IF NOT EXISTS pfa.edit (
     findings jsonb NOT NULL DEFAULT '[]',
     client_ts timestamptz,
     at timestamptz NOT NULL,
-    PRIMARY KEY (organization_id, id)
+    PRIMARY KEY (organization_id, session_id, id)
 );
-CREATE INDEX IF NOT EXISTS edit_log ON pfa.edit (organization_id, session_id, id);
 -- The values that went into no draft, which a preview tells.
 CREATE INDEX IF NOT EXISTS edit_refused ON pfa.edit (organization_id, session_id, row_key, field, id) WHERE NOT held;
 -- What came after them in the same cell.
