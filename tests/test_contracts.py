@@ -190,6 +190,35 @@ BAD: dict[str, tuple[Change, str]] = {
         "the pattern is too large for texts of 2000 bytes",
     ),
     "a pattern that is no text": (add_rule(type="regex", field="depot", pattern="\ud800"), "bad.json"),
+    "an expression that is none": (
+        add_rule(type="expression", expression="seats >"),
+        "rule expression: Line 1, column 8: something is missing at the end.",
+    ),
+    "an expression of nothing": (add_rule(type="expression", expression="weight > 1"), "weight is no field of it"),
+    "an expression that is a number": (
+        add_rule(type="expression", expression="seats + 1"),
+        "rule expression:seats: Line 1, column 7: a condition is true or false, and this is a number.",
+    ),
+    "an expression that compares what it cannot": (
+        add_rule(type="expression", expression="seats > depot", id="r"),
+        "rule r: Line 1, column 7:",
+    ),
+    "an expression about no field": (add_rule(type="expression", expression="1 < 2"), "it looks at no field"),
+    "an expression of a computed column": (add_rule(type="expression", expression="id == plate"), "id is no field"),
+    "a second expression that is none": (
+        lambda d: d["rules"].extend(
+            {"type": "expression", "expression": text, "id": name} for text, name in (("leased", "a"), ("seats", "b"))
+        ),
+        "rule b: Line 1, column 1:",
+    ),
+    "an expression 10,000 deep": (
+        add_rule(type="expression", expression="(" * 10_000 + "leased" + ")" * 10_000),
+        "an expression has at most 4096 bytes",
+    ),
+    "an expression that is deep": (
+        add_rule(type="expression", expression="!" * 2_000 + "leased"),
+        "an expression is nested at most 32 deep",
+    ),
     "a measure of nothing": (lambda d: d["measures"][0].update(of="weight"), "KPIs of weight, which is not indexed"),
     "a measure without an index": (lambda d: d["measures"][0].update(of="lastDay"), "KPIs of lastDay, which is not"),
     "a dimension without an index": (add_field(dimension=True), "KPIs of extra, which is not indexed"),

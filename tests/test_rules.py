@@ -11,7 +11,7 @@ from app.base import exact_json
 from app.contracts import PFA
 from app.contracts.findings import BLOCKING, Finding, Severity
 from app.contracts.patterns import MAX_WORK, matches, misfit_pattern
-from app.contracts.rule_types import NotNull, Range, Regex, Required, Rule
+from app.contracts.rule_types import Condition, NotNull, Range, Regex, Required, Rule
 from app.contracts.rules import check_row, check_rules, judge, rules_of, unique_rules, unruled_fields
 from app.contracts.validation import check_cell, check_value
 from tests.support.world import FLEET, LAB, User, World, instrument, line, refused, vehicle
@@ -208,7 +208,7 @@ def test_every_rule_has_a_stable_id_and_keeps_one_that_it_was_given() -> None:
     assert [rule.id for rule in LAB.rules] == [
         "one-serial", "unique:slot", "unique:seat", "unique:dueOn", "not_null:owner", "required:keeper,room",
         "required:room,lent", "range:rating", "range:boughtOn", "regex:code", "allowed_values:priority",
-        "ordered:boughtOn,soldOn", "frozen:sealed", "exclusive:sealed,lent",
+        "expression:rating,load", "not-ann", "ordered:boughtOn,soldOn", "frozen:sealed", "exclusive:sealed,lent",
     ]  # fmt: skip
     assert [rule.id for rule in LAB.field_rules] == ["grade:values", "load:range"]
     twice = msgspec.structs.replace(FLEET, rules=(NotNull(field="depot"), NotNull(field="depot", message="Say where.")))
@@ -217,12 +217,19 @@ def test_every_rule_has_a_stable_id_and_keeps_one_that_it_was_given() -> None:
 
 def test_a_grid_sees_the_rules_of_a_field_as_type_and_bounds() -> None:
     assert rules_of(LAB, "rating") == [
-        {"type": "range", "min": Decimal("0.5"), "max": 10, "severity": "WARNING", "id": "range:rating"}
+        {"type": "range", "min": Decimal("0.5"), "max": 10, "severity": "WARNING", "id": "range:rating"},
+        {
+            "type": "expression",
+            "fields": ["rating", "load"],
+            "expression": "rating == null || load == null || rating * 10 <= load",
+            "severity": "WARNING",
+            "id": "expression:rating,load",
+        },
     ]
     assert rules_of(LAB, "grade") == [
         {"type": "allowed_values", "values": ["A", "B", "C"], "severity": "ERROR", "id": "grade:values"}
     ]
-    assert rules_of(LAB, "load") == [{"type": "range", "min": 0, "max": 100, "severity": "ERROR", "id": "load:range"}]
+    assert rules_of(LAB, "load")[0] == {"type": "range", "min": 0, "max": 100, "severity": "ERROR", "id": "load:range"}
     assert rules_of(LAB, "code") == [
         {"type": "regex", "pattern": "(?:[A-Z]+-)+[0-9]{1,6}", "severity": "ERROR", "id": "regex:code"}
     ]
@@ -377,6 +384,46 @@ def test_words_of_the_contract_take_the_place_of_the_usual_ones() -> None:
         ("NOBODYS", "Whose is it?"),
         ("INVALID_RANGE", "Too good."),
     ]
+
+
+# --- expressions
+
+
+def test_an_expression_looks_at_the_whole_row() -> None:
+    before = instrument(rating=5, load=50)
+    about = (None, "WARNING", "BUSINESS_RULE_VIOLATION", "expression:rating,load")
+    found = check_row(LAB, before, before | {"load": Decimal("49.9")})
+    assert said(found) == [about]
+    assert found[0].message == "It has to be true that rating == null || load == null || rating * 10 <= load"
+    assert check_row(LAB, before, before | {"load": Decimal("50.0")}) == []
+    assert check_row(LAB, before, before | {"load": None}) == []
+    assert check_row(LAB, before | {"rating": 6}, before | {"rating": 6, "room": "R2"}) == []
+    (finding,) = check_row(LAB, None, instrument(priority=3))
+    assert (finding.rule_id, finding.message) == ("not-ann", "Ann has no time.")
+
+
+@pytest.mark.parametrize(
+    ("expression", "row", "reason"),
+    [
+        ("rating / load > 1", {"rating": 1, "load": 0}, "division by zero"),
+        ("rating < load", {"rating": 1}, "< does not apply to null"),
+        ("sealed", {}, "null is not true or false"),
+    ],
+)
+def test_an_expression_that_fails_is_not_fulfilled(expression: str, row: dict[str, Any], reason: str) -> None:
+    """Given a severity of a warning, then a row on which the expression has no value is an error all the same."""
+    rules: tuple[Rule, ...] = (Condition(expression=expression, severity=Severity.WARNING, id="c"),)
+    (finding,) = check_row(msgspec.structs.replace(LAB, rules=rules), None, row)
+    assert (finding.severity, finding.code) == ("ERROR", "RULE_FAILED")
+    assert finding.message.startswith("The rule c could not be checked: Line 1, column ")
+    assert finding.message.endswith(f": {reason}.")
+
+
+def test_a_long_expression_is_shown_in_part() -> None:
+    text = " && ".join(["rating != 1"] * 100)
+    contract = msgspec.structs.replace(LAB, rules=(Condition(expression=text),))
+    (finding,) = check_row(contract, None, {"rating": 1})
+    assert (finding.field, len(finding.message)) == ("rating", len("It has to be true that ...") + 200)
 
 
 # --- regular expressions

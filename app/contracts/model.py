@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 import msgspec
 
 from app.base.errors import ConfigurationError
-from app.contracts.rule_types import AllowedValues, Range, Rule, cell_fields, fields_of, misfit, named
+from app.contracts.expressions import Expression, parse
+from app.contracts.rule_types import AllowedValues, Condition, Range, Rule, cell_fields, fields_of, misfit, named
 from app.contracts.shape import FieldType as FieldType
 from app.contracts.shape import Name, SchemaName, Shape
 
@@ -180,6 +181,11 @@ class Contract(Shape, frozen=True, kw_only=True, dict=True):
         """The document's fields by name."""
         return {field.name: field for field in self.fields}
 
+    @property
+    def types(self) -> dict[str, FieldType]:
+        """The types of the document's fields by name."""
+        return {field.name: field.type for field in self.fields}
+
     @cached_property
     def columns(self) -> tuple["Column", ...]:
         """The indexed fields and the computed ones, in the order of the contract: the index image of a row."""
@@ -246,6 +252,11 @@ class Contract(Shape, frozen=True, kw_only=True, dict=True):
             if field.minimum is not None or field.maximum is not None:
                 found.append(Range(id=f"{field.name}:range", field=field.name, min=field.minimum, max=field.maximum))
         return tuple(found)
+
+    @cached_property
+    def conditions(self) -> dict[str, Expression]:
+        """Id -> the parsed expression of each rule that has one."""
+        return {rule.id: parse(rule.expression, self.types) for rule in self.rules if isinstance(rule, Condition)}
 
     @cached_property
     def watches(self) -> tuple[tuple[Rule, frozenset[str]], ...]:

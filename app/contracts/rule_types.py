@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
+from app.contracts.expressions import ExpressionError, names_of, parse
 from app.contracts.findings import Severity
 from app.contracts.patterns import misfit_pattern
 from app.contracts.shape import FieldType, Name, Shape
@@ -109,7 +110,22 @@ class AllowedValues(RuleShape, frozen=True, kw_only=True, tag="allowed_values", 
         return frozenset(self.values)
 
 
-Rule = Ordered | Required | Frozen | Exclusive | NotNull | Unique | Range | Regex | AllowedValues
+class Condition(RuleShape, frozen=True, kw_only=True, tag="expression", dict=True):
+    """The expression is true of the row, in the language of expressions/."""
+
+    expression: str
+    code: str = "BUSINESS_RULE_VIOLATION"
+
+    @cached_property
+    def fields(self) -> tuple[str, ...]:
+        """The names in it, each once; none where it is no expression, which `misfit` says."""
+        try:
+            return names_of(self.expression)
+        except ExpressionError:
+            return ()
+
+
+Rule = Ordered | Required | Frozen | Exclusive | NotNull | Unique | Range | Regex | AllowedValues | Condition
 
 
 def type_of(rule: Rule) -> str:
@@ -124,8 +140,8 @@ def fields_of(rule: Rule) -> tuple[str, ...]:
             return first, second
         case Required(fields=fields, when=when) | Frozen(fields=fields, when=when):
             return fields if when is None or when in fields else (*fields, when)
-        case Exclusive(fields=fields):
-            return fields
+        case Exclusive() | Condition():
+            return rule.fields
         case NotNull() | Unique() | Range() | Regex() | AllowedValues():
             return (rule.field,)
 
@@ -146,7 +162,7 @@ def named(rules: Iterable[Rule]) -> tuple[Rule, ...]:
     found = []
     for rule in rules:
         if not rule.id:
-            made = f"{type_of(rule)}:{','.join(fields_of(rule))}"
+            made = ":".join(filter(None, (type_of(rule), ",".join(fields_of(rule)))))
             given[made] += 1
             rule = msgspec.structs.replace(rule, id=made if given[made] == 1 else f"{made}:{given[made]}")
         found.append(rule)
@@ -172,7 +188,17 @@ def misfit(rule: Rule, contract: "Contract") -> str | None:
             if wrong := [value for value in values if not has_type(kind, value)]:
                 return f"{wrong[0]!r} is no {kind}."
             return None if values else "it allows no value."
+        case Condition():
+            return _misfit_condition(rule, contract)
     return None
+
+
+def _misfit_condition(rule: Condition, contract: "Contract") -> str | None:
+    try:
+        parse(rule.expression, contract.types)
+    except ExpressionError as error:
+        return str(error)
+    return None if rule.fields else "it looks at no field."
 
 
 def _misfit_range(rule: Range, kind: FieldType) -> str | None:

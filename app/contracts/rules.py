@@ -6,11 +6,13 @@ from typing import Any
 import msgspec
 
 from app.base.errors import Code, Culprit
+from app.contracts.expressions import EvaluationError
 from app.contracts.findings import Finding, Severity
 from app.contracts.model import Contract, Field
 from app.contracts.patterns import matches
 from app.contracts.rule_types import (
     AllowedValues,
+    Condition,
     Exclusive,
     Frozen,
     NotNull,
@@ -26,7 +28,8 @@ from app.contracts.rule_types import (
 from app.contracts.values import has_type
 
 Document = dict[str, Any]
-Breach = tuple[str, str]  # field, message
+MAX_SHOWN = 200  # characters of an expression in a message
+Breach = tuple[str | None, str]  # field, or None for the whole row, and message
 
 
 class _Unchecked(Exception):
@@ -114,16 +117,23 @@ def judge(contract: Contract, rule: Rule, before: Document | None, after: Docume
     try:
         breaches = list(_breaches(contract, rule, before, after))
     except Exception as error:
-        reason = str(error) if isinstance(error, _Unchecked) else type(error).__name__
+        told = isinstance(error, _Unchecked | EvaluationError)
+        reason = str(error).removesuffix(".") if told else type(error).__name__
         severity = max(rule.severity, Severity.ERROR, key=lambda each: each.rank)
         message = f"The rule {rule.id} could not be checked: {reason}."
-        yield _finding(contract, rule, fields_of(rule)[0], severity, Code.RULE_FAILED, message)
+        yield _finding(contract, rule, _place(rule), severity, Code.RULE_FAILED, message)
         return
     for field, message in breaches:
         yield _finding(contract, rule, field, rule.severity, rule.code, rule.message or message)
 
 
-def _finding(contract: Contract, rule: Rule, field: str, severity: Severity, code: str, message: str) -> Finding:
+def _place(rule: Rule) -> str | None:
+    """Where to look: a condition on several fields is about the whole row."""
+    fields = fields_of(rule)
+    return None if isinstance(rule, Condition) and len(fields) > 1 else fields[0]
+
+
+def _finding(contract: Contract, rule: Rule, field: str | None, severity: Severity, code: str, message: str) -> Finding:
     return Finding(
         field=field,
         severity=severity,
@@ -157,6 +167,14 @@ def _breaches(contract: Contract, rule: Rule, before: Document | None, after: Do
             value = after.get(rule.field)
             if value is not None:
                 yield from _broken_by_value(contract.by_name[rule.field], rule, value)
+        case Condition(expression=expression):
+            if not contract.conditions[rule.id].holds(after):
+                yield _place(rule), f"It has to be true that {_shortened(expression)}"
+
+
+def _shortened(text: str) -> str:
+    words = " ".join(text.split())
+    return words if len(words) <= MAX_SHOWN else f"{words[:MAX_SHOWN]}..."
 
 
 def _is_after(start: Any, end: Any) -> bool:

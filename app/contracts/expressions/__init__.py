@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from lark import Token
 
 from app.contracts.expressions.checking import Step, check_condition
 from app.contracts.expressions.evaluation import EvaluationError, judge
@@ -48,4 +49,11 @@ def parse(text: str, types: "Mapping[str, FieldType]") -> Expression:
     return Expression(text=text, fields=tuple(fields), steps=steps)
 
 
-__all__ = ["EvaluationError", "Expression", "ExpressionError", "parse"]
+def names_of(text: str) -> tuple[str, ...]:
+    """The names of fields in the text, each once, whatever fields there are; raises ExpressionError."""
+    found = [node.children[0] for node in read_tree(text).find_data("field")]
+    words = sorted((word for word in found if isinstance(word, Token)), key=lambda word: word.start_pos or 0)
+    return tuple(dict.fromkeys(map(str, words)))
+
+
+__all__ = ["EvaluationError", "Expression", "ExpressionError", "names_of", "parse"]
