@@ -554,3 +554,68 @@ async def test_a_row_that_others_are_deleting_is_not_inserted_over(world: World,
     new = {"id": "A", "op": "insert", "delta": {"category": "Pumps", "source": "Rental", "dor": "BEO"}}
     problem = refused(await ann.post("drafts", {"modifications": [new]}), 422, "VALIDATION_FAILED")
     assert problem["errors"][0]["code"] == "ROW_DELETED"
+
+
+# --- cells that equal what lies beneath, and cells that are bad
+
+
+async def test_drop_equal_takes_out_what_equals_what_lies_beneath(world: World, ann: User) -> None:
+    """Compared as the contract's type: 1 equals 1.0, absent equals null. Pending counts as beneath."""
+    await world.mirror({"A": line(model="M1", monthlyRate=10)})
+    await ann.draft("A", {"model": "M2"})
+    assert (await ann.commit("A")).status_code == 200
+    wanted = {"model": "M2", "monthlyRate": Decimal("10.0"), "manufacturer": None, "equipment": "E"}
+    await save(ann, {"id": "A", "delta": wanted}, dropEqual=True)
+    row = await ann.row("A")
+    assert (row["delta"], row["base"]) == ({"equipment": "E"}, {"equipment": None})
+    await save(ann, {"id": "A", "delta": {"equipment": None}}, dropEqual=True)
+    assert (await drafts(ann))["A"]["delta"] == {}
+    assert (await ann.row("A"))["syncState"] == "committed"
+
+
+async def test_drop_equal_takes_out_what_was_drafted_before(world: World, ann: User) -> None:
+    await world.mirror({"A": line(model="M1", equipment="E1")})
+    await ann.draft("A", {"model": "M2", "equipment": "E2"})
+    await save(ann, {"id": "A", "delta": {"model": "M1"}}, dropEqual=True)
+    assert (await ann.row("A"))["delta"] == {"equipment": "E2"}
+    (saved,) = (await save(ann, {"id": "A", "delta": {"equipment": "E1"}}, dropEqual=True))["saved"]
+    assert (saved["version"], saved["syncState"]) == (0, "pristine")
+    assert await drafts(ann) == {}
+
+
+async def test_drop_equal_leaves_new_rows_and_deletions_alone(world: World, ann: User) -> None:
+    await world.mirror({"A": line(model="M1")})
+    await save(
+        ann, {"id": "N", "op": "insert", "delta": NEW | {"model": None}}, {"id": "A", "op": "delete"}, dropEqual=True
+    )
+    found = await drafts(ann)
+    assert found["N"]["delta"] == NEW | {"model": None, "hasPlan": False, "hasActuals": False}
+    assert found["A"]["op"] == "delete"
+
+
+async def test_partial_cells_saves_the_good_cells_of_a_row(world: World, ann: User) -> None:
+    await world.mirror({"A": line(model="M1"), "B": line(model="M1")})
+    answer = await save(
+        ann,
+        {"id": "A", "delta": {"model": "M2", "monthlyRate": "much", "pfaId": "X", "colour": "red"}},
+        {"id": "B", "delta": {"monthlyRate": -1}},
+        {"id": "C", "delta": {"model": "M2"}},
+        partial="cells",
+    )
+    assert ids(answer["saved"]) == ["A"]
+    assert [(error["id"], error.get("field"), error["code"]) for error in answer["errors"]] == [
+        ("A", "monthlyRate", "INVALID_TYPE"),
+        ("A", "pfaId", "READ_ONLY_FIELD"),
+        ("A", "colour", "UNKNOWN_FIELD"),
+        ("B", "monthlyRate", "INVALID_RANGE"),
+        ("C", None, "ROW_NOT_FOUND"),
+    ]
+    assert (await ann.row("A"))["delta"] == {"model": "M2"}
+
+
+async def test_partial_cells_with_nothing_good_is_refused(world: World, ann: User) -> None:
+    await world.mirror({"A": line(model="M1")})
+    errors = await refuse(ann, {"id": "A", "delta": {"monthlyRate": "much"}}, partial="cells")
+    assert [error["code"] for error in errors] == ["INVALID_TYPE"]
+    await refuse(ann, {"id": "A", "delta": {"model": "M2", "monthlyRate": "much"}}, partial="cells", atomic=True)
+    assert await drafts(ann) == {}
