@@ -477,7 +477,8 @@ class Comparison:
         schema = self.contract.schema
         await self.world.db.execute(
             f"DELETE FROM {schema}.mirror; DELETE FROM {schema}.modification; DELETE FROM {schema}.change;"
-            f"DELETE FROM {schema}.history; UPDATE workspace SET revision = revision + 1;"
+            f"DELETE FROM {schema}.history; DELETE FROM {schema}.step; DELETE FROM {schema}.edit;"
+            "DELETE FROM edit_session; UPDATE workspace SET revision = revision + 1;"
             "UPDATE dataset SET revision = revision + 1"
         )
         found = "SELECT organization_id, revision FROM dataset WHERE name = $1"
@@ -493,9 +494,10 @@ class Comparison:
     async def save(self, step: Save) -> None:
         user, model = self.at(step.seat)
         wanted = [self.versioned(model, user, draft) for draft in step.drafts]
-        response = await user.post("drafts", {"modifications": wanted, "atomic": step.atomic})
+        more, how = self.manner(step)
+        response = await user.post("drafts", {"modifications": wanted, "atomic": step.atomic, **more})
         try:
-            saved, faults = model.save(user.id, wanted, atomic=step.atomic)
+            saved, faults = model.save(user.id, wanted, atomic=step.atomic, **how)
         except Refused as refused:
             refuses(response, refused)
         else:
@@ -515,6 +517,14 @@ class Comparison:
             space.last = max([space.last, *(space.versions.get(key) or 0 for key in saved)])
         await self.look(step.seat)
 
+    def manner(self, step: Save) -> tuple[Document, Document]:
+        """How a batch is saved: members of the request, and arguments of the model."""
+        return {}, {}
+
+    def selection(self, step: Commit | Discard) -> tuple[Document, Document]:
+        """Which drafts a step is about: members of the request, and arguments of the model."""
+        return {"all": True} if step.keys is None else {"ids": step.keys}, {"keys": step.keys}
+
     @staticmethod
     def versioned(model: Model, user: User, draft: Document) -> Document:
         """The draft with the versions that it expects."""
@@ -530,34 +540,37 @@ class Comparison:
     async def commit(self, step: Commit) -> None:
         user, model = self.at(step.seat)
         drafted = model.of(user.id).drafts.keys()
-        body: Document = {"all": True} if step.keys is None else {"ids": step.keys}
+        body, among = self.selection(step)
         expected = {}
         if step.off is not None:
             expected = {key: (model.of(user.id).versions[key] or 0) + step.off for key in drafted
                         if step.keys is None or key in step.keys}  # fmt: skip
         unasked = list(step.unasked)
-        refused = await self._commit(step, body, expected, unasked)
+        refused = await self._commit(step, body, among, expected, unasked)
         if refused and refused.conflicts and step.uses:
             await self.look(step.seat)
             settled = {(one["id"], one["field"]) for one in unasked}
             for place, conflict in enumerate(refused.conflicts):
                 if (conflict["id"], conflict["field"]) not in settled:
                     unasked.append(self.resolution(conflict, step.uses[place % len(step.uses)]))
-            await self._commit(step, body, expected, unasked)
+            await self._commit(step, body, among, expected, unasked)
         for seat, (organization, _) in enumerate(SEATS):
             if organization == user.organization:
                 await self.look(seat)
 
     async def _commit(
-        self, step: Commit, body: Document, expected: dict[str, int], resolutions: list[Document]
+        self,
+        step: Commit,
+        body: Document,
+        among: Document,
+        expected: dict[str, int],
+        resolutions: list[Document],
     ) -> Refused | None:
         user, model = self.at(step.seat)
         more = {"resolutions": resolutions, "expectedVersions": expected, "dryRun": step.dry_run}
         response = await user.post("commit", {**body, **more})
         try:
-            committed = model.commit(
-                user.id, step.keys, expected=expected, resolutions=resolutions, dry_run=step.dry_run
-            )
+            committed = model.commit(user.id, **among, expected=expected, resolutions=resolutions, dry_run=step.dry_run)
         except Refused as refused:
             refuses(response, refused)
             return refused
@@ -581,11 +594,16 @@ class Comparison:
 
     async def discard(self, step: Discard) -> None:
         user, model = self.at(step.seat)
-        body: Document = {"all": True} if step.keys is None else {"ids": step.keys}
+        body, among = self.selection(step)
         if step.fields:
             body["fields"] = step.fields
-        answer = answered(await user.post("discard", body))
-        assert answer["discarded"] == model.discard(user.id, step.keys, step.fields)
+        response = await user.post("discard", body)
+        try:
+            discarded = model.discard(user.id, fields=step.fields, **among)
+        except Refused as refused:
+            refuses(response, refused)
+        else:
+            assert answered(response)["discarded"] == discarded
         await self.look(step.seat)
 
     async def list(self, step: List) -> None:
@@ -626,6 +644,11 @@ class Comparison:
         bases = [{name: one["base"].get(name) for name in kept} for one in (found, row)]
         assert shown(bases[0]) == shown(bases[1])
 
+    def compare(self, model: Model, found: Document, row: Document) -> None:
+        """One modification is as the model has it."""
+        self.same_base(model, found, row)
+        assert comparable({**found, "base": {}}) == comparable({**row, "base": {}})
+
     # -- looking around -----------------------------------------------------------------------------------------------
 
     async def look(self, seat: int) -> None:
@@ -642,8 +665,7 @@ class Comparison:
         for key, row in wanted.items():
             if space.versions[key] is None:
                 space.versions[key] = row["version"] = found[key]["version"]
-            self.same_base(model, found[key], row)
-            assert comparable({**found[key], "base": {}}) == comparable({**row, "base": {}})
+            self.compare(model, found[key], row)
         space.last = max([space.last, *fresh])
         await self.list(List(seat, [("sort", "id")]))
 

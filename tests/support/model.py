@@ -200,12 +200,13 @@ class Change:
 
 @dataclass
 class Draft:
-    """What a user is drafting on a row; `conflicts` as last looked for."""
+    """What a user is drafting on a row; `conflicts` as last looked for, `owner`: the session or word that it is of."""
 
     op: str
     delta: Document = field(default_factory=dict)
     base: Document = field(default_factory=dict)
     conflicts: list[Document] = field(default_factory=list)
+    owner: str | None = None
 
 
 @dataclass
@@ -323,17 +324,19 @@ class Model:
 
     # -- save ---------------------------------------------------------------------------------------------------------
 
-    def save(self, user: str, wanted: Sequence[Document], *, atomic: bool = False) -> tuple[set[str], set[Fault]]:
+    def save(
+        self, user: str, wanted: Sequence[Document], *, atomic: bool = False, others: Iterable[Fault] = ()
+    ) -> tuple[set[str], set[Fault]]:
         """Save drafts one after the other: the ids of those saved, and the faults (id, code). What does not fit the
         contract takes the other drafts of its row with it; a refusal ends those of its row, and any version that one of
-        them expects is that of before.
+        them expects is that of before. `others`: faults that were found before.
         """
         misfits = {(request["id"], code) for request in wanted for code in self.misfits(request["id"], request)}
         if atomic and misfits:
             raise Refused(422, "VALIDATION_FAILED", misfits)
         before = deepcopy(self.of(user))
         saved: set[str] = set()
-        faults, unfit = set(misfits), {key for key, _ in misfits}
+        faults, unfit = misfits | set(others), {key for key, _ in misfits}
         tried: set[str] = set()
         for request in wanted:
             key = request["id"]
@@ -345,7 +348,7 @@ class Model:
                 (expected and expected != {before.versions.get(key, 0)})
                 or (mirrored and mirrored != {self.mirror_versions.get(key, 0)})
             )
-            code = (
+            code = self.barred(user, key) or (
                 "VERSION_CONFLICT" if stale
                 else self.apply(user, key, request, said=bool(mirrored), begun=key in tried)
             )  # fmt: skip
@@ -360,6 +363,10 @@ class Model:
             self.workspaces[user] = before
             raise Refused(422, "VALIDATION_FAILED", faults)
         return saved, faults
+
+    def barred(self, user: str, key: str) -> str | None:
+        """The code of why nothing of the row can be saved, whatever it is; for whoever knows of sessions."""
+        return None
 
     def misfits(self, key: str, request: Document) -> list[str]:
         """Codes of what does not fit the contract."""
@@ -596,7 +603,11 @@ class Model:
 
     def broken(self, before: Document | None, after: Document | None) -> set[str]:
         """Codes of the contract's rules that a change breaks."""
-        codes = set()
+        return {code for code, _ in self.breaches(before, after)}
+
+    def breaches(self, before: Document | None, after: Document | None) -> list[tuple[str, set[str]]]:
+        """The same, each with the fields that its rule looks at."""
+        found = []
         old, new = before or {}, after or {}
         for rule in self.contract.rules:
             match rule:
@@ -620,8 +631,8 @@ class Model:
                 continue
             changed = any(not equal(old.get(name), new.get(name)) for name in names)
             if not holds and (changed or before is None or after is None):
-                codes.add(rule.code)
-        return codes
+                found.append((rule.code, names))
+        return found
 
     # -- resolutions, discard ---------------------------------------------------------------------------------------
 
