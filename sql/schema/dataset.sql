@@ -88,7 +88,7 @@ CREATE TABLE IF NOT EXISTS pfa.step (
     PRIMARY KEY (organization_id, user_id, number)
 );
 CREATE INDEX IF NOT EXISTS step_of_session ON pfa.step (organization_id, user_id, session_id, number);
--- Compressing what a paste has changed would take longer than all else that is done for it.
+-- Not compressed: docs/decisions.md has the figures.
 ALTER TABLE pfa.step ALTER COLUMN rows SET STORAGE EXTERNAL;
 
 -- The log of a session's cell edits, those included that no document can hold. findings: what was wrong with the value;
