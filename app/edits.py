@@ -4,21 +4,24 @@ What a rule objects to goes into the draft all the same, for the person is still
 as a text in a number, stays in the log, and shows as an issue of its row.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 import msgspec
 from asyncpg import Record
 from litestar import Response, get, post
-from prometheus_client import Counter
+from prometheus_client import Counter as Metric
 
 from app.base import exact_json
 from app.base.errors import Code, Culprit, SessionFull
 from app.base.statements import statement
 from app.contracts import Contract
 from app.contracts.findings import BLOCKING, Finding, Severity
-from app.contracts.rules import check_row, unique_rules
+from app.contracts.rule_types import Rule
+from app.contracts.rules import judge, unique_rules
 from app.contracts.validation import check_cell, check_key
 from app.drafts import Batch, Draft, Saving, UndoGroup, refusal, write_drafts
 from app.engine.cursors import Cursor, check_incarnation, read_cursor, write_cursor
@@ -38,9 +41,12 @@ READ_CELLS = statement("edits/read_cells")
 LOG_EDITS = statement("edits/log_edits")
 LIST_EDITS = statement("edits/list_edits")
 
-EDITS = Counter("vanguard_session_edits_total", "Cell edits by what became of them", ["dataset", "status"])
+EDITS = Metric("vanguard_session_edits_total", "Cell edits by what became of them", ["dataset", "status"])
 MAX_EDITS = 10_000
 EDITS_PATH = f"{DATASET_PATH}/sessions/{{session_id:str}}/edits"
+
+
+Status = Literal["saved", "kept_invalid", "refused"]
 
 
 class Edit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
@@ -75,7 +81,7 @@ class EditResult(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     edit_id: str | None
     id: str
     field: str
-    status: Literal["saved", "kept_invalid", "refused"]
+    status: Status
     code: str | None
     old_value: Any
     server_ts: datetime
@@ -120,6 +126,11 @@ class Cell(msgspec.Struct, kw_only=True):
     findings: list[Finding] = []
     refused: Culprit | None = None
 
+    @property
+    def status(self) -> Status:
+        """What becomes of it."""
+        return "refused" if self.refused else status_of(self.findings)
+
 
 class Place(msgspec.Struct, kw_only=True):
     """A row about to be edited: as it lies beneath the draft (None for a new one), and as the edits make it."""
@@ -128,6 +139,10 @@ class Place(msgspec.Struct, kw_only=True):
     doc: dict[str, Any]
     elsewhere: bool
     op: str | None
+
+    def differs(self, fields: Iterable[str]) -> bool:
+        """Whether one of the fields is another than beneath the draft."""
+        return self.before is None or any(self.before.get(name) != self.doc.get(name) for name in fields)
 
 
 async def edit(
@@ -159,8 +174,8 @@ async def edit(
     await _check_unique(desk, user, cells)
     if all(cell.refused for cell in cells):
         raise refusal([cell.refused for cell in cells if cell.refused])
-    for cell in cells:
-        EDITS.labels(desk.contract.name, "refused" if cell.refused else _status(cell.findings)).inc()
+    for status, count in Counter(cell.status for cell in cells).items():
+        EDITS.labels(desk.contract.name, status).inc(count)
     first = await _log(desk, user, session, wanted.undo_group, cells, held.revision, at, most)
     return held.revision, list(_results(desk.contract, cells, first, at))
 
@@ -227,18 +242,27 @@ def _refusal(contract: Contract, session: Session, place: Place | None, wanted: 
 
 
 def _check_rows(contract: Contract, places: Mapping[str, Place], cells: Sequence[Cell]) -> None:
-    """What the rules say of each row as all of the edits make it: told with each edit of a field of the rule."""
-    about = {rule.id: fields for rule, fields in contract.watches}
+    """What rules say of each row as all of the edits make it: told with each edit of a field of the rule."""
     edited: dict[str, list[Cell]] = {}
     for cell in cells:
         if cell.refused is None:
             edited.setdefault(cell.edit.id, []).append(cell)
+    watching: dict[tuple[str, ...], list[tuple[Rule, frozenset[str]]]] = {}
     for key, mine in edited.items():
+        names = tuple([cell.edit.field for cell in mine])
+        if names not in watching:
+            watching[names] = [watch for watch in contract.watches if not watch[1].isdisjoint(names)]
         place = places[key]
-        for finding in check_row(contract, place.before, place.doc):
-            for cell in mine:
-                if cell.edit.field in about.get(finding.rule_id or "", ()) and finding not in cell.findings:
-                    cell.findings.append(finding)
+        for rule, fields in watching[names]:
+            if place.differs(fields):
+                for finding in judge(contract, rule, place.before, place.doc):
+                    _tell([cell for cell in mine if cell.edit.field in fields], finding)
+
+
+def _tell(cells: Sequence[Cell], finding: Finding) -> None:
+    for cell in cells:
+        if finding not in cell.findings:
+            cell.findings.append(finding)
 
 
 async def _check_unique(desk: Desk, user: str, cells: Sequence[Cell]) -> None:
@@ -323,16 +347,17 @@ def _results(contract: Contract, cells: Sequence[Cell], first: int, at: datetime
             edit_id=None if refused else str(number),
             id=cell.edit.id[:200],
             field=cell.edit.field[:80],
-            status="refused" if refused else _status(cell.findings),
+            status=cell.status,
             code=refused.code if refused else None,
             old_value=cell.old_value,
             server_ts=at,
-            validation=_refused(contract, refused) if refused else validation_of(contract.version, cell.findings),
+            validation=_refused(contract, refused) if refused else validation_of(contract, cell.findings),
         )
         number += refused is None
 
 
-def _status(findings: Sequence[Finding]) -> Literal["saved", "kept_invalid"]:
+def status_of(findings: Sequence[Finding]) -> Literal["saved", "kept_invalid"]:
+    """What is said of an edit that was kept."""
     return "saved" if _is_valid(findings) else "kept_invalid"
 
 
@@ -346,16 +371,23 @@ def _refused(contract: Contract, refused: Culprit) -> Validation:
     )
 
 
-def validation_of(version: str, findings: Sequence[Finding]) -> Validation:
+def validation_of(contract: Contract, findings: Sequence[Finding]) -> Validation:
     """The findings of one cell in one."""
-    worst = max(findings, key=lambda finding: finding.severity.rank, default=None)
+    if not findings:
+        return _clean(contract.version)
+    worst = max(findings, key=lambda finding: finding.severity.rank)
     return Validation(
         valid=_is_valid(findings),
-        severity=worst.severity if worst else None,
+        severity=worst.severity,
         messages=[finding.message for finding in findings],
-        rule_id=worst.rule_id if worst else None,
-        contract_version=worst.contract_version if worst else version,
+        rule_id=worst.rule_id,
+        contract_version=worst.contract_version,
     )
+
+
+@lru_cache(maxsize=64)
+def _clean(version: str) -> Validation:
+    return Validation(valid=True, severity=None, messages=[], rule_id=None, contract_version=version)
 
 
 # -- on the wire -------------------------------------------------------------------------------------------------------
@@ -453,10 +485,10 @@ def _logged(contract: Contract, record: Record) -> LoggedEdit:
         edit_id=str(record["id"]),
         id=record["row_key"],
         field=record["field"],
-        status=_status(findings),
+        status=status_of(findings),
         old_value=record["old_value"],
         value=record["value"],
-        validation=validation_of(contract.version, findings),
+        validation=validation_of(contract, findings),
         client_ts=record["client_ts"],
         server_ts=record["at"],
         state=record["state"],
