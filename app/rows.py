@@ -109,6 +109,7 @@ class RowsAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 INCLUDED = {
     "overlap": "who else has the row in review or on its way",
     "computed": "computed columns",
+    "deleted": "the rows that you take away, too, and op",
     "layers": "op, base, delta and pending of your modification",
 }
 

@@ -727,12 +727,13 @@ def comparable(row: Document) -> Any:
 
 
 def listing_stories(pool: Pool) -> st.SearchStrategy[Story]:
-    """Drafts, then listings."""
+    """Drafts and commits, then listings."""
     seats = st.sampled_from((0, 0, 0, 1, 2))
+    saving = saves(pool, seats)
     return st.builds(
         lambda rows, saved, listed: Story(rows, [*saved, *listed]),
         mirrors(pool, wrong=True),
-        st.lists(saves(pool, seats), max_size=4),
+        st.lists(st.one_of(saving, saving, saving, commits(pool, seats)), max_size=5),
         st.lists(lists(pool, seats), min_size=1, max_size=8),
     )
 
@@ -881,6 +882,44 @@ TOLD: dict[str, tuple[str, dict[str, Document], list[Any]]] = {
             List(0, [("sort", "inspectedOn")], 1),
             List(0, [("inspectedOn", "9999-12-31")]),
             List(0, [("inspectedOn[lte]", "0001-01-01")]),
+        ],
+    ),
+    "what is deleted is listed as what lies beneath, what is pending included": (
+        "pfa",
+        {
+            "A": {"category": "a", "equipment": "x", "source": "Rental", "monthlyRate": 1, "contract": "old"},
+            "B": {"category": "b", "equipment": "y", "source": "Rental", "monthlyRate": 2},
+            "Ä_": {"category": "a", "monthlyRate": 3},
+        },
+        [
+            Save(
+                0, ({"id": "A", "delta": {"category": "b", "equipment": "y"}}, {"id": "B", "delta": {"category": "c"}})
+            ),
+            saving(0, {"category": "a", "source": "Rental", "dor": "BEO", "monthlyRate": 9}, "new", op="insert"),
+            Commit(0),
+            Save(0, tuple({"id": key, "op": "delete"} for key in ("A", "B", "Ä_", "new"))),
+            Commit(0, keys=("B",)),
+            *(
+                List(0, [*query, ("include", "deleted,computed,layers"), *fields], size, by_cursor)
+                for query in (
+                    [("sort", "category")],
+                    [("sort", "-category,equipment")],
+                    [("sort", "-monthlyRental")],
+                    [("sort", "equipment")],
+                    [("category", "b")],
+                    [("category", "a"), ("sort", "monthlyRate")],
+                    [("category[ne]", "a"), ("sort", "-id")],
+                    [("equipment", "y")],
+                    [("monthlyRental", "9")],
+                    [("search", "y")],
+                    [("search", "old")],
+                    [("syncState", "draft")],
+                    [("syncState", "committed"), ("sort", "category")],
+                    [("syncState", "pristine")],
+                )
+                for fields in ([], [("fields", "category,planCost")])
+                for size, by_cursor in ((1, True), (2, False), (100, True))
+            ),
         ],
     ),
     "a list of drafts alone counts the drafts alone": (

@@ -94,6 +94,7 @@ async def filled(plan_url: str) -> str:
             for i in range(1, DRAFTS + 1)
         ],
         "quiet": [Draft(id=f"P{i * 9:07d}", delta={"equipment": f"EQ {i}"}) for i in range(1, DRAFTS + 1)],
+        "eraser": [Draft(id=f"P{i * 9:07d}", op="delete") for i in range(1, DRAFTS + 1)],
         "beheader": [Draft(id=record["row_key"], delta={"forecastStart": "2034-01-01"}) for record in first],
     }
     for user, wanted in drafts.items():
@@ -158,8 +159,10 @@ def touched(node: dict[str, Any]) -> float:
     return float((node["Actual Rows"] + removed) * node["Actual Loops"])
 
 
-def composed(user: str, listing: str, cursor: Cursor | None = None, *, counted: bool = True) -> Composed:
-    composer = PageComposer(PFA, read_listing(PFA, LISTINGS[listing]), "acme", user)
+def composed(
+    user: str, listing: str, cursor: Cursor | None = None, *, counted: bool = True, include: str = ""
+) -> Composed:
+    composer = PageComposer(PFA, read_listing(PFA, [*LISTINGS[listing], ("include", include)]), "acme", user)
     return composer.page(cursor, counted=counted, base_count=False)
 
 
@@ -183,6 +186,38 @@ async def test_a_page_walks_indexes_side_by_side(planner: "asyncpg.Connection[An
     assert {node["Node Type"] for node in lands} == {"Index Only Scan"}
     assert min(touched(node) for node in lands) <= 2 * PAGE
     assert sum(node["Heap Fetches"] for node in lands) == 0
+
+
+@pytest.mark.parametrize("include", ["computed,layers", "computed,layers,deleted"])
+@pytest.mark.parametrize("user", USERS)
+@pytest.mark.parametrize("listing", ["forecastStart", "id", "-forecastStart"])
+async def test_what_is_included_touches_nothing_more(
+    planner: "asyncpg.Connection[Any]", listing: str, user: str, include: str
+) -> None:
+    """Given no deletions, when layers, computed columns and deleted rows are wanted, then the mirror is read as without
+    them, and the documents still come with the keys; where a third arm is sorted, the second is read for a whole page.
+    """
+    bare = await plan_of(planner, composed(user, listing))
+    nodes = await plan_of(planner, composed(user, listing, include=include))
+    assert sum(map(touched, on(nodes, "mirror"))) == sum(map(touched, on(bare, "mirror")))
+    assert sum(map(touched, on(nodes, "modification"))) <= sum(map(touched, on(bare, "modification"))) + PAGE + 1
+    assert [node["Node Type"] for node in on(nodes, "mirror") if touched(node)] == [
+        node["Node Type"] for node in on(bare, "mirror") if touched(node)
+    ]
+
+
+@pytest.mark.parametrize("listing", ["forecastStart", "id", "-forecastStart", "category, forecastStart"])
+async def test_deleted_rows_are_found_by_their_index(planner: "asyncpg.Connection[Any]", listing: str) -> None:
+    """Given 10,000 deletions, when they are included, then the page reads them once by their own index, its total
+    once more, and no line of the mirror for any but those of the page.
+    """
+    nodes = await plan_of(planner, composed("eraser", listing, include="deleted,computed"))
+    found = [node for node in nodes if node.get("Index Name") == "modification_deletes"]
+    assert len(found) == 2
+    assert max(map(touched, found)) <= DRAFTS
+    bare = await plan_of(planner, composed("eraser", listing))
+    more = sum(map(touched, on(nodes, "mirror"))) - sum(map(touched, on(bare, "mirror")))
+    assert more <= 2 * PAGE
 
 
 @pytest.mark.parametrize("listing", ["forecastStart", "category, forecastStart"])

@@ -311,6 +311,100 @@ async def test_layers_keep_their_digits_and_are_not_projected(world: World, ann:
     assert str(row["computed"]["monthlyRental"]) == "12.34"
 
 
+# --- deleted rows
+
+
+async def test_deleted_rows_are_listed_in_their_places_on_request(world: World, ann: User, bob: User) -> None:
+    """Given rows that ann deletes, when she includes them, then pages, totals and cursors have them as they were."""
+    await world.mirror({key: line(monthlyRate=rate) for key, rate in {"A": 1, "B": 2, "C": 3, "D": 4}.items()})
+    await ann.draft("B", op="delete")
+    await ann.draft("C", op="delete")
+    await ann.draft("A", {"monthlyRate": 5})
+
+    assert ids(await ann.rows(sort="monthlyRate")) == ["D", "A"]
+    page = await ann.page(sort="monthlyRate", include="deleted")
+    assert [(row["id"], row["op"]) for row in page["data"]] == [
+        ("B", "delete"), ("C", "delete"), ("D", None), ("A", "update"),
+    ]  # fmt: skip
+    assert page["pagination"]["totalRecords"] == 4
+    deleted = page["data"][0]
+    assert (deleted["syncState"], deleted["modifiedFields"], deleted["data"]["monthlyRate"]) == ("draft", [], 2)
+    assert "delta" not in deleted
+
+    found, after = [], None
+    while True:
+        page = await ann.page(sort="-monthlyRate", include="deleted", pageSize=1, **({"after": after} if after else {}))
+        found += ids(page["data"])
+        assert page["pagination"]["totalRecords"] == 4
+        after = page["pagination"]["nextCursor"]
+        if after is None:
+            break
+    assert found == ["A", "D", "C", "B"]
+    assert ids(await bob.rows(include="deleted", sort="id")) == ["A", "B", "C", "D"]
+
+
+async def test_a_deletion_on_its_way_is_listed_until_the_row_is_gone(world: World, ann: User) -> None:
+    await world.mirror({"A": line(), "B": line()})
+    await ann.draft("A", op="delete")
+    await ann.commit("A")
+    [row, other] = await ann.rows(include="deleted", sort="id")
+    assert (row["id"], row["op"], row["syncState"], other["op"]) == ("A", "delete", "committed", None)
+    assert [r["id"] for r in await ann.rows(include="deleted", syncState="committed")] == ["A"]
+    assert await ann.rows(include="deleted", syncState="draft") == []
+
+    fleet = ann.on("fleet")
+    await world.mirror({"A": vehicle()}, contract=FLEET)
+    await fleet.draft("A", op="delete")
+    assert ids(await fleet.rows(include="deleted")) == ["A"]
+    await fleet.commit("A")
+    assert await fleet.rows(include="deleted") == []
+
+
+async def test_a_deleted_row_is_what_lies_beneath_what_is_pending_included(world: World, ann: User) -> None:
+    """As GET D/drafts shows it: so it is sorted, filtered, searched, computed and counted."""
+    await world.mirror({"A": line(category="Cranes", equipment="old"), "B": line(category="Pumps")})
+    await ann.draft("A", {"category": "Lifts", "equipment": "new", "monthlyRate": 2000})
+    await ann.draft("N", line_of_a_new_row(), op="insert")
+    await ann.commit()
+    for key in ("A", "N"):
+        await ann.draft(key, op="delete")
+    drafts = {row["id"]: row["data"] for row in (await ann.get("drafts")).json()["data"]}
+    asked: list[tuple[dict[str, str], list[str]]] = [
+        ({"category": "Lifts"}, ["A"]),
+        ({"category": "Cranes"}, ["N"]),
+        ({"equipment": "new"}, ["A"]),
+        ({"equipment": "old"}, []),
+        ({"search": "NEW"}, ["A"]),
+        ({"search": "old"}, []),
+        ({"planCost": "11826.54"}, ["A"]),
+        ({"sort": "category"}, ["N", "A", "B"]),
+        ({"sort": "-monthlyRental"}, ["A", "B", "N"]),
+    ]
+    for params, expected in asked:
+        page = await ann.page(include=["deleted", "computed"], **params)
+        assert (ids(page["data"]), page["pagination"]["totalRecords"]) == (expected, len(expected)), params
+        for row in page["data"]:
+            assert row["id"] == "B" or row["data"] == drafts[row["id"]]
+    costs_of = {row["id"]: str(row["computed"]["planCost"]) for row in page["data"]}
+    assert costs_of == {"A": "11826.54", "B": "5913.27", "N": "0"}
+
+
+async def test_totals_with_and_without_deleted_rows_are_remembered_apart(world: World, ann: User) -> None:
+    await world.mirror({key: line() for key in "ABC"})
+    await ann.draft("A", op="delete")
+
+    async def total(**params: Any) -> int:
+        return int((await ann.page(**params))["pagination"]["totalRecords"])
+
+    for _ in range(2):
+        assert [await total(), await total(include="deleted"), await total(include="deleted,layers")] == [2, 3, 3]
+        assert await total(include="deleted", count="estimated", syncState="draft") == 1
+    await ann.draft("B", op="delete")
+    assert [await total(include="deleted"), await total()] == [3, 1]
+    await ann.discard("A")
+    assert [await total(), await total(include="deleted")] == [2, 3]
+
+
 async def test_whoever_extends_a_page_gets_the_keys_of_its_rows(world: World, ann: User) -> None:
     await world.mirror({key: line(monthlyRate=rate) for key, rate in {"A": 3, "B": 2, "C": 1}.items()})
     await ann.draft("A", {"monthlyRate": 0})

@@ -103,7 +103,7 @@ def test_other_shapes_are_other_statements() -> None:
         {}, {"category": "Cranes"}, {"category[ne]": "Cranes"}, {"model": "M"}, {"search": "M"}, {"sort": "category"},
         {"sort": "-category"}, {"fields": "model"}, {"fields": "planCost"}, {"fields": "actualCost"},
         {"include": "overlap"}, {"include": "computed"}, {"include": "computed,overlap"}, {"include": "layers"},
-        {"pageSize": "500"}, {"page": "2000"}, {"syncState": "draft"},
+        {"include": "deleted"}, {"pageSize": "500"}, {"page": "2000"}, {"syncState": "draft"},
     ]  # fmt: skip
     texts = [composed(parameters, "ann").text for parameters in asked]
     texts += [composed({}, "ann", counted=True).text, composed({}, "ann", base_count=True).text]

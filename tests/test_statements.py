@@ -203,6 +203,7 @@ LISTINGS: list[list[tuple[str, str]]] = [
     [("search", "x"), ("syncState", "pristine,draft")],
     [("fields", "depot,seats"), ("include", "overlap")],
     [("include", "computed,layers"), ("sort", "mileage")],
+    [("include", "deleted,layers"), ("sort", "-remark,seats"), ("depot", "a"), ("search", "x"), ("syncState", "draft")],
     [("depot", "a"), ("depot", "b"), ("seats[gt]", "3"), ("remark[contains]", "x"), ("sort", "-remark,depot")],
     [("inspectedOn[isnull]", "true"), ("kind[ne]", "Bus"), ("page", "7"), ("pageSize", "1000")],
 ]

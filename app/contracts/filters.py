@@ -22,7 +22,7 @@ INTEGER = re.compile(r"-?\d{1,18}", re.ASCII)
 # Digits are read in one way only: two in a row (\d+\.?\d*) would take minutes to refuse a long text.
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d{1,4})?", re.ASCII | re.IGNORECASE)
 BOOLEANS = {"true": True, "false": False}
-INCLUDES = ("overlap", "computed", "layers")
+INCLUDES = ("overlap", "computed", "layers", "deleted")
 SYNC_STATES = ("pristine", "draft", "in_review", "committed", "syncing", "conflict", "sync_error")
 MAX_PAGE_SIZE = 1000
 MAX_OFFSET = 10_000_000
@@ -92,6 +92,7 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
     computed: tuple[str, ...] | None = None
     layers: bool = False
     overlap: bool = False
+    deleted: bool = False
     echo: dict[str, Any] = {}
 
     @property
@@ -143,6 +144,7 @@ def read_listing(contract: Contract, parameters: Iterable[tuple[str, str]]) -> L
         computed=_computed(contract, fields, whole="computed" in include),
         layers="layers" in include,
         overlap="overlap" in include,
+        deleted="deleted" in include,
         conditions=tuple(
             _condition(contract, name, values) for name, values in given.items() if name not in words.taken
         ),

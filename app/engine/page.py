@@ -75,6 +75,7 @@ class PageComposer(msgspec.Struct, frozen=True):
             computed=listing.computed,
             layers=listing.layers,
             overlap=listing.overlap,
+            deleted=listing.deleted,
             keyed=self.keyed,
             counted=counted,
             base_count=base_count,
@@ -96,7 +97,7 @@ class PageComposer(msgspec.Struct, frozen=True):
     @property
     def view_shape(self) -> bytes:
         """What a total depends on, beside the revisions of dataset and workspace."""
-        return _digest(self.base_shape, self.listing.sync_states, self.user)
+        return _digest(self.base_shape, self.listing.sync_states, self.listing.deleted, self.user)
 
 
 @lru_cache(maxsize=256)

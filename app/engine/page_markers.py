@@ -9,15 +9,17 @@ from app.contracts.images import json_object
 from app.contracts.model import snake
 from app.engine.page_plan import PagePlan, Step, is_null
 from app.engine.predicates import Image
-from app.engine.view import OWN, UNION, conjunction
+from app.engine.view import DELETED_BASE, OWN, UNION, conjunction
 
 # In an order that has indexes arm one walks so many times its limit with the documents at hand, then keys alone.
 WALK = 5
 
-# A modification's layers, as arguments of concat.
-LAYERS = """
-                          ',"op":', coalesce(to_json(coalesce(x.draft_op, x.pending_op))::text, 'null'),
-                          ',"base":', x.base, ',"delta":', x.delta, ',"pending":', x.pending"""
+# Members of a row as arguments of concat: those of a modification, and what a pristine row has in their place.
+COMPUTED = """',"computed":'"""
+OP = """',"op":', coalesce(to_json(coalesce(x.draft_op, x.pending_op))::text, 'null')"""
+LAYERS = """',"base":', x.base, ',"delta":', x.delta, ',"pending":', x.pending"""
+NO_OP = """',"op":null'"""
+NO_LAYERS = """',"op":null,"base":{},"delta":{},"pending":{}'"""
 
 OVERLAP = statement("rows/read_overlap").text.partition("/*{overlap}*/")[2].partition("/*{}*/")[0]
 
@@ -29,6 +31,9 @@ def markers(plan: PagePlan) -> dict[str, str]:
     ending = f"ORDER BY {order} LIMIT {plan.limit or '$4::bigint + $5::bigint + 1'}"
     # What leaves is taken from the mirror's count, and there is none where the mirror is not read.
     left_counted = plan.counted and view.reads_mirror
+    arms = [*_direct_arm(plan), *_mirror_arms(plan, ending), *_modification_arms(plan, ending)]
+    if plan.deleted:
+        arms += _deleted_arms(plan, ending)
     return {
         "left": conjunction([view.left, *view.filters.on(view.before)]),
         "landed": conjunction([view.lands, *view.filters.on(view.after), *view.stated]),
@@ -36,24 +41,24 @@ def markers(plan: PagePlan) -> dict[str, str]:
         "covers": view.covers,
         "walked_columns": ", ".join([*(f"m.{column}" for column in columns), "m.row_key"]),
         "walked_document": _document(plan, "m.data"),
-        "walked_members": _mirror_members(plan),
         "mirror_more": _more(_computed(plan, view.mirror)),
-        "modification_more": _more([*_computed(plan, view.after), *_layers(plan)]),
+        "modification_more": _more(_modification_columns(plan)),
         "mirror_columns": _columns(plan, view.mirror),
         "walked": "FALSE" if walked is None else conjunction(_of_mirror(plan, walked)),
         "walk": str(WALK * (plan.limit or 0)),
         "same": conjunction(_same(plan, walked or (), [f"m.{column}" for column in columns])),
-        "keys": UNION.join([*_direct_arm(plan), *_mirror_arms(plan, ending), *_modification_arms(plan, ending)]),
+        "keys": UNION.join(arms),
         "order": order,
         "sort_values": ", ".join(f"l.{column}::text" for column in columns),
         "document": _document(plan, "d.doc"),
+        "absent": DELETED_BASE if plan.deleted else "'{}'",
         "mirror_members": _mirror_members(plan),
         "modification_members": _modification_members(plan),
         "overlap": f"concat(',\"overlap\":', {OVERLAP})" if plan.overlap else "NULL",
         "page_keys": f"ARRAY(SELECT p.row_key FROM page AS p ORDER BY {order})" if plan.keyed else "NULL::text[]",
         "base_count": _base_count(plan) if plan.base_count else "NULL::bigint",
         "left_count": "(SELECT count(*) FROM covering AS c WHERE c.left_filter)" if left_counted else "0::bigint",
-        "landed_count": "(SELECT count(*) FROM covering AS c WHERE c.landed_filter)" if plan.counted else "0::bigint",
+        "landed_count": _landed_count(plan) if plan.counted else "0::bigint",
     }
 
 
@@ -85,9 +90,14 @@ def _computed(plan: PagePlan, image: Image) -> list[str]:
     return [image.column(name) for name in plan.computed or ()]
 
 
-def _layers(plan: PagePlan) -> list[str]:
-    """A modification's columns that are shown as its layers, beside those that every row is made of."""
-    return ["x.draft_op", "x.pending_op", "x.base"] if plan.layers else []
+def _modification_columns(plan: PagePlan) -> list[str]:
+    """What `_modification_members` reads, and the document of a deleted row."""
+    found = _computed(plan, plan.view.after)
+    if plan.layers or plan.deleted:
+        found += ["x.draft_op", "x.pending_op", "x.base"]
+    if plan.deleted:
+        found += ["x.deletes", "x.leaves", *_computed(plan, plan.view.before)]
+    return found
 
 
 def _more(columns: list[str]) -> str:
@@ -96,26 +106,43 @@ def _more(columns: list[str]) -> str:
 
 def _mirror_members(plan: PagePlan) -> str:
     """What a pristine row shows besides: arguments of concat."""
-    layers = ["""',"op":null,"base":{},"delta":{},"pending":{}'"""] if plan.layers else []
-    return ", ".join([*_computed_member(plan, plan.view.mirror), *layers]) or "NULL"
+    found = []
+    if plan.computed is not None:
+        found += [COMPUTED, _computed_object(plan, plan.view.mirror)]
+    if plan.layers or plan.deleted:
+        found.append(NO_LAYERS if plan.layers else NO_OP)
+    return ", ".join(found) or "NULL"
 
 
 def _modification_members(plan: PagePlan) -> str:
     """What the row of a modification shows besides: arguments of concat."""
-    return ", ".join([*_computed_member(plan, plan.view.after), *([LAYERS] if plan.layers else [])]) or "NULL"
+    found = []
+    if plan.computed is not None:
+        written = _computed_object(plan, plan.view.after)
+        if plan.deleted:
+            written = f"CASE WHEN x.deletes THEN {_computed_object(plan, plan.view.deleted)} ELSE {written} END"
+        found += [COMPUTED, written]
+    if plan.layers or plan.deleted:
+        found += [OP, *([LAYERS] if plan.layers else [])]
+    return ", ".join(found) or "NULL"
 
 
-def _computed_member(plan: PagePlan, image: Image) -> list[str]:
-    if plan.computed is None:
-        return []
-    columns = [(image.contract.column_of[name], image.column(name)) for name in plan.computed]
-    return ["""',"computed":'""", json_object(columns)]
+def _computed_object(plan: PagePlan, image: Image) -> str:
+    return json_object([(image.contract.column_of[name], image.column(name)) for name in plan.computed or ()])
 
 
 def _base_count(plan: PagePlan) -> str:
     if not plan.view.reads_mirror:
         return "0::bigint"
     return f"(SELECT count(*) FROM pfa.mirror AS m WHERE {conjunction(_of_mirror(plan, ()))})"
+
+
+def _landed_count(plan: PagePlan) -> str:
+    landed = "(SELECT count(*) FROM covering AS c WHERE c.landed_filter)"
+    if not plan.deleted:
+        return landed
+    source = f"pfa.modification AS x{plan.view.deleted_joins}"
+    return f"{landed}\n       + (SELECT count(*) FROM {source} WHERE {conjunction(plan.view.taken_away)})"
 
 
 # -- the arms ---------------------------------------------------------------------------------------------------------
@@ -147,6 +174,16 @@ def _modification_arms(plan: PagePlan, ending: str) -> list[str]:
     source = f"pfa.modification AS x{view.joins}"
     return [
         _arm(plan, view.after, source, [*landed, *(condition.on(view.after) for condition in step)], ending)
+        for step in plan.modification_steps
+    ]
+
+
+def _deleted_arms(plan: PagePlan, ending: str) -> list[str]:
+    """The rows that the caller takes away, in their place, a select for each step."""
+    view = plan.view
+    source = f"pfa.modification AS x{view.deleted_joins}"
+    return [
+        _arm(plan, view.deleted, source, [*view.taken_away, *(each.on(view.deleted) for each in step)], ending)
         for step in plan.modification_steps
     ]
 

@@ -33,7 +33,7 @@ class PagePlan(msgspec.Struct, frozen=True, kw_only=True):
     Arm one is read directly where there is a step `walked`, with keys alone where it is `merged` and none is walked,
     and else by probing. `limit` is how far the arms go, None as far as the page; `fields` is the placeholder of the
     wanted fields, None for all of them; `computed` are the computed columns that are shown,
-    None where none is asked for.
+    None where none is asked for; `deleted`: with the rows that the caller takes away, a third arm.
     """
 
     view: View
@@ -48,6 +48,7 @@ class PagePlan(msgspec.Struct, frozen=True, kw_only=True):
     computed: tuple[str, ...] | None
     layers: bool
     overlap: bool
+    deleted: bool
     keyed: bool
     counted: bool
     base_count: bool

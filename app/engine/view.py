@@ -35,6 +35,13 @@ JOIN_MIRROR = """
 JOIN_DOCUMENT = """
      CROSS JOIN LATERAL (SELECT coalesce(m.data, '{}') || x.pending || x.delta AS doc OFFSET 0) AS d"""
 
+# The row that a modification takes away, without that: the mirror's with what is pending, or where the mirror has none,
+# what the deletion found.
+DELETED_BASE = "CASE WHEN x.draft_op = 'delete' AND x.conflicts IS NOT NULL THEN x.base END, '{}'"
+DELETED_DOCUMENT = f"coalesce(m.data, {DELETED_BASE}) || x.pending || x.delta"
+# Where that is the mirror's, as the before-image is.
+AS_IN_MIRROR = "x.leaves AND x.pending = '{}'"
+
 
 class Composed(msgspec.Struct, frozen=True):
     """A composed statement with its arguments; $1 organization, $2 dataset and $3 user come first."""
@@ -57,6 +64,17 @@ class Composed(msgspec.Struct, frozen=True):
         if given:
             raise TypeError(f"{self.name} is composed, and takes no {', '.join(sorted(given))}")
         return self.arguments
+
+
+class DeletedImage(Image, frozen=True):
+    """Rows that modifications take away, as they are without that: mostly the before-image, else read from d.doc."""
+
+    def column(self, name: str) -> str:
+        """SQL that yields the field."""
+        column = self.contract.column_of.get(name)
+        if column is None:
+            return super().column(name)
+        return f"CASE WHEN {AS_IN_MIRROR} THEN {super().column(name)} ELSE {column.of(self.document)} END"
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,6 +107,13 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
         return Image(self.contract, "x.a_", "x.row_key", "d.doc", "x.a_search")
 
     @property
+    def deleted(self) -> Image:
+        """The image of a row that its modification takes away, without that."""
+        found = self.contract.search_expression.replace("doc ->>", "d.doc ->>")
+        search = f"CASE WHEN {AS_IN_MIRROR} THEN m.search ELSE {found} END"
+        return DeletedImage(self.contract, "x.b_", "x.row_key", "d.doc", search)
+
+    @property
     def covers(self) -> str:
         """The modifications that leave or land."""
         return f"(x.leaves OR x.lands OR {self.in_place})" if self.in_place else "(x.leaves OR x.lands)"
@@ -114,6 +139,26 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     def stated(self) -> list[str]:
         """The modifications of the wanted states, where the listing asks for some."""
         return [f"x.sync_state = ANY ({self.states})"] if self.states else []
+
+    @property
+    def taken_away(self) -> list[str]:
+        """The modifications whose deleted rows pass the filters."""
+        return [OWN, "x.deletes", *self.filters.on(self.deleted), *self.stated]
+
+    @property
+    def deleted_joins(self) -> str:
+        """What the deleted rows' image reads beside the modification: the mirror's row only where it has to."""
+        needed = self.reads_documents or self.filters.pattern is not None
+        unless = "" if needed else f" AND NOT ({AS_IN_MIRROR})"
+        # Without OFFSET 0 the document is made where it is read, and nowhere else.
+        return f"""
+      LEFT JOIN LATERAL (
+               SELECT m.data, m.search
+                 FROM pfa.mirror AS m
+                WHERE m.organization_id = $1 AND m.row_key = x.row_key{unless}
+                LIMIT 1
+           ) AS m ON TRUE
+     CROSS JOIN LATERAL (SELECT {DELETED_DOCUMENT} AS doc) AS d"""
 
     @property
     def joins(self) -> str:

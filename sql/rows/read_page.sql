@@ -10,6 +10,7 @@
 --
 -- Arm one walks the mirror in sort order without the rows that the caller's modifications cover; arm two walks those
 -- modifications in the same order by their after-image. Both yield keys; documents are fetched for the page alone.
+-- Where deleted rows are wanted, a third arm walks the modifications that take rows away, by what lies beneath them.
 -- Everything comes from one snapshot.
 --
 -- direct is arm one where an index ascends in this order: a short walk with the documents at hand, beside the caller's
@@ -43,7 +44,7 @@ direct AS MATERIALIZED (
                concat('{"id":', to_json(m.row_key), ',"data":', /*{walked_document}*/m.data/*{}*/,
                       ',"syncState":"pristine","version":0,"mirrorVersion":', m.version,
                       ',"modifiedFields":[],"modifiedAt":null,"modifiedBy":null,"conflicts":[]',
-                      /*{walked_members}*/NULL/*{}*/, '}')
+                      /*{mirror_members}*/NULL/*{}*/, '}')
            END AS row
       FROM (
                SELECT /*{mirror_columns}*/m.f_forecast_start AS s1, m.row_key/*{}*/, m.data, m.version
@@ -150,7 +151,7 @@ rendered AS (
            ) AS x ON TRUE
      CROSS JOIN LATERAL (
                SELECT CASE WHEN x.row_key IS NULL THEN m.data
-                           ELSE coalesce(m.data, '{}') || x.pending || x.delta END AS doc
+                           ELSE coalesce(m.data, /*{absent}*/'{}'/*{}*/) || x.pending || x.delta END AS doc
                OFFSET 0
            ) AS d
 )

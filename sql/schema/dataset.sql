@@ -61,6 +61,13 @@ CREATE TABLE IF NOT EXISTS pfa.modification (
     autovacuum_analyze_scale_factor = 0.02
 );
 
+-- deletes: the user takes the row away, by a draft or by a change on its way; a list shows it where that is asked for.
+-- It is generated, and stays what it is when a commit freezes the draft, so that no index is written then.
+ALTER TABLE pfa.modification
+    ADD COLUMN IF NOT EXISTS deletes boolean NOT NULL
+        GENERATED ALWAYS AS (coalesce(draft_op, pending_op, '') = 'delete') STORED;
+CREATE INDEX IF NOT EXISTS modification_deletes ON pfa.modification (organization_id, user_id, row_key) WHERE deletes;
+
 -- Everybody's modifications of rows that the mirror changes.
 -- With the user, so that it serves whom it is chosen for.
 DROP INDEX IF EXISTS pfa.modification_row;

@@ -12,6 +12,7 @@ LISTS = (
     "rows?sort=-id",
     "rows?search=a",
     "rows?include=computed,layers",
+    "rows?include=deleted&sort=-id",
     *(f"rows?syncState={state}" for state in STATES),
     "rows?syncState=draft,conflict&sort=-id",
 )

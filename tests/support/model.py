@@ -740,6 +740,10 @@ class Model:
             found[key] = {**self.row(user, key), "data": data, **layers}
         return found
 
+    def deleted(self, user: str) -> dict[str, Document]:
+        """What lies beneath the user's deletions."""
+        return {key: row["data"] for key, row in self.modifications(user).items() if row["op"] == "delete"}
+
     def layers(self, user: str, key: str) -> Document:
         """What the user's modification of the row is made of."""
         draft, pending = self.of(user).drafts.get(key), self.pending(user, key)
@@ -755,8 +759,9 @@ class Model:
         if any("\0" in value or "\x1f" in value for _, value in query):
             raise Refused(400, "INVALID_FILTER")
         found = {}
+        gone = self.deleted(user) if "deleted" in words(query, "include") else {}
         for key in {*self.mirror, *self.of(user).drafts, *(change.key for change in self.changes)}:
-            document = self.view(user, key)
+            document = gone[key] if key in gone else self.view(user, key)
             if document is not None and self.wanted(user, key, document, query):
                 found[key] = document
         keys = sorted(found)
@@ -767,14 +772,15 @@ class Model:
     def listed(self, user: str, key: str, document: Document, query: Query) -> Document:
         """A row of a list, with what the query wants to be shown."""
         fields, include = words(query, "fields"), words(query, "include")
-        row = self.row(user, key)
-        if fields:
-            row["data"] = {name: document.get(name) for name in fields if name in self.contract.by_name}
+        projected = {name: document.get(name) for name in fields if name in self.contract.by_name}
+        row = {**self.row(user, key), "data": projected if fields else document}
         names = [item.name for item in self.contract.computed if "computed" in include or item.name in fields]
         if names or "computed" in include:
             row["computed"] = {name: figure(computed(name, document)) for name in names}
         if "layers" in include:
             row |= self.layers(user, key)
+        if "deleted" in include:
+            row["op"] = self.layers(user, key)["op"]
         return row
 
     def _sort(self, keys: list[str], name: str, found: dict[str, Document]) -> None:
