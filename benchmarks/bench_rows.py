@@ -55,6 +55,10 @@ SCALED = (
     ("near", "on every other row of the list's first pages"),
 )
 
+# What a grid asks for, and of whom it is measured.
+INCLUDED = (*LISTING, ("include", "layers,computed"))
+SHOWN = ("nobody", "somebody", "near")
+
 MISSED_PAGE = """\
 The bare page walks one index. The merged page walks the caller's drafts beside it, once for those that took their rows
 away and once for those merged in place, and the places where drafts land; a drafted row of the page is looked up,
@@ -65,6 +69,9 @@ Before it finds the first row that stays, the statement passes all that went awa
 the drafts, side by side: 100,000 entries at some 90 nanoseconds. Probing for each took eight times as long, a hashed
 `NOT IN` somewhat longer, and that on every page; a full join lost the order. To do better, a page would have to
 remember where its first row was for as long as neither revision moves, which would help all pages but the first."""
+MISSED_INCLUDED = """\
+Five numbers and a flag are written for each row, and of a drafted one its layers. The columns are at hand, so that
+nothing is computed; what is left is writing numbers as text."""
 MISSED_SCALE = """\
 The index of a million lines is a level or two deeper, and a page's documents lie on as many blocks as it has rows,
 where a thousand lines fit into the processor's cache. Lines stored in the order of a list would help that list only."""
@@ -85,11 +92,17 @@ async def pages(bench: Bench) -> AsyncIterator[Figure]:
             reading(connection, bare()), reading(connection, place.page("head")), rounds=bench.rounds(100)
         )
         ratios["head"] = slow / quick
+        shown = {who: await _included(bench, connection, who) for who in SHOWN}
     for who, kind, limit in OVER_DRAFTS:
         name = f"page against the bare mirror, {_drafts(place.people[who].drafts, kind)}"
         ratio = ratios[who]
         missed = MISSED_HEAD if who == "head" else MISSED_PAGE
         yield plain(name, ratio, "x") if limit is None else at_most(name, ratio, limit, missed=missed)
+    kinds = {who: kind for who, kind, _ in OVER_DRAFTS}
+    for who, ratio in shown.items():
+        drafts = _drafts(place.people[who].drafts, kinds[who])
+        name = f"page with layers and computed columns against the page without, {drafts}"
+        yield at_most(name, ratio, 1.3, missed=MISSED_INCLUDED)
     seconds = dict(zip(near, merged, strict=True))
     for who in ("nobody", "several", "spread"):
         bench.plot("drafts", "drafts all over the list", place.people[who].drafts, seconds[who])
@@ -100,6 +113,16 @@ async def pages(bench: Bench) -> AsyncIterator[Figure]:
 
 def _drafts(count: int, kind: str) -> str:
     return f"{count:,} drafts {kind}" if count else "no drafts"
+
+
+async def _included(bench: Bench, connection: Connection, who: str) -> float:
+    """How much longer the page takes with each row's layers and computed columns."""
+    bare_page, page = await interleaved(
+        reading(connection, bench.big.page(who)),
+        reading(connection, bench.big.page(who, INCLUDED)),
+        rounds=bench.rounds(300),
+    )
+    return page / bare_page
 
 
 async def scale(bench: Bench) -> AsyncIterator[Figure]:

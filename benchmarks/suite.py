@@ -60,7 +60,7 @@ class Group(NamedTuple):
 # In the order in which they run: what writes comes after what reads, and memory is looked at in the end.
 # A worker carries out what earlier figures have committed: it comes last.
 GROUPS: Mapping[str, Group] = {
-    "pages": Group("A page over drafts", bench_rows.pages, 7),
+    "pages": Group("A page over drafts", bench_rows.pages, 10),
     "scale": Group("A page over lines", bench_rows.scale, 3),
     "depth": Group("A page deep in the list", bench_rows.depth, 2),
     "totals": Group("Totals after a save", bench_rows.totals, 6),
