@@ -26,7 +26,10 @@ present AS (
     -- What there is of each row: the mirror's, the caller's own layer, and theirs.
     SELECT r.id, r.op, r.delta AS wanted_delta, r.expected_version, r.expected_mirror_version,
            CASE WHEN $11::boolean AND r.op = 'update' AND m.data IS NOT NULL
-                THEN r.unset || vanguard.equal_cells(r.delta, m.data || coalesce(x.pending, '{}'))
+                THEN r.unset || ARRAY(SELECT field.key
+                                        FROM jsonb_each(r.delta) AS field
+                                       WHERE field.value
+                                             = coalesce(x.pending -> field.key, m.data -> field.key, 'null'))
                 ELSE r.unset END AS unset,
            r.unset AS given_unset, r.change_reason, r.touched, m.data, m.version AS mirror_version,
            x.id AS modification_id, x.session_id AS was_session_id,

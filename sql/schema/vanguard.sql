@@ -297,13 +297,6 @@ CREATE OR REPLACE FUNCTION vanguard.unchanged(theirs jsonb, base jsonb) RETURNS 
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN theirs || base = theirs;
 
--- Those fields of a delta that equal what lies beneath; absent equals null.
-CREATE OR REPLACE FUNCTION vanguard.equal_cells(delta jsonb, beneath jsonb) RETURNS text[]
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN ARRAY(SELECT field.key
-                   FROM jsonb_each(delta) AS field
-                  WHERE field.value = coalesce(beneath -> field.key, 'null'));
-
 -- The ids of a user's open sessions: those that are submitted, or may be edited still.
 CREATE OR REPLACE FUNCTION vanguard.open_sessions(organization text, dataset text, caller text, at timestamptz)
     RETURNS text[]
