@@ -23,6 +23,7 @@ from app.migrate import migrate
 from app.web.auth import Role
 from tests.conftest import FAST
 from tests.support.children import VANGUARD, child
+from tests.support.sessions import begin, edit, edits, ended, shown
 from tests.support.world import CONTRACTS, FLEET, SECRET, User, World, line, open_world, refused, vehicle
 
 own_server = pytest.mark.skipif(
@@ -347,3 +348,39 @@ async def test_a_process_killed_in_the_middle_of_a_big_save_saves_nothing(databa
             answer = await http.post(path, json=big)
             assert len(answer.json()["saved"]) == 5000
     assert (await ann.page(model="after"))["pagination"]["totalRecords"] == 5000
+
+
+# -- edit sessions -----------------------------------------------------------------------------------------------------
+
+
+@own_server
+async def test_a_session_lives_on_through_a_restart_of_everything(short_dir: Path, bin_dir: Path | None) -> None:
+    """The founding document's flow, steps 1 to 3 (start, edit, preview), with nothing left running in the middle."""
+    server = Server(short_dir / "pg", bin_dir=bin_dir, settings=FAST)
+    with server:
+        server.create_database()
+        migrate(server.url(), CONTRACTS)
+        async with open_world(server.url()) as world:
+            await world.organization("acme")
+            await world.mirror({"A": line(monthlyRate=10), "B": line(monthlyRate=10)})
+            ann = await world.user("ann")
+            session = await begin(ann)
+            await edit(ann, session, "A", "monthlyRate", 12)
+            await edit(ann, session, "B", "monthlyRate", "a lot")
+            token = ann.token
+    with server:
+        async with open_world(server.url()) as world:
+            ann = User(world, "ann", "acme", token)
+            path = f"sessions/{session['id']}"
+            assert (await shown(ann, session["id"]))["edits"] == 2
+            assert [each["value"] for each in await edits(ann, session)] == [12, "a lot"]
+            preview = (await ann.post(f"{path}/preview", {})).json()
+            assert preview["summary"]["cellsChanged"] == 1
+            assert [(each["id"], each["old"], each["new"]) for each in preview["diffs"]] == [("A", 10, 12)]
+            assert preview["validation"]["state"] == "failed"
+            await ann.post(f"{path}/undo", {})
+            preview = (await ann.post(f"{path}/preview", {})).json()
+            assert (preview["validation"]["state"], preview["conflicts"]) == ("passed", [])
+            assert (await shown(ann, session["id"]))["digest"] == preview["digest"]
+            assert (await ended(ann, session))["ids"] == ["A"]
+            assert {row["data"]["monthlyRate"] for row in await ann.rows()} == {10}

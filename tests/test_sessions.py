@@ -5,9 +5,15 @@ The first eight tests have the names of the founding document's.
 
 from typing import Any
 
+import httpx
+import msgspec
 import pytest
 
 from app.base import exact_json
+from app.base.errors import InvalidTransition
+from app.contracts.states import SESSION_TRANSITIONS, SessionState
+from app.engine.desk import Desk
+from app.engine.sessions import move_session, read_session
 from app.web.auth import Role
 from tests.support.sessions import begin, edit, edits, ended, shown
 from tests.support.world import FLEET, User, World, committed, drafts, ids, refused, vehicle
@@ -400,3 +406,97 @@ async def test_commits_of_others_stand_beside_a_session(world: World, dora: User
     await ended(dora, session)
     assert (await dora.row("A"))["data"]["remark"] == "carl"
     assert exact_json.decode((await dora.get("rows")).content)["pagination"]["totalRecords"] == 4
+
+
+async def test_preview_generation(dora: User) -> None:
+    """Differences, validation and figures of all that the session has changed; an edit takes it back to active."""
+    session = await begin(dora)
+    await edit(dora, session, "A", "mileage", 12)
+    await edit(dora, session, "B", "seats", 500)
+    preview = exact_json.decode((await dora.post(f"sessions/{session['id']}/preview", {})).content)
+    assert preview["summary"]["rowsChanged"] == 2
+    assert [(each["id"], each["field"], each["old"], each["new"]) for each in preview["diffs"]] == [
+        ("A", "mileage", 10, 12),
+        ("B", "seats", preview["diffs"][1]["old"], 500),
+    ]
+    assert preview["validation"]["state"] == "failed"
+    assert preview["kpis"]["after"]["mileage"] - preview["kpis"]["before"]["mileage"] == 2
+    assert (await shown(dora, session["id"]))["status"] == "preview"
+    await edit(dora, session, "B", "seats", 5)
+    assert (await shown(dora, session["id"]))["status"] == "active"
+
+
+# -- states ------------------------------------------------------------------------------------------------------------
+
+WAY_TO = {
+    "active": [],
+    "preview": ["preview"],
+    "submitted": ["preview", "submitted"],
+    "aborted": ["aborted"],
+    "expired": ["expired"],
+}
+# What a request makes of a session, and the states that may stay as they are by it.
+ACTS: dict[str, tuple[SessionState, frozenset[SessionState]]] = {
+    "edit": (SessionState.ACTIVE, frozenset({SessionState.ACTIVE})),
+    "edits": (SessionState.ACTIVE, frozenset({SessionState.ACTIVE})),
+    "drafts": (SessionState.ACTIVE, frozenset({SessionState.ACTIVE})),
+    "undo": (SessionState.ACTIVE, frozenset({SessionState.ACTIVE})),
+    "commit": (SessionState.ACTIVE, frozenset({SessionState.ACTIVE})),
+    "discard": (SessionState.ACTIVE, frozenset({SessionState.ACTIVE})),
+    "preview": (SessionState.PREVIEW, frozenset({SessionState.PREVIEW})),
+    "abort": (SessionState.ABORTED, frozenset()),
+}
+
+
+async def act(user: User, session: str, name: str) -> httpx.Response:
+    """Send the request of this name."""
+    cell = {"id": "A", "field": "mileage", "value": 2}
+    bodies: dict[str, tuple[str, Any]] = {
+        "edit": (f"sessions/{session}/edits", cell),
+        "edits": (f"sessions/{session}/edits/batch", {"edits": [cell]}),
+        "drafts": ("drafts", {"sessionId": session, "modifications": [{"id": "A", "delta": {"mileage": 2}}]}),
+        "undo": (f"sessions/{session}/undo", {}),
+        "commit": ("commit", {"sessionId": session}),
+        "discard": ("discard", {"sessionId": session}),
+        "preview": (f"sessions/{session}/preview", {}),
+    }
+    if name == "abort":
+        return await user.request("DELETE", f"sessions/{session}")
+    return await user.post(*bodies[name])
+
+
+@pytest.mark.parametrize("name", ACTS)
+@pytest.mark.parametrize("state", SessionState)
+async def test_a_request_goes_the_ways_of_the_table_and_no_other(
+    world: World, dora: User, state: SessionState, name: str
+) -> None:
+    """A session that is over is no open session: to drafts, commits and discards its id is a word like any other."""
+    session = (await begin(dora))["id"]
+    await dora.post(f"sessions/{session}/edits", {"id": "A", "field": "mileage", "value": 1})
+    for step in WAY_TO[state]:
+        await world.db.execute(
+            "UPDATE edit_session SET state = $2, ended_at = $3 WHERE id = $1",
+            session, step, world.clock() if step in ("aborted", "expired") else None,
+        )  # fmt: skip
+    answer = await act(dora, session, name)
+    to, stays = ACTS[name]
+    if state in stays or (to in SESSION_TRANSITIONS[state] and state is not SessionState.SUBMITTED):
+        assert answer.status_code == 200, answer.text
+        assert (await shown(dora, session))["status"] == to
+    elif name in ("drafts", "commit", "discard") and state in (SessionState.ABORTED, SessionState.EXPIRED):
+        assert answer.status_code == 200, answer.text
+        assert (await shown(dora, session))["status"] == state
+    else:
+        assert refused(answer, 409, "INVALID_TRANSITION")["state"] == state
+        assert (await shown(dora, session))["status"] == state
+
+
+@pytest.mark.parametrize("state", SessionState)
+async def test_code_moves_a_session_by_the_table_only(world: World, dora: User, state: SessionState) -> None:
+    session_id = (await begin(dora))["id"]
+    async with world.runtime.database.transaction() as connection:
+        desk = Desk(connection, FLEET, "acme")
+        session = msgspec.structs.replace(await read_session(desk, "dora", session_id, world.clock()), state=state)
+        for to in set(SessionState) - SESSION_TRANSITIONS[state]:
+            with pytest.raises(InvalidTransition):
+                await move_session(desk, session, to, world.clock())
