@@ -307,7 +307,14 @@ async def test_a_draft_is_its_authors_alone(world: World, ann: User, bob: User) 
     for params in ({"equipment": ACME}, {"model": ACME}, {"search": ACME}, {"id": "N"}, {"syncState": "draft"}):
         assert (await bob.page(**params))["pagination"]["totalRecords"] == 0, params
     assert (await bob.get("rows/N")).status_code == 404
-    for path in ("rows/A?include=overlap", "rows?include=overlap", "drafts", "/api/pfa/acme", "rows/B"):
+    for path in (
+        "rows/A?include=overlap",
+        "rows?include=overlap",
+        "rows?include=deleted,layers,computed",
+        "drafts",
+        "/api/pfa/acme",
+        "rows/B",
+    ):
         answer = await bob.get(path)
         assert answer.status_code == 200
         assert ACME not in answer.text
