@@ -781,6 +781,24 @@ async def test_others_drafts_show_their_conflicts_at_once(world: World, ann: Use
     assert sorted((c["id"], c["field"]) for c in await conflicts(ann)) == expected
 
 
+async def test_a_row_that_came_back_otherwise_is_a_conflict(world: World, ann: User, bob: User) -> None:
+    """Given drafts of cells without a value, when others delete the row and insert it again with one in the cell, or in
+    the rest of its group, then the commit refuses what the list shows.
+    """
+    ann, bob = ann.on("fleet"), bob.on("fleet")
+    await world.mirror({"A": vehicle()}, contract=FLEET)
+    await ann.draft("A", {"remark": "mine", "firstDay": "2026-01-01"})
+    await bob.draft("A", op="delete")
+    await committed(bob, "A")
+    await bob.draft("A", vehicle(remark="theirs", lastDay="2026-02-02"), op="insert")
+    await committed(bob, "A")
+    problem = refused(await ann.commit("A"), 409, "MERGE_CONFLICT")
+    assert problem["conflicts"] == (await drafts(ann))["A"]["conflicts"]
+    assert [(each["field"], each["theirs"]) for each in problem["conflicts"]] == [
+        ("remark", "theirs"), ("service", {"firstDay": None, "lastDay": "2026-02-02"})
+    ]  # fmt: skip
+
+
 async def test_a_conflict_that_goes_away_is_shown_no_more(world: World, ann: User, bob: User) -> None:
     ann, bob = ann.on("fleet"), bob.on("fleet")
     await world.mirror({"A": vehicle(remark="A")}, contract=FLEET)
