@@ -28,7 +28,7 @@ from app.contracts.rule_types import (
 from app.contracts.values import has_type
 
 Document = dict[str, Any]
-MAX_SHOWN = 200  # characters of an expression in a message
+MAX_SHOWN = 200  # characters of an expression, a pattern or a list of values in a message
 Breach = tuple[str | None, str]  # field, or None for the whole row, and message
 
 
@@ -222,7 +222,7 @@ def _broken_by_value(field: Field, rule: Range | Regex | AllowedValues, value: A
             if len(value.encode()) > field.max_length:
                 raise _Unchecked(f"{name} has more than {field.max_length} bytes")
             if not matches(pattern, value):
-                yield name, f"{name} has another form than {pattern}"
+                yield name, f"{name} has another form than {_shortened(pattern)}"
         case AllowedValues(values=values):
             if value not in rule.allowed:
-                yield name, f"{name} is one of {', '.join(map(str, values))}."
+                yield name, f"{name} is one of {_shortened(', '.join(map(str, values)))}."
