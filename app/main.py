@@ -25,6 +25,7 @@ from app import (
     previews,
     rows,
     sessions,
+    status,
     synchronization,
     undo,
 )
@@ -73,6 +74,7 @@ def create_app(settings: Settings, *, contracts: Sequence[Contract] = BUILT_IN, 
         Litestar(
             route_handlers=[
                 *health.ROUTES,
+                *status.ROUTES,
                 *login.ROUTES,
                 *members.ROUTES,
                 *datasets.ROUTES,

@@ -90,6 +90,7 @@ OTHER_ROUTES = {
     "GET /api/auth/me",
     "POST /api/auth/logout",
     "POST /api/v1/admin/sessions/cleanup",
+    "GET /api/v1/admin/status",
     "GET /schema",
     "GET /schema/swagger",
     "GET /schema/openapi.json",

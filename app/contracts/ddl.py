@@ -1,6 +1,7 @@
 """The DDL that a contract compiles to. All of it can run twice: what is there stays, what is new is added."""
 
 import hashlib
+import re
 from collections.abc import Iterable
 from itertools import combinations
 
@@ -13,6 +14,7 @@ from app.contracts.states import UNFINISHED
 DATASET = statement("schema/dataset")
 SHARED = statement("schema/vanguard")
 # How the trigram index collects what is new: docs/decisions.md.
+INDEX = re.compile(r"CREATE INDEX IF NOT EXISTS (\w+) ON")
 PENDING_LIST = "fastupdate=on, gin_pending_list_limit=256"
 
 
@@ -50,6 +52,12 @@ def sorts(contract: Contract) -> tuple[HotSort, ...]:
     alone = {hot.sort for hot in contract.hot if not hot.filters}
     unique = dict.fromkeys(rule.field for rule in unique_rules(contract) if rule.field not in alone)
     return (*contract.hot, *(HotSort(sort=name) for name in unique))
+
+
+def index_names(contract: Contract) -> list[str]:
+    """The indexes that `index_scripts` make; that of the search only where the extensions are."""
+    found = [name for script in index_scripts(contract) for name in INDEX.findall(script)]
+    return sorted(set(found) - {"mirror_search"})
 
 
 def indexes_ddl(contract: Contract) -> str:
