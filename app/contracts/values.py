@@ -30,7 +30,7 @@ def read_value(kind: "FieldType", value: Any) -> Any:
         case "boolean":
             return value if isinstance(value, bool) else None
         case "date":
-            return datetime.date.fromisoformat(value) if is_date(value) else None
+            return read_date(value)
 
 
 def has_type(kind: "FieldType", value: Any) -> bool:
@@ -38,15 +38,19 @@ def has_type(kind: "FieldType", value: Any) -> bool:
     return read_value(kind, value) is not None
 
 
+def read_date(value: Any) -> datetime.date | None:
+    """The day of the calendar that is written YYYY-MM-DD; None for anything else."""
+    if not (isinstance(value, str) and ISO_DATE.fullmatch(value) and value.isascii()):
+        return None
+    try:
+        return datetime.date.fromisoformat(value)
+    except ValueError:
+        return None
+
+
 def is_date(value: Any) -> bool:
     """A day of the calendar as YYYY-MM-DD."""
-    if not (isinstance(value, str) and ISO_DATE.fullmatch(value) and value.isascii()):
-        return False
-    try:
-        datetime.date.fromisoformat(value)
-    except ValueError:
-        return False
-    return True
+    return read_date(value) is not None
 
 
 def fits(value: int | Decimal) -> bool:
@@ -58,7 +62,7 @@ def fits(value: int | Decimal) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | Decimal) and not isinstance(value, bool)
+    return isinstance(value, (int, Decimal)) and not isinstance(value, bool)
 
 
 def _is_whole(value: int | Decimal) -> bool:

@@ -5,7 +5,6 @@ tell them apart where a null is a value (see `rendering`). And how many digits a
 PostgreSQL holds, whatever the document says, so that nothing overflows there.
 """
 
-import datetime
 import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
@@ -15,7 +14,7 @@ import msgspec
 from lark import Token, Tree
 
 from app.contracts.expressions.grammar import ExpressionError
-from app.contracts.values import MAX_DECIMALS, MAX_DIGITS, fits, is_date
+from app.contracts.values import MAX_DECIMALS, MAX_DIGITS, fits, read_date
 
 if TYPE_CHECKING:
     from app.contracts.model import FieldType
@@ -279,9 +278,10 @@ def _date(word: Token, arguments: Sequence[Step]) -> Step:
     if word != "date":
         raise _wrong(word, f"there is no function {str(word)[:80]!r}; the only one is date.")
     value = arguments[0].value if len(arguments) == 1 and arguments[0].op == "literal" else None
-    if not isinstance(value, str) or not is_date(value):
+    day = read_date(value)
+    if day is None:
         raise _wrong(word, 'date takes a day of the calendar: date("2026-01-31").')
-    return _step(word, "literal", "date", value=datetime.date.fromisoformat(value))
+    return _step(word, "literal", "date", value=day)
 
 
 def _literal(kind: str, word: Token) -> Step:
@@ -302,8 +302,8 @@ def _number(word: Token) -> Step:
         value = Decimal("NaN")
     if not fits(value):
         raise _wrong(word, f"a number has at most {MAX_DIGITS} digits before the point, and {MAX_DECIMALS} behind it.")
-    exponent = value.as_tuple().exponent
-    decimals = max(0, -exponent) if isinstance(exponent, int) else 0
+    value = value or Decimal(0)  # which can have any exponent
+    decimals = max(0, -int(value.as_tuple().exponent))
     return _step(word, "literal", "number", value=value, whole=max(1, value.adjusted() + 1), decimals=decimals)
 
 

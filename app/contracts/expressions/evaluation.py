@@ -40,32 +40,30 @@ def evaluate(steps: Sequence[Step], document: Mapping[str, Any]) -> Any:
     return values[-1]
 
 
-def _value(step: Step, operands: list[Any], document: Mapping[str, Any]) -> Any:
-    match step.op:
-        case "literal":
-            return step.value
-        case "field":
-            assert step.type is not None
-            return read_value(step.type, document.get(step.value))
-        case "&&" | "||":
-            return _absorb(step, operands)
-        case "?":
-            condition = _present(step, operands[0])
-            return condition if isinstance(condition, Failure) else operands[1 if condition else 2]
-    if failed := next((value for value in operands if isinstance(value, Failure)), None):
-        return failed
-    match step.op:
-        case "==":
-            return operands[0] == operands[1]
-        case "!=":
-            return operands[0] != operands[1]
-        case "in":
-            return operands[0] in step.value
-    if any(value is None for value in operands):
+def _value(step: Step, operands: Sequence[Any], document: Mapping[str, Any]) -> Any:
+    if step.op == "literal":
+        return step.value
+    if step.type is not None:
+        return read_value(step.type, document.get(step.value))
+    if step.op in ABSORBING:
+        return ABSORBING[step.op](step, operands)
+    for value in operands:
+        if isinstance(value, Failure):
+            return value
+    if step.op in NULL_SAFE:
+        return NULL_SAFE[step.op](*operands)
+    if step.op == "in":
+        return operands[0] in step.value
+    if None in operands:
         return Failure(step, f"{_sign(step)} does not apply to null.")
-    if step.op in ("/", "%") and operands[1] == 0:
+    if step.op in DIVIDING and operands[1] == 0:
         return Failure(step, "division by zero.")
     return STRICT[step.op](*operands)
+
+
+def _choice(step: Step, operands: Sequence[Any]) -> Any:
+    condition = _present(step, operands[0])
+    return condition if isinstance(condition, Failure) else operands[1 if condition else 2]
 
 
 def _absorb(step: Step, operands: Sequence[Any]) -> Any:
@@ -91,6 +89,10 @@ def _quotient(dividend: Decimal, divisor: Decimal) -> Decimal:
     return EXACT.quantize(EXACT.scaleb(longer, -QUOTIENT_DECIMALS - 1), LAST_DECIMAL)
 
 
+ABSORBING: dict[str, Callable[[Step, Sequence[Any]], Any]] = {"&&": _absorb, "||": _absorb, "?": _choice}
+NULL_SAFE: dict[str, Callable[..., Any]] = {"==": operator.eq, "!=": operator.ne}
+DIVIDING = {"/", "%"}
+# These take no null.
 STRICT: dict[str, Callable[..., Any]] = {
     "!": operator.not_,
     "negative": EXACT.minus,

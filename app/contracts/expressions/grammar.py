@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import cache
 
-from lark import Lark, Token, Tree, UnexpectedCharacters, UnexpectedInput, UnexpectedToken
+from lark import Lark, Token, Tree, UnexpectedCharacters, UnexpectedToken
 
 MAX_BYTES = 4096
 MAX_DEPTH = 32
@@ -23,7 +23,7 @@ GRAMMAR = r"""
       | NAME _OPEN [choice (_COMMA choice)*] _CLOSE -> call
       | NAME -> field
       | NUMBER -> number
-      | (TEXT | RAW_TEXT) -> text
+      | (TEXT | RAW) -> text
       | (TRUE | FALSE) -> boolean
       | NULL -> null
 list: _OPEN_LIST [choice (_COMMA choice)* _COMMA?] _CLOSE_LIST
@@ -51,7 +51,7 @@ FALSE: "false"
 NULL: "null"
 NAME: /[A-Za-z_][A-Za-z0-9_]*/
 NUMBER: /0x[0-9a-fA-F]+|[0-9]*\.[0-9]+([eE][+-]?[0-9]+)?|[0-9]+([eE][+-]?[0-9]+)?/
-RAW_TEXT.2: /[rR]("{3}[\s\S]*?"{3}|'{3}[\s\S]*?'{3}|"[^"\r\n]*"|'[^'\r\n]*')/
+RAW.2: /[rR]("{3}[\s\S]*?"{3}|'{3}[\s\S]*?'{3}|"[^"\r\n]*"|'[^'\r\n]*')/
 TEXT.2: /"{3}([^\\]|\\[\s\S])*?"{3}|'{3}([^\\]|\\[\s\S])*?'{3}|"([^"\\\r\n]|\\[^\r\n])*"|'([^'\\\r\n]|\\[^\r\n])*'/
 COMMENT.2: /\/\/[^\n]*/
 SPACE: /[ \t\r\n\f]+/
@@ -62,7 +62,7 @@ SPACE: /[ \t\r\n\f]+/
 OPENING = {"_OPEN", "_OPEN_LIST"}
 CLOSING = {"_CLOSE", "_CLOSE_LIST"}
 # What a minus sign comes after where it takes away.
-OPERANDS = CLOSING | {"NAME", "NUMBER", "TEXT", "RAW_TEXT", "TRUE", "FALSE", "NULL"}
+OPERANDS = CLOSING | {"NAME", "NUMBER", "TEXT", "RAW", "TRUE", "FALSE", "NULL"}
 
 
 class ExpressionError(Exception):
@@ -87,8 +87,6 @@ def read_tree(text: str) -> Tree[Token]:
         raise ExpressionError(wrong, error.line, error.column) from None
     except UnexpectedToken as error:
         raise _misfit(error.token, text) from None
-    except UnexpectedInput as error:  # there is no third kind of it in this parser
-        raise ExpressionError("It is no expression.", error.line, error.column) from None
 
 
 @cache
