@@ -5,7 +5,7 @@ as a text in a number, stays in the log, and shows as an issue of its row.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Annotated, Any, Literal, get_args
 
@@ -19,9 +19,11 @@ from app.base.errors import Code, Culprit, SessionFull
 from app.base.statements import statement
 from app.contracts import Contract
 from app.contracts.findings import BLOCKING, Finding, Severity
+from app.contracts.model import Field
 from app.contracts.rule_types import Rule
 from app.contracts.rules import judge, unique_rules
-from app.contracts.validation import check_cell, check_key
+from app.contracts.validation import check_cell, check_key, is_cell
+from app.contracts.values import MAX_DIGITS
 from app.drafts import Batch, Draft, Saving, UndoGroup, refusal, write_drafts
 from app.engine.cursors import Cursor, check_incarnation, read_cursor, write_cursor
 from app.engine.desk import Desk
@@ -42,6 +44,7 @@ LIST_EDITS = statement("edits/list_edits")
 
 EDITS = Counter("vanguard_session_edits_total", "Cell edits by what became of them", ["dataset", "status"])
 MAX_EDITS = 10_000
+MAX_KEPT = 100_000  # bytes of a text that its field cannot take
 EDITS_PATH = f"{DATASET_PATH}/sessions/{{session_id:str}}/edits"
 
 
@@ -49,12 +52,20 @@ Status = Literal["saved", "kept_invalid", "refused"]
 
 
 class Edit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
-    """What a cell becomes; `client_ts` is when the client says that it was typed."""
+    """What a cell becomes; `client_ts` is when the client says that it was typed, a time with a zone."""
 
     id: str
     field: str
     value: Any
     client_ts: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a time that is none in UTC: the calendar begins, or ends, between the two."""
+        if self.client_ts is not None:
+            try:
+                self.client_ts.astimezone(UTC)
+            except OverflowError:
+                raise ValueError("clientTs is a time from the year 1 to 9999, in UTC") from None
 
 
 class EditBatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
@@ -227,6 +238,8 @@ def _refusal(contract: Contract, session: Session, place: Place | None, wanted: 
         code, message = Code.UNKNOWN_FIELD, f"{contract.name} has no field {wanted.field[:80]!r}."
     elif not field.editable:
         code, message = Code.READ_ONLY_FIELD, f"{wanted.field} cannot be edited."
+    elif (reason := _unkept(field, wanted.value)) is not None:
+        code, message = Code.INVALID_TYPE, reason
     elif place is None:
         code, message = Code.ROW_NOT_FOUND, "There is no such row in your view."
     elif not session.takes(wanted.id):
@@ -238,6 +251,15 @@ def _refusal(contract: Contract, session: Session, place: Place | None, wanted: 
     else:
         return None
     return Culprit(id=wanted.id[:200], field=wanted.field[:80], code=code, message=message)
+
+
+def _unkept(field: Field, value: Any) -> str | None:
+    """Why not even the log keeps a value, or None: it shows each of them again, with all of its digits."""
+    if not is_cell(value):
+        return f"A cell holds a text, a number of up to {MAX_DIGITS} digits, true, false or null."
+    if isinstance(value, str) and len(value.encode()) > max(field.max_length, MAX_KEPT):
+        return f"A text of more than {MAX_KEPT:,} bytes is not kept."
+    return None
 
 
 def _check_rows(contract: Contract, places: Mapping[str, Place], cells: Sequence[Cell]) -> None:
@@ -312,7 +334,7 @@ async def _log(
             "value": cell.edit.value,
             "held": cell.held,
             "findings": cell.findings,
-            "clientTs": cell.edit.client_ts,
+            "clientTs": cell.edit.client_ts and cell.edit.client_ts.astimezone(UTC),
         }
         for cell in cells
         if cell.refused is None

@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Annotated, Any
 
 import msgspec
@@ -116,7 +117,7 @@ def shown(session: Session) -> dict[str, Any]:
         "id": session.id,
         "status": session.state,
         "mode": session.mode,
-        "rows": session.rows or [],
+        "rows": list(session.rows or ()),
         "title": session.title,
         "edits": session.edits,
         "digest": session.digest,
@@ -190,7 +191,7 @@ async def extend(desk: Desk, user: str, session_id: str, at: datetime, lifetime:
 async def _detail(desk: Desk, runtime: Runtime, user: str, session: Session) -> bytes:
     """SessionDetail as JSON; the sample is rendered by PostgreSQL."""
     contract = desk.contract
-    chosen = [("id", key) for key in session.rows[:SAMPLE]] if session.rows else []
+    chosen = [("id", key) for key in islice(session.rows or (), SAMPLE)]
     listing = read_listing(contract, [*chosen, ("pageSize", str(SAMPLE)), ("count", "none")])
     sample = await read_rows(desk, runtime, user, listing)
     detail = exact_json.encode(shown(session) | {"columns": columns_of(contract)})

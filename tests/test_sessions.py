@@ -3,6 +3,7 @@
 The first eight tests have the names of the founding document's.
 """
 
+from decimal import Decimal
 from typing import Any
 
 import httpx
@@ -179,6 +180,49 @@ async def test_session_expiry_and_cleanup(world: World, dora: User) -> None:
     assert await world.db.fetchval("SELECT count(*) FROM fleet.edit") == 0
     assert await world.db.fetchval("SELECT count(*) FROM fleet.step WHERE session_id <> ''") == 0
     refused(await dora.post(cleanup, {}), 403, "FORBIDDEN")
+
+
+# -- hostile values ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "value",
+    [[], {"a": [1]}, "a\0b", Decimal("1e31"), Decimal("1e9999"), Decimal("1e-21"), 10**4000, "x" * 100_001],
+    ids=lambda value: str(value)[:12],
+)
+async def test_a_value_that_not_even_the_log_can_show_again_is_refused_by_itself(dora: User, value: Any) -> None:
+    session = await begin(dora)
+    for field in ("remark", "mileage"):
+        batch = [{"id": "A", "field": field, "value": value}, {"id": "B", "field": "remark", "value": "fine"}]
+        results = (await dora.post(f"sessions/{session['id']}/edits/batch", {"edits": batch})).json()["results"]
+        assert [(result["status"], result["code"]) for result in results] == [
+            ("refused", "INVALID_TYPE"),
+            ("saved", None),
+        ]
+    assert [each["value"] for each in await edits(dora, session)] == ["fine", "fine"]
+
+
+async def test_a_value_of_another_type_is_shown_again_as_it_was_typed(dora: User) -> None:
+    session = await begin(dora)
+    typed = ["12 km", True, "x" * 100_000]
+    for value in typed:
+        assert (await edit(dora, session, "A", "mileage", value))["status"] == "kept_invalid"
+    assert [each["value"] for each in await edits(dora, session)] == typed
+    assert (await dora.post(f"sessions/{session['id']}/preview", {})).status_code == 200
+
+
+async def test_a_clients_time_is_told_in_utc(dora: User) -> None:
+    session = await begin(dora)
+    for given in ("2026-01-01T00:00:00+23:59", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999Z"):
+        await edit(dora, session, "A", "remark", "x", clientTs=given)
+    assert [each["clientTs"] for each in await edits(dora, session)] == [
+        "2025-12-31T00:01:00.000Z",
+        "0001-01-01T00:00:00.000Z",
+        "9999-12-31T23:59:59.999Z",
+    ]
+    for given in ("2026-01-01T00:00:00", "0001-01-01T00:00:00+00:01", "9999-12-31T23:59:59-00:01"):
+        wanted = {"id": "A", "field": "remark", "value": "x", "clientTs": given}
+        refused(await dora.post(f"sessions/{session['id']}/edits", wanted), 400, "MALFORMED_REQUEST")
 
 
 # -- whose rows are whose ----------------------------------------------------------------------------------------------

@@ -98,14 +98,14 @@ def check_seen(contract: Contract, key: str, base: dict[str, Any]) -> list[Culpr
         if name not in contract.by_name:
             message = f"{contract.name} has no field {name[:80]!r}."
             found.append(Culprit(id=key, field=name[:80], code=Code.UNKNOWN_FIELD, message=message))
-        elif not _storable(value):
+        elif not is_cell(value):
             message = "A base is a text without NUL, a number in bounds, true, false or null, as the row showed it."
             found.append(Culprit(id=key, field=name, code=Code.INVALID_TYPE, message=message))
     return found
 
 
-def _storable(value: Any) -> bool:
-    """Whether the value of a field can be held at all, of whatever type."""
+def is_cell(value: Any) -> bool:
+    """Whether some field could have the value: a text, a number in bounds, true, false or null."""
     match value:
         case None | bool():
             return True

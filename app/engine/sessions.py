@@ -35,13 +35,14 @@ Mode = Literal["full_table", "row_selection"]
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
-    """One user's session. `rows` are those that may be edited, None for all; `edits` and `staged` (bytes) count what
-    its log holds; `run_id` and `digest` belong to its last preview, and are None once it was edited again.
+    """One user's session. `rows` are those that may be edited, in their order, None for all; `edits` and `staged`
+    (bytes) count what its log holds; `run_id` and `digest` belong to its last preview, and are None once it was edited
+    again.
     """
 
     id: str
     mode: Mode
-    rows: list[str] | None
+    rows: dict[str, None] | None
     title: str | None
     state: SessionState
     created_at: datetime
@@ -64,7 +65,8 @@ async def find_session(desk: Desk, user: str, session_id: str, at: datetime) -> 
 
 def session_of(record: Record) -> Session:
     """The session of a record of read_session or list_sessions."""
-    return Session(**{**record, "state": SessionState(record["state"])})
+    rows = None if record["rows"] is None else dict.fromkeys(record["rows"])
+    return Session(**{**record, "state": SessionState(record["state"]), "rows": rows})
 
 
 async def find_open_session(desk: Desk, user: str, session_id: str | None, at: datetime) -> Session | None:
