@@ -81,7 +81,7 @@ class Place:
     several   a tenth of the many, as below
     spread    many drafts that move their lines, all over the list
     head      as many, of the lines that LISTING begins with, which go to its end
-    writer    nothing that stays: saves and discards; so do committer and founder, who commit, too
+    writer    nothing that stays: saves and discards; so do editor, and committer and founder, who commit, too
     """
 
     url: str
@@ -327,7 +327,7 @@ async def _people(place: Place, settings: Settings, many: int) -> None:
         "several": (scattered[::10], later(lambda number: 30 + number % 60)),
         "spread": (scattered, later(lambda number: 30 + number % 60)),
         "head": (listed[:many], sent_away),
-        **{name: ([], remarked) for name in ("writer", "committer", "founder")},
+        **{name: ([], remarked) for name in ("writer", "editor", "committer", "founder")},
     }
     auth = Auth(settings, place.database, now)
     for name, (rows, delta) in drafts.items():

@@ -33,6 +33,7 @@ from benchmarks import (
     bench_load,
     bench_release,
     bench_rows,
+    bench_sessions,
     bench_sync,
     report,
 )
@@ -74,6 +75,7 @@ GROUPS: Mapping[str, Group] = {
     "drafts": Group("Saving and discarding one draft", bench_drafts.one_draft, 2),
     "batches": Group("Saving many drafts", bench_drafts.many_drafts, 3),
     "edits": Group("Cell edits", bench_edits.edits, 3),
+    "sessions": Group("Previewing a session", bench_sessions.previews, 3),
     "commits": Group("Committing", bench_commits.commits, 4),
     "floor": Group("COPY into the mirror", bench_load.floor, 3),
     "release": Group("Against the release", bench_release.release, 8),

@@ -86,4 +86,5 @@ def read_changes(desk: Desk, user: str, session_id: str, from_key: str = "") -> 
         unruled_fields=unruled_fields(contract),
         upstream_only=list(contract.upstream_only),
         initial=contract.initial,
+        most=None,
     )

@@ -5,7 +5,7 @@
 -- $1 organization, $2 user, $3 session_id (text), $4 from_key (text: only rows from this one on, '' for all), $5 groups
 -- (jsonb atomic groups), $6 ruled_fields (text[]: the fields that rules look at), $7 unruled_fields (text[]: all the
 -- others), $8 upstream_only (text[]: the fields that a new row cannot bring), $9 initial (jsonb: what upstream will
--- derive of a new row).
+-- derive of a new row), $10 most (bigint: rows, or NULL for all).
 -- Returns row_key, op (insert, update, delete), gone (it is an update of a row that is not there), cells (text:
 -- a JSON array of [field, old, new], NULL where no cell differs), theirs (text: the row that is to be deleted), before
 -- (text: theirs without the unruled fields, where a rule has to look), conflicts (text: a JSON array of {field, base,
@@ -16,8 +16,9 @@
 -- none.
 --
 -- Plan: the user's modifications by their primary key, for each the mirror's primary key and the row's unfinished
--- changes; no sort, and no step that has to be complete before the next, so that the first rows come at once. OFFSET 0
--- keeps a step from being computed again for every use of it, ORDER BY tells the next one that its rows are in order.
+-- changes; no sort, and no step that has to be complete before the next, so that the first rows come at once: a LIMIT
+-- that it does not know makes the planner think of them. OFFSET 0 keeps a step from being computed again for every use
+-- of it, ORDER BY tells the next one that its rows are in order.
 WITH present AS (
     SELECT x.row_key, x.draft_op, x.delta, x.base, x.pending, m.data,
            -- pfa.in_flight, but for the call of a function for each row; OFFSET 0, lest all changes be read for a hash.
@@ -35,7 +36,7 @@ WITH present AS (
        AND x.session_id = $3
        AND x.draft_op IS NOT NULL
      ORDER BY x.row_key
-    OFFSET 0
+     LIMIT $10::bigint
 ),
 sided AS (
     SELECT p.*, CASE WHEN p.busy THEN pfa.theirs($1, $2, p.row_key, p.data) ELSE p.data END AS theirs
