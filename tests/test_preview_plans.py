@@ -60,7 +60,15 @@ READS: dict[str, tuple[Statement, dict[str, Any]]] = {
     "refused": (READ_REFUSED, {}),
 }
 WHO = {"organization": "acme", "user": "ann", "session_id": "s"}
-GOOD = {"modification_pkey", "mirror_pkey", "change_unfinished", "edit_refused", "edit_cell", "step_pkey"}
+GOOD = {
+    "modification_pkey",
+    "mirror_pkey",
+    "change_unfinished",
+    "edit_refused",
+    "edit_cell",
+    "step_pkey",
+    "step_of_session",
+}
 
 
 @pytest.fixture(scope="module")

@@ -508,7 +508,7 @@ async def test_a_row_that_others_have_deleted_has_its_conflict_and_no_findings(w
 
 SEVERITIES = [
     ({"priority": 9}, "INFO", "passed", True),
-    ({"rating": 11}, "WARNING", "partial_pass", False),
+    ({"rating": Decimal("0.1")}, "WARNING", "partial_pass", False),
     ({"boughtOn": "1999-01-01"}, "ERROR", "failed", False),
     ({"room": None}, "FATAL", "failed", False),
 ]
@@ -599,7 +599,7 @@ async def test_many_findings_are_counted_and_the_worst_are_shown(lab: World, eva
     await lab.mirror({key: instrument(rating=5) for key in keys}, contract=LAB)
     body = {"sessionId": SID, "modifications": [{"id": key, "delta": {"load": 1}} for key in keys]}
     assert (await eva.post("drafts", body)).status_code == 200
-    await lab.db.execute("""UPDATE lab.modification SET delta = delta || '{"rating": 11}',
+    await lab.db.execute("""UPDATE lab.modification SET delta = delta || '{"rating": 0.1}',
         base = base || '{"rating": 5}'""")
     await lay_over(lab, keys[-1], {"room": None}, "lab")
     await lay_over(lab, keys[-2], {"owner": None}, "lab")
@@ -699,7 +699,7 @@ async def test_warnings_pass_with_a_reason(lab: World, eva: User) -> None:
     """Once, for the preview that was looked at: another one asks again."""
     await lab.mirror({"A": instrument()}, contract=LAB)
     await edit(eva, "A", {"load": 5})
-    await lay_over(lab, "A", {"rating": 11}, "lab")
+    await lay_over(lab, "A", {"rating": Decimal("0.1")}, "lab")
     validation = (await previewed(eva))["validation"]
     response = await eva.post(OVERRIDE, {"reason": "Agreed"})
     assert response.status_code == 200, response.text
@@ -740,7 +740,7 @@ async def test_a_reason_has_words(ann: User, reason: Any) -> None:
 async def test_a_reason_may_be_long_and_in_any_script(lab: World, eva: User) -> None:
     await lab.mirror({"A": instrument()}, contract=LAB)
     await edit(eva, "A", {"load": 5})
-    await lay_over(lab, "A", {"rating": 11}, "lab")
+    await lay_over(lab, "A", {"rating": Decimal("0.1")}, "lab")
     await previewed(eva)
     reason = "理由🙂" * 500
     assert (await eva.post(OVERRIDE, {"reason": reason})).json()["reason"] == reason

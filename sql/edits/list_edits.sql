@@ -8,7 +8,7 @@ SELECT e.id, e.row_key, e.field, e.old_value, e.value, e.held, e.findings,
   JOIN LATERAL (
            SELECT s.state
              FROM pfa.step AS s
-            WHERE s.organization_id = $1 AND s.user_id = $2 AND s.number = e.step
+            WHERE s.organization_id = $1 AND s.user_id = $2 AND s.session_id = $3 AND s.number = e.step
             LIMIT 1
        ) AS s ON TRUE
  WHERE e.organization_id = $1

@@ -30,14 +30,14 @@ SELECT k.key AS row_key,
               AND e.row_key = k.key
               AND NOT e.held
               AND NOT EXISTS (SELECT FROM pfa.step AS s
-                               WHERE s.organization_id = $1 AND s.user_id = $2 AND s.number = e.step
-                                 AND s.state <> 'done'
+                               WHERE s.organization_id = $1 AND s.user_id = $2 AND s.session_id = $3
+                                 AND s.number = e.step AND s.state <> 'done'
                               OFFSET 0)
               AND NOT EXISTS (SELECT FROM pfa.edit AS later
                                WHERE later.organization_id = $1 AND later.session_id = $3 AND later.row_key = k.key
                                  AND later.field = e.field AND later.id > e.id
                                  AND NOT EXISTS (SELECT FROM pfa.step AS s
-                                                  WHERE s.organization_id = $1 AND s.user_id = $2
+                                                  WHERE s.organization_id = $1 AND s.user_id = $2 AND s.session_id = $3
                                                     AND s.number = later.step AND s.state <> 'done'
                                                  OFFSET 0)
                               OFFSET 0)

@@ -9,13 +9,15 @@ SELECT e.row_key, e.field, e.value::text AS value
    AND e.session_id = $3
    AND NOT e.held
    AND NOT EXISTS (SELECT FROM pfa.step AS s
-                    WHERE s.organization_id = $1 AND s.user_id = $2 AND s.number = e.step AND s.state <> 'done'
+                    WHERE s.organization_id = $1 AND s.user_id = $2 AND s.session_id = $3
+                      AND s.number = e.step AND s.state <> 'done'
                    OFFSET 0)
    AND NOT EXISTS (SELECT FROM pfa.edit AS later
                     WHERE later.organization_id = $1 AND later.session_id = $3 AND later.row_key = e.row_key
                       AND later.field = e.field AND later.id > e.id
                       AND NOT EXISTS (SELECT FROM pfa.step AS s
-                                       WHERE s.organization_id = $1 AND s.user_id = $2 AND s.number = later.step
+                                       WHERE s.organization_id = $1 AND s.user_id = $2 AND s.session_id = $3
+                                         AND s.number = later.step
                                          AND s.state <> 'done'
                                       OFFSET 0)
                    OFFSET 0)
