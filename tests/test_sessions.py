@@ -378,6 +378,17 @@ async def test_edits_are_undone_and_redone_in_order(dora: User) -> None:
     assert (await dora.row("A"))["delta"] == {"remark": "one"}
 
 
+async def test_an_edit_that_no_draft_holds_ends_what_could_be_redone(dora: User) -> None:
+    session = await begin(dora)
+    path = f"sessions/{session['id']}"
+    for value in ("typo", 10):
+        await edit(dora, session, "A", "remark", "one")
+        await dora.post(f"{path}/undo", {})
+        await edit(dora, session, "B", "mileage", value)
+        refused(await dora.post(f"{path}/redo", {}), 409, "NOTHING_TO_REDO")
+    assert [each["state"] for each in await edits(dora, session)] == ["closed", "done", "closed", "done"]
+
+
 async def test_a_row_that_another_session_has_taken_is_skipped(dora: User) -> None:
     first, second = await begin(dora), await begin(dora)
     await edit(dora, first, "A", "remark", "one")

@@ -1,5 +1,5 @@
--- Log edits of a session and count them; note their step where no draft has. The caller holds lock 2 of the session's
--- user.
+-- Log edits of a session and count them; where no draft did, note their step, and close what was undone before. The
+-- caller holds lock 2 of the session's user.
 -- $1 organization, $2 user, $3 session (text), $4 step (bigint: the workspace's new revision), $5 undo_group (text, or
 -- NULL), $6 edits (jsonb: [{id: of the row, field, oldValue, value, held, findings, clientTs}]), $7 bytes (bigint: of
 -- all that), $8 most (bigint: bytes that a session holds), $9 at (timestamptz now).
@@ -22,6 +22,15 @@ logged AS (
      CROSS JOIN jsonb_array_elements($6) WITH ORDINALITY AS e (edit, place)
      ORDER BY e.place
     RETURNING id
+),
+closed AS (
+    UPDATE pfa.step AS s
+       SET state = 'closed'
+      FROM counted AS c
+     WHERE s.organization_id = $1
+       AND s.user_id = $2
+       AND s.session_id = c.id
+       AND s.state = 'undone'
 ),
 noted AS (
     INSERT INTO pfa.step (organization_id, user_id, number, session_id, undo_group, rows, at)
