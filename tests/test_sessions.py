@@ -17,7 +17,7 @@ from app.engine.desk import Desk
 from app.engine.sessions import move_session, read_session
 from app.web.auth import Role
 from tests.support.sessions import begin, edit, edits, ended, shown
-from tests.support.world import FLEET, User, World, committed, drafts, ids, refused, vehicle
+from tests.support.world import FLEET, User, World, committed, drafts, ids, line, refused, vehicle
 
 
 @pytest.fixture
@@ -302,6 +302,26 @@ async def test_a_session_adopts_the_draft_that_it_finds(dora: User) -> None:
     await dora.post(f"sessions/{session['id']}/undo", {})
     row = (await drafts(dora))["A"]
     assert (row["delta"], row["sessionId"]) == ({"mileage": 1}, "monday")
+
+
+async def test_what_is_on_its_way_belongs_to_no_session(world: World) -> None:
+    ann = await world.user("ann")
+    await world.mirror({"L": line(model="M")})
+    await ann.draft("L", {"model": "N"})
+    await committed(ann, "L")
+    session = await begin(ann)
+    for empty in (
+        lambda: edit(ann, session, "L", "equipment", None),
+        lambda: ann.post("discard", {"sessionId": session["id"], "fields": ["equipment"]}),
+        lambda: ann.post(f"sessions/{session['id']}/undo", {}),
+        lambda: ann.post("discard", {"sessionId": session["id"]}),
+    ):
+        await edit(ann, session, "L", "equipment", "E")
+        await empty()
+        row = (await drafts(ann))["L"]
+        assert (row["delta"], row["pending"]["model"], row["sessionId"]) == ({}, "N", None)
+        await ann.draft("L", {"equipment": "outside"})
+        await ann.discard("L")
 
 
 async def test_a_session_is_its_users_own(world: World, dora: User) -> None:

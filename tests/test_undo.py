@@ -171,6 +171,45 @@ async def test_a_row_that_is_gone_by_now(world: World, dora: User) -> None:
     assert await drafts(dora) == {}
 
 
+async def test_nothing_is_drafted_again_on_a_row_that_is_gone(world: World, dora: User) -> None:
+    """What a step knows of it is a few cells: as a draft they would stand for the whole row."""
+    carl = (await world.user("carl")).on("fleet")
+    await dora.draft("A", {"remark": "one"})
+    await dora.draft("A", unset=["remark"])
+    await dora.draft("B", op="delete")
+    await dora.draft("C", {"remark": "two"})
+    for _ in range(2):
+        await turn(dora, "undo")
+    for key in "ABC":
+        await carl.draft(key, op="delete")
+    await committed(carl)
+    gone = {key: [{"id": key, "field": None, "code": "ROW_DELETED"}] for key in "ABC"}
+    assert (await turn(dora, "redo"))["skipped"] == gone["B"]
+    assert (await turn(dora, "redo"))["skipped"] == gone["C"]
+    await turn(dora, "undo")
+    await turn(dora, "undo")
+    assert (await turn(dora, "undo"))["skipped"] == gone["A"]
+    assert await drafts(dora) == {}
+
+
+async def test_a_row_on_its_way_out_is_not_drafted_again(world: World) -> None:
+    ann, bob = await world.user("ann"), await world.user("bob")
+    await world.mirror({"L": line()})
+    await ann.draft("L", {"model": "N"})
+    await turn(ann, "undo")
+    await bob.draft("L", op="delete")
+    await committed(bob, "L")
+    gone = [{"id": "L", "field": None, "code": "ROW_DELETED"}]
+    assert (await turn(ann, "redo"))["skipped"] == gone
+    await ann.draft("M", {"category": "Cranes"}, op="insert")
+    await turn(ann, "undo")
+    await world.mirror({"M": line()})
+    await bob.draft("M", op="delete")
+    await committed(bob, "M")
+    assert (await turn(ann, "redo"))["skipped"] == [gone[0] | {"id": "M"}]
+    assert await drafts(ann) == {}
+
+
 async def test_a_hundred_steps_are_kept(dora: User) -> None:
     for number in range(102):
         await dora.draft("A", {"mileage": number})

@@ -9,6 +9,7 @@ UPDATE pfa.modification AS x
                    -- The row was deleted: its base is the whole row, to insert again.
                    WHEN x.conflicts @> '[{"field": null}]' THEN x.base
                    ELSE vanguard.pick(x.base, vanguard.touched(x.delta - $6::text[], $7)) END,
+       session_id = CASE WHEN x.draft_op = 'update' AND x.delta - $6::text[] = '{}' THEN NULL ELSE x.session_id END,
        version = $3, modified_at = $5
  WHERE x.organization_id = $1
    AND x.user_id = $2

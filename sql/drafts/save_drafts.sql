@@ -232,7 +232,8 @@ saved AS (
            draft_op = excluded.draft_op, delta = excluded.delta, base = excluded.base, conflicts = excluded.conflicts,
            mirror_version = excluded.mirror_version, version = excluded.version, leaves = excluded.leaves,
            lands = excluded.lands, reworded = excluded.reworded,
-           session_id = coalesce(excluded.session_id, x.session_id),
+           -- What is on its way belongs to no session.
+           session_id = CASE WHEN excluded.draft_op IS NOT NULL THEN coalesce(excluded.session_id, x.session_id) END,
            change_reason = coalesce(excluded.change_reason, x.change_reason), modified_at = excluded.modified_at,
            /*{take_image}*/b_source = excluded.b_source, b_forecast_start = excluded.b_forecast_start,
            b_monthly_rental = excluded.b_monthly_rental, a_search = excluded.a_search, a_source = excluded.a_source,

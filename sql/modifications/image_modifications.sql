@@ -112,6 +112,7 @@ imaged AS (
 )
 UPDATE pfa.modification AS x
    SET draft_op = imaged.draft_op, base = imaged.base, conflicts = imaged.new_conflicts,
+       session_id = CASE WHEN imaged.draft_op IS NOT NULL THEN x.session_id END,
        mirror_version = imaged.mirror_version,
        leaves = imaged.data IS NOT NULL AND (imaged.doc IS NULL OR imaged.differs),
        lands = imaged.doc IS NOT NULL AND (imaged.data IS NULL OR imaged.differs),

@@ -34,6 +34,11 @@ touched AS (
 ),
 present AS MATERIALIZED (
     SELECT t.row_key, t.at, t.from_session, x.ctid AS place, x.session_id, x.pending_op, x.pending_state,
+           -- No row, and no draft of one; what is on its way out is in the mirror still, or the caller's pending.
+           x.draft_op IS NULL
+           AND CASE WHEN pfa.in_flight($1, t.row_key) THEN pfa.theirs($1, $2, t.row_key, m.data)
+                    ELSE m.data END IS NULL AS nothing,
+           m.data IS NOT NULL OR x.pending_op IS NOT NULL AS leaving,
            coalesce(x.session_id <> $8
                     AND x.session_id = ANY ((SELECT vanguard.open_sessions($1, $9, $2, $7))::text[]),
                     FALSE) AS elsewhere,
@@ -53,9 +58,13 @@ present AS MATERIALIZED (
                 WHERE x.organization_id = $1 AND x.user_id = $2 AND x.row_key = t.row_key
                 LIMIT 1
            ) AS x ON TRUE
+      LEFT JOIN LATERAL (
+               SELECT m.data FROM pfa.mirror AS m WHERE m.organization_id = $1 AND m.row_key = t.row_key LIMIT 1
+           ) AS m ON TRUE
 ),
 turned AS MATERIALIZED (
-    SELECT p.row_key, p.at, p.from_session, p.place, p.session_id, p.pending_op, p.pending_state, p.elsewhere, p.draft,
+    SELECT p.row_key, p.at, p.from_session, p.place, p.session_id, p.pending_op, p.pending_state, p.nothing, p.leaving,
+           p.elsewhere, p.draft,
            CASE WHEN p.elsewhere THEN p.draft || '{"skipped": [null]}'
                 ELSE vanguard.turn_all(
                          p.draft,
@@ -71,17 +80,31 @@ turned AS MATERIALIZED (
       FROM present AS p
       JOIN entry AS e ON e.row_key = p.row_key
      CROSS JOIN retired AS r
-     GROUP BY p.row_key, p.at, p.from_session, p.place, p.session_id, p.pending_op, p.pending_state, p.elsewhere,
-              p.draft
+     GROUP BY p.row_key, p.at, p.from_session, p.place, p.session_id, p.pending_op, p.pending_state, p.nothing,
+              p.leaving, p.elsewhere, p.draft
+),
+held AS MATERIALIZED (
+    -- Nobody begins a draft of a row that is gone, nor a new row where one is on its way out.
+    SELECT t.*, t.nothing AND CASE t.made ->> 'op' WHEN 'insert' THEN t.leaving ELSE t.made ->> 'op' IS NOT NULL END
+           AS gone
+      FROM turned AS t
 ),
 judged AS MATERIALIZED (
-    SELECT t.*, NOT t.elsewhere AND t.made - 'skipped' IS DISTINCT FROM t.draft - 'skipped' AS changed FROM turned AS t
+    SELECT h.row_key, h.at, h.from_session, h.place, h.pending_op, h.pending_state, h.elsewhere, h.gone, m.made,
+           NOT h.elsewhere AND m.made - 'skipped' IS DISTINCT FROM h.draft - 'skipped' AS changed
+      FROM held AS h
+     CROSS JOIN LATERAL (
+               SELECT CASE WHEN h.gone THEN h.draft || '{"skipped": [null]}' ELSE h.made END AS made
+           ) AS m
 ),
 moved AS (
     UPDATE pfa.modification AS x
        SET draft_op = j.made ->> 'op', delta = j.made -> 'delta', base = j.made -> 'base',
            version = $3, modified_at = $7,
-           session_id = CASE WHEN $8 = '' THEN x.session_id WHEN $5 THEN j.from_session ELSE $8 END
+           session_id = CASE WHEN j.made ->> 'op' IS NULL THEN NULL
+                             WHEN $8 = '' THEN x.session_id
+                             WHEN $5 THEN j.from_session
+                             ELSE $8 END
       FROM judged AS j
      WHERE x.ctid = j.place
        AND j.changed
@@ -105,6 +128,7 @@ told AS (
 SELECT j.row_key, j.changed, nullif(j.made -> 'skipped', '[]') AS skipped,
        CASE WHEN j.made -> 'skipped' = '[]' THEN NULL
             WHEN j.elsewhere THEN 'ROW_IN_OTHER_SESSION'
+            WHEN j.gone THEN 'ROW_DELETED'
             WHEN j.pending_state = 'in_review' THEN 'IN_REVIEW'
             WHEN j.pending_op IS NOT NULL
                  OR EXISTS (SELECT FROM pfa.history AS h

@@ -403,6 +403,9 @@ class SessionModel(Model):
             entries = [entry for step in steps for entry in step.entries if entry.key == key]
             was = self.of(user).drafts.get(key)
             draft, left = self.turned(was, entries[::-1] if back else entries, back=back)
+            if was is None and draft is not None and self.is_gone(user, key, draft):
+                skipped.append((key, None, "ROW_DELETED"))
+                continue
             if left:
                 since = min(step.at for step in steps if any(entry.key == key for entry in step.entries))
                 code = self.reason(user, key, since)
@@ -416,6 +419,11 @@ class SessionModel(Model):
         for step in steps:
             step.state = "undone" if back else "done"
         return Turned(len(steps), changed, skipped)
+
+    def is_gone(self, user: str, key: str, draft: Draft) -> bool:
+        """Whether there is nothing to draft on: no row, or for a new one one that is on its way out."""
+        leaving = key in self.mirror or self.pending(user, key) is not None
+        return self.theirs(user, key) is None and (draft.op != "insert" or leaving)
 
     def turned(self, was: Draft | None, entries: Sequence[Entry], *, back: bool) -> tuple[Draft | None, Left]:
         """What the draft of a row becomes, and what is left as it is: fields, or None for the row."""
