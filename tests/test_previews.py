@@ -1,5 +1,6 @@
 """Previews: what a session comes to, what validation says of it, and the digest of all that."""
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from decimal import Decimal
@@ -11,6 +12,7 @@ import pytest
 from app.base import exact_json
 from app.contracts.states import EDITABLE, SessionState
 from app.migrate import migrate
+from app.previews.changes import BATCH
 from app.previews.findings import MAX_MESSAGES
 from app.previews.look import MAX_SHOWN
 from app.web.auth import Role
@@ -943,3 +945,51 @@ async def test_what_is_committed_between_two_previews_is_in_the_second(world: Wo
     third = await previewed(ann)
     assert (cells(third), third["conflicts"]) == (cells(first), [])
     assert [each["state"] for each in third["impact"]["overlaps"]] == ["sync_error"]
+
+
+async def test_previews_of_one_session_at_the_same_time_are_one_after_the_other(world: World, ann: User) -> None:
+    """Under the lock of the user's workspace: the session has one run in the end, and the digest of the last one."""
+    await world.mirror({key: line() for key in "ABC"})
+    for key in "ABC":
+        await edit(ann, key, {"model": "M"})
+    answers = await asyncio.gather(*(previewed(ann) for _ in range(4)))
+    assert len({each["digest"] for each in answers}) == 1
+    state, kept, run = await state_of(world)
+    assert (state, kept) == ("preview", answers[0]["digest"])
+    assert run in {each["validation"]["runId"] for each in answers}
+    assert await world.db.fetchval("SELECT count(*) FROM validation_run") == 1
+
+
+async def test_a_preview_waits_for_a_save_and_a_save_for_a_preview(world: World, ann: User) -> None:
+    """Whichever comes first: what a preview tells is all of a save or nothing."""
+    await world.mirror({key: line() for key in "ABC"})
+    body = {"sessionId": SID, "modifications": [{"id": key, "delta": {"model": "M"}} for key in "ABC"]}
+    answers = await asyncio.gather(previewed(ann), ann.post("drafts", body), previewed(ann))
+    assert answers[1].status_code == 200
+    assert {answers[0]["summary"]["rowsChanged"], answers[2]["summary"]["rowsChanged"]} <= {0, 3}
+    assert (await previewed(ann))["summary"]["rowsChanged"] == 3
+
+
+async def test_a_preview_is_of_one_moment(world: World, ann: User, bob: User) -> None:
+    """Given others who commit to many rows at once, then a preview has all of a commit or nothing."""
+    keys = [f"R{number:04}" for number in range(2 * BATCH)]
+    await world.mirror({key: line(model="old") for key in keys})
+    body = {"sessionId": SID, "modifications": [{"id": key, "delta": {"equipment": "E", "model": "M"}} for key in keys]}
+    assert (await ann.post("drafts", body)).status_code == 200
+    for round_ in range(3):
+        drafts = [{"id": key, "delta": {"model": f"bob {round_}"}} for key in keys]
+        assert (await bob.post("drafts", {"modifications": drafts})).status_code == 200
+        answers = await asyncio.gather(previewed(ann, pageSize=1000), committed(bob), previewed(ann, pageSize=1000))
+        for answer in (answers[0], answers[2]):
+            assert len({each["old"] for each in answer["diffs"] if each["field"] == "model"}) == 1
+            assert answer["conflictCount"] in (0, len(keys))
+
+
+async def test_a_preview_that_fails_leaves_the_session_as_it_was(world: World, ann: User) -> None:
+    """Given a document that no contract has, when the preview breaks, then neither a run nor another state is left."""
+    await world.mirror({"A": line()})
+    await edit(ann, "A", {"model": "M"})
+    await world.db.execute("ALTER TABLE edit_session ADD CONSTRAINT broken CHECK (digest IS NULL)")
+    assert (await ann.post(PREVIEW, {})).status_code >= 400
+    assert await state_of(world) == ("active", None, None)
+    assert await world.db.fetchval("SELECT count(*) FROM validation_run") == 0

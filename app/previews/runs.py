@@ -4,7 +4,9 @@ import uuid
 from datetime import datetime
 
 import msgspec
+import structlog
 from asyncpg import Record
+from prometheus_client import Counter
 
 from app.base.errors import InvalidTransition, RunNotFound
 from app.base.statements import statement
@@ -12,6 +14,9 @@ from app.contracts.states import SessionState, ValidationState
 from app.engine.desk import Desk
 from app.engine.sessions import Session
 from app.previews.findings import Findings, Message
+
+log = structlog.get_logger(__name__)
+RUNS = Counter("vanguard_validation_runs_total", "Validation runs of sessions, by how they ended", ["state"])
 
 READ_RUN = statement("previews/read_run")
 ADD_RUN = statement("previews/add_run")
@@ -65,6 +70,7 @@ async def finish_run(desk: Desk, run_id: uuid.UUID, findings: Findings, at: date
     counts, messages = findings.counts, findings.messages
     moved = await desk.value(FINISH_RUN, id=run_id, state=findings.state, counts=counts, messages=messages, at=at)
     assert moved is not None, "nobody else moves a run that has begun"
+    RUNS.labels(findings.state).inc()
 
 
 async def override_run(desk: Desk, session: Session, user: str, reason: str) -> None:
@@ -75,6 +81,7 @@ async def override_run(desk: Desk, session: Session, user: str, reason: str) -> 
     if await desk.value(OVERRIDE_RUN, id=session.run_id, reason=reason, user=user) is None:
         run = await read_validation(desk, session)
         raise InvalidTransition(f"The validation is {run.state}: only warnings are overridden.", state=run.state)
+    log.info("warnings overridden", organization=desk.organization, dataset=desk.contract.name, run=str(session.run_id))
 
 
 async def read_validation(desk: Desk, session: Session) -> Validation:
