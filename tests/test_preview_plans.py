@@ -16,7 +16,7 @@ from app.contracts.images import qualified
 from app.contracts.rules import unruled_fields
 from app.engine.desk import Desk
 from app.previews.changes import BATCH, READ_CHANGES, read_changes
-from app.previews.look import READ_REFUSED
+from app.previews.look import MAX_VALUE, READ_REFUSED
 from tests.conftest import new_database
 from tests.test_cold_plans import entries, nodes_of, rows_of
 from tests.test_plans import FILL
@@ -57,7 +57,7 @@ READS: dict[str, tuple[Statement, dict[str, Any]]] = {
             "most": None,
         },
     ),
-    "refused": (READ_REFUSED, {}),
+    "refused": (READ_REFUSED, {"longest": MAX_VALUE}),
 }
 WHO = {"organization": "acme", "user": "ann", "session_id": "s"}
 GOOD = {

@@ -596,6 +596,20 @@ async def test_a_refused_value_that_its_field_could_take_by_now_is_entered_again
     assert "again" in message["message"]
 
 
+async def test_a_refused_value_may_be_of_any_size_and_shape(world: World, ann: User) -> None:
+    """What it is like counts for the digest, and is not repeated."""
+    deep: Any = 5
+    for _ in range(500):
+        deep = [deep, {"x": '\\" 1.50 '}]
+    for number, value in enumerate(["x" * 1_000_000, "y" * 1_000_000, deep, Decimal("1e400"), {"a": None}]):
+        await log_edit(world, ann, SID, f"R{number}", "monthlyRate", value, held=False)
+    answer = await previewed(ann)
+    assert [each[2] for each in said(answer)] == ["ERROR"] * 5
+    assert len(exact_json.encode(answer)) < 5000
+    await world.db.execute("""UPDATE pfa.edit SET value = '"z"' WHERE row_key = 'R1'""")
+    assert await digest(ann) != answer["digest"]
+
+
 async def test_many_findings_are_counted_and_the_worst_are_shown(lab: World, eva: User) -> None:
     keys = [f"R{number:04}" for number in range(MAX_MESSAGES + 5)]
     await lab.mirror({key: instrument(rating=5) for key in keys}, contract=LAB)

@@ -98,7 +98,9 @@ class Checks:
 
 
 def refused_findings(contract: Contract, field: str, value: Any) -> list[Finding]:
-    """What is wrong with a value that went into no draft: an error at least, whatever the contract says by now."""
+    """What is wrong with a value that went into no draft, None where it is too long to look at: an error at least,
+    whatever the contract says by now.
+    """
     found = _cells_findings(contract, {field: value})
     if any(each.blocks for each in found):
         return found

@@ -22,6 +22,7 @@ from app.previews.findings import Checks, Findings, refused_findings
 READ_REFUSED = statement("previews/read_refused")
 
 MAX_SHOWN = 1000  # conflicts and overlaps in one answer
+MAX_VALUE = 10_000  # bytes of a refused value that is looked at again
 
 
 class Summary(msgspec.Struct, kw_only=True, rename="camel"):
@@ -154,10 +155,10 @@ class Look:
 
     def see_refused(self, record: Record) -> None:
         """The next cell whose value went into no draft."""
-        key, field, value = record["row_key"], record["field"], record["value"] or "null"
-        findings = refused_findings(self._contract, field, exact_json.decode(value))
+        key, field, value = record["row_key"], record["field"], record["value"]
+        findings = refused_findings(self._contract, field, None if value is None else exact_json.decode(value))
         self.findings.add(key, findings)
-        self.digest.tell(exact_json.encode([key, field]).decode(), value, told_findings(findings))
+        self.digest.tell(exact_json.encode([key, field, record["fingerprint"]]).decode(), told_findings(findings))
 
 
 async def look_at(desk: Desk, user: str, session_id: str, page: DiffPage) -> Look:
@@ -168,7 +169,8 @@ async def look_at(desk: Desk, user: str, session_id: str, page: DiffPage) -> Loo
             look.see(record)
         if wanted := look.take_wanted():
             look.see_duplicates(await find_duplicates(desk, user, wanted, session_id))
-    async for batch in desk.batches(READ_REFUSED, BATCH, user=user, session_id=session_id):
+    refused = desk.batches(READ_REFUSED, BATCH, user=user, session_id=session_id, longest=MAX_VALUE)
+    async for batch in refused:
         for record in batch:
             look.see_refused(record)
     return look

@@ -1,9 +1,10 @@
 -- What was put into cells of a session and no document can hold: the last value of each cell that was refused, neither
 -- undone nor followed by one that the draft holds. In the order of rows and fields.
--- $1 organization, $2 user, $3 session_id (text).
--- Returns row_key, field, value (text: JSON).
+-- $1 organization, $2 user, $3 session_id (text), $4 longest (integer: bytes of a value that is shown).
+-- Returns row_key, field, value (text: JSON, NULL where it is longer), fingerprint (text: of any value).
 -- Plan: the session's refused edits by edit_refused; for each the later ones of its cell by edit_cell, and its step.
-SELECT e.row_key, e.field, e.value::text AS value
+SELECT e.row_key, e.field, CASE WHEN octet_length(e.value::text) <= $4::integer THEN e.value::text END AS value,
+       md5(e.value::text) AS fingerprint
   FROM pfa.edit AS e
  WHERE e.organization_id = $1
    AND e.session_id = $3
