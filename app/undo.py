@@ -112,7 +112,7 @@ def _skipped(contract: Contract, records: Sequence[Record]) -> list[Skipped]:
             code=record["code"] if field is None or field in contract.by_name else Code.UNKNOWN_FIELD,
         )
         for record in records
-        for field in record["skipped"] or ()
+        for field in dict.fromkeys(record["skipped"] or ())
     ]
 
 

@@ -324,6 +324,46 @@ async def test_what_is_on_its_way_belongs_to_no_session(world: World) -> None:
         await ann.discard("L")
 
 
+async def test_a_session_gives_back_a_draft_that_its_edits_left_as_it_was(dora: User) -> None:
+    await dora.post("drafts", {"sessionId": "monday", "modifications": [{"id": "A", "delta": {"mileage": 1}}]})
+    session = await begin(dora)
+    await edit(dora, session, "A", "remark", "a")
+    row = (await drafts(dora))["A"]
+    assert (row["delta"], row["sessionId"]) == ({"mileage": 1}, session["id"])
+    assert (await ended(dora, session))["ids"] == []
+    row = (await drafts(dora))["A"]
+    assert (row["delta"], row["sessionId"]) == ({"mileage": 1}, "monday")
+
+
+async def test_a_row_without_a_draft_belongs_to_no_session(world: World) -> None:
+    """Whatever of its user's is on its way to the mirror."""
+    ann = await world.user("ann")
+    await world.mirror({"L": line(model="M")})
+    await ann.draft("L", {"model": "N"})
+    assert (await ann.commit("L")).status_code == 200
+    first, second = await begin(ann), await begin(ann)
+    await edit(ann, first, "L", "equipment", "E")
+    await edit(ann, first, "L", "equipment", None)
+    assert (await drafts(ann))["L"]["sessionId"] is None
+    await edit(ann, second, "L", "equipment", "F")
+    await ann.post("discard", {"sessionId": second["id"], "fields": ["equipment"]})
+    assert (await drafts(ann))["L"]["sessionId"] is None
+    await edit(ann, first, "L", "equipment", "G")
+    await ann.post(f"sessions/{first['id']}/undo", {})
+    assert (await drafts(ann))["L"]["sessionId"] is None
+    await ann.draft("L", {"equipment": "outside"})
+
+
+async def test_a_session_that_is_over_gets_no_row_back(world: World, dora: User) -> None:
+    await edit(dora, await begin(dora), "A", "remark", "kept")
+    world.clock.move(hours=24)
+    second = await begin(dora)
+    await edit(dora, second, "A", "mileage", 1)
+    await ended(dora, second)
+    row = (await drafts(dora))["A"]
+    assert (row["delta"], row["sessionId"]) == ({"remark": "kept"}, None)
+
+
 async def test_a_session_is_its_users_own(world: World, dora: User) -> None:
     carl = (await world.user("carl")).on("fleet")
     session = await begin(dora)
@@ -407,6 +447,15 @@ async def test_an_edit_that_no_draft_holds_ends_what_could_be_redone(dora: User)
         await edit(dora, session, "B", "mileage", value)
         refused(await dora.post(f"{path}/redo", {}), 409, "NOTHING_TO_REDO")
     assert [each["state"] for each in await edits(dora, session)] == ["closed", "done", "closed", "done"]
+
+
+async def test_an_edit_that_no_document_holds_ends_what_could_be_redone(dora: User) -> None:
+    session = await begin(dora)
+    await edit(dora, session, "A", "remark", "one")
+    await dora.post(f"sessions/{session['id']}/undo", {})
+    await edit(dora, session, "B", "mileage", "not a number")
+    refused(await dora.post(f"sessions/{session['id']}/redo", {}), 409, "NOTHING_TO_REDO")
+    assert [each["state"] for each in await edits(dora, session)] == ["closed", "done"]
 
 
 async def test_a_row_that_another_session_has_taken_is_skipped(dora: User) -> None:

@@ -135,6 +135,59 @@ async def test_what_was_discarded_is_skipped_cell_by_cell(dora: User) -> None:
     assert (await dora.row("A"))["delta"] == {"remark": "one"}
 
 
+async def test_a_cell_of_several_steps_is_named_once(dora: User) -> None:
+    for value in ("one", "two"):
+        modifications = [{"id": "A", "delta": {"remark": value}}]
+        await dora.post("drafts", {"modifications": modifications, "undoGroup": "typing"})
+    await dora.discard("A")
+    assert await turn(dora, "undo") == {
+        "steps": 2,
+        "ids": [],
+        "skipped": [{"id": "A", "field": "remark", "code": "CHANGED_SINCE"}],
+    }
+
+
+async def test_what_was_discarded_is_not_said_to_be_committed(world: World) -> None:
+    """An earlier commit of the row, upstream's answer to which is due, has nothing to do with it."""
+    ann = await world.user("ann")
+    await world.mirror({"L": line(model="M")})
+    await ann.draft("L", {"model": "N"})
+    await committed(ann, "L")
+    world.clock.move(seconds=1)
+    await ann.draft("L", {"equipment": "E"})
+    await ann.discard("L")
+    assert (await turn(ann, "undo"))["skipped"] == [{"id": "L", "field": "equipment", "code": "CHANGED_SINCE"}]
+
+
+async def test_a_word_of_the_clients_goes_back_and_forth_with_the_draft(dora: User) -> None:
+    await dora.draft("A", {"remark": "one"})
+    for key in "AB":
+        await dora.post("drafts", {"sessionId": "monday", "modifications": [{"id": key, "delta": {"mileage": 1}}]})
+    await turn(dora, "undo")
+    await turn(dora, "undo")
+    assert {key: row["sessionId"] for key, row in (await drafts(dora)).items()} == {"A": None}
+    await turn(dora, "redo")
+    await turn(dora, "redo")
+    assert {key: row["sessionId"] for key, row in (await drafts(dora)).items()} == {"A": "monday", "B": "monday"}
+
+
+async def test_writing_over_a_conflict_is_undone_to_the_conflict(world: World, dora: User) -> None:
+    """Also where it was the same value: who agrees to theirs, and undoes that, has not agreed."""
+    carl = (await world.user("carl")).on("fleet")
+    await dora.draft("A", {"remark": "mine", "firstDay": "2026-01-01"})
+    await carl.draft("A", {"remark": "theirs", "lastDay": "2026-02-01"})
+    await committed(carl, "A")
+    before = (await dora.row("A"))["conflicts"]
+    assert [conflict["field"] for conflict in before] == ["remark", "service"]
+    await dora.draft("A", {"remark": "mine", "firstDay": "2026-01-01"})
+    after = await dora.row("A")
+    assert after["conflicts"] == []
+    assert (await turn(dora, "undo"))["ids"] == ["A"]
+    assert (await dora.row("A"))["conflicts"] == before
+    await turn(dora, "redo")
+    assert (await dora.row("A"))["base"] == after["base"]
+
+
 async def test_an_atomic_group_is_one_cell(dora: User) -> None:
     await dora.draft("A", {"firstDay": "2026-01-01", "lastDay": "2026-02-01"})
     await dora.draft("A", {"firstDay": "2026-01-05", "lastDay": "2026-02-05"})
@@ -217,6 +270,15 @@ async def test_a_hundred_steps_are_kept(dora: User) -> None:
         await turn(dora, "undo")
     refused(await dora.post("drafts/undo", {}), 409, "NOTHING_TO_UNDO")
     assert (await dora.row("A"))["delta"] == {"mileage": 1}
+
+
+async def test_drafts_of_one_row_are_one_step_of_the_hundred(dora: User) -> None:
+    for number in range(99):
+        await dora.draft("A", {"mileage": number})
+    await dora.post("drafts", {"modifications": [{"id": "A", "delta": {"mileage": n}} for n in range(20)]})
+    for _ in range(100):
+        await turn(dora, "undo")
+    assert await drafts(dora) == {}
 
 
 async def test_everybody_undoes_their_own(world: World, dora: User) -> None:

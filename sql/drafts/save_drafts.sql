@@ -141,7 +141,9 @@ based AS (
                        FROM jsonb_object_keys(w.new_delta) AS name
                       CROSS JOIN LATERAL jsonb_array_elements_text(
                                      coalesce($5::jsonb -> name -> 'fields', jsonb_build_array(name))) AS field)
-           END AS new_base
+           END AS new_base,
+           -- What has no draft is of no session.
+           CASE WHEN w.new_op IS NOT NULL THEN coalesce($7, w.was_session_id) END AS new_session_id
       FROM (
           SELECT w.*,
                  -- A field that was not there when it was touched has no entry in base, and stands for null.
@@ -224,7 +226,7 @@ saved AS (
            imaged.doc IS NOT NULL AND (imaged.data IS NULL OR imaged.differs),
            imaged.data IS NOT NULL AND imaged.doc IS NOT NULL AND NOT imaged.differs
            AND imaged.b_search <> imaged.a_search,
-           $7, imaged.change_reason, $6,
+           imaged.new_session_id, imaged.change_reason, $6,
            /*{image_columns}*/b_source, b_forecast_start, b_monthly_rental,
            a_search, a_source, a_forecast_start, a_monthly_rental/*{}*/
       FROM imaged
@@ -232,8 +234,7 @@ saved AS (
            draft_op = excluded.draft_op, delta = excluded.delta, base = excluded.base, conflicts = excluded.conflicts,
            mirror_version = excluded.mirror_version, version = excluded.version, leaves = excluded.leaves,
            lands = excluded.lands, reworded = excluded.reworded,
-           -- What is on its way belongs to no session.
-           session_id = CASE WHEN excluded.draft_op IS NOT NULL THEN coalesce(excluded.session_id, x.session_id) END,
+           session_id = excluded.session_id,
            change_reason = coalesce(excluded.change_reason, x.change_reason), modified_at = excluded.modified_at,
            /*{take_image}*/b_source = excluded.b_source, b_forecast_start = excluded.b_forecast_start,
            b_monthly_rental = excluded.b_monthly_rental, a_search = excluded.a_search, a_source = excluded.a_source,
@@ -242,8 +243,8 @@ saved AS (
               x.draft_op IS NULL AND x.pending_op IS NULL AS empty
 ),
 stepped AS (
-    SELECT ROW(b.id, b.draft_op, b.delta, b.base, b.was_session_id, b.new_op, b.new_delta, b.new_base
-              )::vanguard.stepped_row AS row
+    SELECT ROW(b.id, b.draft_op, b.delta, b.base, b.was_session_id, b.new_op, b.new_delta, b.new_base,
+               b.new_session_id)::vanguard.stepped_row AS row
       FROM based AS b
      WHERE b.draft_op IS NOT NULL
         OR b.new_op IS NOT NULL
@@ -258,7 +259,7 @@ closed AS (
        AND s.number < $3
 ),
 forgotten AS (
-    -- Outside of sessions a hundred are kept.
+    -- Outside of sessions a hundred are kept: this one, whichever of its statements this is, and those before.
     DELETE FROM pfa.step AS s
      WHERE $9 IS NULL
        AND s.organization_id = $1
@@ -266,11 +267,10 @@ forgotten AS (
        AND s.session_id = ''
        AND s.number <= (SELECT f.number
                           FROM pfa.step AS f
-                         WHERE f.organization_id = $1 AND f.user_id = $2 AND f.session_id = ''
+                         WHERE f.organization_id = $1 AND f.user_id = $2 AND f.session_id = '' AND f.number < $3
                          ORDER BY f.number DESC
                         OFFSET 99
                          LIMIT 1)
-       AND s.number < $3
 ),
 noted AS (
     -- The drafts of one row in one request come one after the other, and are one step.

@@ -1,4 +1,4 @@
--- Log edits of a session and count them; where no draft did, note their step, and close what was undone before. The
+-- Log edits of a session and count them; where no draft has, note their step and close what was undone before. The
 -- caller holds lock 2 of the session's user.
 -- $1 organization, $2 user, $3 session (text), $4 step (bigint: the workspace's new revision), $5 undo_group (text, or
 -- NULL), $6 edits (jsonb: [{id: of the row, field, oldValue, value, held, findings, clientTs}]), $7 bytes (bigint: of

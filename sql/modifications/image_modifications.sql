@@ -5,7 +5,8 @@
 -- $1 organization, $2 user (or NULL for everybody's), $3 keys (text[]), $4 groups (jsonb atomic groups), $5 revision
 -- (bigint: the one whose deletions took rows away under drafts, or NULL when the mirror did not change).
 -- A row deleted under a draft: the whole row goes into base, and the draft stands in conflict; a drafted deletion of it
--- is done with. A change that upstream's row stood in the way of shows its conflicts, whatever is drafted over it.
+-- is done with. What has no draft is of no session. A change that upstream's row stood in the way of shows its
+-- conflicts, whatever is drafted over it.
 -- Returns row_key, user_id, newly: it came into conflict just now.
 --
 -- Plan: modifications by keys, the mirror's primary key for each, the modifications again by their place: nobody else

@@ -95,6 +95,9 @@ CREATE TABLE IF NOT EXISTS pfa.step (
     PRIMARY KEY (organization_id, user_id, number)
 );
 CREATE INDEX IF NOT EXISTS step_of_session ON pfa.step (organization_id, user_id, session_id, number);
+-- Every save closes what was undone before, of however many steps.
+CREATE INDEX IF NOT EXISTS step_undone ON pfa.step (organization_id, user_id, session_id, number)
+    WHERE state = 'undone';
 -- Not compressed: docs/decisions.md has the figures.
 ALTER TABLE pfa.step ALTER COLUMN rows SET STORAGE EXTERNAL;
 

@@ -219,11 +219,12 @@ DO $$
 BEGIN
     IF to_regtype('vanguard.stepped_row') IS NULL THEN
         -- What a request changed in a draft: the cells that it was about as they were and as they are then, with the
-        -- base of each; all of the draft where its op is another one. An op is NULL where there is no draft.
+        -- base of each; all of the draft where its op is another one. An op is NULL where there is no draft, and a
+        -- session where the draft is of none: it is a session's id, or a word of the client's.
         CREATE TYPE vanguard.stepped_row AS (
             row_key text,
             from_op text, from_delta jsonb, from_base jsonb, from_session text,
-            to_op text, to_delta jsonb, to_base jsonb
+            to_op text, to_delta jsonb, to_base jsonb, to_session text
         );
     END IF;
 END
@@ -314,13 +315,15 @@ CREATE OR REPLACE FUNCTION vanguard.open_sessions(organization text, dataset tex
 -- else as a whole. A cell that is no longer as it was expected stays, and is named in skipped; null is the whole row.
 -- gone: the row was deleted under the draft, whose base is all there is of it. cells: as in vanguard.touched.
 CREATE OR REPLACE FUNCTION vanguard.put_back(
-    draft jsonb, expected_op text, expected_delta jsonb, put_op text, put_delta jsonb, put_base jsonb, cells jsonb
+    draft jsonb, expected_op text, expected_delta jsonb, expected_base jsonb,
+    put_op text, put_delta jsonb, put_base jsonb, cells jsonb
 ) RETURNS jsonb
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
 BEGIN ATOMIC
     WITH given AS (
         SELECT coalesce(draft ->> 'op', 'update') AS op,
                coalesce(expected_delta, '{}') AS expected,
+               coalesce(expected_base, '{}') AS expected_base,
                coalesce(put_delta, '{}') AS put,
                coalesce(put_base, '{}') AS base
     ), changed AS (
@@ -331,6 +334,11 @@ BEGIN ATOMIC
           FROM given AS g
          CROSS JOIN LATERAL jsonb_object_keys(g.expected || g.put) AS name
          WHERE (g.expected -> name) IS DISTINCT FROM (g.put -> name)
+            -- Written over a conflict with the value that it had, a cell has another base alone.
+            OR EXISTS (SELECT FROM jsonb_array_elements_text(
+                                       coalesce(cells -> name -> 'fields', jsonb_build_array(name))) AS field
+                        WHERE coalesce(g.expected_base -> field, 'null') <> coalesce(g.base -> field, 'null'))
+               AND g.expected ? name AND g.put ? name
     ), judged AS (
         SELECT c.name, bool_and(c.fits) OVER (PARTITION BY c.cell) AS fits FROM changed AS c
     ), turned AS (
@@ -363,7 +371,8 @@ BEGIN ATOMIC
                     AND coalesce(expected_op, 'update') <> 'delete'
                    THEN (SELECT draft || jsonb_build_object(
                                     'op', CASE WHEN m.op = 'update' AND m.delta = '{}' THEN NULL ELSE m.op END,
-                                    'delta', m.delta, 'base', m.base,
+                                    'delta', m.delta, 'base', CASE WHEN m.delta = '{}' AND m.op = 'update' THEN '{}'
+                                                                   ELSE m.base END,
                                     'skipped', (draft -> 'skipped') || m.skipped)
                            FROM made AS m)
                WHEN (draft ->> 'op') IS NOT DISTINCT FROM expected_op
@@ -375,19 +384,20 @@ END;
 
 -- A function of the draft that there is, for the first of its steps, and then of what the steps before have made of it.
 CREATE OR REPLACE FUNCTION vanguard.turn(
-    turned jsonb, draft jsonb, expected_op text, expected_delta jsonb, put_op text, put_delta jsonb, put_base jsonb,
-    cells jsonb
+    turned jsonb, draft jsonb, expected_op text, expected_delta jsonb, expected_base jsonb,
+    put_op text, put_delta jsonb, put_base jsonb, cells jsonb
 ) RETURNS jsonb
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN vanguard.put_back(coalesce(turned, draft), expected_op, expected_delta, put_op, put_delta, put_base, cells);
+    RETURN vanguard.put_back(coalesce(turned, draft), expected_op, expected_delta, expected_base,
+                             put_op, put_delta, put_base, cells);
 
 DO $$
 BEGIN
-    IF to_regprocedure('vanguard.turn_all(jsonb, text, jsonb, text, jsonb, jsonb, jsonb)') IS NULL THEN
+    IF to_regprocedure('vanguard.turn_all(jsonb, text, jsonb, jsonb, text, jsonb, jsonb, jsonb)') IS NULL THEN
         -- vanguard.turn_all(draft, ... ORDER BY step): what the steps of a row make of its draft.
         CREATE AGGREGATE vanguard.turn_all(
-            draft jsonb, expected_op text, expected_delta jsonb, put_op text, put_delta jsonb, put_base jsonb,
-            cells jsonb
+            draft jsonb, expected_op text, expected_delta jsonb, expected_base jsonb,
+            put_op text, put_delta jsonb, put_base jsonb, cells jsonb
         ) (SFUNC = vanguard.turn, STYPE = jsonb, PARALLEL = SAFE);
     END IF;
 END

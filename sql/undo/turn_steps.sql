@@ -10,10 +10,10 @@
 -- place: nobody else writes them meanwhile.
 WITH entry AS MATERIALIZED (
     SELECT s.number, s.at, r.place, r.row_key, r.from_op, r.from_delta, r.from_base, r.from_session,
-           r.to_op, r.to_delta, r.to_base
+           r.to_op, r.to_delta, r.to_base, r.to_session
       FROM pfa.step AS s
      CROSS JOIN LATERAL unnest(s.rows) WITH ORDINALITY
-           AS r (row_key, from_op, from_delta, from_base, from_session, to_op, to_delta, to_base, place)
+           AS r (row_key, from_op, from_delta, from_base, from_session, to_op, to_delta, to_base, to_session, place)
      WHERE s.organization_id = $1
        AND s.user_id = $2
        AND s.number = ANY ($4::bigint[])
@@ -28,12 +28,21 @@ retired AS MATERIALIZED (
 ),
 touched AS (
     SELECT e.row_key, min(e.at) AS at,
-           (array_agg(e.from_session ORDER BY e.number, e.place))[1] AS from_session
+           CASE WHEN $5 THEN (array_agg(e.from_session ORDER BY e.number, e.place))[1]
+                ELSE (array_agg(e.to_session ORDER BY e.number DESC, e.place DESC))[1] END AS session
       FROM entry AS e
      GROUP BY e.row_key
 ),
 present AS MATERIALIZED (
-    SELECT t.row_key, t.at, t.from_session, x.ctid AS place, x.session_id, x.pending_op, x.pending_state,
+    SELECT t.row_key, t.at,
+           -- The rows of a session that is over belong to none.
+           CASE WHEN NOT EXISTS (SELECT FROM public.edit_session AS s
+                                  WHERE s.organization_id = $1 AND s.id = t.session
+                                    AND s.dataset = $9 AND s.user_id = $2
+                                    AND s.id <> ALL (
+                                        (SELECT vanguard.open_sessions($1, $9, $2, $7))::text[]))
+                THEN t.session END AS session,
+           x.ctid AS place, x.session_id, x.pending_op, x.pending_state,
            -- No row, and no draft of one; what is on its way out is in the mirror still, or the caller's pending.
            x.draft_op IS NULL
            AND CASE WHEN pfa.in_flight($1, t.row_key) THEN pfa.theirs($1, $2, t.row_key, m.data)
@@ -63,13 +72,14 @@ present AS MATERIALIZED (
            ) AS m ON TRUE
 ),
 turned AS MATERIALIZED (
-    SELECT p.row_key, p.at, p.from_session, p.place, p.session_id, p.pending_op, p.pending_state, p.nothing, p.leaving,
+    SELECT p.row_key, p.at, p.session, p.place, p.session_id, p.pending_op, p.pending_state, p.nothing, p.leaving,
            p.elsewhere, p.draft,
            CASE WHEN p.elsewhere THEN p.draft || '{"skipped": [null]}'
                 ELSE vanguard.turn_all(
                          p.draft,
                          CASE WHEN $5 THEN e.to_op ELSE e.from_op END,
                          CASE WHEN $5 THEN e.to_delta ELSE e.from_delta END - r.names,
+                         CASE WHEN $5 THEN e.to_base ELSE e.from_base END,
                          CASE WHEN $5 THEN e.from_op ELSE e.to_op END,
                          CASE WHEN $5 THEN e.from_delta ELSE e.to_delta END - r.names,
                          CASE WHEN $5 THEN e.from_base ELSE e.to_base END,
@@ -80,8 +90,8 @@ turned AS MATERIALIZED (
       FROM present AS p
       JOIN entry AS e ON e.row_key = p.row_key
      CROSS JOIN retired AS r
-     GROUP BY p.row_key, p.at, p.from_session, p.place, p.session_id, p.pending_op, p.pending_state, p.nothing,
-              p.leaving, p.elsewhere, p.draft
+     GROUP BY p.row_key, p.at, p.session, p.place, p.session_id, p.pending_op, p.pending_state, p.nothing, p.leaving,
+              p.elsewhere, p.draft
 ),
 held AS MATERIALIZED (
     -- Nobody begins a draft of a row that is gone, nor a new row where one is on its way out.
@@ -90,8 +100,11 @@ held AS MATERIALIZED (
       FROM turned AS t
 ),
 judged AS MATERIALIZED (
-    SELECT h.row_key, h.at, h.from_session, h.place, h.pending_op, h.pending_state, h.elsewhere, h.gone, m.made,
-           NOT h.elsewhere AND m.made - 'skipped' IS DISTINCT FROM h.draft - 'skipped' AS changed
+    SELECT h.row_key, h.at, h.session, h.place, h.pending_op, h.pending_state, h.elsewhere, h.gone, m.made,
+           NOT h.elsewhere AND m.made - 'skipped' IS DISTINCT FROM h.draft - 'skipped' AS changed,
+           -- Whose the row is goes back and forth with what is drafted, also where that was the same before and after.
+           m.made -> 'skipped' = '[]' AND m.made ->> 'op' IS NOT NULL AND h.session_id IS DISTINCT FROM h.session
+               AS goes
       FROM held AS h
      CROSS JOIN LATERAL (
                SELECT CASE WHEN h.gone THEN h.draft || '{"skipped": [null]}' ELSE h.made END AS made
@@ -100,20 +113,18 @@ judged AS MATERIALIZED (
 moved AS (
     UPDATE pfa.modification AS x
        SET draft_op = j.made ->> 'op', delta = j.made -> 'delta', base = j.made -> 'base',
-           version = $3, modified_at = $7,
-           session_id = CASE WHEN j.made ->> 'op' IS NULL THEN NULL
-                             WHEN $8 = '' THEN x.session_id
-                             WHEN $5 THEN j.from_session
-                             ELSE $8 END
+           version = CASE WHEN j.changed THEN $3 ELSE x.version END,
+           modified_at = CASE WHEN j.changed THEN $7 ELSE x.modified_at END,
+           session_id = CASE WHEN j.made ->> 'op' IS NOT NULL THEN j.session END
       FROM judged AS j
      WHERE x.ctid = j.place
-       AND j.changed
+       AND (j.changed OR j.goes)
 ),
 made AS (
     INSERT INTO pfa.modification (organization_id, user_id, row_key, draft_op, delta, base, version, leaves, lands,
                                   session_id, modified_at)
     SELECT $1, $2, j.row_key, j.made ->> 'op', j.made -> 'delta', j.made -> 'base', $3, FALSE, FALSE,
-           CASE WHEN $5 THEN j.from_session WHEN $8 <> '' THEN $8 END, $7
+           j.session, $7
       FROM judged AS j
      WHERE j.place IS NULL
        AND j.changed
@@ -129,10 +140,12 @@ SELECT j.row_key, j.changed, nullif(j.made -> 'skipped', '[]') AS skipped,
        CASE WHEN j.made -> 'skipped' = '[]' THEN NULL
             WHEN j.elsewhere THEN 'ROW_IN_OTHER_SESSION'
             WHEN j.gone THEN 'ROW_DELETED'
-            WHEN j.pending_state = 'in_review' THEN 'IN_REVIEW'
-            WHEN j.pending_op IS NOT NULL
-                 OR EXISTS (SELECT FROM pfa.history AS h
-                             WHERE h.organization_id = $1 AND h.row_key = j.row_key AND h.actor = $2 AND h.at >= j.at)
+            WHEN EXISTS (SELECT FROM pfa.change AS c
+                          WHERE c.organization_id = $1 AND c.row_key = j.row_key AND c.user_id = $2
+                            AND c.state = ANY (vanguard.unfinished()) AND c.created_at >= j.at)
+                THEN CASE WHEN j.pending_state = 'in_review' THEN 'IN_REVIEW' ELSE 'COMMITTED' END
+            WHEN EXISTS (SELECT FROM pfa.history AS h
+                          WHERE h.organization_id = $1 AND h.row_key = j.row_key AND h.actor = $2 AND h.at >= j.at)
                 THEN 'COMMITTED'
             ELSE 'CHANGED_SINCE' END AS code
   FROM judged AS j

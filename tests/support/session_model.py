@@ -410,11 +410,14 @@ class SessionModel(Model):
                 since = min(step.at for step in steps if any(entry.key == key for entry in step.entries))
                 code = self.reason(user, key, since)
                 skipped += [(key, name, code) for name in left]
+            like = entries[0].before if back else entries[-1].after
             if self.same(was, draft):
+                if draft is not None and not left:
+                    self.own(user, key, like)
                 continue
             changed.append(key)
             self.touch(user, key, sid, was)
-            self.put(user, key, draft, entries[0].before if back else entries[-1].after)
+            self.put(user, key, draft, like)
         self.stamp(user, changed)
         for step in steps:
             step.state = "undone" if back else "done"
@@ -451,10 +454,10 @@ class SessionModel(Model):
         for _, members in sorted({self.cell(name) for name in {**old.delta, **new.delta}}):
             touched = [name for name in members if not self.same_cell(old.delta, new.delta, name)]
             rebased = any(not equal(old.base.get(name), new.base.get(name)) for name in members)
-            both = {name for name in members if name in old.delta} and {name for name in members if name in new.delta}
-            if not touched and not (rebased and both):
+            kept = [name for name in members if name in old.delta and name in new.delta and name not in touched]
+            looked_at = [*touched, *(kept if rebased else [])]
+            if not looked_at:
                 continue
-            looked_at = touched or [name for name in members if name in old.delta]
             if kind(draft) != kind(expected or wanted) or not all(
                 self.same_cell(now.delta, old.delta, name) for name in looked_at
             ):
@@ -494,10 +497,14 @@ class SessionModel(Model):
         drafts.pop(key, None)
         if draft is None or (draft.op == "delete" and self.theirs(user, key) is None):
             return  # whoever deletes what is gone agrees
-        owner = like.owner if like else None
         drafts[key] = draft
-        draft.owner = None if self.is_over(user, owner) else owner
+        self.own(user, key, like)
         self.look(user, key)
+
+    def own(self, user: str, key: str, like: Draft | None) -> None:
+        """The draft belongs to whom this one belonged to, if that session is not over."""
+        owner = like.owner if like else None
+        self.of(user).drafts[key].owner = None if self.is_over(user, owner) else owner
 
     def reason(self, user: str, key: str, since: datetime.datetime) -> str:
         """Why something of a row cannot be put back."""
