@@ -67,7 +67,6 @@ GOOD = {
     "edit_refused",
     "edit_cell",
     "step_pkey",
-    "step_of_session",
 }
 
 

@@ -278,7 +278,7 @@ noted AS (
     SELECT $1, $2, $3, coalesce($9, ''), $10, n.rows, $6
       FROM (SELECT array_agg(t.row) AS rows FROM stepped AS t) AS n
      WHERE n.rows IS NOT NULL
-        ON CONFLICT (organization_id, user_id, number) DO UPDATE SET rows = s.rows || excluded.rows
+        ON CONFLICT (organization_id, user_id, session_id, number) DO UPDATE SET rows = s.rows || excluded.rows
 )
 SELECT s.row_key AS id, NULL AS problem, s.id::text AS modification_id,
        CASE WHEN s.empty THEN 0 ELSE s.version END AS version, coalesce(s.mirror_version, 0) AS mirror_version,

@@ -37,6 +37,6 @@ noted AS (
     SELECT $1, $2, $4, $3, $5, '{}', $9
       FROM counted AS c
      WHERE NOT EXISTS (SELECT FROM pfa.step AS s
-                        WHERE s.organization_id = $1 AND s.user_id = $2 AND s.number = $4)
+                        WHERE s.organization_id = $1 AND s.user_id = $2 AND s.session_id = $3 AND s.number = $4)
 )
 SELECT l.id AS first_id FROM logged AS l ORDER BY l.id LIMIT 1;

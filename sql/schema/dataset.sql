@@ -92,10 +92,10 @@ CREATE TABLE IF NOT EXISTS pfa.step (
     state text NOT NULL DEFAULT 'done' CHECK (state IN ('done', 'undone', 'closed')),
     rows vanguard.stepped_row[] NOT NULL,
     at timestamptz NOT NULL,
-    PRIMARY KEY (organization_id, user_id, number)
+    PRIMARY KEY (organization_id, user_id, session_id, number)
 );
-CREATE INDEX IF NOT EXISTS step_of_session ON pfa.step (organization_id, user_id, session_id, number);
--- Every save closes what was undone before, of however many steps.
+-- What is undone next; what is redone next, and closed by a save, of however many steps.
+CREATE INDEX IF NOT EXISTS step_done ON pfa.step (organization_id, user_id, session_id, number) WHERE state = 'done';
 CREATE INDEX IF NOT EXISTS step_undone ON pfa.step (organization_id, user_id, session_id, number)
     WHERE state = 'undone';
 -- Not compressed: docs/decisions.md has the figures.

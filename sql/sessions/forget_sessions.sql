@@ -1,6 +1,6 @@
 -- Sessions that ended before a time are forgotten, some at a time, with their logs and steps.
 -- $1 organization, $2 dataset, $3 before (timestamptz), $4 limit (bigint). Returns forgotten, their number.
--- Plan: edit_session_ended, the log's primary key and step_of_session for each of them.
+-- Plan: edit_session_ended, the log's primary key and step_pkey for each of them.
 WITH old AS MATERIALIZED (
     SELECT s.id, s.user_id
       FROM public.edit_session AS s

@@ -16,6 +16,7 @@ WITH entry AS MATERIALIZED (
            AS r (row_key, from_op, from_delta, from_base, from_session, to_op, to_delta, to_base, to_session, place)
      WHERE s.organization_id = $1
        AND s.user_id = $2
+       AND s.session_id = $8
        AND s.number = ANY ($4::bigint[])
 ),
 retired AS MATERIALIZED (
@@ -134,6 +135,7 @@ told AS (
        SET state = CASE WHEN $5 THEN 'undone' ELSE 'done' END
      WHERE s.organization_id = $1
        AND s.user_id = $2
+       AND s.session_id = $8
        AND s.number = ANY ($4)
 )
 SELECT j.row_key, j.changed, nullif(j.made -> 'skipped', '[]') AS skipped,
