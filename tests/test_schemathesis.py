@@ -25,7 +25,7 @@ from app.base.settings import Settings
 from app.main import create_app
 from app.web.auth import Role
 from tests.conftest import new_database
-from tests.support.records import add_run, connect, quarantine, settled_changes
+from tests.support.records import add_run, begin_session, connect, quarantine, settled_changes
 from tests.support.world import CONTRACTS, FLEET, SECRET, User, World, line, open_world, vehicle
 
 # What runs here is covered elsewhere, and coverage would take as long as it does.
@@ -77,10 +77,12 @@ async def test_a_route_answers_as_the_document_says(
     user = await populated.user(name, role=Role.ADMIN)
     await user.draft("A", {"model": "M"})
     await user.on("fleet").draft("B", {"remark": "R"})
+    # One in each dataset, in the order of the datasets.
+    known = KNOWN | {"session_id": [await edited(user.on(dataset)) for dataset in KNOWN["dataset"]]}
     for number, case in enumerate(cases):
         if number % 5:
             case.path_parameters = {
-                name: KNOWN[name][number % len(KNOWN[name])] for name in case.path_parameters or {}
+                name: known[name][number % len(known[name])] for name in case.path_parameters or {}
             } or case.path_parameters
     answers = await asyncio.gather(*(send(user, case) for case in cases))
     found = {}
@@ -93,6 +95,15 @@ async def test_a_route_answers_as_the_document_says(
                 found[str(failures)] = answer.status_code
     assert not found, "\n\n".join(found)
     assert mode is GenerationMode.NEGATIVE or any(answers)
+
+
+async def edited(user: User) -> str:
+    """The id of a session of the user's, with an edit."""
+    session_id = f"{user.id}-{user.dataset}"
+    await begin_session(user.world, user, session_id)
+    new = {"id": f"new-{user.id}", "op": "insert", "delta": {}}
+    assert (await user.post("drafts", {"sessionId": session_id, "modifications": [new]})).status_code == 200
+    return session_id
 
 
 @pytest.fixture
