@@ -316,6 +316,7 @@ NAMES = {
     "{dataset}": "pfa",
     "{row_id}": "A",
     "{run_id}": str(UUID(int=0)),
+    "{session_id}": "none",
     "{account}": "ann",
     "{name}": "swagger-ui.css",
     "{path}": "nope",

@@ -173,15 +173,13 @@ def stories(pool: Pool) -> st.SearchStrategy[Story]:
     )
 
 
-@pytest.mark.slow("forty stories that nobody wrote, previewed after every step and checked against a model")
-@examples(40)
+@examples(15)
 @given(stories(EDITED["fleet"]))
 async def test_previews_where_commits_reach_the_mirror(world: World, users: list[User], story: Story) -> None:
     await PreviewComparison(world, FLEET, users, story).run()
 
 
-@pytest.mark.slow("forty stories that nobody wrote, previewed after every step and checked against a model")
-@examples(40)
+@examples(15)
 @given(stories(EDITED["pfa"]))
 async def test_previews_where_commits_wait_for_upstream(world: World, users: list[User], story: Story) -> None:
     await PreviewComparison(world, PFA, users, story).run()

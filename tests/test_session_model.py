@@ -537,15 +537,13 @@ async def users(world: World) -> list[User]:
     return [*seated, await world.user("olga", role=Role.VIEWER, operator=True, ttl=YEARS)]
 
 
-@pytest.mark.slow("thirty stories of sessions that nobody wrote, each checked against a model in plain Python")
-@examples(30)
+@examples(8)
 @given(stories(FLEET))
 async def test_sessions_whose_commits_reach_the_mirror(world: World, users: list[User], story: Story) -> None:
     await SessionComparison(world, FLEET, users, story).run()
 
 
-@pytest.mark.slow("thirty stories of sessions that nobody wrote, each checked against a model in plain Python")
-@examples(30)
+@examples(8)
 @given(stories(PFA))
 async def test_sessions_whose_commits_wait_for_upstream(world: World, users: list[User], story: Story) -> None:
     await SessionComparison(world, PFA, users, story).run()
