@@ -67,12 +67,15 @@ class ExtendRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class ShownSession(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A session. `rows` is empty where all rows may be edited; `edits` counts what its log holds."""
+    """A session. `rows` is empty where all rows may be edited, and has the first 20 of `row_count` in a list; `edits`
+    counts what its log holds.
+    """
 
     id: str
     status: SessionState
     mode: Mode
     rows: list[str]
+    row_count: int
     title: str | None
     edits: int
     digest: str | None
@@ -118,6 +121,7 @@ def shown(session: Session) -> dict[str, Any]:
         "status": session.state,
         "mode": session.mode,
         "rows": list(session.rows or ()),
+        "rowCount": session.row_count,
         "title": session.title,
         "edits": session.edits,
         "digest": session.digest,

@@ -624,3 +624,26 @@ async def test_code_moves_a_session_by_the_table_only(world: World, dora: User, 
         for to in set(SessionState) - SESSION_TRANSITIONS[state]:
             with pytest.raises(InvalidTransition):
                 await move_session(desk, session, to, world.clock())
+
+
+async def test_a_list_shows_the_first_rows_of_a_selection(world: World, dora: User) -> None:
+    keys = [f"V{number:02}" for number in range(25)]
+    await world.mirror({key: vehicle(plate=key) for key in keys}, contract=FLEET)
+    session = await begin(dora, mode="row_selection", rows=keys)
+    assert (session["rows"], session["rowCount"]) == (keys, 25)
+    (listed,) = (await dora.get("sessions")).json()["data"]
+    assert (listed["rows"], listed["rowCount"]) == (keys[:20], 25)
+
+
+async def test_a_session_that_cannot_be_ended_keeps_no_other_from_its_end(world: World, dora: User) -> None:
+    stuck, other = await begin(dora), await begin(dora)
+    await world.db.execute(
+        "CREATE FUNCTION refuse_one() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN RAISE 'not now'; END $$; CREATE TRIGGER refuse_one BEFORE UPDATE ON edit_session"
+        f" FOR EACH ROW WHEN (NEW.id = '{stuck['id']}') EXECUTE FUNCTION refuse_one()"
+    )
+    world.clock.move(hours=24)
+    operator = await world.user("olga", role=Role.VIEWER, operator=True, ttl=90 * 86400)
+    refused(await operator.post("/api/v1/admin/sessions/cleanup", {}), 500, "INTERNAL_ERROR")
+    states = dict(await world.db.fetch("SELECT id, state FROM edit_session"))
+    assert states == {stuck["id"]: "active", other["id"]: "expired"}

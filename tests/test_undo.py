@@ -298,3 +298,17 @@ async def test_the_same_request_again_undoes_nothing_more(dora: User) -> None:
     again = await dora.post("drafts/undo", {}, headers={"Idempotency-Key": "k"})
     assert first.content == again.content
     assert list(await drafts(dora)) == ["A"]
+
+
+async def test_a_field_that_the_contract_has_no_longer_is_skipped_and_named(world: World, dora: User) -> None:
+    await dora.post("drafts", {"modifications": [{"id": key, "delta": {"mileage": 5}} for key in "AB"]})
+    await world.db.execute(
+        "UPDATE fleet.step AS s SET rows = ARRAY(SELECT ROW(r.row_key, r.from_op, r.from_delta, r.from_base,"
+        " r.from_session, r.to_op, r.to_delta || '{\"wheels\": 4}', r.to_base, r.to_session)::vanguard.stepped_row"
+        " FROM unnest(s.rows) AS r)"
+    )
+    await world.db.execute("UPDATE fleet.modification SET delta = delta || '{\"wheels\": 4}'")
+    answer = await turn(dora, "undo")
+    assert answer["ids"] == ["A", "B"]
+    assert answer["skipped"] == [{"id": key, "field": "wheels", "code": "UNKNOWN_FIELD"} for key in "AB"]
+    assert {row["delta"]["wheels"] for row in (await drafts(dora)).values()} == {4}

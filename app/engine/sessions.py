@@ -29,13 +29,15 @@ EXPIRE_SESSION = statement("sessions/expire_session")
 FORGET_SESSIONS = statement("sessions/forget_sessions")
 
 SESSIONS = Counter("vanguard_sessions_total", "Edit sessions by what happened to them", ["dataset", "event"])
-AT_ONCE = 100  # sessions that a statement finds or forgets
+MOST_EXPIRED = 10_000  # sessions that end in one turn; others in the next
+AT_ONCE = 10  # sessions that a statement forgets, with all of their logs
 
 Mode = Literal["full_table", "row_selection"]
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
-    """One user's session. `rows` are those that may be edited, in their order, None for all; `edits` and `staged`
+    """One user's session. `rows` are those that may be edited, in their order, None for
+    all, and in a list of sessions the first of `row_count`; `edits` and `staged`
     (bytes) count what its log holds; `run_id` and `digest` belong to its last preview, and are None once it was edited
     again.
     """
@@ -43,6 +45,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     mode: Mode
     rows: dict[str, None] | None
+    row_count: int
     title: str | None
     state: SessionState
     created_at: datetime
@@ -142,15 +145,20 @@ async def release_rows(desk: Desk, user: str, session_id: str) -> list[str]:
 async def expire_sessions(database: Database, contract: Contract, organization: str, at: datetime) -> int:
     """End the sessions whose time is over, each in a transaction of its own; how many did.
 
-    Their edits stay, as drafts without a session.
+    Their edits stay, as drafts without a session. One that cannot be ended now keeps no other from its end; what it
+    raised is raised then.
     """
-    expired, some = 0, AT_ONCE
-    while some == AT_ONCE:
-        async with database.connection() as connection:
-            due = await Desk(connection, contract, organization).rows(FIND_EXPIRED, at=at, limit=AT_ONCE)
-        for record in due:
-            expired += await database.run(partial(_expire, contract, organization, record["user_id"], record["id"], at))
-        some = len(due)
+    expired, failures = 0, list[Exception]()
+    async with database.connection() as connection:
+        due = await Desk(connection, contract, organization).rows(FIND_EXPIRED, at=at, limit=MOST_EXPIRED)
+    for record in due:
+        end = partial(_expire, contract, organization, record["user_id"], record["id"], at)
+        try:
+            expired += await database.run(end)
+        except Exception as failure:
+            failures.append(failure)
+    if failures:
+        raise failures[0]
     return expired
 
 

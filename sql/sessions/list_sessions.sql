@@ -2,11 +2,13 @@
 -- $1 organization, $2 dataset, $3 user, $4 at (timestamptz now), $5 status (text, or NULL), $6 after (timestamptz),
 -- $7 after_id (text): only sessions behind the one that was begun then, NULL both for the first page; $8 limit
 -- (bigint).
--- Returns id, mode, rows, title, state, created_at, expires_at, edits, staged, run_id, digest.
+-- Returns id, mode, rows (the first 20), row_count, title, state, created_at, expires_at, edits, staged, run_id,
+-- digest.
 -- Plan: edit_session_newest from the position on.
-SELECT s.id, s.mode, s.rows, s.title, s.state, s.created_at, s.expires_at, s.edits, s.staged, s.run_id, s.digest
+SELECT s.id, s.mode, s.rows, s.row_count, s.title, s.state, s.created_at, s.expires_at, s.edits, s.staged, s.run_id,
+       s.digest
   FROM (
-      SELECT s.id, s.mode, s.rows, s.title,
+      SELECT s.id, s.mode, s.rows[1:20] AS rows, coalesce(cardinality(s.rows), 0) AS row_count, s.title,
              CASE WHEN s.state IN ('active', 'preview') AND s.expires_at <= $4 THEN 'expired' ELSE s.state END AS state,
              s.created_at, s.expires_at, s.edits, s.staged, s.run_id, s.digest
         FROM public.edit_session AS s

@@ -27,6 +27,14 @@ retired AS MATERIALIZED (
                                  coalesce(e.from_delta, '{}') || coalesce(e.to_delta, '{}')) AS name
                   WHERE name <> ALL ($10::text[])) AS names
 ),
+dropped AS MATERIALIZED (
+    -- Those of each row.
+    SELECT e.row_key, jsonb_agg(DISTINCT name ORDER BY name) AS names
+      FROM retired AS r
+     CROSS JOIN LATERAL unnest(r.names) AS name
+      JOIN entry AS e ON coalesce(CASE WHEN $5 THEN e.to_delta ELSE e.from_delta END, '{}') ? name
+     GROUP BY e.row_key
+),
 touched AS (
     SELECT e.row_key, min(e.at) AS at,
            CASE WHEN $5 THEN (array_agg(e.from_session ORDER BY e.number, e.place))[1]
@@ -54,14 +62,9 @@ present AS MATERIALIZED (
                     FALSE) AS elsewhere,
            jsonb_build_object('op', x.draft_op, 'delta', coalesce(x.delta, '{}'), 'base', coalesce(x.base, '{}'),
                               'gone', coalesce(x.conflicts @> '[{"field": null}]', FALSE),
-                              'skipped', CASE WHEN r.names = '{}' THEN '[]'::jsonb ELSE (
-                                  SELECT coalesce(jsonb_agg(DISTINCT name ORDER BY name), '[]')
-                                    FROM entry AS e
-                                   CROSS JOIN LATERAL jsonb_object_keys(
-                                                  CASE WHEN $5 THEN e.to_delta ELSE e.from_delta END) AS name
-                                   WHERE e.row_key = t.row_key AND name = ANY (r.names)) END) AS draft
+                              'skipped', coalesce(d.names, '[]')) AS draft
       FROM touched AS t
-     CROSS JOIN retired AS r
+      LEFT JOIN dropped AS d ON d.row_key = t.row_key
       LEFT JOIN LATERAL (
                SELECT x.ctid, x.session_id, x.pending_op, x.pending_state, x.draft_op, x.delta, x.base, x.conflicts
                  FROM pfa.modification AS x
