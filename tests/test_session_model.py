@@ -141,7 +141,7 @@ class SessionComparison(KpiComparison):
 
     def __init__(self, world: World, contract: Contract, users: Sequence[User], story: Story):
         super().__init__(world, contract, users, story)
-        self.models: dict[str, SessionModel] = {  # type: ignore[assignment] # these models know of sessions
+        self.models = {
             organization: SessionModel(contract, model.mirror, world.clock)
             for organization, model in self.models.items()
         }
@@ -173,7 +173,9 @@ class SessionComparison(KpiComparison):
 
     def model_of(self, seat: int) -> tuple[User, SessionModel]:
         """Who sits there, before which model."""
-        return self.users[seat], self.models[SEATS[seat][0]]
+        model = self.models[SEATS[seat][0]]
+        assert isinstance(model, SessionModel)
+        return self.users[seat], model
 
     def named(self, seat: int, place: Place) -> str | None:
         """The session, or the word, that stands at a place."""
@@ -284,7 +286,7 @@ class SessionComparison(KpiComparison):
     async def clean_up(self) -> None:
         operator = self.users[-1]
         answer = answered(await operator.post("/api/v1/admin/sessions/cleanup", {}))
-        ended = [model.clean_up() for model in self.models.values()]
+        ended = [model.clean_up() for model in self.models.values() if isinstance(model, SessionModel)]
         assert answer == {"expired": sum(one for one, _ in ended), "removed": sum(other for _, other in ended)}
         await self.look_around()
 
