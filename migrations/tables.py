@@ -10,6 +10,7 @@ from sqlalchemy import (
     DateTime,
     ForeignKey,
     ForeignKeyConstraint,
+    Identity,
     Index,
     Integer,
     LargeBinary,
@@ -49,6 +50,12 @@ def _count(name: str, kind: type[Integer]) -> "Column[int]":
 def _dataset() -> ForeignKeyConstraint:
     return ForeignKeyConstraint(
         ["organization_id", "dataset"], ["dataset.organization_id", "dataset.name"], ondelete="CASCADE"
+    )
+
+
+def _request() -> ForeignKeyConstraint:
+    return ForeignKeyConstraint(
+        ["organization_id", "request_id"], ["change_request.organization_id", "change_request.id"], ondelete="CASCADE"
     )
 
 
@@ -260,4 +267,91 @@ Table(
         ["organization_id", "session_id"], ["edit_session.organization_id", "edit_session.id"], ondelete="CASCADE"
     ),
     Index("validation_run_session", "organization_id", "session_id"),
+)
+Table(
+    "change_request",
+    metadata,
+    _key(name="organization_id"),
+    Column("id", Uuid, primary_key=True),
+    _key(name="dataset", primary=False),
+    _key(name="session_id", primary=False),
+    _key(name="author", primary=False),
+    Column("title", Text, nullable=False),
+    Column("description", Text),
+    Column("approvers", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    Column("state", Text, nullable=False, server_default=text("'pending_review'")),
+    Column("iteration", Integer, nullable=False, server_default=text("1")),
+    Column("content", Text, nullable=False),
+    Column("conflicts", JSONB, nullable=False, server_default=text("'[]'")),
+    Column("validation", JSONB, nullable=False),
+    Column("summary", JSONB, nullable=False),
+    Column("base_revision", BigInteger, nullable=False),
+    Column("merged_revision", BigInteger),
+    Column("commit_id", Uuid),
+    Column("result", JSONB),
+    Column("reason", Text),
+    Column("reverts", Uuid),
+    Column("reverts_commit", Uuid),
+    Column("left_out", JSONB, nullable=False, server_default=text("'[]'")),
+    _time("created_at", default=False),
+    _time("updated_at", default=False),
+    _moment("merged_at"),
+    Column("merged_by", Text(collation="C")),
+    _moment("closed_at"),
+    _dataset(),
+    Index("change_request_newest", "organization_id", "dataset", text("created_at DESC"), "id"),
+    Index("change_request_session", "organization_id", "session_id"),
+    Index("change_request_merged", "organization_id", "dataset", postgresql_where=text("state = 'merged'")),
+    Index(
+        "change_request_ended",
+        "organization_id",
+        "dataset",
+        "updated_at",
+        postgresql_where=text("state IN ('rejected', 'withdrawn', 'closed')"),
+    ),
+)
+Table(
+    "approval",
+    metadata,
+    _key(name="organization_id"),
+    Column("request_id", Uuid, primary_key=True),
+    Column("iteration", Integer, primary_key=True),
+    _key(name="approver"),
+    Column("digest", Text, nullable=False),
+    _time("at", default=False),
+    _request(),
+)
+Table(
+    "request_event",
+    metadata,
+    _key(name="organization_id"),
+    Column("request_id", Uuid, primary_key=True),
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("iteration", Integer, nullable=False),
+    _key(name="actor", primary=False),
+    _time("at", default=False),
+    Column("text", Text),
+    Column("row_key", Text(collation="C")),
+    Column("field", Text(collation="C")),
+    Column("details", JSONB, nullable=False, server_default=text("'{}'")),
+    _request(),
+)
+Table(
+    "resolution",
+    metadata,
+    _key(name="organization_id"),
+    Column("id", Uuid, primary_key=True),
+    _key(name="dataset", primary=False),
+    _key(name="row_key", primary=False),
+    Column("field", Text(collation="C")),
+    *(Column(name, JSONB, nullable=False) for name in ("base", "theirs", "mine")),
+    Column("use", Text, nullable=False),
+    Column("value", JSONB),
+    _key(name="actor", primary=False),
+    _time("at", default=False),
+    _count("used", BigInteger),
+    _moment("used_at"),
+    _dataset(),
+    Index("resolution_row", "organization_id", "dataset", "row_key", "field"),
 )

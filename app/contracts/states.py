@@ -1,10 +1,11 @@
-"""The states of changes, edit sessions and validation runs, and the ways between them.
+"""The states of changes, edit sessions, validation runs and change requests, and the ways between them.
 
-The one place that says so, for Python. The database holds sessions and runs to `public.state_transition`, which a test
-holds to what stands here; so it does with the statements that move a change.
+The one place that says so, for Python. The database holds sessions, runs and requests to `public.state_transition`,
+which a test holds to what stands here; so it does with the statements that move a change.
 """
 
 from enum import StrEnum
+from typing import Any
 
 
 class ChangeState(StrEnum):
@@ -34,8 +35,8 @@ ENDED = frozenset(ChangeState) - UNFINISHED
 SETTLED = ENDED | REFUSED
 
 TRANSITIONS: dict[ChangeState, frozenset[ChangeState]] = {
-    # Approved and merged; sent back to its author. Nothing does either yet.
-    S.IN_REVIEW: frozenset({S.COMMITTED, S.REJECTED}),
+    # Merged; there already as it is wanted; sent back to its author.
+    S.IN_REVIEW: frozenset({S.COMMITTED, S.SYNCED, S.REJECTED}),
     # Claimed by a worker; applied at once where there is no upstream; taken back with a refused one before it.
     S.COMMITTED: frozenset({S.SYNCING, S.SYNCED, S.REJECTED}),
     # As upstream answers: done, again later, refused. Claimed by another worker, once its lease has run out.
@@ -98,8 +99,39 @@ VALIDATION_TRANSITIONS: dict[ValidationState, frozenset[ValidationState]] = {
     ValidationState.PASSED: frozenset(),
 }
 
+class RequestState(StrEnum):
+    """Where a change request is. It can be reviewed while it is `pending_review`, and merged once it is `approved`;
+    `merged` waits for its changes to settle upstream.
+    """
+
+    PENDING_REVIEW = "pending_review"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    WITHDRAWN = "withdrawn"
+    MERGING = "merging"
+    MERGED = "merged"
+    CLOSED = "closed"
+
+
+REQUEST_TRANSITIONS: dict[RequestState, frozenset[RequestState]] = {
+    RequestState.PENDING_REVIEW: frozenset({RequestState.APPROVED, RequestState.REJECTED, RequestState.WITHDRAWN}),
+    RequestState.APPROVED: frozenset({RequestState.MERGING}),
+    # Back where the merge failed, or met conflicts.
+    RequestState.MERGING: frozenset({RequestState.MERGED, RequestState.PENDING_REVIEW}),
+    RequestState.MERGED: frozenset({RequestState.CLOSED}),
+    # Submitted again.
+    RequestState.REJECTED: frozenset({RequestState.PENDING_REVIEW}),
+    RequestState.WITHDRAWN: frozenset({RequestState.PENDING_REVIEW}),
+    RequestState.CLOSED: frozenset(),
+}
+
+MACHINES: dict[str, dict[Any, frozenset[Any]]] = {
+    "session": SESSION_TRANSITIONS,
+    "validation": VALIDATION_TRANSITIONS,
+    "request": REQUEST_TRANSITIONS,
+}
+
 # (machine, from, to) of every way, as public.state_transition has them.
 WAYS = frozenset(
-    {("session", str(was), str(now)) for was, after in SESSION_TRANSITIONS.items() for now in after}
-    | {("validation", str(was), str(now)) for was, after in VALIDATION_TRANSITIONS.items() for now in after}
+    (machine, str(was), str(now)) for machine, ways in MACHINES.items() for was, after in ways.items() for now in after
 )

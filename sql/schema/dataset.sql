@@ -166,6 +166,11 @@ ALTER TABLE pfa.change
     ADD COLUMN IF NOT EXISTS error_code text,
     ADD COLUMN IF NOT EXISTS near jsonb,
     ADD COLUMN IF NOT EXISTS kept jsonb;
+-- change_request_id: the request that the change is, or was, under review with.
+ALTER TABLE pfa.change ADD COLUMN IF NOT EXISTS change_request_id uuid;
+-- The changes of a request, by row.
+CREATE INDEX IF NOT EXISTS change_of_request ON pfa.change (organization_id, change_request_id, row_key)
+    WHERE change_request_id IS NOT NULL;
 -- Changes of which upstream made something else, of a row.
 CREATE INDEX IF NOT EXISTS change_kept ON pfa.change (organization_id, row_key, id) WHERE kept IS NOT NULL;
 -- The outbox, in order.

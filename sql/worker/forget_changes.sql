@@ -1,4 +1,5 @@
--- Changes that ended before a time are forgotten, some at a time; what they did is in the history.
+-- Changes that ended before a time are forgotten, some at a time; what they did is in the history. Those of a change
+-- request go with it.
 -- $1 organization, $2 before (timestamptz), $3 limit (bigint). Returns forgotten, their number.
 WITH old AS (
     SELECT c.id
@@ -6,6 +7,7 @@ WITH old AS (
      WHERE c.organization_id = $1
        AND c.state = ANY (vanguard.ended())
        AND c.settled_at < $2
+       AND c.change_request_id IS NULL
      ORDER BY c.id
      LIMIT $3
 ),
