@@ -31,6 +31,7 @@ from app.contracts.findings import Finding
 from app.contracts.rules import unruled_fields
 from app.contracts.states import REFUSED
 from app.contracts.validation import check_key, check_seen, check_value
+from app.engine.audit import Act, Entry, record
 from app.engine.desk import Desk
 from app.engine.locks import lock_dataset, lock_rows, raise_revision, raise_workspace, read_dataset
 from app.engine.modifications import fold, image, take_back
@@ -160,6 +161,16 @@ async def commit(desk: Desk, user: str, wanted: CommitRequest, at: datetime) -> 
         imaged = {record["row_key"] for record in frozen if record["imaged"]} - moved
         if stale := [key for key in keys if key not in imaged]:
             await image(desk, user, stale)
+    if changed:
+        told = Entry(
+            at=at,
+            actor=user,
+            action=Act.COMMIT,
+            commit_id=commit_id,
+            reason=wanted.change_reason,
+            details={"rows": len(changed)},
+        )
+        await record(desk, told)
     if session is not None:
         await desk.rows(CLOSE_STEPS, user=user, session=session.id)
     answer = CommitAnswer(

@@ -355,3 +355,33 @@ Table(
     _dataset(),
     Index("resolution_row", "organization_id", "dataset", "row_key", "field"),
 )
+Table(
+    "audit",
+    metadata,
+    _key(name="organization_id"),
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    _time("at", default=False),
+    Column("actor", Text(collation="C")),
+    _key(name="action", primary=False),
+    Column("dataset", Text(collation="C")),
+    Column("request_id", Uuid),
+    Column("commit_id", Uuid),
+    Column("row_key", Text(collation="C")),
+    Column("field", Text(collation="C")),
+    Column("reason", Text),
+    Column("details", JSONB, nullable=False, server_default=text("'{}'")),
+    Index("audit_newest", "organization_id", "at", "id"),
+    Index("audit_actor", "organization_id", "actor", "at", "id"),
+    Index("audit_action", "organization_id", "action", "at", "id"),
+    *(
+        Index(
+            f"audit_{name}",
+            "organization_id",
+            *columns,
+            "at",
+            "id",
+            postgresql_where=text(f"{columns[-1]} IS NOT NULL"),
+        )
+        for name, *columns in (("row", "dataset", "row_key"), ("request", "request_id"), ("commit", "commit_id"))
+    ),
+)

@@ -1,0 +1,66 @@
+"""The audit: who did what, when, and to which cell.
+
+An act is recorded in its own transaction: there is none without its entry, and no entry without its act. The database
+lets the service add entries and read them; only retention takes them away. What became of each cell is in the history.
+"""
+
+import uuid
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from app.base.database import Connection
+from app.base.statements import statement
+from app.engine.desk import Desk
+
+RECORD_ENTRIES = statement("audit/record_entries")
+
+
+class Act(StrEnum):
+    """Everything that is recorded. docs/audit.md tells what each stands for."""
+
+    REQUEST_SUBMITTED = "request.submitted"
+    REQUEST_APPROVED = "request.approved"
+    REQUEST_REJECTED = "request.rejected"
+    REQUEST_WITHDRAWN = "request.withdrawn"
+    REQUEST_RESUBMITTED = "request.resubmitted"
+    REQUEST_RESOLVED = "request.resolved"
+    REQUEST_MERGED = "request.merged"
+    REQUEST_MERGE_FAILED = "request.merge_failed"
+    REQUEST_CLOSED = "request.closed"
+    REQUEST_REVERTED = "request.reverted"
+    MERGE_FORCED = "merge.forced"
+    MERGE_CONFLICT_CHECK_SKIPPED = "merge.conflict_check_skipped"
+    COMMIT = "commit"
+    COMMIT_REVERTED = "commit.reverted"
+    RESOLUTION_FORGOTTEN = "resolution.forgotten"
+    SETTINGS_CHANGED = "settings.changed"
+    AUDIT_EXPORTED = "audit.exported"
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One act. `actor` is an account's id, None for nobody; `request_id` a change request; `row_key` and `field` the
+    cell that it is about. `details` are what the action has beside, of a cell {before, after}; no secrets.
+    """
+
+    at: datetime
+    actor: str | None
+    action: Act
+    request_id: uuid.UUID | None = None
+    commit_id: uuid.UUID | None = None
+    row_key: str | None = None
+    field: str | None = None
+    reason: str | None = None
+    details: dict[str, Any] = {}
+
+
+async def record(desk: Desk, *entries: Entry) -> None:
+    """Record acts on the desk's dataset, in their order, inside the caller's transaction."""
+    await record_in(desk.connection, desk.organization, desk.contract.name, *entries)
+
+
+async def record_in(connection: Connection, organization: str, dataset: str | None, *entries: Entry) -> None:
+    """The same without a desk; `dataset` None: of the whole organization."""
+    await connection.value(RECORD_ENTRIES, organization=organization, dataset=dataset, entries=entries)
