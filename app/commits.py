@@ -47,6 +47,7 @@ READ_VERSIONS = statement("commits/read_versions")
 TAKE_BASES = statement("commits/take_bases")
 FREEZE_DRAFTS = statement("commits/freeze_drafts")
 APPLY_CHANGES = statement("commits/apply_changes")
+COMPLETE_BASES = statement("worker/complete_bases")
 CLOSE_STEPS = statement("undo/close_steps")
 
 MAX_SHOWN = 1000  # conflicts and culprits in one answer
@@ -154,7 +155,7 @@ async def commit(desk: Desk, user: str, wanted: CommitRequest, at: datetime) -> 
     warnings = await _check_rules(desk, changed)
     if local and changed:
         revision = await raise_revision(desk)
-        await _apply(desk, commit_id, revision, keys, at)
+        await apply_changes(desk, commit_id, revision, keys, "commit", at)
     else:
         # These drafts were changed just now, by what upstream refused and by resolutions: their images were not.
         moved = {*refused, *wanted.base, *(resolution.id for resolution in wanted.resolutions)}
@@ -249,10 +250,15 @@ async def _check_rules(desk: Desk, changed: Sequence[Changed]) -> list[Warned]:
     return [Warned(id=key, **msgspec.structs.asdict(finding)) for key, finding, _ in found]
 
 
-async def _apply(desk: Desk, commit_id: uuid.UUID, revision: int, keys: list[str], at: datetime) -> None:
-    """The commit's changes into the mirror, then everybody's modifications of those rows brought up to date."""
+async def apply_changes(
+    desk: Desk, commit_id: uuid.UUID, revision: int, keys: list[str], source: str, at: datetime
+) -> None:
+    """A commit's changes into the mirror, then everybody's changes and modifications of those rows brought up to date;
+    `source` is what the history calls it.
+    """
     key_field = desk.contract.key
-    await desk.value(APPLY_CHANGES, commit_id=commit_id, revision=revision, key_field=key_field, source="commit", at=at)
+    await desk.value(APPLY_CHANGES, commit_id=commit_id, revision=revision, key_field=key_field, source=source, at=at)
+    await desk.value(COMPLETE_BASES, revision=revision)
     await fold(desk, None, keys)
     await image(desk, None, keys, revision)
 

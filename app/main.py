@@ -9,6 +9,7 @@ from litestar.config.cors import CORSConfig
 from litestar.exceptions import HTTPException
 
 from app import (
+    change_requests,
     commits,
     control,
     datasets,
@@ -88,6 +89,7 @@ def create_app(settings: Settings, *, contracts: Sequence[Contract] = BUILT_IN, 
                 *grids.ROUTES,
                 *kpis.ROUTES,
                 *previews.ROUTES,
+                *change_requests.ROUTES,
                 *pfa.ROUTES,
                 *synchronization.ROUTES,
                 *control.ROUTES,

@@ -4,12 +4,15 @@
     |-- MalformedRequest: InvalidFilter, InvalidCursor, NothingSelected
     |-- Unauthenticated, InvalidCredentials
     |-- Forbidden, ApprovalRequired
-    |-- NotFound: DatasetNotFound, RowNotFound, MemberNotFound, NoDrafts, NothingFailed, RunNotFound, SessionNotFound
+    |-- NotFound: DatasetNotFound, RowNotFound, MemberNotFound, NoDrafts, NothingFailed, RunNotFound, SessionNotFound,
+    |             ChangeRequestNotFound, CommitNotFound, ResolutionNotFound
     |-- NoUpstream, SyncPaused, RunOver, VersionConflict, MergeConflict, AlreadyExists, LastAdmin
     |-- InvalidTransition, RowInOtherSession, SessionFull, NothingToUndo, NothingToRedo
+    |-- PreviewStale, SchemaChanged, NothingToRevert
     |-- PreconditionFailed
-    |-- ValidationFailed, IdempotencyKeyReused
+    |-- ValidationFailed, GroupSplit, IdempotencyKeyReused
     |-- TooManyAttempts
+    |-- MergeFailed
     `-- DatabaseUnavailable, DatabaseBusy, IdentityProviderUnavailable
 
 What framework and server refuse by themselves has its classes in web/problems.py.
@@ -49,8 +52,10 @@ class Code(StrEnum):
     """What can be wrong with one thing; beside these, the rules of a contract name their own."""
 
     AMBIGUOUS_VALUE = "AMBIGUOUS_VALUE"
+    CELL_NOT_FOUND = "CELL_NOT_FOUND"
     DUPLICATE_MEMBER = "DUPLICATE_MEMBER"
     DUPLICATE_ROW = "DUPLICATE_ROW"
+    INVALID_APPROVER = "INVALID_APPROVER"
     INVALID_ENUM_VALUE = "INVALID_ENUM_VALUE"
     INVALID_FILTER = "INVALID_FILTER"
     INVALID_ID = "INVALID_ID"
@@ -176,8 +181,20 @@ class SessionNotFound(NotFound):
     code, title = "SESSION_NOT_FOUND", "No such session"
 
 
+class ChangeRequestNotFound(NotFound):
+    code, title = "CHANGE_REQUEST_NOT_FOUND", "No such change request"
+
+
+class CommitNotFound(NotFound):
+    code, title = "COMMIT_NOT_FOUND", "No such commit"
+
+
+class ResolutionNotFound(NotFound):
+    code, title = "RESOLUTION_NOT_FOUND", "No such resolution"
+
+
 class InvalidTransition(VanguardError):
-    """`state` is the one that the session is in."""
+    """`state` is the one that the session, or the change request, is in."""
 
     code, title, kind = "INVALID_TRANSITION", "That is not possible in this state", Kind.CONFLICT
 
@@ -196,6 +213,20 @@ class NothingToUndo(VanguardError):
 
 class NothingToRedo(VanguardError):
     code, title, kind = "NOTHING_TO_REDO", "There is nothing to redo", Kind.CONFLICT
+
+
+class PreviewStale(VanguardError):
+    """`digest` is the one that fits now; beside it stands what has changed."""
+
+    code, title, kind = "PREVIEW_STALE", "What you saw has changed since", Kind.CONFLICT
+
+
+class SchemaChanged(VanguardError):
+    code, title, kind = "SCHEMA_CHANGED", "The contract has another version by now", Kind.CONFLICT
+
+
+class NothingToRevert(VanguardError):
+    code, title, kind = "NOTHING_TO_REVERT", "There is nothing to revert", Kind.CONFLICT
 
 
 class NoUpstream(VanguardError):
@@ -238,6 +269,16 @@ class PreconditionFailed(VanguardError):
 
 class ValidationFailed(VanguardError):
     code, title, kind = "VALIDATION_FAILED", "Some values cannot be accepted", Kind.INVALID
+
+
+class GroupSplit(VanguardError):
+    """`fields` are those of the group."""
+
+    code, title, kind = "GROUP_SPLIT", "These fields are merged together or not at all", Kind.INVALID
+
+
+class MergeFailed(VanguardError):
+    code, title, kind = "MERGE_FAILED", "The merge failed, and nothing was applied", Kind.INTERNAL
 
 
 class IdempotencyKeyReused(VanguardError):

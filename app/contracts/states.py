@@ -99,6 +99,7 @@ VALIDATION_TRANSITIONS: dict[ValidationState, frozenset[ValidationState]] = {
     ValidationState.PASSED: frozenset(),
 }
 
+
 class RequestState(StrEnum):
     """Where a change request is. It can be reviewed while it is `pending_review`, and merged once it is `approved`;
     `merged` waits for its changes to settle upstream.

@@ -23,24 +23,33 @@ FORGET_OLD = statement("idempotency/forget_old")
 RETENTION = timedelta(days=1)
 KEY = re.compile(r"[\x21-\x7e]{1,200}")
 
-Work = Callable[[Desk], Awaitable[bytes]]
+# An error that work returns, and does not raise, is the answer, too, and what it has written is kept.
+Answer = bytes | VanguardError
+Work = Callable[[Desk], Awaitable[Answer]]
 
 
 async def answer_once(
     request: VanguardRequest, runtime: Runtime, contract: Contract, organization: str, work: Work, *, status: int = 200
 ) -> Response[bytes]:
-    """Run `work` at a desk, in one transaction, and answer `status` with the JSON that it returns.
+    """Run `work` at a desk, in one transaction, and answer `status` with the JSON that it returns, or with the problem.
 
     With a key it runs the first time only. A deadlock or a serialization failure runs it once more. Raises
     what `work` raises, with nothing saved.
     """
 
-    async def at_desk(connection: Connection) -> bytes:
+    async def at_desk(connection: Connection) -> Answer:
         return await work(Desk(connection, contract, organization))
+
+    def told(error: VanguardError) -> tuple[int, bytes]:
+        status, body, _ = problem(error, instance(request.scope), request_id(request))
+        return status, body
 
     key = request.headers.get("Idempotency-Key")
     if key is None:
-        return Response(await runtime.database.run(at_desk), status_code=status, media_type="application/json")
+        answer = await runtime.database.run(at_desk)
+        if isinstance(answer, VanguardError):
+            raise answer
+        return Response(answer, status_code=status, media_type="application/json")
     if not KEY.fullmatch(key):
         culprit = Culprit(
             code=Code.INVALID_PARAMETER, parameter="Idempotency-Key", message="1 to 200 visible characters."
@@ -48,7 +57,7 @@ async def answer_once(
         raise MalformedRequest("The Idempotency-Key has 1 to 200 visible ASCII characters.", errors=[culprit])
     keeper = _Keeper(organization, request.user.user_id, key, await _digest(request), runtime.clock())
     try:
-        status, body = await runtime.database.run(lambda connection: keeper.run(connection, at_desk, status))
+        status, body = await runtime.database.run(lambda connection: keeper.run(connection, at_desk, status, told))
     except VanguardError as error:
         status, body, headers = problem(error, instance(request.scope), request_id(request))
         if status >= 500 or isinstance(error, IdempotencyKeyReused):
@@ -71,12 +80,17 @@ class _Keeper:
         self.at = at
 
     async def run(
-        self, connection: Connection, work: Callable[[Connection], Awaitable[bytes]], status: int
+        self,
+        connection: Connection,
+        work: Callable[[Connection], Awaitable[Answer]],
+        status: int,
+        told: Callable[[VanguardError], tuple[int, bytes]],
     ) -> tuple[int, bytes]:
         """The first answer: kept, or made now. A second request with the key waits here for the first to end."""
         if not await self._claim(connection):
             return await self._repeat(connection)
-        body = await work(connection)
+        answer = await work(connection)
+        status, body = told(answer) if isinstance(answer, VanguardError) else (status, answer)
         await connection.row(KEEP_ANSWER, **self.owner, status=status, body=body)
         await self._forget_old(connection)
         return status, body

@@ -268,8 +268,18 @@ CREATE OR REPLACE FUNCTION pfa.in_flight(organization text, key text) RETURNS bo
            AND c.row_key = in_flight.key
            AND c.state = ANY (vanguard.unfinished()));
 
--- Whether a change waits for an earlier one of its row: one on its way or refused, or the same user's under review,
--- which its own base has folded in.
+-- Whether somebody has a committed change of a row on its way: the cheap question before pfa.theirs of nobody.
+CREATE OR REPLACE FUNCTION pfa.in_outbox(organization text, key text) RETURNS boolean
+    LANGUAGE sql STABLE
+    RETURN EXISTS (
+        SELECT FROM pfa.change AS c
+         WHERE c.organization_id = in_outbox.organization
+           AND c.row_key = in_outbox.key
+           AND c.state = ANY (vanguard.unfinished())
+           AND c.state = ANY (vanguard.outbox()));
+
+-- Whether a change waits for an earlier one of its row: one on its way or refused, or the author's under review, which
+-- its own base has folded in. What a request has merged lies on no review: its author is NULL.
 CREATE OR REPLACE FUNCTION pfa.waits(organization text, key text, author text, change_id bigint) RETURNS boolean
     LANGUAGE sql STABLE
     RETURN EXISTS (

@@ -415,6 +415,40 @@ CREATE OR REPLACE FUNCTION vanguard.same_row(one jsonb, other jsonb) RETURNS boo
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN jsonb_strip_nulls(one) IS NOT DISTINCT FROM jsonb_strip_nulls(other);
 
+-- What a change comes to over theirs: {"op": null where there is nothing to do, "delta", "conflicts": [{field, base,
+-- theirs, mine}]}; a conflict of the whole row has the field null.
+--
+-- | base | theirs | mine | op, or conflict |
+-- | row | row | edited | update with the cells of mine that differ, conflicts cell by cell |
+-- | row | deleted | edited | conflict of the whole row |
+-- | row | edited | deleted | conflict of the whole row |
+-- | row | deleted | deleted | nothing to do |
+-- | - | inserted | inserted | cells that differ: conflict; none: nothing to do |
+CREATE OR REPLACE FUNCTION vanguard.judge(op text, base jsonb, theirs jsonb, delta jsonb, cells jsonb) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE
+        WHEN op = 'delete' AND theirs IS NULL THEN '{"op": null, "delta": {}, "conflicts": []}'::jsonb
+        WHEN op = 'delete' AND vanguard.same_row(theirs, base) THEN '{"op": "delete", "delta": {}, "conflicts": []}'
+        WHEN op = 'delete' OR op = 'update' AND theirs IS NULL
+            THEN jsonb_build_object('op', NULL, 'delta', '{}'::jsonb, 'conflicts', jsonb_build_array(
+                     jsonb_build_object('field', NULL, 'base', base, 'theirs', theirs,
+                                        'mine', CASE op WHEN 'update' THEN base || delta END)))
+        WHEN theirs IS NULL THEN jsonb_build_object('op', op, 'delta', delta, 'conflicts', '[]'::jsonb)
+        ELSE (SELECT jsonb_build_object('op', CASE WHEN m.merged -> 'apply' <> '{}' THEN 'update' END,
+                                        'delta', m.merged -> 'apply', 'conflicts', m.merged -> 'conflicts')
+                FROM (SELECT vanguard.three_way(base, theirs, delta, cells) AS merged OFFSET 0) AS m)
+    END;
+
+-- The cells of a change whose field a contract no longer has, as conflicts.
+CREATE OR REPLACE FUNCTION vanguard.removed_fields(base jsonb, delta jsonb, fields text[]) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE WHEN delta - fields = '{}' THEN '[]'::jsonb
+                ELSE (SELECT jsonb_agg(jsonb_build_object('field', field.key, 'base', coalesce(base -> field.key, 'null'),
+                                                          'theirs', 'field_removed', 'mine', field.value)
+                                       ORDER BY field.key)
+                        FROM jsonb_each(delta - fields) AS field)
+           END;
+
 -- Those fields that a delta writes again although they, or their whole row, stand in conflict, with the fields of the
 -- same atomic groups: a user who writes over a conflict has seen it.
 CREATE OR REPLACE FUNCTION vanguard.written_again(conflicts jsonb, delta jsonb, cells jsonb) RETURNS jsonb

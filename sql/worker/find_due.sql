@@ -6,7 +6,8 @@
 -- there are enough: the subquery keeps that question out of a plan that sorts, as one that knows no statistics yet may
 -- do.
 SELECT c.id, c.user_id
-  FROM (SELECT d.id, d.row_key, d.user_id
+  FROM (SELECT d.id, d.row_key, d.user_id,
+               CASE WHEN d.change_request_id IS NULL THEN d.user_id END AS author
           FROM pfa.change AS d
          WHERE d.organization_id = $1
            AND d.state = ANY (vanguard.outbox())
@@ -15,6 +16,6 @@ SELECT c.id, c.user_id
            AND d.claim_id IS DISTINCT FROM $4::uuid
          ORDER BY d.id
         OFFSET 0) AS c
- WHERE NOT pfa.waits($1, c.row_key, c.user_id, c.id)
+ WHERE NOT pfa.waits($1, c.row_key, c.author, c.id)
  ORDER BY c.id
  LIMIT $3;

@@ -18,14 +18,15 @@ WITH sent AS MATERIALIZED (
 alone AS (
     DELETE FROM staged AS s
      WHERE (SELECT c.id
-              FROM (SELECT u.id, u.user_id, u.state
+              FROM (SELECT u.id, u.state,
+                           CASE WHEN u.change_request_id IS NULL THEN u.user_id END AS author
                       FROM pfa.change AS u
                      WHERE u.organization_id = $1
                        AND u.row_key = s.row_key
                        AND u.state = ANY (vanguard.unfinished())
                     OFFSET 0) AS c
              WHERE c.state = ANY (vanguard.outbox())
-               AND NOT pfa.waits($1, s.row_key, c.user_id, c.id)
+               AND NOT pfa.waits($1, s.row_key, c.author, c.id)
              LIMIT 1) IS NOT NULL
         OR (SELECT h.revision
               FROM pfa.history AS h

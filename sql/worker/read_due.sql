@@ -11,7 +11,8 @@ SELECT o.id AS organization_id,
            OR NOT s.paused AND (w.asked_pull OR a.awake AND s.next_pull_at <= $3) AS pull,
        w.left_push AND (a.awake OR e.end_push) OR NOT s.paused AND (w.asked_push OR a.awake AND (
            SELECT c.id
-             FROM (SELECT d.id, d.row_key, d.user_id
+             FROM (SELECT d.id, d.row_key,
+                          CASE WHEN d.change_request_id IS NULL THEN d.user_id END AS author
                      FROM pfa.change AS d
                     WHERE d.organization_id = o.id
                       AND d.state = ANY (vanguard.outbox())
@@ -19,7 +20,7 @@ SELECT o.id AS organization_id,
                                        ELSE coalesce(d.next_attempt_at, '-infinity') <= $3 END
                     ORDER BY d.id
                    OFFSET 0) AS c
-            WHERE NOT pfa.waits(o.id, c.row_key, c.user_id, c.id)
+            WHERE NOT pfa.waits(o.id, c.row_key, c.author, c.id)
             ORDER BY c.id
             LIMIT 1) IS NOT NULL) AS push,
        w.asked_check AS "check", e.end_pull, e.end_push

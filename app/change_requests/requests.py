@@ -1,0 +1,323 @@
+"""A change request: what is stored of it, who may do what with it, its timeline, the digest of what there is to see.
+
+Whoever changes a request holds lock 0, its row, before every other lock.
+"""
+
+import hashlib
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+import msgspec
+from asyncpg import Record
+from prometheus_client import Counter
+
+from app.base import exact_json
+from app.base.errors import ChangeRequestNotFound, Forbidden, InvalidTransition, PreviewStale
+from app.base.statements import statement
+from app.contracts.states import REQUEST_TRANSITIONS, RequestState
+from app.engine.audit import Act, Entry, record
+from app.engine.desk import Desk
+from app.engine.locks import lock_rows
+
+LOCK_REQUEST = statement("locks/lock_request")
+READ_REQUEST = statement("change_requests/read_request")
+MOVE_REQUEST = statement("change_requests/move_request")
+REWRITE_REQUEST = statement("change_requests/rewrite_request")
+SUMMARIZE = statement("change_requests/summarize")
+READ_KEYS = statement("change_requests/read_keys")
+ADD_EVENT = statement("change_requests/add_event")
+LIST_EVENTS = statement("change_requests/list_events")
+LIST_APPROVALS = statement("change_requests/list_approvals")
+
+REQUESTS = Counter("vanguard_change_requests_total", "Change requests by what happened to them", ["dataset", "event"])
+
+MAX_SHOWN = 1000  # conflicts and culprits in one answer
+MAX_EVENTS = 200  # of a timeline in one answer
+
+
+class Event(StrEnum):
+    """What a timeline tells. Those from `APPROVED_IN_PART` to `CONFLICTED` begin another iteration."""
+
+    SUBMITTED = "submitted"
+    COMMENTED = "commented"
+    APPROVED = "approved"
+    APPROVED_IN_PART = "approved_in_part"
+    RESOLVED = "resolved"
+    RESOLVED_AS_BEFORE = "resolved_as_before"
+    RESUBMITTED = "resubmitted"
+    CONFLICTED = "conflicted"
+    MERGE_FAILED = "merge_failed"
+    REJECTED = "rejected"
+    WITHDRAWN = "withdrawn"
+    MERGED = "merged"
+    CLOSED = "closed"
+    REVERTED = "reverted"
+
+
+class Person(NamedTuple):
+    """Who asks: an account's id, and whether the role in the organization is ADMIN."""
+
+    id: str
+    admin: bool
+
+
+class ChangeRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """One request. `summary` counts its rows and cells, `content` is a digest of them; `conflicts` are those that the
+    last merge met, `validation` the run that judged it last; `result` is what the merge answered.
+    """
+
+    id: uuid.UUID
+    dataset: str
+    session_id: str
+    author: str
+    title: str
+    description: str | None
+    approvers: list[str]
+    state: RequestState
+    iteration: int
+    content: str
+    conflicts: list[dict[str, Any]]
+    validation: dict[str, Any]
+    summary: dict[str, int]
+    base_revision: int
+    merged_revision: int | None
+    commit_id: uuid.UUID | None
+    result: dict[str, Any] | None
+    reason: str | None
+    reverts: uuid.UUID | None
+    reverts_commit: uuid.UUID | None
+    left_out: list[dict[str, Any]]
+    created_at: datetime
+    updated_at: datetime
+    merged_at: datetime | None
+    merged_by: str | None
+    closed_at: datetime | None
+
+    @property
+    def in_review(self) -> bool:
+        """Whether its changes are under review: what they come to depends on the rows as they are now."""
+        return self.state in (RequestState.PENDING_REVIEW, RequestState.APPROVED)
+
+    @property
+    def merged(self) -> bool:
+        """Whether it has been merged."""
+        return self.commit_id is not None
+
+    def is_read_by(self, person: Person) -> bool:
+        """Its author, its approvers and every ADMIN may read it."""
+        return person.admin or person.id == self.author or person.id in self.approvers
+
+    def is_reviewed_by(self, person: Person) -> bool:
+        """Those who are named; where nobody is, any ADMIN. Nobody reviews their own."""
+        if person.id == self.author:
+            return False
+        return person.id in self.approvers if self.approvers else person.admin
+
+    def is_merged_by(self, person: Person) -> bool:
+        """An ADMIN, or one of the approvers."""
+        return person.admin or person.id in self.approvers
+
+
+def request_of(row: Record) -> ChangeRequest:
+    """The request of a record of read_request or list_requests."""
+    return ChangeRequest(**{**row, "state": RequestState(row["state"])})
+
+
+async def read_request(desk: Desk, person: Person, request_id: uuid.UUID) -> ChangeRequest:
+    """A request that the person may read; raises ChangeRequestNotFound."""
+    row = await desk.row(READ_REQUEST, id=request_id)
+    request = None if row is None else request_of(row)
+    if request is None or not request.is_read_by(person):
+        raise ChangeRequestNotFound("There is no such change request, or it is not yours to read.")
+    return request
+
+
+async def lock_request(desk: Desk, person: Person, request_id: uuid.UUID) -> ChangeRequest:
+    """The same under lock 0, for whoever changes it."""
+    await desk.value(LOCK_REQUEST, id=request_id)
+    return await read_request(desk, person, request_id)
+
+
+def check_reviewer(request: ChangeRequest, person: Person) -> None:
+    """Raises Forbidden for whoever does not review it."""
+    if person.id == request.author:
+        raise Forbidden("Nobody reviews their own change request.")
+    if not request.is_reviewed_by(person):
+        raise Forbidden("The approvers that the change request names review it, and nobody else.")
+
+
+def check_way(request: ChangeRequest, to: RequestState) -> None:
+    """Raises InvalidTransition for a way that there is not."""
+    if to not in REQUEST_TRANSITIONS[request.state]:
+        raise InvalidTransition(
+            f"The change request is {request.state}, and does not become {to}.", state=request.state
+        )
+
+
+async def move_request(
+    desk: Desk, request: ChangeRequest, to: RequestState, at: datetime, reason: str | None = None
+) -> ChangeRequest:
+    """The request in its next state, under lock 0; raises InvalidTransition for a way that there is not."""
+    check_way(request, to)
+    moved = await desk.value(MOVE_REQUEST, id=request.id, was=request.state, state=to, at=at, reason=reason)
+    assert moved is not None, "lock 0 holds the state that was read"
+    return msgspec.structs.replace(
+        request, state=to, updated_at=at, reason=reason, closed_at=at if to is RequestState.CLOSED else None
+    )
+
+
+async def summarize(desk: Desk, request_id: uuid.UUID) -> tuple[str, dict[str, int]]:
+    """A digest of a request's changes under review, and how much they change."""
+    found = await desk.row(SUMMARIZE, request_id=request_id)
+    assert found is not None, "an aggregate has one row"
+    counted = dict(found)
+    return counted.pop("content"), counted
+
+
+async def rewrite_request(
+    desk: Desk,
+    request: ChangeRequest,
+    at: datetime,
+    *,
+    conflicts: Sequence[Mapping[str, Any]] = (),
+    validation: Mapping[str, Any] | None = None,
+) -> ChangeRequest:
+    """The request's next iteration, under lock 0, after its changes were written: approvals of before count no more."""
+    content, summary = await summarize(desk, request.id)
+    run = request.validation if validation is None else dict(validation)
+    shown = list(conflicts)[:MAX_SHOWN]
+    iteration = await desk.value(
+        REWRITE_REQUEST, id=request.id, content=content, summary=summary, conflicts=shown, validation=run, at=at
+    )
+    return msgspec.structs.replace(
+        request,
+        iteration=iteration,
+        content=content,
+        summary=summary,
+        conflicts=[dict(each) for each in shown],
+        validation=run,
+        updated_at=at,
+    )
+
+
+async def lock_changes(desk: Desk, request: ChangeRequest, *, inserting: bool) -> list[str]:
+    """Locks 3 and 4 of the rows of a request's changes under review; returns their keys, in order."""
+    rows = await desk.rows(READ_KEYS, request_id=request.id)
+    keys = [row["row_key"] for row in rows]
+    await lock_rows(desk, keys, absent=any(row["absent"] for row in rows), inserting=inserting)
+    return keys
+
+
+# -- what is seen ------------------------------------------------------------------------------------------------------
+
+
+def digest_of(request: ChangeRequest, conflicts: Sequence[Mapping[str, Any]]) -> str:
+    """What there is to see of a request: its cells, and where rows differ from them three ways by now.
+
+    The number before the point is the iteration. What happens to cells that are none of the request's changes nothing.
+    """
+    told = exact_json.encode([request.content, list(conflicts)])
+    return f"{request.iteration}.{hashlib.sha256(told).hexdigest()}"
+
+
+async def stale(desk: Desk, request: ChangeRequest, seen: str, conflicts: Sequence[Mapping[str, Any]]) -> PreviewStale:
+    """The error that tells what has changed since a digest was seen: in the request, and around it."""
+    number, _, _ = seen.partition(".")
+    iteration = int(number) if number.isascii() and number.isdigit() and len(number) < 10 else 0
+    events = [
+        shown_event(row)
+        for row in await read_events(desk, request.id)
+        if row["iteration"] > iteration and row["kind"] != Event.COMMENTED
+    ]
+    return PreviewStale(
+        "What you saw of the change request has changed since. Look at it again.",
+        digest=digest_of(request, conflicts),
+        iteration=request.iteration,
+        events=events,
+        conflicts=list(conflicts)[:MAX_SHOWN],
+        conflictCount=len(conflicts),
+    )
+
+
+# -- the timeline ------------------------------------------------------------------------------------------------------
+
+ACTS = {
+    Event.SUBMITTED: Act.REQUEST_SUBMITTED,
+    Event.APPROVED: Act.REQUEST_APPROVED,
+    Event.APPROVED_IN_PART: Act.REQUEST_APPROVED,
+    Event.RESOLVED: Act.REQUEST_RESOLVED,
+    Event.RESOLVED_AS_BEFORE: Act.REQUEST_RESOLVED,
+    Event.RESUBMITTED: Act.REQUEST_RESUBMITTED,
+    Event.CONFLICTED: Act.REQUEST_MERGE_FAILED,
+    Event.MERGE_FAILED: Act.REQUEST_MERGE_FAILED,
+    Event.REJECTED: Act.REQUEST_REJECTED,
+    Event.WITHDRAWN: Act.REQUEST_WITHDRAWN,
+    Event.MERGED: Act.REQUEST_MERGED,
+    Event.CLOSED: Act.REQUEST_CLOSED,
+    Event.REVERTED: Act.REQUEST_REVERTED,
+}
+
+
+async def tell(
+    desk: Desk,
+    request: ChangeRequest,
+    event: Event,
+    actor: str,
+    at: datetime,
+    *,
+    text: str | None = None,
+    key: str | None = None,
+    field: str | None = None,
+    **details: Any,
+) -> int:
+    """Tell the timeline, the audit and the metrics what happened; returns the event's id. A comment is not audited."""
+    told = await desk.value(
+        ADD_EVENT,
+        request_id=request.id,
+        kind=event,
+        iteration=request.iteration,
+        actor=actor,
+        at=at,
+        text=text,
+        row_key=key,
+        field=field,
+        details=details,
+    )
+    if event in ACTS:
+        entry = Entry(
+            at=at,
+            actor=actor,
+            action=ACTS[event],
+            request_id=request.id,
+            commit_id=request.commit_id,
+            reason=text,
+            details=details,
+        )
+        await record(desk, entry)
+    REQUESTS.labels(desk.contract.name, event).inc()
+    return int(told)
+
+
+async def read_events(
+    desk: Desk, request_id: uuid.UUID, *, kind: Event | None = None, after: int | None = None, limit: int = MAX_EVENTS
+) -> Sequence[Record]:
+    """A request's timeline, the newest first."""
+    return await desk.rows(LIST_EVENTS, request_id=request_id, kind=kind, after=after, limit=limit)
+
+
+def shown_event(row: Record) -> dict[str, Any]:
+    """An event as the API shows it."""
+    return {
+        "id": str(row["id"]),
+        "kind": row["kind"],
+        "iteration": row["iteration"],
+        "actor": row["actor"],
+        "at": row["at"],
+        "text": row["text"],
+        "rowId": row["row_key"],
+        "field": row["field"],
+        "details": row["details"],
+    }

@@ -1,0 +1,9 @@
+-- One change request. $1 organization, $2 dataset, $3 id (uuid).
+-- Returns its columns; no row where it is none.
+SELECT r.id, r.dataset, r.session_id, r.author, r.title, r.description, r.approvers, r.state, r.iteration, r.content,
+       r.conflicts, r.validation, r.summary, r.base_revision, r.merged_revision, r.commit_id, r.result, r.reason,
+       r.reverts, r.reverts_commit, r.left_out, r.created_at, r.updated_at, r.merged_at, r.merged_by, r.closed_at
+  FROM public.change_request AS r
+ WHERE r.organization_id = $1
+   AND r.dataset = $2
+   AND r.id = $3;
