@@ -329,7 +329,7 @@ Table(
     Column("id", BigInteger, Identity(always=True), primary_key=True),
     Column("kind", Text, nullable=False),
     Column("iteration", Integer, nullable=False),
-    _key(name="actor", primary=False),
+    Column("actor", Text(collation="C")),
     _time("at", default=False),
     Column("text", Text),
     Column("row_key", Text(collation="C")),

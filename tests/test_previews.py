@@ -310,6 +310,7 @@ async def test_a_conflict_is_that_of_a_commit(world: World, ann: User) -> None:
     answer = await previewed(ann)
     refusal = await ann.post("commit", {"sessionId": SID})
     problem = refused(refusal, 409, "MERGE_CONFLICT")
+    assert [each.pop("kind") for each in answer["conflicts"]] == ["cell", "group", "row_deleted", "row_deleted"]
     assert answer["conflicts"] == problem["conflicts"]
     assert answer["conflictCount"] == problem["conflictCount"] == 4
     assert [(each["id"], each["field"]) for each in answer["conflicts"]] == [
@@ -359,7 +360,9 @@ async def test_what_others_have_on_their_way_in_the_same_cells_is_an_overlap(
     await put_in_review(world, "A", "bob", {"model": "bob's", "equipment": "bob's"}, state=state)
     answer = await previewed(ann)
     assert answer["impact"] == {
-        "overlaps": [{"id": "A", "field": "model", "state": state, "userId": "bob", "value": "bob's"}],
+        "overlaps": [
+            {"id": "A", "field": "model", "state": state, "requestId": None, "userId": "bob", "value": "bob's"}
+        ],
         "overlapCount": 1,
         "openRequests": [],
     }
@@ -953,7 +956,8 @@ async def test_what_is_committed_between_two_previews_is_in_the_second(world: Wo
     second = await previewed(ann)
     assert cells(first) == [("A", "model", "old", "mine")]
     assert cells(second) == [("A", "model", "bob's", "mine")]
-    assert second["conflicts"] == [{"id": "A", "field": "model", "base": "old", "theirs": "bob's", "mine": "mine"}]
+    sides = {"base": "old", "theirs": "bob's", "mine": "mine"}
+    assert second["conflicts"] == [{"id": "A", "kind": "cell", "field": "model", **sides}]
     assert [each["state"] for each in second["impact"]["overlaps"]] == ["committed"]
     await settle(world, "A", "sync_error")
     third = await previewed(ann)

@@ -99,14 +99,25 @@ async def test_a_value_on_its_way_is_taken_too(world: World, ann: User, bob: Use
 
 
 @pytest.mark.parametrize("contract", ["remote"], indirect=True)
-@pytest.mark.parametrize("state", ["in_review", "conflict", "sync_error", "syncing"])
-async def test_so_is_one_that_is_under_review_or_refused(world: World, ann: User, bob: User, state: str) -> None:
+@pytest.mark.parametrize("state", ["conflict", "sync_error", "syncing"])
+async def test_so_is_one_that_is_refused(world: World, ann: User, bob: User, state: str) -> None:
     await fill(world, A={}, B={})
     await bob.draft("A", {"serial": "S1"})
     await committed(bob)
     await set_state(world, state)
     await ann.draft("B", {"serial": "S1"})
     assert await taken(ann) == [("B", "serial", "NOT_UNIQUE", "A")]
+
+
+@pytest.mark.parametrize("contract", ["remote"], indirect=True)
+async def test_one_that_is_under_review_keeps_nobody_from_it(world: World, ann: User, bob: User) -> None:
+    """Else whoever submits a value takes it from the others, approved or not. The second one that is merged loses."""
+    await fill(world, A={}, B={})
+    await bob.draft("A", {"serial": "S1"})
+    await committed(bob)
+    await set_state(world, "in_review")
+    await ann.draft("B", {"serial": "S1"})
+    await committed(ann)
 
 
 async def set_state(world: World, state: str) -> None:

@@ -41,6 +41,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     keep_history_days: Annotated[int, msgspec.Meta(ge=1)] = 730
     keep_runs_days: Annotated[int, msgspec.Meta(ge=1)] = 30
     keep_sessions_days: Annotated[int, msgspec.Meta(ge=1)] = 30
+    keep_requests_days: Annotated[int, msgspec.Meta(ge=1)] = 365
     session_ttl: Annotated[int, msgspec.Meta(ge=60, le=30 * 86400)] = 24 * 3600
     session_max_bytes: Annotated[int, msgspec.Meta(ge=1024)] = 100 * 1024 * 1024
     log_level: str = "INFO"

@@ -13,9 +13,10 @@ from stream_zip import ZIP_64, async_stream_zip
 
 from app.base import exact_json
 from app.base.database import Database
-from app.change_requests.reading import ShownCell, ShownConflict, read_cells, shown_cell
+from app.change_requests.reading import ShownCell, read_cells, shown_cell
 from app.change_requests.requests import ChangeRequest, Person, read_request
 from app.contracts import Contract
+from app.contracts.conflicts import ShownConflict
 from app.engine.desk import Desk
 
 FORMATS = ("json", "zip")

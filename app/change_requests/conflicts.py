@@ -8,6 +8,7 @@ from app.base import exact_json
 from app.base.errors import Code, Culprit, GroupSplit, ValidationFailed
 from app.base.statements import statement
 from app.contracts import Contract
+from app.contracts.conflicts import kind_of
 from app.engine.desk import Desk
 
 READ_CONFLICTS = statement("change_requests/read_conflicts")
@@ -19,15 +20,6 @@ MAX_SHOWN = 1000  # culprits in one answer
 Conflict = dict[str, Any]
 # Of each row the fields of whole cells, or None for all of the row.
 Cells = dict[str, list[str] | None]
-
-
-def kind_of(contract: Contract, op: str, field: str | None) -> str:
-    """What sort of conflict it is: row_deleted (by either side), row_inserted (by both), group or cell."""
-    if field is None:
-        return "row_deleted"
-    if op == "insert":
-        return "row_inserted"
-    return "group" if field in {group.name for group in contract.atomic_groups} else "cell"
 
 
 def conflicts_of(contract: Contract, key: str, op: str, told: str | None) -> list[Conflict]:

@@ -29,7 +29,6 @@ from app.change_requests.conflicts import Conflict, cells_of, conflicts_of, find
 from app.change_requests.requests import (
     LIST_APPROVALS,
     ChangeRequest,
-    Event,
     Person,
     check_way,
     digest_of,
@@ -43,6 +42,7 @@ from app.change_requests.requests import (
 from app.change_requests.resolutions import resolve_as_before
 from app.change_requests.submission import Digest, check_words
 from app.commits import apply_changes
+from app.contracts.conflicts import ConflictKind
 from app.contracts.findings import Severity
 from app.contracts.rules import unruled_fields
 from app.contracts.states import RequestState
@@ -50,6 +50,7 @@ from app.engine.audit import Act, Entry, record
 from app.engine.desk import Desk
 from app.engine.locks import lock_dataset, raise_revision, raise_workspace, read_dataset
 from app.engine.modifications import fold, image
+from app.engine.requests import Event
 from app.engine.validation import Changed, Found, check_changes
 from app.previews.findings import Findings
 from app.web.problems import log_unexpected
@@ -312,7 +313,7 @@ async def _put_back(
     request = await move_request(desk, request, RequestState.MERGING, at)
     request = await move_request(desk, request, RequestState.PENDING_REVIEW, at, error.detail)
     conflicts = list(refused.conflicts)
-    if any(each["kind"] not in ("unique", "rule") for each in conflicts):
+    if refused.event is Event.CONFLICTED:
         conflicts = await resolve_as_before(desk, request, conflicts, at)
     request = await rewrite_request(desk, request, at, conflicts=conflicts, validation=refused.run)
     await tell(desk, request, refused.event, person.id, at, text=error.detail, conflicts=len(conflicts))
@@ -334,13 +335,9 @@ def _conflicting(conflicts: Sequence[Conflict]) -> _Refused:
 
 def _invalid(broken: Sequence[Found], run: dict[str, Any]) -> _Refused:
     conflicts = [
-        {
-            "id": key,
-            "kind": "rule" if other is None else "unique",
-            "field": finding.field,
-            "other": other,
-            "message": finding.message,
-        }
+        {"id": key, "kind": ConflictKind.RULE, "field": finding.field, "message": finding.message}
+        if other is None
+        else {"id": key, "kind": ConflictKind.UNIQUE, "field": finding.field, "other": other}
         for key, finding, other in broken[:MAX_SHOWN]
     ]
     error = ValidationFailed(

@@ -15,15 +15,16 @@ from app.change_requests.requests import (
     LIST_APPROVALS,
     MAX_SHOWN,
     ChangeRequest,
-    Event,
     Person,
     digest_of,
     read_events,
     shown_event,
 )
+from app.contracts.conflicts import ShownConflict
 from app.contracts.states import REQUEST_TRANSITIONS, RequestState
 from app.engine.cursors import Cursor
 from app.engine.desk import Desk
+from app.engine.requests import Event
 
 LIST_CELLS = statement("change_requests/list_cells")
 COUNT_PUSHES = statement("change_requests/count_pushes")
@@ -44,7 +45,7 @@ class ShownEvent(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     id: str
     kind: Event
     iteration: int
-    actor: str
+    actor: str | None
     at: datetime
     text: str | None
     row_id: str | None
@@ -60,21 +61,6 @@ class Pushes(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     conflict: int
     sync_error: int
     discarded: int
-
-
-class ShownConflict(msgspec.Struct, frozen=True, kw_only=True):
-    """Where three sides differ. `kind`: cell, group, row_deleted, row_inserted; or what a merge has met of rules:
-    unique, where row `other` has the value, or rule.
-    """
-
-    id: str
-    kind: str
-    field: str | None
-    base: Any | msgspec.UnsetType = msgspec.UNSET
-    theirs: Any | msgspec.UnsetType = msgspec.UNSET
-    mine: Any | msgspec.UnsetType = msgspec.UNSET
-    other: str | msgspec.UnsetType | None = msgspec.UNSET
-    message: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class ListedRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -164,15 +150,6 @@ class CommentsAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     data: list[ShownEvent]
     next_cursor: str | None
-
-
-class Bundle(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What is left of a merge, each part also when there is nothing in it: null before the merge, or empty."""
-
-    merge_result: dict[str, Any] | None
-    diff: list[ShownCell]
-    conflicts: list[ShownConflict]
-    validation: dict[str, Any]
 
 
 def listed(request: ChangeRequest) -> dict[str, Any]:

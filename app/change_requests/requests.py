@@ -7,20 +7,18 @@ import hashlib
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from enum import StrEnum
 from typing import Any, NamedTuple
 
 import msgspec
 from asyncpg import Record
-from prometheus_client import Counter
 
 from app.base import exact_json
 from app.base.errors import ChangeRequestNotFound, Forbidden, InvalidTransition, PreviewStale
 from app.base.statements import statement
 from app.contracts.states import REQUEST_TRANSITIONS, RequestState
-from app.engine.audit import Act, Entry, record
 from app.engine.desk import Desk
 from app.engine.locks import lock_rows
+from app.engine.requests import Event, tell_of
 
 LOCK_REQUEST = statement("locks/lock_request")
 READ_REQUEST = statement("change_requests/read_request")
@@ -28,33 +26,11 @@ MOVE_REQUEST = statement("change_requests/move_request")
 REWRITE_REQUEST = statement("change_requests/rewrite_request")
 SUMMARIZE = statement("change_requests/summarize")
 READ_KEYS = statement("change_requests/read_keys")
-ADD_EVENT = statement("change_requests/add_event")
 LIST_EVENTS = statement("change_requests/list_events")
 LIST_APPROVALS = statement("change_requests/list_approvals")
 
-REQUESTS = Counter("vanguard_change_requests_total", "Change requests by what happened to them", ["dataset", "event"])
-
 MAX_SHOWN = 1000  # conflicts and culprits in one answer
 MAX_EVENTS = 200  # of a timeline in one answer
-
-
-class Event(StrEnum):
-    """What a timeline tells. Those from `APPROVED_IN_PART` to `CONFLICTED` begin another iteration."""
-
-    SUBMITTED = "submitted"
-    COMMENTED = "commented"
-    APPROVED = "approved"
-    APPROVED_IN_PART = "approved_in_part"
-    RESOLVED = "resolved"
-    RESOLVED_AS_BEFORE = "resolved_as_before"
-    RESUBMITTED = "resubmitted"
-    CONFLICTED = "conflicted"
-    MERGE_FAILED = "merge_failed"
-    REJECTED = "rejected"
-    WITHDRAWN = "withdrawn"
-    MERGED = "merged"
-    CLOSED = "closed"
-    REVERTED = "reverted"
 
 
 class Person(NamedTuple):
@@ -244,22 +220,6 @@ async def stale(desk: Desk, request: ChangeRequest, seen: str, conflicts: Sequen
 
 # -- the timeline ------------------------------------------------------------------------------------------------------
 
-ACTS = {
-    Event.SUBMITTED: Act.REQUEST_SUBMITTED,
-    Event.APPROVED: Act.REQUEST_APPROVED,
-    Event.APPROVED_IN_PART: Act.REQUEST_APPROVED,
-    Event.RESOLVED: Act.REQUEST_RESOLVED,
-    Event.RESOLVED_AS_BEFORE: Act.REQUEST_RESOLVED,
-    Event.RESUBMITTED: Act.REQUEST_RESUBMITTED,
-    Event.CONFLICTED: Act.REQUEST_MERGE_FAILED,
-    Event.MERGE_FAILED: Act.REQUEST_MERGE_FAILED,
-    Event.REJECTED: Act.REQUEST_REJECTED,
-    Event.WITHDRAWN: Act.REQUEST_WITHDRAWN,
-    Event.MERGED: Act.REQUEST_MERGED,
-    Event.CLOSED: Act.REQUEST_CLOSED,
-    Event.REVERTED: Act.REQUEST_REVERTED,
-}
-
 
 async def tell(
     desk: Desk,
@@ -274,31 +234,19 @@ async def tell(
     **details: Any,
 ) -> int:
     """Tell the timeline, the audit and the metrics what happened; returns the event's id. A comment is not audited."""
-    told = await desk.value(
-        ADD_EVENT,
-        request_id=request.id,
-        kind=event,
+    return await tell_of(
+        desk,
+        request.id,
+        event,
+        actor,
+        at,
         iteration=request.iteration,
-        actor=actor,
-        at=at,
+        commit_id=request.commit_id,
         text=text,
-        row_key=key,
+        key=key,
         field=field,
         details=details,
     )
-    if event in ACTS:
-        entry = Entry(
-            at=at,
-            actor=actor,
-            action=ACTS[event],
-            request_id=request.id,
-            commit_id=request.commit_id,
-            reason=text,
-            details=details,
-        )
-        await record(desk, entry)
-    REQUESTS.labels(desk.contract.name, event).inc()
-    return int(told)
 
 
 async def read_events(

@@ -14,7 +14,6 @@ from app.base.statements import statement
 from app.change_requests.conflicts import Conflict, find_conflicts, members_of
 from app.change_requests.requests import (
     ChangeRequest,
-    Event,
     Person,
     lock_changes,
     lock_request,
@@ -29,6 +28,7 @@ from app.engine.audit import Act, Entry, record
 from app.engine.desk import Desk
 from app.engine.locks import raise_workspace
 from app.engine.modifications import fold, image
+from app.engine.requests import Event
 
 RESOLVE_CHANGES = statement("change_requests/resolve_changes")
 REMEMBER_RESOLUTIONS = statement("change_requests/remember_resolutions")

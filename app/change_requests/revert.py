@@ -10,12 +10,13 @@ import msgspec
 
 from app.base.errors import CommitNotFound, InvalidTransition, NothingToRevert
 from app.base.statements import statement
-from app.change_requests.requests import ChangeRequest, Event, Person, read_request, tell
+from app.change_requests.requests import ChangeRequest, Person, read_request, tell
 from app.change_requests.submission import Approvers, Title, Words, add_request, check_approvers, check_words
 from app.engine.audit import Act, Entry, record
 from app.engine.desk import Desk
 from app.engine.locks import lock_rows, raise_workspace
 from app.engine.modifications import fold, image
+from app.engine.requests import Event
 
 FIND_REVERTED = statement("change_requests/find_reverted")
 REVERT_CHANGES = statement("change_requests/revert_changes")

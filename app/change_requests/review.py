@@ -12,7 +12,6 @@ from app.change_requests.conflicts import find_conflicts, give_back, read_cells
 from app.change_requests.requests import (
     LIST_APPROVALS,
     ChangeRequest,
-    Event,
     Person,
     check_reviewer,
     check_way,
@@ -31,6 +30,7 @@ from app.contracts.validation import check_key
 from app.engine.desk import Desk
 from app.engine.locks import raise_workspace
 from app.engine.modifications import fold, image
+from app.engine.requests import Event
 from app.engine.sessions import find_session, move_session
 
 ADD_APPROVAL = statement("change_requests/add_approval")

@@ -19,7 +19,6 @@ from app.change_requests import merge, reading, resolutions, revert, review, sub
 from app.change_requests.bundle import FORMATS, Bundle, Bundling
 from app.change_requests.requests import (
     MAX_SHOWN,
-    Event,
     Person,
     digest_of,
     read_events,
@@ -27,10 +26,12 @@ from app.change_requests.requests import (
     request_of,
     shown_event,
 )
+from app.contracts.conflicts import ShownConflict
 from app.contracts.states import RequestState
 from app.engine.cursors import Cursor, check_incarnation, read_cursor, write_cursor
 from app.engine.desk import Desk
 from app.engine.locks import read_dataset
+from app.engine.requests import Event
 from app.web.auth import Action, require
 from app.web.etags import PRIVATE
 from app.web.idempotency import answer_once
@@ -66,7 +67,7 @@ class MergeAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     merged_revision: int | None
     commit_id: str
     rows_affected: int
-    skipped: list[reading.ShownConflict]
+    skipped: list[ShownConflict]
     skipped_count: int
     left_out: list[dict[str, Any]]
     diff: dict[str, int | None]

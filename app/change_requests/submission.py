@@ -19,7 +19,6 @@ from app.base.errors import (
 from app.base.statements import statement
 from app.change_requests.requests import (
     ChangeRequest,
-    Event,
     Person,
     check_way,
     lock_request,
@@ -33,6 +32,7 @@ from app.contracts.states import REFUSED, RequestState, SessionState
 from app.engine.desk import Desk
 from app.engine.locks import lock_rows, raise_workspace, read_dataset
 from app.engine.modifications import image, take_back
+from app.engine.requests import Event
 from app.engine.selection import SELECT_DRAFTS, SELECTIONS
 from app.engine.sessions import Session, check_editable, keep_preview, move_session, read_session
 from app.previews.look import DiffPage, Look, look_at

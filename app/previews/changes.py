@@ -19,11 +19,12 @@ BATCH = 500  # rows: some milliseconds, in which nobody else gets a turn
 class Change(msgspec.Struct, frozen=True):
     """What a row's draft comes to. `cells` that differ are (field, old, new); `row` is the one that is deleted.
 
-    `before` has the fields of theirs that rules look at, None where none has to. `gone`: the row to be updated is not
-    there any more.
+    `drafted` is the draft's own op. `before` has the fields of theirs that rules look at, None where none has to.
+    `gone`: the row to be updated is not there any more.
     """
 
     key: str
+    drafted: Literal["insert", "update", "delete"]
     op: Literal["insert", "update", "delete"]
     gone: bool
     cells: list[tuple[str, Any, Any]]
@@ -58,6 +59,7 @@ def change_of(record: Record) -> Change:
     """A row as `previews/read_changes` tells it."""
     return Change(
         record["row_key"],
+        record["drafted"],
         record["op"],
         record["gone"],
         _decoded(record["cells"], []),

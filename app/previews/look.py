@@ -10,6 +10,7 @@ from asyncpg import Record
 from app.base import exact_json
 from app.base.statements import statement
 from app.contracts import Contract
+from app.contracts.conflicts import ConflictKind, kind_of
 from app.contracts.findings import Finding
 from app.contracts.rules import unique_rules
 from app.engine.cursors import Cursor
@@ -46,6 +47,14 @@ class Summary(msgspec.Struct, kw_only=True, rename="camel"):
         self.rows_updated += change.op == "update"
         self.rows_deleted += change.op == "delete"
         self.cells_changed += len(change.cells)
+
+
+class OpenRequest(msgspec.Struct, kw_only=True):
+    """A change request of somebody else in review that has cells of the session, and how many."""
+
+    id: str
+    author: str
+    cells: int = 0
 
 
 class DiffPage:
@@ -110,6 +119,7 @@ class Look:
         self.findings = Findings()
         self.conflicts = Shown()
         self.overlaps = Shown()
+        self.open_requests: dict[str, OpenRequest] = {}
         self._unique = {rule.field for rule in unique_rules(contract)}
         self._wanted: list[Cell] = []
 
@@ -125,8 +135,13 @@ class Look:
             self._want(change)
         elif not change.conflicts and not change.overlaps:
             return
-        self.conflicts.add(change.key, change.conflicts)
+        for each in change.conflicts:
+            self.conflicts.add(change.key, [{"kind": kind_of(self._contract, change.drafted, each["field"]), **each}])
         self.overlaps.add(change.key, change.overlaps)
+        for each in change.overlaps:
+            if (request := each["requestId"]) is not None:
+                found = self.open_requests.setdefault(request, OpenRequest(id=request, author=each["userId"]))
+                found.cells += 1
         self.digest.tell(
             exact_json.encode((change.key, change.op)).decode(),
             record["cells"],
@@ -149,8 +164,11 @@ class Look:
 
     def see_duplicates(self, duplicates: Iterable[Duplicate]) -> None:
         """Those of them that another row has."""
-        for cell, _, finding in sorted(duplicates, key=lambda each: each.cell[:2]):
+        for cell, other, finding in sorted(duplicates, key=lambda each: each.cell[:2]):
             self.findings.add(cell.id, [finding])
+            if finding.blocks:
+                conflict = {"kind": ConflictKind.UNIQUE, "field": cell.field, "mine": cell.value, "other": other}
+                self.conflicts.add(cell.id, [conflict])
             self.digest.tell(exact_json.encode(cell[:2]).decode(), told_findings([finding]))
 
     def see_refused(self, record: Record) -> None:

@@ -11,6 +11,7 @@ from litestar.params import PathParameter
 
 from app.base import exact_json
 from app.base.errors import Code, Culprit, InvalidTransition, MalformedRequest
+from app.contracts.conflicts import ShownConflict
 from app.contracts.states import SessionState
 from app.engine.cursors import check_incarnation, read_cursor, write_cursor
 from app.engine.desk import Desk
@@ -18,9 +19,8 @@ from app.engine.locks import raise_workspace, read_dataset
 from app.engine.sessions import check_editable, keep_preview, read_session
 from app.kpis import figures_of, read_kpis, read_wanted, written
 from app.previews.changes import Diff
-from app.previews.look import DiffPage, Summary, look_at, read_diffs
+from app.previews.look import MAX_SHOWN, DiffPage, OpenRequest, Summary, look_at, read_diffs
 from app.previews.runs import Validation, begin_run, finish_run, override_run, read_validation
-from app.rows import Conflict
 from app.web.auth import Action, require
 from app.web.etags import PRIVATE
 from app.web.idempotency import answer_once
@@ -60,16 +60,17 @@ class Overlap(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     id: str
     field: str | None
     state: str
+    request_id: str | None
     user_id: str
     value: Any
 
 
 class Impact(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Who else is at these cells. There are no change requests yet: `open_requests` is empty."""
+    """Who else is at these cells, and the change requests that have them in review."""
 
     overlaps: list[Overlap]
     overlap_count: int
-    open_requests: list[Any]
+    open_requests: list[OpenRequest]
 
 
 class KpiSides(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,7 +85,7 @@ class PreviewAnswer(DiffsAnswer, frozen=True, kw_only=True, rename="camel"):
 
     summary: Summary
     validation: Validation
-    conflicts: list[Conflict]
+    conflicts: list[ShownConflict]
     conflict_count: int
     impact: Impact
     kpis: KpiSides
@@ -123,8 +124,7 @@ async def preview(desk: Desk, user: str, session_id: str, page: DiffPage, at: da
         "impact": {
             "overlaps": look.overlaps.first,
             "overlapCount": look.overlaps.count,
-            # Until there are change requests, there are none.
-            "openRequests": [],
+            "openRequests": list(look.open_requests.values())[:MAX_SHOWN],
         },
         "kpis": await _figures(desk, user, session_id),
         "digest": digest,

@@ -27,7 +27,7 @@ from app.worker.check import check
 from app.worker.pull import pull
 from app.worker.push import push
 from app.worker.target import ReadClock, Target
-from app.worker.upkeep import Retention, end_sessions, forget, refresh_kpis
+from app.worker.upkeep import Retention, end_requests, end_sessions, forget, refresh_kpis
 
 log = structlog.get_logger(__name__)
 
@@ -41,6 +41,7 @@ LONG_TICK = 10.0  # after a step that failed
 KPIS_EVERY = timedelta(seconds=30)
 FORGET_EVERY = timedelta(hours=1)
 SESSIONS_EVERY = timedelta(seconds=30)
+REQUESTS_EVERY = timedelta(seconds=5)
 MEASURE_EVERY = timedelta(seconds=15)
 PAUSE = timedelta(seconds=30)  # after a defect, before the same is begun again
 GRACE = 7.0  # seconds that what is under way gets to finish; the process is gone within ten
@@ -139,6 +140,10 @@ class Worker:
             if self._is_time(("sessions", contract.name), at, SESSIONS_EVERY):
                 self._begin(
                     ("sessions", contract.name), at, partial(end_sessions, self.database, contract, self.read_clock)
+                )
+            if self._is_time(("requests", contract.name), at, REQUESTS_EVERY):
+                self._begin(
+                    ("requests", contract.name), at, partial(end_requests, self.database, contract, self.read_clock)
                 )
             if self._is_time(("forget", contract.name), at, FORGET_EVERY):
                 self._begin(

@@ -4,6 +4,7 @@ One worker at a time.
 """
 
 from datetime import datetime, timedelta
+from functools import partial
 
 import msgspec
 import structlog
@@ -13,6 +14,7 @@ from app.base.statements import statement
 from app.contracts import Contract
 from app.contracts.images import qualified
 from app.engine.desk import Desk
+from app.engine.requests import close_requests, forget_requests
 from app.engine.sessions import expire_sessions, forget_sessions
 from app.worker.target import Job, ReadClock, alone
 
@@ -30,12 +32,13 @@ AT_ONCE = 5000  # rows that a statement forgets
 
 
 class Retention(msgspec.Struct, frozen=True, kw_only=True):
-    """How long finished changes, history, records of runs, and what sessions and undo go by are kept."""
+    """How long finished changes, history, records of runs, what sessions and undo go by, and requests are kept."""
 
     changes: timedelta
     history: timedelta
     runs: timedelta
     sessions: timedelta
+    requests: timedelta
 
 
 async def refresh_kpis(database: Database, contract: Contract) -> bool:
@@ -61,8 +64,23 @@ async def end_sessions(database: Database, contract: Contract, read_clock: ReadC
         return expired
 
 
+async def end_requests(database: Database, contract: Contract, read_clock: ReadClock) -> int:
+    """Close the merged requests that upstream has; returns how many there were."""
+    async with alone(database, Job.UPKEEP, "requests", contract.name) as connection:
+        if connection is None:
+            return 0
+        at = await read_clock(connection)
+        closed = 0
+        for row in await connection.rows(LIST_ORGANIZATIONS, dataset=contract.name):
+            desk = Desk(connection, contract, row["id"])
+            closed += await connection.run(partial(close_requests, desk, at))
+        if closed:
+            log.info("change requests closed", dataset=contract.name, requests=closed)
+        return closed
+
+
 async def forget(database: Database, contract: Contract, retention: Retention, read_clock: ReadClock) -> int:
-    """Forget what is older than it is kept; returns how many changes, entries of the history and sessions that were."""
+    """Forget what is older than it is kept; returns how many changes, history entries, sessions and requests went."""
     async with alone(database, Job.UPKEEP, "retention", contract.name) as connection:
         if connection is None:
             return 0
@@ -84,4 +102,5 @@ async def _forget(desk: Desk, retention: Retention, at: datetime) -> int:
             forgotten += gone
     await desk.value(FORGET_RUNS, before=at - retention.runs)
     await desk.value(FORGET_STEPS, before=at - retention.sessions)
-    return forgotten + await forget_sessions(desk, at - retention.sessions)
+    forgotten += await forget_sessions(desk, at - retention.sessions)
+    return forgotten + await forget_requests(desk, at - retention.requests)

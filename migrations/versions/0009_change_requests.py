@@ -16,6 +16,7 @@ def upgrade() -> None:
     # that the last merge met; validation: the run that the submission, or the last merge, was judged by; result: what
     # the merge answered; reverts, reverts_commit: what it undoes; left_out: what of that could not come back.
     # approval. digest: what the approver saw; it counts while the request has this iteration.
+    # request_event. actor: NULL where nobody did it, but a worker.
     # resolution. What was done about a conflict of these three sides, to be done again.
     op.execute("""
 INSERT INTO public.state_transition (machine, from_state, to_state) VALUES
@@ -88,7 +89,7 @@ CREATE TABLE public.request_event (
     id bigint GENERATED ALWAYS AS IDENTITY,
     kind text NOT NULL,
     iteration integer NOT NULL,
-    actor text COLLATE "C" NOT NULL,
+    actor text COLLATE "C",
     at timestamptz NOT NULL,
     text text,
     row_key text COLLATE "C",

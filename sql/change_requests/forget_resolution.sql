@@ -1,4 +1,5 @@
--- A resolution is forgotten. $1 organization, $2 dataset, $3 id (uuid). Returns row_key, field; no row where it is none.
+-- A resolution is forgotten. $1 organization, $2 dataset, $3 id (uuid). Returns row_key, field; no row where it is
+-- none.
 DELETE FROM public.resolution AS n
  WHERE n.organization_id = $1
    AND n.dataset = $2

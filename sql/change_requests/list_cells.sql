@@ -1,6 +1,6 @@
 -- What a request changes, cell by cell: as it is under review, as it was merged, or as it was sent back.
--- $1 organization, $2 request_id (uuid), $3 commit_id (uuid, or NULL), $4 ended_at (timestamptz: when all of it was sent
--- back, or NULL), $5 from_key (text: only rows from this one on, '' for all).
+-- $1 organization, $2 request_id (uuid), $3 commit_id (uuid, or NULL), $4 ended_at (timestamptz: when all of it was
+-- sent back, or NULL), $5 from_key (text: only rows from this one on, '' for all).
 -- Returns row_key, op, field (NULL: the whole row is deleted), old, new (text: JSON), in the order of rows and fields.
 -- Plan: change_of_request, in its order.
 SELECT c.row_key, c.op, cell.field, cell.old::text AS old, cell.new::text AS new

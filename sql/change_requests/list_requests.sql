@@ -1,7 +1,9 @@
 -- The change requests that a person may read, the newest first.
 -- $1 organization, $2 dataset, $3 user, $4 all (boolean: an ADMIN reads each), $5 status (text: only these, or NULL),
 -- $6 after (timestamptz: the last one of the page before, or NULL), $7 after_id (uuid: the same), $8 limit (bigint).
--- Returns as read_request does.
+-- Returns id, dataset, session_id, author, title, description, approvers, state, iteration, content, conflicts,
+-- validation, summary, base_revision, merged_revision, commit_id, result, reason, reverts, reverts_commit, left_out,
+-- created_at, updated_at, merged_at, merged_by, closed_at.
 -- Plan: change_request_newest, in its order.
 SELECT r.id, r.dataset, r.session_id, r.author, r.title, r.description, r.approvers, r.state, r.iteration, r.content,
        r.conflicts, r.validation, r.summary, r.base_revision, r.merged_revision, r.commit_id, r.result, r.reason,

@@ -12,7 +12,8 @@
 --
 -- A change counts from the merge on: its id is a new one, so that it comes behind what was committed before, and its
 -- base is theirs. Theirs is as in read_conflicts.
--- Plan: the request's changes by change_of_request, the mirror's primary key for each, the changes again by their place.
+-- Plan: the request's changes by change_of_request, the mirror's primary key for each, the changes again by their
+-- place.
 WITH present AS MATERIALIZED (
     SELECT c.ctid AS place, c.row_key, c.op, c.base, c.delta, t.theirs,
            c.op = 'update' AND vanguard.unchanged(t.theirs, c.base) AS clear,
@@ -77,7 +78,8 @@ merged AS (
 )
 SELECT d.row_key, d.op, d.conflicts::text AS conflicts, d.theirs - $7::text[] AS before,
        CASE WHEN d.op = 'delete' THEN NULL ELSE (coalesce(d.theirs, '{}') || d.delta) - $7::text[] END AS after,
-       CASE WHEN d.op IN ('insert', 'update') THEN (SELECT count(*) FROM jsonb_object_keys(d.delta)) ELSE 0 END AS cells,
+       CASE WHEN d.op IN ('insert', 'update') THEN (SELECT count(*) FROM jsonb_object_keys(d.delta))
+            ELSE 0 END AS cells,
        d.left_out
   FROM decided AS d
  ORDER BY d.row_key;

@@ -3,12 +3,14 @@
 -- and image_modifications follow.
 --
 -- $1 organization, $2 request_id (uuid), $3 resolutions (jsonb, a row once: [{id, whole: mine|theirs|null, mine[],
--- theirs[], base[], value{}}] with the fields of whole cells), $4 groups (jsonb atomic groups), $5 at (timestamptz now).
+-- theirs[], base[], value{}}] with the fields of whole cells), $4 groups (jsonb atomic groups), $5 at (timestamptz
+-- now).
 -- Returns row_key of each.
 --
 -- A change with another base comes behind what was committed meanwhile: its id is a new one. One of which nothing is
 -- left ends, and does not return to the drafts: whoever takes theirs has seen it.
--- Plan: the request's changes by change_of_request, the mirror's primary key for each, the changes again by their place.
+-- Plan: the request's changes by change_of_request, the mirror's primary key for each, the changes again by their
+-- place.
 WITH present AS MATERIALIZED (
     SELECT c.ctid AS place, c.row_key, c.op, c.base, c.delta, r.whole, r.mine, r.theirs AS given_up, r.base AS restored,
            coalesce(r.value, '{}') AS value, t.theirs

@@ -1,10 +1,10 @@
--- The inverse of what a commit did to rows, as changes under review: cells as they were before, rows that it added gone,
--- rows that it deleted back. What is so already is left out. The caller holds locks 2, 3 and 4 on these rows;
+-- The inverse of what a commit did to rows, as changes under review: cells as they were before, rows that it added
+-- gone, rows that it deleted back. What is so already is left out. The caller holds locks 2, 3 and 4 on these rows;
 -- fold_pending and image_modifications follow.
 --
 -- $1 organization, $2 user, $3 commit_id (uuid), $4 request_id (uuid: of the new request), $5 version (bigint: the
--- workspace's new revision), $6 at (timestamptz now), $7 groups (jsonb atomic groups), $8 fields (text[]: those that can
--- be edited), $9 reason (text).
+-- workspace's new revision), $6 at (timestamptz now), $7 groups (jsonb atomic groups), $8 fields (text[]: those that
+-- can be edited), $9 reason (text).
 -- Returns row_key, left_out (text[] or NULL: the fields that had a value and that nobody can write) of each.
 --
 -- base is what the commit made of the cell, so that what others have made of it since is a conflict. The history says

@@ -3,8 +3,8 @@
 -- Returns content (text: a digest of all of it), rows_added, rows_updated, rows_deleted, cells_changed (bigint).
 -- Plan: the request's changes by change_of_request, in the order of their rows.
 SELECT encode(sha256(coalesce(string_agg(
-           sha256(convert_to(jsonb_build_array(c.row_key, c.op, c.base, c.delta)::text, 'UTF8')), '' ORDER BY c.row_key),
-           '')), 'hex') AS content,
+           sha256(convert_to(jsonb_build_array(c.row_key, c.op, c.base, c.delta)::text, 'UTF8')), ''
+           ORDER BY c.row_key), '')), 'hex') AS content,
        count(*) FILTER (WHERE c.op = 'insert') AS rows_added,
        count(*) FILTER (WHERE c.op = 'update') AS rows_updated,
        count(*) FILTER (WHERE c.op = 'delete') AS rows_deleted,

@@ -6,10 +6,11 @@
 -- (jsonb atomic groups), $6 ruled_fields (text[]: the fields that rules look at), $7 unruled_fields (text[]: all the
 -- others), $8 upstream_only (text[]: the fields that a new row cannot bring), $9 initial (jsonb: what upstream will
 -- derive of a new row), $10 most (bigint: rows, or NULL for all).
--- Returns row_key, op (insert, update, delete), gone (it is an update of a row that is not there), cells (text:
--- a JSON array of [field, old, new], NULL where no cell differs), theirs (text: the row that is to be deleted), before
--- (text: theirs without the unruled fields, where a rule has to look), conflicts (text: a JSON array of {field, base,
--- theirs, mine}, or NULL), overlaps (text: a JSON array of {field, state, userId, value}, or NULL).
+-- Returns row_key, drafted (the draft's op), op (what it comes to: an insert of a row that is there updates it), gone
+-- (it is an update of a row that is not there), cells (text: a JSON array of [field, old, new], NULL where no cell
+-- differs), theirs (text: the row that is to be deleted), before (text: theirs without the unruled fields, where a rule
+-- has to look), conflicts (text: a JSON array of {field, base, theirs, mine}, or NULL), overlaps (text: a JSON array of
+-- {field, state, requestId, userId, value}, or NULL).
 --
 -- Sides, and which of them conflict, are as in freeze_drafts. A cell that others have changed, and that the draft
 -- leaves as it was when it was first touched, is no difference: a commit takes theirs. A deletion of what is gone is
@@ -67,7 +68,7 @@ merged AS (
      ORDER BY j.row_key
     OFFSET 0
 )
-SELECT m.row_key, m.op, m.op = 'update' AND m.theirs IS NULL AS gone,
+SELECT m.row_key, m.draft_op AS drafted, m.op, m.op = 'update' AND m.theirs IS NULL AS gone,
        (
            SELECT json_agg(json_build_array(field.key, coalesce(m.theirs -> field.key, 'null'), field.value)
                            ORDER BY field.key COLLATE "C")
@@ -93,6 +94,7 @@ SELECT m.row_key, m.op, m.op = 'update' AND m.theirs IS NULL AS gone,
        CASE WHEN m.busy THEN (
            SELECT json_agg(json_build_object(
                       'field', cell.name, 'state', c.state, 'userId', c.user_id,
+                      'requestId', CASE WHEN c.state = 'in_review' THEN c.change_request_id END,
                       'value', CASE WHEN cell.fields IS NULL THEN c.delta -> cell.name
                                     ELSE vanguard.pick(c.base || c.delta, cell.fields) END)
                       ORDER BY c.id, cell.name COLLATE "C")

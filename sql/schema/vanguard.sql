@@ -443,9 +443,9 @@ CREATE OR REPLACE FUNCTION vanguard.judge(op text, base jsonb, theirs jsonb, del
 CREATE OR REPLACE FUNCTION vanguard.removed_fields(base jsonb, delta jsonb, fields text[]) RETURNS jsonb
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN CASE WHEN delta - fields = '{}' THEN '[]'::jsonb
-                ELSE (SELECT jsonb_agg(jsonb_build_object('field', field.key, 'base', coalesce(base -> field.key, 'null'),
-                                                          'theirs', 'field_removed', 'mine', field.value)
-                                       ORDER BY field.key)
+                ELSE (SELECT jsonb_agg(jsonb_build_object(
+                                           'field', field.key, 'base', coalesce(base -> field.key, 'null'),
+                                           'theirs', 'field_removed', 'mine', field.value) ORDER BY field.key)
                         FROM jsonb_each(delta - fields) AS field)
            END;
 

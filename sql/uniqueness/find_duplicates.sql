@@ -1,7 +1,8 @@
 -- Which of the given values of one field other rows have: rows of the mirror as they are with the outbox folded in,
 -- rows to which another unfinished change gives the value, and rows that the user's own drafts give it to. Where the
 -- user has changed the field of such a row, it counts as the user has it. With a session, only the drafts of that one
--- count; without a user, none: that is what a commit asks, once its own changes are there and it holds lock 6.
+-- count; without a user, none, and nothing that is under review: that is what a commit asks, once its own changes are
+-- there and it holds lock 6.
 --
 -- $1 organization, $2 user (text, or NULL), $3 cells (jsonb, a row once: [{id, <field>: value}]), $4 session_id (text,
 -- or NULL).
@@ -51,6 +52,7 @@ SELECT w.row_key, taken.row_key AS other
                    ) AS now
              WHERE c.organization_id = $1
                AND c.state = ANY (vanguard.unfinished())
+               AND ($2::text IS NOT NULL OR c.state <> 'in_review')
                AND /*{changed}*/vanguard.as_text(c.delta, 'model') COLLATE "C"/*{}*/ BETWEEN w.value AND w.value
                AND c.row_key <> w.row_key
                AND /*{now}*/vanguard.as_text(now.document, 'model') COLLATE "C"/*{}*/ = w.value

@@ -24,7 +24,11 @@ from tests.support.world import FLEET, SECRET, User, World, open_world
 LEDGERED = msgspec.structs.replace(FLEET, upstream="ledger")
 A_CENTURY = 36_500 * 86_400  # seconds: tokens outlive what the clock is moved by
 KEPT = Retention(
-    changes=timedelta(days=30), history=timedelta(days=365), runs=timedelta(days=30), sessions=timedelta(days=30)
+    changes=timedelta(days=30),
+    history=timedelta(days=365),
+    runs=timedelta(days=30),
+    sessions=timedelta(days=30),
+    requests=timedelta(days=365),
 )
 
 
