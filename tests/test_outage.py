@@ -244,7 +244,7 @@ async def test_a_server_that_stops_and_starts_again(short_dir: Path, bin_dir: Pa
             assert (await ann.get("/health/ready")).status_code == 200
 
             # Whoever holds the lock loses the connection, too.
-            with suppress(asyncpg.InterfaceError):
+            with suppress(asyncpg.InterfaceError, asyncpg.InternalClientError):
                 async with blocked(world, "pfa.mirror", "ACCESS EXCLUSIVE"):
                     pending = asyncio.ensure_future(ann.commit())
                     await waiting(world, pending)

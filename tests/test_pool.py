@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
+import psycopg
 import pytest
 
 from app.base import pool as pools
@@ -95,6 +96,47 @@ async def test_a_statement_that_was_broken_off_takes_its_connection_along(databa
         await waiting
     assert pool_of(database).idle == 0
     assert before not in await asyncio.gather(pid(database), pid(database))
+
+
+async def test_where_one_connection_was_lost_those_that_wait_are_not_used_again(
+    database: Database, database_url: str
+) -> None:
+    """They went with it, most often, and may not have heard of their own end."""
+    pair = asyncio.Barrier(2)
+
+    async def both() -> Any:
+        async with database.connection() as connection:
+            await pair.wait()
+            return await connection.raw.fetchval(PID)
+
+    before = await asyncio.gather(both(), both())
+    assert pool_of(database).idle == 2
+
+    async def lose() -> None:
+        async with database.connection() as connection:
+            lost = await connection.raw.fetchval(PID)
+            with psycopg.connect(database_url) as other:
+                other.execute("SELECT pg_terminate_backend(%s, 60000)", [lost])
+            await connection.raw.fetchval("SELECT 1")
+
+    with pytest.raises(DatabaseUnavailable):
+        await lose()
+    assert pool_of(database).idle == 0
+    assert await pid(database) not in before
+
+
+async def test_a_connection_is_not_fit_where_the_database_is_away_for_another(database: Database) -> None:
+    """Given two connections in one task, when the inner one is lost, then the outer one is not used again either."""
+    before = await pid(database)
+
+    async def lose_inner() -> None:
+        async with database.connection(), database.connection():
+            raise ConnectionResetError
+
+    with pytest.raises(DatabaseUnavailable):
+        await lose_inner()
+    assert pool_of(database).idle == 0
+    assert await pid(database) != before
 
 
 async def test_a_transaction_that_was_left_open_ends_with_its_connection(database: Database) -> None:

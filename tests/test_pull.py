@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -10,7 +11,7 @@ import msgspec
 import pytest
 import stamina
 
-from app.base.errors import Culprit
+from app.base.errors import Culprit, DatabaseUnavailable
 from app.upstream.protocol import Broken, Capabilities, Failed, Refused, Row, Unavailable
 from app.worker.guards import Shares
 from app.worker.pull import pull
@@ -724,10 +725,13 @@ async def test_a_pull_that_is_cancelled_in_the_middle_of_a_page_leaves_nothing_h
 
 
 async def resumed(yard: Yard) -> None:
-    """Work until the run is over: its lock goes with the connection that had it, a moment later."""
-    async with asyncio.timeout(20):
+    """Work until the run is over: its lock goes with the connection that had it, a moment later. A step that finds the
+    database away is followed by the next, as in the worker's loop.
+    """
+    async with asyncio.timeout(60):
         while (await last_run(yard))["state"] == "running":
-            await yard.work()
+            with suppress(DatabaseUnavailable):
+                await yard.work()
 
 
 async def cancelled(task: "asyncio.Task[None]") -> None:

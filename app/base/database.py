@@ -145,10 +145,12 @@ class Lent:
 
     async def __aexit__(self, _: Any, error: BaseException | None, __: Any) -> None:
         lost = error is not None and _is_lost(error, self._raw)
-        # A refusal leaves the connection as it was. What was broken off leaves it busy, and so may misuse.
-        refused = isinstance(error, Exception) and not isinstance(error, asyncpg.InterfaceError)
+        # A refusal leaves the connection as it was. What was broken off leaves it busy, and so may misuse. Where the
+        # database is away for another connection, it is for this one, too.
+        refused = isinstance(error, Exception) and not isinstance(error, asyncpg.InterfaceError | DatabaseUnavailable)
         self._pool.give_back(self._raw, fit=error is None or (refused and not lost))
         if error is not None and lost:
+            self._pool.drop_idle()
             raise _unavailable(error) from error
 
 

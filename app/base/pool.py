@@ -46,6 +46,14 @@ class Pool:
             raw.terminate()
         self._places.release()
 
+    def drop_idle(self) -> None:
+        """End those that wait for somebody, where one in use was lost: most often all are. A connection that has read
+        the server's farewell and not yet its own end does not show that, and fails whoever takes it.
+        """
+        idle, self._idle = self._idle, []
+        for raw, _ in idle:
+            raw.terminate()
+
     async def close(self) -> None:
         """End every connection; those that do not say goodbye are cut off, those in use when they come back."""
         self._closed = True
