@@ -119,7 +119,7 @@ async def give_back(
     at: Any,
 ) -> list[str]:
     """Cells of a request, or all of it, are drafts of its author again; returns the keys, which are to be folded and
-    imaged. Under locks 0, 2 and 4.
+    imaged. Under the request's lock, 2 and 4.
     """
     rows = await desk.rows(
         GIVE_BACK, user=author, request_id=request_id, cells=cells, session=session, version=version, at=at

@@ -252,7 +252,7 @@ async def _finish(
         result=result,
         validation=merged.validation,
     )
-    assert done is not None, "lock 0 holds the state"
+    assert done is not None, "its lock holds the state"
     request = msgspec.structs.replace(request, state=RequestState.MERGED, commit_id=merged.commit_id)
     skipped = len(merged.skipped)
     await tell(desk, request, Event.MERGED, person.id, at, text=wanted.reason, diff=result["diff"], skipped=skipped)

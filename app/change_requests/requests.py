@@ -1,6 +1,6 @@
 """A change request: what is stored of it, who may do what with it, its timeline, the digest of what there is to see.
 
-Whoever changes a request holds lock 0, its row, before every other lock.
+Whoever changes a request holds its row (sql/locks/lock_request.sql) before every other lock of a dataset.
 """
 
 import hashlib
@@ -112,7 +112,7 @@ async def read_request(desk: Desk, person: Person, request_id: uuid.UUID) -> Cha
 
 
 async def lock_request(desk: Desk, person: Person, request_id: uuid.UUID) -> ChangeRequest:
-    """The same under lock 0, for whoever changes it."""
+    """The same under its lock, for whoever changes it."""
     await desk.value(LOCK_REQUEST, id=request_id)
     return await read_request(desk, person, request_id)
 
@@ -136,10 +136,10 @@ def check_way(request: ChangeRequest, to: RequestState) -> None:
 async def move_request(
     desk: Desk, request: ChangeRequest, to: RequestState, at: datetime, reason: str | None = None
 ) -> ChangeRequest:
-    """The request in its next state, under lock 0; raises InvalidTransition for a way that there is not."""
+    """The request in its next state, under its lock; raises InvalidTransition for a way that there is not."""
     check_way(request, to)
     moved = await desk.value(MOVE_REQUEST, id=request.id, was=request.state, state=to, at=at, reason=reason)
-    assert moved is not None, "lock 0 holds the state that was read"
+    assert moved is not None, "its lock holds the state that was read"
     return msgspec.structs.replace(
         request, state=to, updated_at=at, reason=reason, closed_at=at if to is RequestState.CLOSED else None
     )
@@ -161,7 +161,7 @@ async def rewrite_request(
     conflicts: Sequence[Mapping[str, Any]] = (),
     validation: Mapping[str, Any] | None = None,
 ) -> ChangeRequest:
-    """The request's next iteration, under lock 0, after its changes were written: approvals of before count no more."""
+    """The request's next iteration, under its lock, after its changes were written: approvals of before count no more."""
     content, summary = await summarize(desk, request.id)
     run = request.validation if validation is None else dict(validation)
     shown = list(conflicts)[:MAX_SHOWN]

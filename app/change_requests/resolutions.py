@@ -191,7 +191,7 @@ def _wrong(key: str, field: str | None, message: str) -> Culprit:
 async def _carry_out(
     desk: Desk, request: ChangeRequest, chosen: Sequence[tuple[Conflict, Use, Any]], at: datetime
 ) -> None:
-    """The request's changes are those that the resolutions make of them; under locks 0, 2 and 4."""
+    """The request's changes are those that the resolutions make of them; under its lock, 2 and 4."""
     contract = desk.contract
     rows: dict[str, dict[str, Any]] = {}
     for conflict, use, value in chosen:

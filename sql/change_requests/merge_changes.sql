@@ -1,6 +1,6 @@
 -- Merge a request's changes: three-way check of every cell with the rows as they are now; what has something to do is
--- committed, in a new place of the outbox, what is there already is done. The caller holds locks 0, 2, 3 and 4, on
--- a dataset without an upstream lock 1, too, and rolls back when a conflict comes out.
+-- committed, in a new place of the outbox, what is there already is done. The caller holds the request's lock, 2, 3 and
+-- 4, on a dataset without an upstream lock 1, too, and rolls back when a conflict comes out.
 --
 -- $1 organization, $2 request_id (uuid), $3 groups (jsonb atomic groups), $4 fields (text[]: those that the contract
 -- has), $5 commit_id (uuid), $6 at (timestamptz now), $7 unruled_fields (text[]: the fields that no rule looks at),

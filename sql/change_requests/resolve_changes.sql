@@ -1,6 +1,6 @@
 -- Carry resolutions out on a request's changes under review: mine stays and takes theirs as its new base, theirs leaves
--- the change, base and a value replace mine over theirs. The caller holds locks 0, 2 and 4 on these rows; fold_pending
--- and image_modifications follow.
+-- the change, base and a value replace mine over theirs. The caller holds the request's lock, 2 and 4 on these rows;
+-- fold_pending and image_modifications follow.
 --
 -- $1 organization, $2 request_id (uuid), $3 resolutions (jsonb, a row once: [{id, whole: mine|theirs|null, mine[],
 -- theirs[], base[], value{}}] with the fields of whole cells), $4 groups (jsonb atomic groups), $5 at (timestamptz

@@ -1,4 +1,4 @@
--- Lock 0: a change request, before every other lock, by whoever reviews or merges it.
+-- A change request, before every other lock of a dataset, by whoever reviews or merges it.
 -- $1 organization, $2 dataset, $3 id (uuid). Returns id; no row where it is none.
 SELECT r.id
   FROM public.change_request AS r
