@@ -223,7 +223,7 @@ def _may(request: ChangeRequest, person: Person) -> list[str]:
         "approve": RequestState.APPROVED in ways and request.is_reviewed_by(person),
         "reject": RequestState.REJECTED in ways and not author and (person.admin or request.is_reviewed_by(person)),
         "withdraw": RequestState.WITHDRAWN in ways and author,
-        "resubmit": request.state in (RequestState.REJECTED, RequestState.WITHDRAWN) and author,
+        "resubmit": request.sent_back and author,
         "resolve": request.state is RequestState.PENDING_REVIEW,
         "merge": RequestState.MERGING in ways and request.is_merged_by(person),
         "revert": request.merged,
@@ -237,13 +237,12 @@ def _may(request: ChangeRequest, person: Person) -> list[str]:
 
 def read_cells(desk: Desk, request: ChangeRequest, from_key: str = "") -> AsyncGenerator[Sequence[Record], None]:
     """A request's cells (row_key, op, field, old, new) in batches, by row and field; in a transaction."""
-    sent_back = request.state in (RequestState.REJECTED, RequestState.WITHDRAWN)
     return desk.batches(
         LIST_CELLS,
         BATCH,
         request_id=request.id,
         commit_id=request.commit_id,
-        ended_at=request.updated_at if sent_back else None,
+        ended_at=request.updated_at if request.sent_back else None,
         from_key=from_key,
     )
 

@@ -78,6 +78,11 @@ class ChangeRequest(msgspec.Struct, frozen=True, kw_only=True):
         return self.state in (RequestState.PENDING_REVIEW, RequestState.APPROVED)
 
     @property
+    def sent_back(self) -> bool:
+        """Whether its changes are its author's drafts again, to be submitted again."""
+        return self.state in (RequestState.REJECTED, RequestState.WITHDRAWN)
+
+    @property
     def merged(self) -> bool:
         """Whether it has been merged."""
         return self.commit_id is not None

@@ -20,7 +20,6 @@ from app.base.statements import statement
 from app.change_requests.requests import (
     ChangeRequest,
     Person,
-    check_way,
     lock_request,
     move_request,
     read_request,
@@ -114,7 +113,11 @@ async def resubmit(
     request = await lock_request(desk, person, request_id)
     if person.id != request.author:
         raise Forbidden("Only its author submits a change request again.")
-    check_way(request, RequestState.PENDING_REVIEW)
+    if not request.sent_back:
+        raise InvalidTransition(
+            f"The change request is {request.state}: only one that was sent back is submitted again.",
+            state=request.state,
+        )
     workspace = await raise_workspace(desk, person.id)
     session = await read_session(desk, person.id, request.session_id, at)
     check_editable(session)
