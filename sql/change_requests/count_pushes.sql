@@ -2,7 +2,7 @@
 -- Returns pending, synced, conflict, sync_error, discarded (bigint: changes; discarded are those that a person gave up,
 -- or drafted over).
 -- Plan: change_of_commit.
-SELECT count(*) FILTER (WHERE c.state IN ('committed', 'syncing')) AS pending,
+SELECT count(*) FILTER (WHERE c.state = ANY (vanguard.outbox())) AS pending,
        count(*) FILTER (WHERE c.state = 'synced') AS synced,
        count(*) FILTER (WHERE c.state = 'conflict') AS conflict,
        count(*) FILTER (WHERE c.state = 'sync_error') AS sync_error,

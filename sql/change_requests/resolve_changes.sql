@@ -57,7 +57,7 @@ resolved AS (
 )
 UPDATE pfa.change AS c
    SET id = DEFAULT, op = r.op, delta = r.delta, base = r.base,
-       state = CASE WHEN r.ends THEN 'rejected' ELSE 'in_review' END,
+       state = CASE WHEN r.ends THEN 'rejected' ELSE c.state END,
        settled_at = CASE WHEN r.ends THEN $5::timestamptz END
   FROM resolved AS r
  WHERE c.ctid = r.place
