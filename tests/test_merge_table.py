@@ -33,7 +33,8 @@ class People:
 
     def on(self, contract: Contract) -> tuple[User, User, User]:
         """Ann, who submits, bob, who commits meanwhile, and boss, who reviews and merges."""
-        return tuple(self.users[name].on(contract.name) for name in ("ann", "bob", "boss"))  # type: ignore[return-value]
+        ann, bob, boss = (self.users[name].on(contract.name) for name in ("ann", "bob", "boss"))
+        return ann, bob, boss
 
     async def row(self, contract: Contract, **fields: Any) -> str:
         """The id of a new row of the mirror."""
