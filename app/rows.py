@@ -29,10 +29,11 @@ from app.web.runtime import Runtime, VanguardRequest, contract_of
 
 READ_ROW = statement("rows/read_row")
 READ_OVERLAP = statement("rows/read_overlap").fill(overlap=OVERLAP)
+EXPLAIN_ROW = statement("rows/explain_row")
 PLAN_FOR_WORDS = statement("rows/plan_for_words")
 
 REMEMBERED = 1000  # bytes of a query string
-ROW_INCLUDES = ("overlap", "computed")
+ROW_INCLUDES = ("overlap", "computed", "explain")
 
 
 class Conflict(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,6 +79,7 @@ class RowDetail(ListedRow, frozen=True, kw_only=True, rename="camel"):
     delta: dict[str, Any]
     pending: dict[str, Any]
     history: list[dict[str, Any]]
+    explain: dict[str, dict[str, Any]] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Pagination(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -109,6 +111,7 @@ class RowsAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 INCLUDED = {
     "overlap": "who else has the row in review or on its way",
     "computed": "computed columns",
+    "explain": "where each field's value comes from",
     "deleted": "the rows that you take away, too, and op",
     "layers": "op, base, delta and pending of your modification",
 }
@@ -353,11 +356,16 @@ async def get_row(request: VanguardRequest, org: Organization, dataset: DatasetN
     runtime = request.runtime
     contract = contract_of(runtime, dataset)
     include = _read_row_include(request)
+    user = request.user
     async with runtime.desk(contract, org) as desk:
-        row = await read_row(desk, request.user.user_id, row_id, computed="computed" in include)
+        row = await read_row(desk, user.user_id, row_id, computed="computed" in include)
         more = f',"computed":{row["computed"]}' if "computed" in include else ""
         if "overlap" in include:
-            more += f',"overlap":{await desk.value(READ_OVERLAP, user=request.user.user_id, key=row_id)}'
+            more += f',"overlap":{await desk.value(READ_OVERLAP, user=user.user_id, key=row_id)}'
+        if "explain" in include:
+            reads_requests = user.may(Action.REVIEW)
+            explain = await desk.value(EXPLAIN_ROW, user=user.user_id, key=row_id, reads_requests=reads_requests)
+            more += f',"explain":{explain}'
     etag = row_etag(row["body"], more)
     if matches(request, etag):
         return not_modified(etag)

@@ -1,7 +1,7 @@
 """The plans that speed stands on, on 100,000 lines that are vacuumed and analysed: shape and rows touched, not time."""
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -118,13 +118,20 @@ async def planner(filled: str) -> AsyncIterator["asyncpg.Connection[Any]"]:
 
 
 async def plan_of(connection: "asyncpg.Connection[Any]", page: Composed) -> list[dict[str, Any]]:
-    """Run the statement as the application does, prepared with a generic plan; all nodes of its plan."""
+    """Run the statement as the application does; all nodes of its plan."""
+    return await nodes_of(connection, page.statement.text, page.arguments)
+
+
+async def nodes_of(
+    connection: "asyncpg.Connection[Any]", statement: str, arguments: Sequence[Any]
+) -> list[dict[str, Any]]:
+    """Run a statement prepared with a generic plan, and take back what it did; all nodes of its plan."""
     transaction = connection.transaction()
     await transaction.start()
     # EXPLAIN of a statement with parameters plans for their values: only a prepared one has a generic plan.
-    await connection.execute(f"PREPARE explained AS {page.statement.text}")
-    arguments = f"({', '.join(map(literal, page.arguments))})"
-    text = await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE explained {arguments}")
+    await connection.execute(f"PREPARE explained AS {statement}")
+    given = f"({', '.join(map(literal, arguments))})"
+    text = await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE explained {given}")
     await connection.execute("DEALLOCATE explained")
     await transaction.rollback()
     return list(_nodes(json.loads(text)[0]["Plan"]))

@@ -7,7 +7,7 @@
 -- History keeps the images of what KPIs need: before from the row as it was, after from the row as it is written.
 -- No version of a row comes twice: a row that was deleted goes on from the revision of that, and all go on from the
 -- number of the incarnation.
--- Plan: the commit's changes by change_of_commit, each row of the mirror by its primary key. The results of steps are
+-- Plan: the commit's changes by change_committed, each row of the mirror by its primary key. The results of steps are
 -- not joined with each other: the planner knows nothing of their size.
 WITH due AS MATERIALIZED (
     SELECT c.row_key, c.user_id, c.op, c.change_reason,

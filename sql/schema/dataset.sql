@@ -145,9 +145,10 @@ CREATE TABLE IF NOT EXISTS pfa.change (
 -- The unfinished changes of a row, in order.
 CREATE INDEX IF NOT EXISTS change_unfinished ON pfa.change (organization_id, row_key, id)
     WHERE state IN ('in_review', 'committed', 'syncing', 'conflict', 'sync_error');
--- The changes of one commit. Partial, so that no lookup by row takes it where there are no statistics.
-DROP INDEX IF EXISTS pfa.change_commit;
-CREATE INDEX IF NOT EXISTS change_of_commit ON pfa.change (organization_id, commit_id) WHERE commit_id IS NOT NULL;
+-- The changes of one commit, by row. Partial, so that no lookup by row takes it where there are no statistics.
+DROP INDEX IF EXISTS pfa.change_commit, pfa.change_of_commit;
+CREATE INDEX IF NOT EXISTS change_committed ON pfa.change (organization_id, commit_id, row_key)
+    WHERE commit_id IS NOT NULL;
 
 -- How the push of a change goes. claim_id: whose it is; lease_until: and until when; sent_at: a new row without a key
 -- was sent then, and may be there; temporary_key: what it was called before upstream gave it its key; written: another

@@ -473,6 +473,14 @@ CREATE OR REPLACE FUNCTION vanguard.shown(conflicts jsonb) RETURNS jsonb
                                  WHEN conflict ->> 'field' IS NULL THEN '{}'
                                  ELSE jsonb_build_object(conflict ->> 'field', conflict -> 'theirs') END) AS cell);
 
+-- What differs between two states of a row, NULL for none: [{field, before, after}] by field.
+CREATE OR REPLACE FUNCTION vanguard.cells(before jsonb, after jsonb) RETURNS json
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (SELECT coalesce(json_agg(json_build_object('field', name, 'before', before -> name, 'after', after -> name)
+                                     ORDER BY name COLLATE "C"), '[]')
+              FROM jsonb_object_keys(coalesce(before, '{}') || coalesce(after, '{}')) AS name
+             WHERE coalesce(before -> name, 'null') <> coalesce(after -> name, 'null'));
+
 -- A time as the API writes it: UTC, ISO 8601, milliseconds.
 CREATE OR REPLACE FUNCTION vanguard.utc(at timestamptz) RETURNS text
     LANGUAGE sql STABLE PARALLEL SAFE
