@@ -6,11 +6,13 @@ import httpx
 import msgspec
 import pytest
 
+from app.base import exact_json
 from app.contracts import PFA, Contract
 from app.contracts.columns import columns_of, label_of
 from app.contracts.filters import OPERATORS
 from app.web.auth import Role
-from tests.support.world import FLEET, User, World, line, refused
+from tests.support.records import begin_session
+from tests.support.world import FLEET, User, World, committed, line, refused, vehicle
 
 
 async def ask(user: User, **options: Any) -> httpx.Response:
@@ -176,6 +178,93 @@ async def test_its_etag_holds_until_something_of_it_changes(world: World, ann: U
         other = await ask(ann, headers={"If-None-Match": tag})
         assert (other.status_code, other.headers["ETag"] != tag) == (200, True), change
         tag = other.headers["ETag"]
+
+
+async def test_rows_are_counted_exactly_whether_or_not_the_view_is_there(world: World, ann: User) -> None:
+    """Given rows that were counted, then the view tells, and the history what was made and deleted since; a load that
+    the history does not tell is counted.
+    """
+    fleet = ann.on("fleet")
+    assert (await told(fleet))["rowCount"] == 0
+
+    async def make(*keys: str, op: str = "insert") -> None:
+        for key in keys:
+            await fleet.draft(key, vehicle() if op == "insert" else None, op=op)
+        await committed(fleet)
+
+    await make("A", "B")
+    await fleet.draft("C", vehicle(), op="insert")
+    assert (await told(fleet))["rowCount"] == 2, "a draft is not in the mirror"
+    await fleet.discard()
+    await world.db.execute("REFRESH MATERIALIZED VIEW fleet.kpi")
+    assert (await told(fleet))["rowCount"] == 2
+    await make("C", "D", "E")
+    await make("A", "D", op="delete")
+    await fleet.draft("B", {"seats": 9})
+    await committed(fleet)
+    assert (await told(fleet))["rowCount"] == 3
+    await world.mirror({"loaded": vehicle()}, contract=FLEET)
+    await world.db.execute("UPDATE dataset SET revision = revision + 1, unrecorded = revision + 1 WHERE name = 'fleet'")
+    assert (await told(fleet))["rowCount"] == 4
+    await world.db.execute("REFRESH MATERIALIZED VIEW fleet.kpi")
+    await make("B", "C", "E", "loaded", op="delete")
+    assert (await told(fleet))["rowCount"] == 0
+
+
+async def settings(user: User, **wanted: Any) -> httpx.Response:
+    """PUT D/settings."""
+    headers = {"Content-Type": "application/json"}
+    return await user.request("PUT", "settings", content=exact_json.encode(wanted), headers=headers)
+
+
+async def test_who_administers_says_whether_changes_are_reviewed(world: World, ann: User) -> None:
+    """Given a dataset that wants change requests, then nobody commits, through no door; drafts go on as before."""
+    root = await world.user("root", role=Role.ADMIN)
+    await world.mirror({"A": line()})
+    await begin_session(world, ann, "s")
+    await ann.draft("A", {"model": "M"})
+    assert (await settings(root, requireApproval=True)).json() == {"requireApproval": True}
+    for user in (ann, root):
+        assert (await told(user))["requireApproval"] is True
+        assert "commit" not in (await told(user))["may"]
+    for path, body in (
+        ("commit", {"all": True}),
+        ("commit", {"all": True, "dryRun": True}),
+        ("commit", {"sessionId": "s"}),
+        ("/api/pfa/acme/commit", {"pfaIds": ["A"]}),
+        ("/api/pfa/acme/commit", {"sessionId": "s"}),
+    ):
+        refused(await ann.post(path, body), 403, "APPROVAL_REQUIRED")
+        refused(await root.post(path, body), 403, "APPROVAL_REQUIRED")
+    await ann.draft("A", {"model": "N"})
+    assert (await told(root.on("fleet")))["requireApproval"] is False, "it is of one dataset"
+    assert (await settings(root, requireApproval=False)).json() == {"requireApproval": False}
+    await committed(ann)
+
+
+async def test_settings_that_change_are_audited(world: World) -> None:
+    root = await world.user("root", role=Role.ADMIN)
+    for wanted in (False, True, True, False):
+        assert (await settings(root, requireApproval=wanted)).status_code == 200
+    found = await world.db.fetch("SELECT actor, dataset, action, details::text FROM audit ORDER BY id")
+    assert [tuple(each) for each in found] == [
+        ("root", "pfa", "settings.changed", f'{{"after": {after}, "before": {before}, "setting": "requireApproval"}}')
+        for before, after in (("false", "true"), ("true", "false"))
+    ]
+
+
+async def test_settings_are_given_whole_and_by_those_who_may(world: World, ann: User) -> None:
+    root = await world.user("root", role=Role.ADMIN)
+    engineer = await world.user("erin", role=Role.ENGINEER)
+    for user in (ann, engineer):
+        refused(await settings(user, requireApproval=True), 403, "FORBIDDEN")
+    wrong: list[dict[str, Any]] = [
+        {}, {"requireApproval": None}, {"requireApproval": "yes"}, {"requireApproval": True, "more": 1}
+    ]  # fmt: skip
+    for wanted in wrong:
+        refused(await settings(root, **wanted), 400, "MALFORMED_REQUEST")
+    refused(await settings(root.on("nothing"), requireApproval=True), 404, "DATASET_NOT_FOUND")
+    assert (await told(root))["requireApproval"] is False
 
 
 async def test_a_dataset_that_is_not_there_is_404(world: World, ann: User) -> None:

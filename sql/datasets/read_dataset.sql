@@ -1,0 +1,22 @@
+-- A dataset and how many rows its mirror has at that revision: as the view of KPIs counted them, and what the history
+-- tells since. They are counted where the view is not there yet, or older than a load that the history does not tell.
+-- $1 organization, $2 dataset. Returns revision, require_approval, row_count; no row where there is no such dataset.
+-- Plan: the view's cells of all rows, and the history beyond the revision that it stands at; else an index of the
+-- mirror.
+SELECT d.revision, d.require_approval,
+       CASE
+           WHEN v.revision >= d.unrecorded
+               THEN coalesce((SELECT sum(k.row_count)::bigint
+                                FROM pfa.kpi AS k
+                               WHERE k.organization_id = $1 AND k.grain = 0), 0)
+                    + (SELECT count(*) FILTER (WHERE h.op = 'insert') - count(*) FILTER (WHERE h.op = 'delete')
+                         FROM pfa.history AS h
+                        WHERE h.organization_id = $1 AND h.revision > v.revision)
+           ELSE (SELECT count(*) FROM pfa.mirror AS m WHERE m.organization_id = $1)
+       END AS row_count
+  FROM public.dataset AS d
+  LEFT JOIN LATERAL (
+           SELECT k.revision FROM pfa.kpi AS k WHERE k.organization_id = $1 AND k.grain = -1 LIMIT 1
+       ) AS v ON TRUE
+ WHERE d.organization_id = $1
+   AND d.name = $2;
