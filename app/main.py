@@ -9,6 +9,7 @@ from litestar.config.cors import CORSConfig
 from litestar.exceptions import HTTPException
 
 from app import (
+    audit,
     change_requests,
     commits,
     control,
@@ -79,6 +80,7 @@ def create_app(settings: Settings, *, contracts: Sequence[Contract] = BUILT_IN, 
                 *status.ROUTES,
                 *login.ROUTES,
                 *members.ROUTES,
+                *audit.ROUTES,
                 *datasets.ROUTES,
                 *rows.ROUTES,
                 *history.ROUTES,

@@ -1,14 +1,27 @@
 """The audit: who did what, when, and to which cell; added to, read, and nothing else."""
 
+import json
 import uuid
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import asyncpg
+import psycopg
 import pytest
+from click.testing import Result
 
+from app.audit import AT_ONCE
+from app.base import exact_json
+from app.contracts import PFA
 from app.engine.audit import Act, Entry, record, record_in
 from app.engine.desk import Desk
-from tests.support.world import FLEET, NEW, User, World, committed, vehicle
+from app.web.auth import Role
+from app.worker.loop import database_clock
+from app.worker.upkeep import forget
+from tests.support.syncing import KEPT
+from tests.support.world import FLEET, NEW, User, World, committed, refused, vehicle
+from tests.test_accounts import Shell
 
 
 async def entries(world: World, organization: str = "acme") -> list[dict[str, Any]]:
@@ -89,3 +102,282 @@ async def test_an_entry_has_the_shape_of_an_act(world: World, columns: str, valu
         await world.db.execute(
             f"INSERT INTO audit (organization_id, at, action, {columns}) VALUES ('acme', now(), 'commit', {values})"
         )
+
+
+async def test_only_what_is_older_than_it_is_kept_is_forgotten(world: World) -> None:
+    """By a function of the tables' owner, some at a time, and of every organization by itself."""
+    at = datetime.now(UTC)
+    await world.organization("rival")
+    for organization in ("acme", "rival"):
+        await world.db.execute(
+            "INSERT INTO audit (organization_id, at, action, dataset)"
+            " SELECT $1, $2::timestamptz - make_interval(days => d), 'commit', CASE WHEN d % 2 = 0 THEN 'pfa' END"
+            "   FROM unnest(ARRAY[3649, 3651, 9000]) AS d CROSS JOIN generate_series(1, $3) AS i",
+            organization, at, 4000 if organization == "acme" else 1,
+        )  # fmt: skip
+    assert await forget(world.runtime.database, PFA, KEPT, database_clock) == 8002
+    left = await world.db.fetch("SELECT organization_id, count(*), min(at) FROM audit GROUP BY 1 ORDER BY 1")
+    kept = at - timedelta(days=3649)
+    assert [tuple(each) for each in left] == [("acme", 4000, kept), ("rival", 1, kept)]
+
+
+# -- what is told ------------------------------------------------------------------------------------------------------
+
+AUDIT = "/api/v1/orgs/acme/audit"
+
+
+@pytest.fixture
+async def root(world: World) -> User:
+    """The administrator of acme."""
+    return await world.user("root", role=Role.ADMIN)
+
+
+async def told(user: User, **params: Any) -> list[dict[str, Any]]:
+    """All entries that there are, page by page."""
+    found: list[dict[str, Any]] = []
+    after = None
+    while True:
+        response = await user.get(AUDIT, params | ({"after": after} if after else {}))
+        assert response.status_code == 200, response.text
+        page = exact_json.decode(response.content)
+        found += page["data"]
+        if (after := page["nextCursor"]) is None:
+            return found
+        assert len(page["data"]) == int(params.get("limit", 50))
+
+
+async def add(world: World, *entries: Entry, organization: str = "acme", dataset: str | None = "fleet") -> None:
+    """Acts, as if they had been done."""
+    async with world.runtime.database.transaction() as connection:
+        await record_in(connection, organization, dataset, *entries)
+
+
+async def test_an_act_says_who_did_what_and_when(world: World, ann: User, root: User) -> None:
+    fleet = ann.on("fleet")
+    await fleet.draft("A", vehicle(), op="insert")
+    answer = await committed(fleet, changeReason="Bought")
+    assert await told(root) == [
+        {
+            "kind": "act", "at": "2026-03-01T12:00:00.000Z", "actor": "ann", "action": "commit", "dataset": "fleet",
+            "id": None, "field": None, "requestId": None, "commitId": answer["commitId"], "reason": "Bought",
+            "details": {"rows": 1},
+        }
+    ]  # fmt: skip
+
+
+async def test_who_did_what_when_to_which_cell(world: World, ann: User, bob: User, root: User) -> None:
+    """Given a row, then its changes stand between the acts on it, the newest first, and of a field alone."""
+    ann, bob = ann.on("fleet"), bob.on("fleet")
+    await ann.draft("A", vehicle(seats=3), op="insert")
+    await ann.draft("B", vehicle(seats=3), op="insert")
+    await committed(ann)
+    world.clock.move(hours=1)
+    await bob.draft("A", {"seats": 5, "remark": "x"})
+    second = await committed(bob, changeReason="Wrong")
+    world.clock.move(hours=1)
+    details = {"before": 5, "after": 3}
+    await add(world, Entry(at=world.clock(), actor="ann", action=Act.REQUEST_RESOLVED, row_key="A", field="seats",
+                           details=details))  # fmt: skip
+    await ann.draft("A", {"remark": None})
+    await committed(ann)
+
+    of_row = await told(root, dataset="fleet", id="A")
+    assert [(each["kind"], each["actor"], each.get("revision")) for each in of_row] == [
+        ("act", "ann", None), ("change", "ann", 3), ("change", "bob", 2), ("change", "ann", 1),
+    ]  # fmt: skip
+    assert of_row[2] == {
+        "kind": "change", "dataset": "fleet", "id": "A", "revision": 2, "op": "update",
+        "at": "2026-03-01T13:00:00.000Z", "actor": "bob", "source": "commit", "commitId": second["commitId"],
+        "requestId": None, "changeReason": "Wrong",
+        "cells": [{"field": "remark", "before": None, "after": "x"}, {"field": "seats", "before": 3, "after": 5}],
+    }  # fmt: skip
+    of_cell = await told(root, dataset="fleet", id="A", field="seats")
+    assert [each["details"] if each["kind"] == "act" else each["cells"] for each in of_cell] == [
+        details, [{"field": "seats", "before": 3, "after": 5}], [{"field": "seats", "before": None, "after": 3}],
+    ]  # fmt: skip
+    assert [each["actor"] for each in await told(root, dataset="fleet", id="A", actor="bob")] == ["bob"]
+    by_commit = await told(root, dataset="fleet", id="A", commitId=second["commitId"])
+    assert [each["revision"] for each in by_commit] == [2]
+    assert [each["kind"] for each in await told(root, dataset="fleet", id="A", action="request.resolved")] == ["act"]
+    for limit in (1, 2, 3):
+        assert await told(root, dataset="fleet", id="A", limit=limit) == of_row
+    assert await told(root, dataset="fleet", id="never") == []
+
+
+@pytest.mark.parametrize("limit", [1, 2, 7])
+async def test_entries_of_one_time_come_each_once(world: World, ann: User, root: User, limit: int) -> None:
+    """Given a clock that stands, then acts, changes and pages keep one order."""
+    fleet = ann.on("fleet")
+    for seats in range(4):
+        await fleet.draft("A", vehicle(seats=seats), op="insert" if seats == 0 else "update")
+        await committed(fleet)
+    acts = [Entry(at=world.clock(), actor=str(n), action=Act.REQUEST_RESOLVED, row_key="A") for n in range(4)]
+    await add(world, *acts)
+    found = await told(root, dataset="fleet", id="A", limit=limit)
+    assert [each.get("revision") or each["actor"] for each in found] == ["3", "2", "1", "0", 4, 3, 2, 1]
+
+
+async def test_entries_are_found_by_what_they_are_about(world: World, root: User) -> None:
+    request, commit, at = uuid.uuid4(), uuid.uuid4(), world.clock()
+
+    def later(hours: int) -> datetime:
+        return at + timedelta(hours=hours)
+
+    await add(
+        world,
+        Entry(at=at, actor="ann", action=Act.REQUEST_SUBMITTED, request_id=request),
+        Entry(at=later(1), actor="bob", action=Act.REQUEST_APPROVED, request_id=request),
+        Entry(at=later(2), actor="bob", action=Act.REQUEST_MERGED, request_id=request, commit_id=commit),
+    )
+    await add(world, Entry(at=later(3), actor=None, action=Act.AUDIT_EXPORTED), dataset=None)
+    await add(world, Entry(at=later(3), actor="ann", action=Act.COMMIT), dataset="pfa")
+    everything = [each["action"] for each in await told(root)]
+    assert everything == ["commit", "audit.exported", "request.merged", "request.approved", "request.submitted"]
+    for params, wanted in (
+        ({"actor": "ann"}, ["commit", "request.submitted"]),
+        ({"action": "request.approved"}, ["request.approved"]),
+        ({"dataset": "pfa"}, ["commit"]),
+        ({"requestId": str(request)}, everything[2:]),
+        ({"commitId": str(commit)}, ["request.merged"]),
+        ({"actor": "bob", "requestId": str(request), "action": "request.merged"}, ["request.merged"]),
+        ({"since": "2026-03-01T13:00:00Z", "until": "2026-03-01T14:00:00.000001Z"}, everything[2:4]),
+        ({"since": "2026-03-01T14:00:00+01:00", "until": "2026-03-01T14:00:00Z"}, ["request.approved"]),
+        ({"actor": "nobody"}, []),
+        ({"actor": "' OR TRUE --"}, []),
+    ):
+        assert [each["action"] for each in await told(root, **params, limit=2)] == wanted, params
+
+
+@pytest.mark.parametrize(
+    ("params", "culprit"),
+    [
+        ({"id": "A"}, "id"),
+        ({"dataset": "fleet", "field": "seats"}, "field"),
+        ({"action": "request.eaten"}, "action"),
+        ({"requestId": "x"}, "requestId"),
+        ({"commitId": "1"}, "commitId"),
+        ({"since": "yesterday"}, "since"),
+        ({"since": "2026-03-01T12:00:00"}, "since"),
+        ({"until": "0001-01-01T00:00:00+14:00"}, "until"),
+        ({"limit": "201"}, "limit"),
+        ({"who": "ann"}, "who"),
+    ],
+)
+async def test_a_filter_that_is_not_usable_is_named(root: User, params: dict[str, str], culprit: str) -> None:
+    problem = refused(await root.get(AUDIT, params), 400, "INVALID_FILTER")
+    assert problem["errors"][0]["parameter"] == culprit
+
+
+async def test_what_no_text_can_be_is_refused(root: User) -> None:
+    refused(await root.get(AUDIT, {"actor": "a\0b"}), 400, "MALFORMED_REQUEST")
+    refused(await root.get(AUDIT, {"dataset": "nothing"}), 404, "DATASET_NOT_FOUND")
+    refused(await root.get(AUDIT, {"after": "x"}), 400, "INVALID_CURSOR")
+
+
+async def test_only_who_administers_reads_the_audit(world: World, ann: User) -> None:
+    for user in (ann, await world.user("erin", role=Role.ENGINEER)):
+        refused(await user.get(AUDIT), 403, "FORBIDDEN")
+
+
+async def test_a_cursor_of_before_a_restore_is_refused(world: World, root: User) -> None:
+    acts = [Entry(at=world.clock(), actor="ann", action=Act.COMMIT)] * 3
+    await add(world, *acts)
+    after = (await root.get(AUDIT, {"limit": 2})).json()["nextCursor"]
+    await world.db.execute("UPDATE incarnation SET number = number + 1")
+    refused(await root.get(AUDIT, {"limit": 2, "after": after}), 400, "INVALID_CURSOR")
+
+
+# -- a file of it ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shell(database_url: str) -> Shell:
+    """The command line over a database that has a bit more of the year 2000 than is read at a time, in acme, and what
+    lies before, behind and elsewhere.
+    """
+    with psycopg.connect(database_url) as connection:
+        connection.execute(FILL)
+    return Shell(database_url)
+
+
+LINES = 2 * AT_ONCE + 3
+FILL = f"""
+INSERT INTO organization VALUES ('acme', 'acme'), ('rival', 'rival');
+INSERT INTO audit (organization_id, at, actor, action, dataset)
+SELECT o, t, 'ann', 'commit', 'pfa'
+  FROM unnest(ARRAY['acme', 'rival']) AS o
+ CROSS JOIN unnest(ARRAY['1999-12-31T23:59:59.999999Z', '2000-01-01Z', '2000-12-31T23:59:59.999999Z',
+                         '2001-01-01Z']::timestamptz[]) AS t
+ UNION ALL
+SELECT 'acme', '2000-06-01Z', 'bob', 'commit', 'pfa' FROM generate_series(1, {AT_ONCE});
+INSERT INTO pfa.history (organization_id, revision, row_key, op, before, after, source, actor, at)
+SELECT 'acme', 1 + i / 100, 'R' || i, 'update', jsonb_build_object('model', E'a\nb'), jsonb_build_object('model', 0.10),
+       'commit', 'ann', CASE WHEN i = 7 THEN '1999-01-01Z' ELSE '2000-02-02Z' END::timestamptz
+  FROM generate_series(1, {AT_ONCE + 2}) AS i;
+"""
+
+
+def export(shell: Shell, *more: str) -> Result:
+    """What the command did with acme's audit of the year 2000."""
+    return shell.run("export-audit", "acme", "--since", "2000-01-01", "--until", "2001-01-01T00:00:00Z", *more)
+
+
+def test_an_export_is_all_of_a_period_once(shell: Shell, tmp_path: Path) -> None:
+    """Given acts and changes, then a file has those of the period, a line each, and the audit that it was written."""
+    file = tmp_path / "audit.ndjson"
+    done = export(shell, "--output", str(file))
+    assert (done.exit_code, done.stdout) == (0, ""), done.output
+    assert f"{LINES:,} lines of acme" in done.stderr
+    text = file.read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
+    assert len(lines) == LINES
+    acts = [line for line in lines if line["kind"] == "act"]
+    changes = [line for line in lines if line["kind"] == "change"]
+    assert len(acts) == AT_ONCE + 2
+    assert [each["at"] for each in (acts[0], acts[-1])] == ["2000-01-01T00:00:00.000Z", "2000-12-31T23:59:59.999Z"]
+    assert {each["id"] for each in changes} == {f"R{i}" for i in range(1, AT_ONCE + 3) if i != 7}
+    assert [each["revision"] for each in changes] == sorted(each["revision"] for each in changes)
+    assert changes[0]["cells"] == [{"field": "model", "before": "a\nb", "after": 0.1}]
+    assert "0.10}" in text, "numbers keep their digits"
+    assert [path.name for path in tmp_path.iterdir()] == ["audit.ndjson"]
+    noted = shell.fetch("SELECT actor, dataset, details ->> 'lines' FROM audit WHERE action = 'audit.exported'")
+    assert noted == [(None, None, str(LINES))]
+
+
+def test_standard_output_has_the_lines_and_nothing_else(shell: Shell) -> None:
+    done = export(shell)
+    assert done.exit_code == 0
+    assert len([json.loads(line) for line in done.stdout.splitlines()]) == LINES
+
+
+def test_a_file_is_replaced_only_when_that_is_said(shell: Shell, tmp_path: Path) -> None:
+    file = tmp_path / "audit.ndjson"
+    file.write_text("what was exported before")
+    refusal = export(shell, "--output", str(file))
+    assert refusal.exit_code == 2
+    assert "is there already" in refusal.stderr
+    assert file.read_text() == "what was exported before"
+    assert export(shell, "--output", str(file), "--overwrite").exit_code == 0
+    assert len(file.read_text().splitlines()) == LINES
+
+
+def test_what_fails_leaves_no_file(shell: Shell, tmp_path: Path) -> None:
+    refusal = shell.refused(
+        "export-audit", "nowhere", "--since", "2000-01-01", "--output", str(tmp_path / "audit.ndjson")
+    )
+    assert "There is no organization nowhere" in refusal
+    assert list(tmp_path.iterdir()) == []
+    assert shell.fetch("SELECT FROM audit WHERE action = 'audit.exported'") == []
+
+
+@pytest.mark.parametrize(
+    "period",
+    [
+        ["2001-01-01", "--until", "2001-01-01"],
+        ["2001-01-01", "--until", "2000-01-01"],
+        ["2001-01-01", "--until", "9999-01-01"],
+        ["soon"],
+    ],
+)
+def test_a_period_that_is_none_or_not_over_is_refused(shell: Shell, period: list[str]) -> None:
+    assert shell.run("export-audit", "acme", "--since", *period).exit_code == 2

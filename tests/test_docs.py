@@ -25,6 +25,7 @@ from app.contracts.filters import OPERATORS, SYNC_STATES
 from app.contracts.model import Contract, Field
 from app.contracts.rule_types import Rule
 from app.dev import run, seed
+from app.engine.audit import Act
 from app.failures import Failed
 from app.synchronization import Circuit, Health
 from app.web import problems
@@ -295,6 +296,10 @@ def test_every_operator_and_state_is_documented() -> None:
     for group in PFA.atomic_groups:
         said = f"`{group.name}` ({', '.join(f'`{field}`' for field in group.fields)})"
         assert said in groups
+
+
+def test_every_act_of_the_audit_is_documented() -> None:
+    assert first_column(section_of("docs/audit.md", "## What is recorded")) == set(Act)
 
 
 def test_every_metric_and_log_event_is_documented() -> None:

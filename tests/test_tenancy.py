@@ -18,6 +18,7 @@ from tests.support.world import CONTRACTS, FLEET, User, World, line, open_world,
 ACME, RIVAL = "SECRET-OF-ACME", "SECRET-OF-THE-RIVAL"
 D = "/api/v1/orgs/{org}/datasets/{dataset}"
 MEMBERS = "/api/v1/orgs/{org}/members"
+AUDIT = "/api/v1/orgs/{org}/audit"
 SESSION = "the-same"  # of ann and of eve, each in her own organization
 SESSIONS = f"{D}/sessions"
 AT_SESSION = f"{SESSIONS}/{{session_id}}"
@@ -35,9 +36,12 @@ ORGANIZATION_ROUTES = {
     f"GET {MEMBERS}": Door(Action.ADMINISTER),
     f"PUT {MEMBERS}/{{account}}": Door(Action.ADMINISTER, {"role": "VIEWER"}),
     f"DELETE {MEMBERS}/{{account}}": Door(Action.ADMINISTER),
+    f"GET {AUDIT}": Door(Action.ADMINISTER),
     f"GET {D}": Door(Action.QUERY),
+    f"PUT {D}/settings": Door(Action.ADMINISTER, {"requireApproval": False}),
     f"GET {D}/rows": Door(Action.QUERY),
     f"GET {D}/rows/{{row_id}}": Door(Action.QUERY),
+    f"GET {D}/rows/{{row_id}}/history": Door(Action.QUERY),
     f"PATCH {D}/rows/{{row_id}}": Door(Action.EDIT, {"forecastStart": "2026-02-02"}),
     f"GET {D}/drafts": Door(Action.QUERY),
     f"POST {D}/drafts": Door(Action.EDIT, {"modifications": [{"id": "A", "delta": {"forecastStart": "2026-02-02"}}]}),
@@ -307,9 +311,11 @@ async def test_a_draft_is_its_authors_alone(world: World, ann: User, bob: User) 
     assert (page["data"], page["pagination"]["totalRecords"]) == (pristine, 2)
     for params in ({"equipment": ACME}, {"model": ACME}, {"search": ACME}, {"id": "N"}, {"syncState": "draft"}):
         assert (await bob.page(**params))["pagination"]["totalRecords"] == 0, params
-    assert (await bob.get("rows/N")).status_code == 404
+    for path in ("rows/N", "rows/N?include=explain", "rows/N/history"):
+        assert (await bob.get(path)).status_code == 404
     for path in (
-        "rows/A?include=overlap",
+        "rows/A?include=overlap,explain",
+        "rows/A/history",
         "rows?include=overlap",
         "rows?include=deleted,layers,computed",
         "drafts",

@@ -1,5 +1,6 @@
 """Paging of lists: how many, and behind which cursor."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -61,9 +62,13 @@ def refuse_query(request: AnyRequest) -> None:
             raise refuse(name, "this route takes no parameters.")
 
 
-def read_page(request: VanguardRequest, size: Size = LIMIT, **choices: tuple[str, ...]) -> tuple[int, dict[str, str]]:
-    """The size, and what else is given: `after`, and of each choice one of its values; raises InvalidFilter."""
-    given = read_given(request, size.name, "after", **choices)
+def read_page(
+    request: VanguardRequest, size: Size = LIMIT, names: Sequence[str] = (), **choices: tuple[str, ...]
+) -> tuple[int, dict[str, str]]:
+    """The size, and what else is given: `after`, any of the names, and of each choice one of its values; raises
+    InvalidFilter.
+    """
+    given = read_given(request, size.name, "after", *names, **choices)
     text = given.pop(size.name, str(size.default))
     if not INTEGER.fullmatch(text) or not 1 <= int(text) <= size.most:
         raise refuse(size.name, f"a whole number from 1 to {size.most}.")

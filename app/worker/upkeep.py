@@ -25,6 +25,7 @@ REFRESH_KPIS = statement("kpis/refresh_kpis")
 LIST_ORGANIZATIONS = statement("worker/list_organizations")
 FORGET_CHANGES = statement("worker/forget_changes")
 FORGET_HISTORY = statement("worker/forget_history")
+FORGET_AUDIT = statement("worker/forget_audit")
 FORGET_RUNS = statement("worker/forget_runs")
 FORGET_STEPS = statement("worker/forget_steps")
 
@@ -32,10 +33,13 @@ AT_ONCE = 5000  # rows that a statement forgets
 
 
 class Retention(msgspec.Struct, frozen=True, kw_only=True):
-    """How long finished changes, history, records of runs, what sessions and undo go by, and requests are kept."""
+    """How long finished changes, history, the audit, records of runs, what sessions and undo go by, and requests are
+    kept.
+    """
 
     changes: timedelta
     history: timedelta
+    audit: timedelta
     runs: timedelta
     sessions: timedelta
     requests: timedelta
@@ -80,7 +84,9 @@ async def end_requests(database: Database, contract: Contract, read_clock: ReadC
 
 
 async def forget(database: Database, contract: Contract, retention: Retention, read_clock: ReadClock) -> int:
-    """Forget what is older than it is kept; returns how many changes, history entries, sessions and requests went."""
+    """Forget what is older than it is kept; returns how many changes, entries of history and audit, sessions and requests
+    went.
+    """
     async with alone(database, Job.UPKEEP, "retention", contract.name) as connection:
         if connection is None:
             return 0
@@ -95,7 +101,11 @@ async def forget(database: Database, contract: Contract, retention: Retention, r
 
 async def _forget(desk: Desk, retention: Retention, at: datetime) -> int:
     forgotten = 0
-    for forget_some, kept in ((FORGET_CHANGES, retention.changes), (FORGET_HISTORY, retention.history)):
+    for forget_some, kept in (
+        (FORGET_CHANGES, retention.changes),
+        (FORGET_HISTORY, retention.history),
+        (FORGET_AUDIT, retention.audit),
+    ):
         gone = AT_ONCE
         while gone == AT_ONCE:
             gone = await desk.value(forget_some, before=at - kept, limit=AT_ONCE)

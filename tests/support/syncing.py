@@ -26,6 +26,7 @@ A_CENTURY = 36_500 * 86_400  # seconds: tokens outlive what the clock is moved b
 KEPT = Retention(
     changes=timedelta(days=30),
     history=timedelta(days=365),
+    audit=timedelta(days=3650),
     runs=timedelta(days=30),
     sessions=timedelta(days=30),
     requests=timedelta(days=365),

@@ -1,0 +1,34 @@
+-- A page of an organization's audit, the newest entry first.
+-- $1 organization, $2 dataset, $3 actor, $4 action, $5 key (of the row), $6 field, $7 request_id (uuid),
+-- $8 commit_id (uuid): each NULL where all are wanted; $9 since, $10 until (timestamptz: from the one on, before the
+-- other; or NULL), $11 before, $12 before_id (timestamptz, bigint: only entries that stand behind this position; the
+-- time NULL for all), $13 limit (bigint).
+-- Returns incarnation (in one row at least, whose id may be NULL), id, position (timestamptz), at (text), actor,
+-- action, dataset, request_id, commit_id, row_key, field, reason, details.
+--
+-- app/audit.py puts into the marker once more what is given, for a plan that does not know of NULLs.
+-- Plan: one index of the audit backwards from the position on: that of the commit, the request, the row, the actor or
+-- the action where one is given, else audit_newest.
+SELECT i.number AS incarnation, e.id, e.at AS position, vanguard.utc(e.at) AS at, e.actor, e.action, e.dataset,
+       e.request_id, e.commit_id, e.row_key, e.field, e.reason, e.details
+  FROM public.incarnation AS i
+  LEFT JOIN LATERAL (
+           SELECT a.id, a.at, a.actor, a.action, a.dataset, a.request_id, a.commit_id, a.row_key, a.field, a.reason,
+                  a.details
+             FROM public.audit AS a
+            WHERE a.organization_id = $1
+              AND /*{given}*/TRUE/*{}*/
+              AND ($2::text IS NULL OR a.dataset = $2)
+              AND ($3::text IS NULL OR a.actor = $3)
+              AND ($4::text IS NULL OR a.action = $4)
+              AND ($5::text IS NULL OR a.row_key = $5)
+              AND ($6::text IS NULL OR a.field = $6)
+              AND ($7::uuid IS NULL OR a.request_id = $7)
+              AND ($8::uuid IS NULL OR a.commit_id = $8)
+              AND a.at >= coalesce($9::timestamptz, '-infinity')
+              AND a.at < coalesce($10::timestamptz, 'infinity')
+              AND (a.at, a.id) < (coalesce($11::timestamptz, 'infinity'), $12::bigint)
+            ORDER BY a.at DESC, a.id DESC
+            LIMIT $13
+       ) AS e ON TRUE
+ ORDER BY e.at DESC, e.id DESC;
