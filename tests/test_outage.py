@@ -68,7 +68,7 @@ OURS = "datname = current_database() AND application_name = 'vanguard'"
 
 async def until(world: World, question: str, *pending: "asyncio.Future[Any]") -> None:
     """Ask the database until it says yes; the requests must not be done before."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not await world.db.fetchval(question):
             assert not any(request.done() for request in pending), "it did not wait"
 
@@ -83,9 +83,12 @@ async def cut(world: World) -> None:
     """Cut every connection of the application, whatever it is doing; those that wait are known to be gone then."""
     pool = world.runtime.database._pool
     assert pool is not None
-    await world.db.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {OURS}")
-    await until(world, f"SELECT count(*) = 0 FROM pg_stat_activity WHERE {OURS}")
-    async with asyncio.timeout(20):
+    # These, and no other: a worker that goes on connects again.
+    pids = await world.db.fetchval(f"SELECT array_agg(pid) FROM pg_stat_activity WHERE {OURS}")
+    await world.db.execute("SELECT pg_terminate_backend(pid) FROM unnest($1::integer[]) AS pid", pids)
+    async with asyncio.timeout(60):
+        while await world.db.fetchval("SELECT count(*) FROM pg_stat_activity WHERE pid = ANY ($1)", pids):
+            pass
         while pool.idle:
             await world.db.fetchval("SELECT 1")  # the backend is gone a moment before its socket says so
 
