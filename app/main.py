@@ -1,5 +1,6 @@
 """create_app(settings): the only place where everything meets."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -17,6 +18,7 @@ from app import (
     discards,
     drafts,
     edits,
+    exports,
     failures,
     grids,
     health,
@@ -58,6 +60,7 @@ def create_app(settings: Settings, *, contracts: Sequence[Contract] = BUILT_IN, 
         contracts={contract.name: contract for contract in contracts},
         clock=clock,
         migration=head(),
+        exports=asyncio.Semaphore(settings.max_exports),
     )
 
     async def admit(request: AnyRequest) -> None:
@@ -84,6 +87,7 @@ def create_app(settings: Settings, *, contracts: Sequence[Contract] = BUILT_IN, 
                 *datasets.ROUTES,
                 *rows.ROUTES,
                 *history.ROUTES,
+                *exports.ROUTES,
                 *drafts.ROUTES,
                 *commits.ROUTES,
                 *discards.ROUTES,
@@ -135,5 +139,5 @@ def _cors(settings: Settings) -> CORSConfig | None:
             *("Authorization", "Content-Encoding", "Content-Type", "If-Match", "If-None-Match", "Idempotency-Key"),
             "X-Request-ID",
         ],
-        expose_headers=["ETag", "X-Request-ID", "Retry-After"],
+        expose_headers=["Content-Disposition", "ETag", "X-Estimated-Rows", "X-Request-ID", "Retry-After"],
     )

@@ -548,7 +548,7 @@ async def test_only_listed_origins_may_call_from_a_browser(database_url: str) ->
         assert allowed.headers["Access-Control-Allow-Origin"] == "https://app.example"
         assert allowed.headers["Access-Control-Allow-Credentials"] == "true"
         exposed = {name.strip() for name in allowed.headers["Access-Control-Expose-Headers"].split(",")}
-        assert exposed == {"ETag", "X-Request-ID", "Retry-After"}
+        assert exposed == {"Content-Disposition", "ETag", "Retry-After", "X-Estimated-Rows", "X-Request-ID"}
         other = await world.http.get("/api/auth/me", headers={"Origin": "https://evil.example"})
         assert "Access-Control-Allow-Origin" not in other.headers
         for origin, shown in (("https://app.example", True), ("https://evil.example", False)):

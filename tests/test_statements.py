@@ -61,6 +61,7 @@ COLUMNS = {
         "base_count", "left_count", "landed_count",
     },
     "rows/read_row": {"body", "doc", "version", "op", "computed"},
+    "exports/read_rows": {"line"},
     "etags/read_revisions": {"revision", "workspace_revision"},
 }  # fmt: skip
 

@@ -43,6 +43,7 @@ ORGANIZATION_ROUTES = {
     f"GET {D}/rows/{{row_id}}": Door(Action.QUERY),
     f"GET {D}/rows/{{row_id}}/history": Door(Action.QUERY),
     f"PATCH {D}/rows/{{row_id}}": Door(Action.EDIT, {"forecastStart": "2026-02-02"}),
+    f"GET {D}/export": Door(Action.QUERY),
     f"GET {D}/drafts": Door(Action.QUERY),
     f"POST {D}/drafts": Door(Action.EDIT, {"modifications": [{"id": "A", "delta": {"forecastStart": "2026-02-02"}}]}),
     f"POST {D}/drafts/undo": Door(Action.EDIT, {}),

@@ -13,7 +13,7 @@
     |-- ValidationFailed, GroupSplit, IdempotencyKeyReused
     |-- TooManyAttempts
     |-- MergeFailed
-    `-- DatabaseUnavailable, DatabaseBusy, IdentityProviderUnavailable
+    `-- DatabaseUnavailable, DatabaseBusy, ExportsBusy, IdentityProviderUnavailable
 
 What framework and server refuse by themselves has its classes in web/problems.py.
 
@@ -295,6 +295,10 @@ class DatabaseUnavailable(VanguardError):
 
 class DatabaseBusy(VanguardError):
     code, title, kind = "DATABASE_BUSY", "The database is busy", Kind.UNAVAILABLE
+
+
+class ExportsBusy(VanguardError):
+    code, title, kind = "EXPORTS_BUSY", "Too many exports at once", Kind.UNAVAILABLE
 
 
 class IdentityProviderUnavailable(VanguardError):

@@ -45,6 +45,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     keep_requests_days: Annotated[int, msgspec.Meta(ge=1)] = 365
     session_ttl: Annotated[int, msgspec.Meta(ge=60, le=30 * 86400)] = 24 * 3600
     session_max_bytes: Annotated[int, msgspec.Meta(ge=1024)] = 100 * 1024 * 1024
+    export_timeout: Annotated[float, msgspec.Meta(gt=0)] = 900.0
+    max_exports: Annotated[int, msgspec.Meta(ge=1)] = 2
     log_level: str = "INFO"
     log_format: str = "json"
 
@@ -82,6 +84,8 @@ def check(settings: Settings) -> None:
         raise ConfigurationError(f"VANGUARD_JWT_ALGORITHMS may name {', '.join(sorted(ALGORITHMS))}.")
     if settings.jwks_url is None and set(settings.jwt_algorithms) != {"HS256"}:
         raise ConfigurationError("RS256 and ES256 need VANGUARD_JWKS_URL, the address of the provider's keys.")
+    if settings.max_exports >= settings.pool_size:
+        raise ConfigurationError("VANGUARD_MAX_EXPORTS must be less than VANGUARD_POOL_SIZE: others need connections.")
     if "*" in settings.cors_origin:
         raise ConfigurationError("VANGUARD_CORS_ORIGIN must list origins: credentials are allowed, so * is not.")
 

@@ -26,8 +26,8 @@ SQL_TYPES: dict[str, str] = {
 
 # Words that D/rows takes as parameters of its own, and the pseudo-field `id`.
 RESERVED = frozenset(
-    """id search syncState sort sortBy sortOrder page pageSize after count fields include groupBy format since
-    limit""".split()
+    """id search syncState sort sortBy sortOrder page pageSize after count fields include groupBy format header bom
+    since limit""".split()
 )
 
 

@@ -172,8 +172,12 @@ def view_of(
     looked_at: Iterable[str],
     arguments: Arguments,
     excluded: tuple[Predicate, ...] = (),
+    *,
+    apart: bool = False,
 ) -> View:
-    """The view of a listing that filters, sorts or groups by the fields `looked_at`, without the rows `excluded`."""
+    """The view of a listing that filters, sorts or groups by the fields `looked_at`, without the rows `excluded`;
+    `apart`: every modification covers its row, whatever is looked at.
+    """
     filters = place(contract, listing, arguments)
     if excluded:
         filters = Filters((*filters.predicates, *excluded), filters.pattern)
@@ -181,6 +185,8 @@ def view_of(
     states, in_place = None, ["x.reworded"] if listing.search is not None else []
     if listing.sync_states:
         states = arguments.add([state for state in listing.sync_states if state != "pristine"], "text[]")
+        in_place = ["TRUE"]
+    elif apart:
         in_place = ["TRUE"]
     elif unindexed:
         touched = arguments.add(unindexed, "text[]")

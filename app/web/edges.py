@@ -13,7 +13,7 @@ from litestar.utils.scope.state import ScopeState
 
 from app.base.errors import MalformedRequest, VanguardError
 from app.web.bodies import ACCEPT_PATCH
-from app.web.headers import check_once
+from app.web.headers import check_once, mark_head
 from app.web.packing import packing
 from app.web.paths import instance, path_for_routes, raw_path
 from app.web.problems import (
@@ -40,6 +40,7 @@ async def serve(app: ASGIApp, scope: HTTPScope, receive: Receive, send: Send) ->
     method = scope["method"]
     if method == "HEAD":
         scope["method"], send = "GET", _without_body(send)
+        mark_head(scope)
     send = packing(scope, send)
     if method == "OPTIONS":
         send = _with_every_method(scope, send)

@@ -1,4 +1,4 @@
-"""Headers that come in several lines: a list is one list, and what is said once is not said twice."""
+"""Headers that come in several lines: a list is one list, and what is said once is not said twice; and HEAD."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -28,3 +28,13 @@ def listed(scope: Mapping[str, Any], name: bytes) -> str | None:
     """The list of all lines of a header (RFC 9110, 5.3); None where it does not come. The name in lower case."""
     lines = [value.decode("latin-1") for each, value in scope["headers"] if each == name]
     return ", ".join(lines) if lines else None
+
+
+def mark_head(scope: Mapping[str, Any]) -> None:
+    """Note that the request is a HEAD, which routes see as GET."""
+    scope["state"]["is_head"] = True
+
+
+def is_head(scope: Mapping[str, Any]) -> bool:
+    """Whether nobody wants the body."""
+    return bool(scope["state"].get("is_head"))

@@ -1,5 +1,6 @@
 """What the application holds for every request; handlers find it in theirs, `request.runtime`."""
 
+import asyncio
 from typing import Any
 
 import msgspec
@@ -25,7 +26,8 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True):
 
     `contracts` by dataset name; `base_counts`: filter -> (revision, mirror rows that pass); `totals`: filter and user
     -> (revision, workspace revision, rows of that user's view that pass); `listings`: dataset and query string -> what
-    it asks for. `migration`: the newest, which the database has to have.
+    it asks for. `migration`: the newest, which the database has to have. `exports`: a place for each that may be under
+    way.
     """
 
     settings: Settings
@@ -37,6 +39,7 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True):
     base_counts: LRUCache[bytes, tuple[int, int]] = msgspec.field(default_factory=lambda: LRUCache(4096))
     totals: LRUCache[bytes, tuple[int, int, int]] = msgspec.field(default_factory=lambda: LRUCache(16384))
     listings: LRUCache[tuple[str, bytes], Listing] = msgspec.field(default_factory=lambda: LRUCache(512))
+    exports: asyncio.Semaphore
     version: str = __version__
 
     def desk(self, contract: Contract, organization: str) -> "AtDesk":

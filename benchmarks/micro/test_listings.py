@@ -1,5 +1,6 @@
 """From a query string to the statement of its page: what Python does before PostgreSQL is asked."""
 
+import asyncio
 from datetime import UTC, datetime
 
 import pytest
@@ -82,6 +83,7 @@ def test_a_pages_etag_is_made(benchmark: BenchmarkFixture, settings: Settings) -
         auth=Auth(settings, database, now),
         contracts={"pfa": PFA},
         clock=now,
+        exports=asyncio.Semaphore(settings.max_exports),
     )
     revisions = {"revision": 7, "workspace_revision": 12}
     assert benchmark(etag_of, runtime, PFA, "acme", "ann", revisions).startswith('W/"7.12.')
