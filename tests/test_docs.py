@@ -334,7 +334,7 @@ def test_every_transaction_stands_in_the_order_of_locks() -> None:
                 calls = {ast.unparse(each.func) for each in ast.walk(node) if isinstance(each, ast.Call)}
                 if "answer_once" in calls or any(call.endswith(".transaction") for call in calls):
                     writers.add(f"{file.stem}.{node.name}")
-    # Plumbing: they open the transaction for those that are named. _run, get_preview and get_diff read, discard_* are doors.
+    # Plumbing: they open the transaction for those that are named. _run, get_* only read, discard_* are doors.
     plumbing = {
         "idempotency._run",
         "rows._run",

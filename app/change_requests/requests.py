@@ -166,7 +166,7 @@ async def rewrite_request(
     conflicts: Sequence[Mapping[str, Any]] = (),
     validation: Mapping[str, Any] | None = None,
 ) -> ChangeRequest:
-    """The request's next iteration, under its lock, after its changes were written: approvals of before do not count."""
+    """The next iteration, under the request's lock, after its changes were written; earlier approvals do not count."""
     content, summary = await summarize(desk, request.id)
     run = request.validation if validation is None else dict(validation)
     shown = list(conflicts)[:MAX_SHOWN]

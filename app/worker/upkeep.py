@@ -84,8 +84,8 @@ async def end_requests(database: Database, contract: Contract, read_clock: ReadC
 
 
 async def forget(database: Database, contract: Contract, retention: Retention, read_clock: ReadClock) -> int:
-    """Forget what is older than it is kept; returns how many changes, entries of history and audit, sessions and requests
-    went.
+    """Forget what is older than it is kept; returns how many changes, sessions, requests, and entries of history and
+    audit went.
     """
     async with alone(database, Job.UPKEEP, "retention", contract.name) as connection:
         if connection is None:
