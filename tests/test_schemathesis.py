@@ -26,7 +26,8 @@ from app.main import create_app
 from app.web.auth import Role
 from tests.conftest import new_database
 from tests.support.records import add_run, begin_session, connect, quarantine, settled_changes
-from tests.support.world import CONTRACTS, FLEET, SECRET, User, World, line, open_world, vehicle
+from tests.support.requests import submitted
+from tests.support.world import CONTRACTS, FLEET, NEW, SECRET, User, World, line, open_world, vehicle
 
 # What runs here is covered elsewhere, and coverage would take as long as it does.
 pytestmark = pytest.mark.no_cover
@@ -41,6 +42,8 @@ KNOWN = {
     "row_id": ["A", "B", "C"],
     "account": ["bob", "carol@example.com"],
     "run_id": ["8a0e4a5e-6f0b-4d0e-9b8e-0a4f6f3c2d11"],
+    "commit_id": ["8a0e4a5e-6f0b-4d0e-9b8e-0a4f6f3c2d12"],
+    "resolution_id": ["8a0e4a5e-6f0b-4d0e-9b8e-0a4f6f3c2d13"],
 }
 
 APPLICATION = create_app(Settings(database_url="postgresql://nowhere", secret=SECRET), contracts=CONTRACTS)
@@ -78,7 +81,10 @@ async def test_a_route_answers_as_the_document_says(
     await user.draft("A", {"model": "M"})
     await user.on("fleet").draft("B", {"remark": "R"})
     # One in each dataset, in the order of the datasets.
-    known = KNOWN | {"session_id": [await edited(user.on(dataset)) for dataset in KNOWN["dataset"]]}
+    known = KNOWN | {
+        "session_id": [await edited(user.on(dataset)) for dataset in KNOWN["dataset"]],
+        "request_id": [await asked(user.on(dataset)) for dataset in KNOWN["dataset"]],
+    }
     for number, case in enumerate(cases):
         if number % 5:
             case.path_parameters = {
@@ -104,6 +110,14 @@ async def edited(user: User) -> str:
     new = {"id": f"new-{user.id}", "op": "insert", "delta": {}}
     assert (await user.post("drafts", {"sessionId": session_id, "modifications": [new]})).status_code == 200
     return session_id
+
+
+async def asked(user: User) -> str:
+    """The id of a change request of the user's."""
+    new = {"id": f"asked-{user.id}", "op": "insert", "delta": {"depot": "North", "kind": "Van"}}
+    if user.dataset == "pfa":
+        new["delta"] = NEW
+    return str((await submitted(user, new))["id"])
 
 
 @pytest.fixture

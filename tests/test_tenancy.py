@@ -13,6 +13,7 @@ from app.base import exact_json
 from app.web.auth import ALLOWED, Account, Action, Role
 from tests.conftest import new_database
 from tests.support.records import add_run, begin_session, connect, quarantine, settle
+from tests.support.requests import submitted
 from tests.support.world import CONTRACTS, FLEET, User, World, line, open_world, vehicle
 
 ACME, RIVAL = "SECRET-OF-ACME", "SECRET-OF-THE-RIVAL"
@@ -23,6 +24,12 @@ SESSION = "the-same"  # of ann and of eve, each in her own organization
 SESSIONS = f"{D}/sessions"
 AT_SESSION = f"{SESSIONS}/{{session_id}}"
 RUN = "8a0e4a5e-6f0b-4d0e-9b8e-0a4f6f3c2d11"
+REQUESTS = f"{D}/change-requests"
+AT_REQUEST = f"{REQUESTS}/{{request_id}}"
+NOBODYS = "00000000-0000-0000-0000-000000000000"
+# What only its author may do with a request, is asked of one that there is not.
+AUTHORS = (f"POST {AT_REQUEST}/withdraw", f"POST {AT_REQUEST}/resubmit")
+SUBMITTED: dict[str, str] = {}  # the request of each organization's clerk
 
 
 class Door(NamedTuple):
@@ -66,6 +73,24 @@ ORGANIZATION_ROUTES = {
     f"GET {D}/sessions/{{session_id}}/preview": Door(Action.QUERY),
     f"GET {D}/sessions/{{session_id}}/validation": Door(Action.QUERY),
     f"POST {D}/sessions/{{session_id}}/validation/override": Door(Action.EDIT, {"reason": "Agreed"}),
+    f"POST {AT_SESSION}/submit": Door(Action.EDIT, {"title": "Mine", "digest": "x"}),
+    f"GET {REQUESTS}": Door(Action.QUERY),
+    f"GET {AT_REQUEST}": Door(Action.QUERY),
+    f"GET {AT_REQUEST}/diff": Door(Action.QUERY),
+    f"GET {AT_REQUEST}/conflicts": Door(Action.QUERY),
+    f"GET {AT_REQUEST}/comments": Door(Action.QUERY),
+    f"POST {AT_REQUEST}/comments": Door(Action.QUERY, {"text": "Why?", "id": "A"}),
+    f"POST {AT_REQUEST}/approve": Door(Action.EDIT, {"digest": "x"}),
+    f"POST {AT_REQUEST}/resolutions": Door(Action.EDIT, {"default": "theirs"}),
+    f"POST {AT_REQUEST}/merge": Door(Action.EDIT, {"digest": "x"}),
+    f"POST {AT_REQUEST}/revert": Door(Action.EDIT, {"title": "Back"}),
+    f"GET {AT_REQUEST}/audit": Door(Action.QUERY),
+    f"POST {AT_REQUEST}/withdraw": Door(Action.EDIT, {}),
+    f"POST {AT_REQUEST}/resubmit": Door(Action.EDIT, {}),
+    f"POST {AT_REQUEST}/reject": Door(Action.EDIT, {"comment": "No"}),
+    f"POST {D}/commits/{{commit_id}}/revert": Door(Action.EDIT, {"title": "Back"}),
+    f"GET {D}/resolutions": Door(Action.REVIEW),
+    f"DELETE {D}/resolutions/{{resolution_id}}": Door(Action.REVIEW),
     f"POST {D}/sync/pull": Door(Action.SYNCHRONIZE, {"full": True}),
     f"POST {D}/sync/push": Door(Action.SYNCHRONIZE, {}),
     f"POST {D}/sync/check": Door(Action.SYNCHRONIZE, {}),
@@ -117,10 +142,12 @@ async def two(server_url: str, template: str) -> AsyncIterator[World]:
                 await world.mirror({key: line(equipment=secret) for key in "ABC"}, name)
                 await world.mirror({key: vehicle(remark=secret) for key in "ABC"}, name, FLEET)
                 user = await world.user(administrator, name, Role.ADMIN)
-                await world.user(f"clerk-of-{name}", name)
+                clerk = await world.user(f"clerk-of-{name}", name)
                 await user.draft("A", {"model": secret, "forecastCategory": secret})
                 await user.draft(f"new-{name}", {"equipment": secret}, op="insert")
                 await user.on("fleet").draft("A", {"depot": secret}, changeReason=secret)
+                request = await submitted(clerk, {"id": "A", "delta": {"model": secret}}, title=secret)
+                SUBMITTED[name] = request["id"]
                 await begin_session(world, user, SESSION)
                 fresh = {"id": f"fresh-{name}", "op": "insert", "delta": {"equipment": secret}}
                 assert (await user.post("drafts", {"sessionId": SESSION, "modifications": [fresh]})).is_success
@@ -150,6 +177,8 @@ def member(world: World, name: str, organization: str, role: Role) -> User:
 async def call(user: User, route: str, organization: str, **names: str) -> httpx.Response:
     method, _, path = route.partition(" ")
     given = {"dataset": "pfa", "row_id": "A", "account": f"clerk-of-{organization}", "run_id": RUN}
+    request_id = NOBODYS if route in AUTHORS else SUBMITTED.get(organization, NOBODYS)
+    given |= {"request_id": request_id, "commit_id": NOBODYS, "resolution_id": NOBODYS}
     names = given | {"session_id": SESSION} | names
     body = ORGANIZATION_ROUTES[route].body
     return await user.request(

@@ -35,7 +35,17 @@ from app.engine.requests import Event
 from app.web.auth import Action, require
 from app.web.etags import PRIVATE
 from app.web.idempotency import answer_once
-from app.web.openapi import DATASET_PATH, DatasetName, Nothing, Organization, SessionId, answers, body, parameter
+from app.web.openapi import (
+    DATASET_PATH,
+    DatasetName,
+    Nothing,
+    Organization,
+    SessionId,
+    add_media_type,
+    answers,
+    body,
+    parameter,
+)
 from app.web.paging import PageOperation, read_given, read_page
 from app.web.runtime import VanguardRequest, contract_of
 
@@ -258,6 +268,7 @@ class BundleOperation(Operation):
     def __post_init__(self) -> None:
         described = parameter("format", "string", "JSON, or a ZIP of files", enum=list(FORMATS), default="json")
         self.parameters = [*(self.parameters or []), described]
+        add_media_type(self, "application/zip")
 
 
 @get(

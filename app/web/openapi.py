@@ -5,7 +5,16 @@ from typing import Annotated, Any
 import msgspec
 from litestar.enums import RequestEncodingType
 from litestar.openapi import ResponseSpec
-from litestar.openapi.spec import Example, OpenAPIType, Parameter, Schema
+from litestar.openapi.spec import (
+    Example,
+    OpenAPIFormat,
+    OpenAPIMediaType,
+    OpenAPIResponse,
+    OpenAPIType,
+    Operation,
+    Parameter,
+    Schema,
+)
 from litestar.params import Body, PathParameter
 
 from app.contracts.filters import MAX_WORD, OPERATORS, SYNC_STATES
@@ -58,6 +67,14 @@ def answers(shape: Any, *refusals: int, status: int = 200, description: str = "D
         for code in sorted({400, 401, 403, 413, 415, 503, *refusals})
     }
     return {status: ResponseSpec(shape, generate_examples=False, description=description), **problems}
+
+
+def add_media_type(operation: Operation, media_type: str) -> None:
+    """Tell /schema of a file that the route answers on request, instead of JSON."""
+    done = (operation.responses or {}).get("200")
+    if isinstance(done, OpenAPIResponse):
+        file = OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY))
+        done.content = {**(done.content or {}), media_type: file}
 
 
 def parameter(name: str, kind: str, description: str, **schema: Any) -> Parameter:
