@@ -39,7 +39,7 @@ from app.change_requests.requests import (
     stale,
     tell,
 )
-from app.change_requests.resolutions import resolve_as_before
+from app.change_requests.resolutions import Proposal, ResolveRequest, resolve, resolve_as_before
 from app.change_requests.submission import Digest, check_words
 from app.commits import apply_changes
 from app.contracts.conflicts import ConflictKind
@@ -65,13 +65,15 @@ log = structlog.get_logger(__name__)
 
 class MergeRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
     """`digest` is what was approved. `on_conflict` skip: what conflicts returns to the author's drafts, the rest is
-    merged. `skip_conflict_check` (mine, whatever is there now) and `force_merge` (although rules are broken, but for
-    those that are FATAL) are an ADMIN's, with a `reason`. `dry_run`: answer, and change nothing.
+    merged. `resolutions` are proposed, to be approved, where the merge meets these conflicts. `skip_conflict_check`
+    (mine, whatever is there now) and `force_merge` (although rules are broken, but for those that are FATAL) are an
+    ADMIN's, with a `reason`. `dry_run`: answer, and change nothing.
     """
 
     digest: Digest
     dry_run: bool = False
     on_conflict: Literal["refuse", "skip"] = "refuse"
+    resolutions: Annotated[tuple[Proposal, ...], msgspec.Meta(max_length=10_000)] = ()
     merge_schema: bool = True
     skip_conflict_check: bool = False
     force_merge: bool = False
@@ -128,7 +130,7 @@ async def merge(
     except _Refused as refused:
         if wanted.dry_run:
             raise refused.error from None
-        return await _put_back(desk, person, request, refused, at)
+        return await _put_back(desk, person, request, refused, at, wanted.resolutions)
     except (VanguardError, DryRun):
         raise
     except Exception as failure:
@@ -306,14 +308,27 @@ def _result(desk: Desk, merged: _Merged, before: int) -> dict[str, Any]:
 
 
 async def _put_back(
-    desk: Desk, person: Person, request: ChangeRequest, refused: _Refused, at: datetime
+    desk: Desk,
+    person: Person,
+    request: ChangeRequest,
+    refused: _Refused,
+    at: datetime,
+    proposals: Sequence[Proposal] = (),
 ) -> VanguardError:
-    """The request is in review again, with the reason; conflicts that were resolved before are resolved as then."""
+    """The request is in review again, with the reason; conflicts are resolved as is proposed, else as they were before.
+
+    Raises ValidationFailed for a proposal that fits no conflict.
+    """
     error = refused.error
     request = await move_request(desk, request, RequestState.MERGING, at)
     request = await move_request(desk, request, RequestState.PENDING_REVIEW, at, error.detail)
     conflicts = list(refused.conflicts)
     if refused.event is Event.CONFLICTED:
+        if proposals:
+            await raise_workspace(desk, request.author)
+            await lock_changes(desk, request, inserting=False)
+            wanted = ResolveRequest(resolutions=tuple(proposals))
+            conflicts = await resolve(desk, request, person, conflicts, wanted, at)
         conflicts = await resolve_as_before(desk, request, conflicts, at)
     request = await rewrite_request(desk, request, at, conflicts=conflicts, validation=refused.run)
     await tell(desk, request, refused.event, person.id, at, text=error.detail, conflicts=len(conflicts))

@@ -89,6 +89,22 @@ async def propose(
     await raise_workspace(desk, request.author)
     await lock_changes(desk, request, inserting=False)
     conflicts = await find_conflicts(desk, request.id)
+    left = await resolve(desk, request, person, conflicts, wanted, at)
+    await rewrite_request(desk, request, at, conflicts=left)
+    return await read_request(desk, person, request.id)
+
+
+async def resolve(
+    desk: Desk,
+    request: ChangeRequest,
+    person: Person,
+    conflicts: Sequence[Conflict],
+    wanted: ResolveRequest,
+    at: datetime,
+) -> list[Conflict]:
+    """Carry resolutions out, remember them and tell; returns the conflicts that are left. The request is to be
+    rewritten afterwards. Under its lock, 2 and 4; raises ValidationFailed.
+    """
     chosen = _choose(desk.contract, conflicts, wanted)
     await _carry_out(desk, request, chosen, at)
     await desk.rows(
@@ -97,11 +113,9 @@ async def propose(
         actor=person.id,
         at=at,
     )
-    left = await find_conflicts(desk, request.id)
-    request = await rewrite_request(desk, request, at, conflicts=left)
     cells = [{"id": each["id"], "field": each["field"], "use": use} for each, use, _ in chosen[:MAX_SHOWN]]
-    await tell(desk, request, Event.RESOLVED, person.id, at, resolutions=cells, count=len(chosen))
-    return await read_request(desk, person, request.id)
+    await tell(desk, _next(request), Event.RESOLVED, person.id, at, resolutions=cells, count=len(chosen))
+    return await find_conflicts(desk, request.id)
 
 
 async def resolve_as_before(
@@ -127,8 +141,13 @@ async def resolve_as_before(
         for each, row in zip(again[:MAX_SHOWN], rows[:MAX_SHOWN], strict=True)
     ]
     # Of the one who decided last, since nobody did now.
-    await tell(desk, request, Event.RESOLVED_AS_BEFORE, rows[0]["actor"], at, resolutions=told, count=len(again))
+    await tell(desk, _next(request), Event.RESOLVED_AS_BEFORE, rows[0]["actor"], at, resolutions=told, count=len(again))
     return await find_conflicts(desk, request.id)
+
+
+def _next(request: ChangeRequest) -> ChangeRequest:
+    """The request in the iteration that these resolutions begin."""
+    return msgspec.structs.replace(request, iteration=request.iteration + 1)
 
 
 def _choose(
