@@ -6,6 +6,7 @@ Every xdist worker starts a server of its own, in well under two seconds: roles 
 import os
 import re
 import shutil
+import ssl
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -68,6 +69,24 @@ def logs_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(structlog, "configure", configure_for_now)
     yield
     structlog.reset_defaults()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def authorities_read_once() -> Iterator[None]:
+    """Every client of HTTP reads all authorities that the system trusts, in seventy milliseconds, and each test of PEMS
+    makes one or more. Here those that name the same files share what was read.
+    """
+    create = ssl.create_default_context
+    kept: dict[Any, ssl.SSLContext] = {}
+
+    def create_once(*words: Any, **options: Any) -> ssl.SSLContext:
+        places = [os.environ.get(name) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR")]
+        asked = (*words, *sorted(options.items()), *places)
+        return kept[asked] if asked in kept else kept.setdefault(asked, create(*words, **options))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ssl, "create_default_context", create_once)
+        yield
 
 
 @pytest.fixture(scope="session")
