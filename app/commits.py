@@ -8,6 +8,7 @@ import uuid
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -64,7 +65,8 @@ class Resolution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 class CommitRequest(Selection, frozen=True, kw_only=True):
     """What the caller has seen: `expectedVersions`, id -> version of the draft, `expectedMirrorVersions`, id -> version
-    of the mirror's row, or `base`, id -> values of fields. `dryRun`: answer, and change nothing.
+    of the mirror's row, or `base`, id -> values of fields. `onConflict` skip: what conflicts stays drafted, the rest is
+    committed. `dryRun`: answer, and change nothing.
     """
 
     expected_versions: dict[str, int] = msgspec.field(default_factory=dict)
@@ -72,6 +74,7 @@ class CommitRequest(Selection, frozen=True, kw_only=True):
     base: dict[str, dict[str, Any]] = msgspec.field(default_factory=dict)
     change_reason: Annotated[str, msgspec.Meta(max_length=2000)] | None = None
     resolutions: Annotated[Sequence[Resolution], msgspec.Meta(max_length=10_000)] = ()
+    on_conflict: Literal["refuse", "skip"] = "refuse"
     dry_run: bool = False
 
 
@@ -88,14 +91,27 @@ class Warned(Finding, frozen=True, kw_only=True):
     id: str
 
 
+class Skipped(msgspec.Struct, frozen=True, kw_only=True):
+    """A conflict that stays drafted; `field` is a field, an atomic group (its sides objects), or null: the row."""
+
+    id: str
+    field: str | None
+    base: Any
+    theirs: Any
+    mine: Any
+
+
 class CommitAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """`committed` rows that had something to change; `commit_id` is null for a dry run; `left_out` and `warnings` only
-    where there are some.
+    where there are some. `skipped` are the first of `skipped_count` conflicts that stay drafted, where that was asked
+    for.
     """
 
     commit_id: str | None
     committed: int
     revision: int
+    skipped: list[Skipped] | msgspec.UnsetType = msgspec.UNSET
+    skipped_count: int | msgspec.UnsetType = msgspec.UNSET
     left_out: list[LeftOut] | msgspec.UnsetType = msgspec.UNSET
     warnings: list[Warned] | msgspec.UnsetType = msgspec.UNSET
 
@@ -137,7 +153,7 @@ async def commit(desk: Desk, user: str, wanted: CommitRequest, at: datetime) -> 
         await _take_bases(desk, user, wanted.base, keys)
     if wanted.resolutions:
         await _resolve(desk, user, wanted, set(keys), version, at)
-    commit_id, revision = uuid.uuid4(), dataset.revision
+    commit_id, revision, skip = uuid.uuid4(), dataset.revision, wanted.on_conflict == "skip"
     frozen = await desk.rows(
         FREEZE_DRAFTS,
         user=user,
@@ -150,8 +166,12 @@ async def commit(desk: Desk, user: str, wanted: CommitRequest, at: datetime) -> 
         unruled_fields=unruled_fields(desk.contract),
         upstream_only=list(desk.contract.upstream_only),
         initial={} if local else desk.contract.initial,
+        skip=skip,
     )
-    changed = _changed(frozen)
+    conflicts = [conflict for record in frozen for conflict in record["conflicts"] or ()]
+    if conflicts and not skip:
+        raise _conflicting(conflicts)
+    changed = [Changed(record["row_key"], record["before"], record["after"]) for record in frozen if record["op"]]
     warnings = await _check_rules(desk, changed)
     if local and changed:
         revision = await raise_revision(desk)
@@ -178,6 +198,8 @@ async def commit(desk: Desk, user: str, wanted: CommitRequest, at: datetime) -> 
         commit_id=str(commit_id),
         committed=len(changed),
         revision=revision,
+        skipped=[Skipped(**conflict) for conflict in conflicts[:MAX_SHOWN]] if skip else msgspec.UNSET,
+        skipped_count=len(conflicts) if skip else msgspec.UNSET,
         left_out=_left_out(frozen),
         warnings=warnings[:MAX_SHOWN] or msgspec.UNSET,
     )
@@ -225,18 +247,14 @@ async def _take_bases(desk: Desk, user: str, base: dict[str, dict[str, Any]], ke
     await desk.value(TAKE_BASES, user=user, bases=bases, groups=desk.contract.cell_map)
 
 
-def _changed(records: Sequence[Record]) -> list[Changed]:
-    """The rows that have something to do; raises MergeConflict."""
-    conflicts = [conflict for record in records if record["conflicts"] for conflict in record["conflicts"]]
-    if conflicts:
-        rows = {conflict["id"] for conflict in conflicts}
-        raise MergeConflict(
-            f"{len(rows)} rows changed meanwhile in cells that you changed too. Resolve them, or take theirs.",
-            rows=frozenset(rows),
-            conflicts=conflicts[:MAX_SHOWN],
-            conflictCount=len(conflicts),
-        )
-    return [Changed(record["row_key"], record["before"], record["after"]) for record in records if record["op"]]
+def _conflicting(conflicts: Sequence[dict[str, Any]]) -> MergeConflict:
+    rows = {conflict["id"] for conflict in conflicts}
+    return MergeConflict(
+        f"{len(rows)} rows changed meanwhile in cells that you changed too. Resolve them, or take theirs.",
+        rows=frozenset(rows),
+        conflicts=conflicts[:MAX_SHOWN],
+        conflictCount=len(conflicts),
+    )
 
 
 async def _check_rules(desk: Desk, changed: Sequence[Changed]) -> list[Warned]:
@@ -390,7 +408,7 @@ async def answer_commit(
         except MergeConflict as conflict:
             conflicting.update(conflict.rows)
             raise
-        return exact_json.encode(more | msgspec.to_builtins(answer))
+        return exact_json.encode(more | msgspec.to_builtins(answer, builtin_types=(Decimal,)))
 
     async def mark(connection: Connection) -> None:
         desk, keys = Desk(connection, contract, organization), sorted(conflicting)
@@ -423,7 +441,9 @@ async def commit_drafts(
     dataset: DatasetName,
     data: Annotated[CommitRequest, body({"ids": ["PFA-0000001"], "changeReason": "New quote", "dryRun": True})],
 ) -> Response[bytes]:
-    """All of the selection or nothing: 409 with base, theirs and mine where others changed the same cells."""
+    """All of the selection or nothing: 409 with base, theirs and mine where others changed the same cells, unless
+    onConflict is skip.
+    """
     runtime = request.runtime
     return await answer_commit(request, runtime, contract_of(runtime, dataset), org, data)
 

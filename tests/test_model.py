@@ -77,6 +77,7 @@ class Commit:
     dry_run: bool = False
     uses: tuple[str, ...] = ()
     unasked: tuple[Document, ...] = ()
+    skip: bool = False
 
 
 @dataclass(frozen=True)
@@ -295,6 +296,7 @@ def commits(pool: Pool, seats: st.SearchStrategy[int]) -> st.SearchStrategy[Comm
         st.sampled_from((False, False, False, False, True)),
         st.lists(USES, max_size=3).map(tuple),
         st.sampled_from(range(5)).flatmap(lambda place: st.just(()) if place else unasked.map(lambda one: (one,))),
+        st.sampled_from((False, False, True)),
     )
 
 
@@ -568,15 +570,21 @@ class Comparison:
     ) -> Refused | None:
         user, model = self.at(step.seat)
         more = {"resolutions": resolutions, "expectedVersions": expected, "dryRun": step.dry_run}
+        more |= {"onConflict": "skip"} if step.skip else {}
         response = await user.post("commit", {**body, **more})
+        how: Document = {**among, "dry_run": step.dry_run, "skip": step.skip}
         try:
-            committed = model.commit(user.id, **among, expected=expected, resolutions=resolutions, dry_run=step.dry_run)
+            committed = model.commit(user.id, **how, expected=expected, resolutions=resolutions)
         except Refused as refused:
             refuses(response, refused)
             return refused
         answer = answered(response)
         assert (answer["committed"], answer["revision"]) == (committed, model.revision)
         assert (answer["commitId"] is None) == step.dry_run
+        assert ("skipped" in answer) == step.skip
+        if step.skip:
+            assert answer["skippedCount"] == len(answer["skipped"])
+            assert sorted_conflicts(answer["skipped"]) == sorted_conflicts(model.skipped)
         return None
 
     def resolution(self, conflict: Document, use: str) -> Document:
@@ -769,7 +777,8 @@ def _meetings(pool: Pool, key: str, name: str) -> st.SearchStrategy[list[Any]]:
     if key == "new":
         draft = inserts(pool, same)
     hers, his = (draft.map(partial(_single, seat)) for seat in (0, 1))
-    committing = st.builds(Commit, ann, uses=st.lists(USES, min_size=1, max_size=3).map(tuple))
+    uses, skips = st.lists(USES, min_size=1, max_size=3).map(tuple), st.sampled_from((False, False, True))
+    committing = st.builds(Commit, ann, uses=uses, skip=skips)
     return st.builds(
         lambda *parts: [step for part in parts for step in part],
         st.tuples(hers) | st.tuples(hers, hers) | st.tuples(hers, st.just(Commit(0)), hers),

@@ -482,7 +482,8 @@ class Teller:
         return self.one((), ("mine",), ("theirs",), ("mine", "theirs", "value"))
 
     def commit(self) -> CommitIn:
-        return CommitIn(self.seat(), self.one(None, (self.key(),)), uses=self.uses(), place=self.place())
+        skip = self.random.random() < 0.3
+        return CommitIn(self.seat(), self.one(None, (self.key(),)), uses=self.uses(), skip=skip, place=self.place())
 
     def discard(self) -> DiscardIn:
         fields = self.one((), tuple(self.delta(2)), tuple(self.delta(2)))

@@ -1,10 +1,11 @@
 -- Freeze drafts into changes: three-way check of every cell, a change for each row that has something to do, and the
--- delta moved to pending. The caller holds locks 2, 3 and 4 on these rows, and rolls back when a conflict comes out.
+-- delta moved to pending. The caller holds locks 2, 3 and 4 on these rows, and rolls back when a conflict comes out, or
+-- wants it skipped: then the cells in conflict stay drafted, with their base, and a row in conflict as it is.
 --
 -- $1 organization, $2 user, $3 version (bigint: the workspace's new revision), $4 keys (text[]), $5 groups (jsonb
 -- atomic groups), $6 commit_id (uuid), $7 reason (text, or NULL: then each draft's own), $8 at (timestamptz now),
 -- $9 unruled_fields (text[]: the fields that no rule looks at), $10 upstream_only (text[]: the fields that a new row
--- cannot bring), $11 initial (jsonb: what upstream will derive of a new row).
+-- cannot bring), $11 initial (jsonb: what upstream will derive of a new row), $12 skip (boolean).
 -- Returns row_key, op (NULL: nothing to do), before, after (theirs and the result without the unruled fields, NULL for
 -- no row), conflicts (jsonb array or NULL), imaged (the merged row is what it was, and so is its image), left_out
 -- (text[] or NULL: the fields that had a value and that upstream cannot write, of a row that is inserted again).
@@ -54,7 +55,7 @@ judged AS MATERIALIZED (
 decided AS MATERIALIZED (
     SELECT j.place, j.row_key, j.pending_op, j.pending, j.pending_state, j.theirs, j.change_reason,
            CASE
-               WHEN j.draft_op = 'delete' THEN CASE WHEN j.theirs IS NOT NULL THEN 'delete' END
+               WHEN j.draft_op = 'delete' THEN CASE WHEN vanguard.same_row(j.theirs, j.base) THEN 'delete' END
                WHEN j.draft_op = 'insert' AND j.theirs IS NULL THEN 'insert'
                WHEN j.cells -> 'apply' <> '{}' THEN 'update'
            END AS op,
@@ -75,6 +76,13 @@ decided AS MATERIALIZED (
                WHEN j.cells -> 'conflicts' <> '[]'
                    THEN vanguard.conflicts(j.row_key, j.base, j.theirs, j.mine, $5)
            END AS conflicts,
+           -- What stays drafted of a row whose cells conflict; of a new row that is there by now, an edit of it.
+           CASE WHEN j.cells -> 'conflicts' <> '[]'
+                THEN (SELECT jsonb_object_agg(field.key, field.value)
+                        FROM jsonb_each(j.mine) AS field
+                       WHERE EXISTS (SELECT FROM jsonb_array_elements(j.cells -> 'conflicts') AS conflict
+                                      WHERE conflict ->> 'field' = coalesce($5 -> field.key ->> 'cell', field.key)))
+           END AS kept,
            -- All of the draft, as it was drafted: a change needs no other base, and the merged row stays what it was.
            coalesce(j.clear AND j.cells -> 'apply' = j.delta, FALSE) AS whole, j.base,
            CASE WHEN j.draft_op = 'insert' AND j.theirs IS NULL AND j.delta ?| $10
@@ -94,14 +102,18 @@ frozen AS (
            d.delta, 'committed', $6, coalesce($7, d.change_reason), $8
       FROM decided AS d
      WHERE d.op IS NOT NULL
-       AND d.conflicts IS NULL
+       AND (d.conflicts IS NULL OR $12::boolean)
      ORDER BY d.row_key
     RETURNING row_key
 ),
 moved AS (
     UPDATE pfa.modification AS x
-       SET draft_op = NULL, delta = '{}', base = '{}', conflicts = NULL, session_id = NULL, change_reason = NULL,
-           version = $3, modified_at = $8,
+       SET draft_op = CASE WHEN d.kept IS NOT NULL THEN 'update' END,
+           delta = coalesce(d.kept, '{}'),
+           base = CASE WHEN d.kept IS NULL THEN '{}' ELSE vanguard.pick(d.base, vanguard.touched(d.kept, $5)) END,
+           session_id = CASE WHEN d.kept IS NOT NULL THEN x.session_id END,
+           change_reason = CASE WHEN d.kept IS NOT NULL THEN x.change_reason END,
+           conflicts = NULL, version = $3, modified_at = $8,
            pending_op = CASE WHEN d.op IS NULL THEN d.pending_op
                              WHEN d.pending_op IS NULL THEN d.op
                              ELSE layer.folded ->> 'op' END,
@@ -120,6 +132,7 @@ moved AS (
                OFFSET 0
            ) AS layer
      WHERE x.ctid = d.place
+       AND (d.conflicts IS NULL OR d.kept IS NOT NULL)
 )
 SELECT d.row_key, d.op, d.conflicts,
        d.theirs - $9::text[] AS before,

@@ -230,6 +230,7 @@ class Model:
         self.revision = 0
         self.changes: list[Change] = []
         self.workspaces: dict[str, Workspace] = {}
+        self.skipped: list[Document] = []  # conflicts, by the last commit
         self.groups = {group.name: group.fields for group in contract.atomic_groups}
 
     def of(self, user: str) -> Workspace:
@@ -513,8 +514,9 @@ class Model:
         expected: dict[str, int] | None = None,
         resolutions: Sequence[Document] = (),
         dry_run: bool = False,
+        skip: bool = False,
     ) -> int:
-        """Commit these drafts, or all: how many rows had something to change."""
+        """Commit these drafts, or all: how many rows had something to change. `skip`: what conflicts stays drafted."""
         space = self.of(user)
         chosen = sorted(key for key in space.drafts if keys is None or key in keys)
         if not chosen:
@@ -529,7 +531,7 @@ class Model:
             wrong = wrong or {fault for one in resolutions for fault in self.resolve(user, chosen, one)}
             if wrong:
                 raise Refused(422, "VALIDATION_FAILED", wrong)
-            plan = self.plan(user, chosen)
+            plan = self.plan(user, chosen, skip=skip)
         except Refused as refused:
             self.workspaces[user] = before
             if refused.code == "MERGE_CONFLICT" and not dry_run:
@@ -539,19 +541,34 @@ class Model:
         if dry_run:
             self.workspaces[user] = before
             return len(plan)
+        left = {key: draft for key in chosen if (draft := self.left(user, key)) is not None}
         for key in chosen:
             space.drafts.pop(key, None)
+        space.drafts |= left
         self.changes += plan
         if self.contract.upstream is None and plan:
             self.revision += 1
             self.changes = []
             for change in plan:
                 self.reach_mirror(change)
-        self.stamp(user, chosen)
+        whole = {found["id"] for found in self.skipped if found["field"] is None}
+        self.stamp(user, (set(chosen) - whole) | {one["id"] for one in resolutions})
+        for key in left:
+            self.look(user, key)
         return len(plan)
 
-    def plan(self, user: str, chosen: Iterable[str]) -> list[Change]:
-        """What the drafts come to; raises Refused for conflicts, then for broken rules."""
+    def left(self, user: str, key: str) -> Draft | None:
+        """What stays drafted of a row that is committed as far as it does not conflict."""
+        draft = self.of(user).drafts.get(key)
+        found = [conflict["field"] for conflict in self.skipped if conflict["id"] == key]
+        if draft is None or not found or None in found:
+            return draft if found else None
+        delta = {name: value for name, value in draft.delta.items() if self.cell(name)[0] in found}
+        base = {name: draft.base.get(name) for name in self.touched(delta)}
+        return Draft("update", delta, base, owner=draft.owner)
+
+    def plan(self, user: str, chosen: Iterable[str], *, skip: bool = False) -> list[Change]:
+        """What the drafts come to; raises Refused for conflicts unless they are skipped, then for broken rules."""
         plan, conflicts, broken = [], [], set()
         for key in chosen:
             draft = self.of(user).drafts.get(key)
@@ -560,16 +577,19 @@ class Model:
             theirs = self.theirs(user, key)
             op, delta, found = self.merge(user, key)
             conflicts += [{"id": key, **conflict} for conflict in found]
+            if any(conflict["field"] is None for conflict in found):
+                continue
             if op == "insert" and self.contract.upstream is not None:
                 kept = {name: value for name, value in delta.items() if name not in self.contract.upstream_only}
                 delta = {**kept, **self.contract.initial}
             if op:
                 plan.append(Change(user, key, op, delta, found=theirs if op == "delete" else None))
                 broken |= {(key, code) for code in self.broken(theirs, lay(theirs, op, delta))}
-        if conflicts:
+        if conflicts and not skip:
             raise Refused(409, "MERGE_CONFLICT", conflicts=conflicts)
         if broken:
             raise Refused(422, "VALIDATION_FAILED", broken)
+        self.skipped = conflicts
         return plan
 
     def reach_mirror(self, change: Change) -> None:

@@ -535,11 +535,12 @@ class SessionModel(Model):
         expected: dict[str, int] | None = None,
         resolutions: Sequence[Document] = (),
         dry_run: bool = False,
+        skip: bool = False,
         word: str | None = None,
     ) -> int:
         session, keys = self.open_of(user, word), self.among(user, keys, word)
         chosen = [key for key in self.of(user).drafts if keys is None or key in keys]
-        done = super().commit(user, keys, expected=expected, resolutions=resolutions, dry_run=dry_run)
+        done = super().commit(user, keys, expected=expected, resolutions=resolutions, dry_run=dry_run, skip=skip)
         if not dry_run:
             self.committed |= {(user, change.key): self.clock() for change in self.planned}
             for key in chosen:
@@ -549,8 +550,8 @@ class SessionModel(Model):
                     step.state = "closed"
         return done
 
-    def plan(self, user: str, chosen: Iterable[str]) -> list[Change]:
-        self.planned = super().plan(user, chosen)
+    def plan(self, user: str, chosen: Iterable[str], *, skip: bool = False) -> list[Change]:
+        self.planned = super().plan(user, chosen, skip=skip)
         return self.planned
 
     def reach_mirror(self, change: Change) -> None:
