@@ -149,7 +149,7 @@ async def test_what_the_table_has_passes(people: People, state: RequestState, ac
     (name, *_) = sorted(NAMED[act])
     response = await people.act(name, found, act)
     if (state, act) == (S.MERGED, "revert"):
-        refused(response, 404, "COMMIT_NOT_FOUND")  # nothing of it has reached the mirror
+        refused(response, 409, "NOTHING_TO_REVERT")  # nothing of it has reached the mirror
         return
     answer = told(response, 201 if act in CREATING else 200)
     now = await request(ann, found)

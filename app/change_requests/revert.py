@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from app.base.errors import CommitNotFound, InvalidTransition, NothingToRevert
+from app.base.errors import CommitNotFound, InvalidTransition, NothingToRevert, VanguardError
 from app.base.statements import statement
 from app.change_requests.requests import ChangeRequest, Person, read_request, tell
 from app.change_requests.submission import Approvers, Title, Words, add_request, check_approvers, check_words
@@ -42,7 +42,8 @@ async def revert(
         raise InvalidTransition(
             f"The change request is {reverted.state}: only a merged one is reverted.", state=reverted.state
         )
-    request = await _open(desk, person, reverted.commit_id, wanted, at, lifetime, reverts=reverted.id)
+    absent = NothingToRevert("Nothing of the change request has reached the mirror, or nothing changed by it.")
+    request = await _open(desk, person, reverted.commit_id, wanted, at, lifetime, absent, reverts=reverted.id)
     await tell(desk, reverted, Event.REVERTED, person.id, at, by=str(request.id))
     return request
 
@@ -51,7 +52,8 @@ async def revert_commit(
     desk: Desk, person: Person, commit_id: uuid.UUID, wanted: RevertRequest, at: datetime, lifetime: timedelta
 ) -> ChangeRequest:
     """The same of a commit; raises CommitNotFound for one that is not known, or not any more."""
-    request = await _open(desk, person, commit_id, wanted, at, lifetime, reverts_commit=commit_id)
+    absent = CommitNotFound("There is no such commit, or nothing of it has reached the mirror.")
+    request = await _open(desk, person, commit_id, wanted, at, lifetime, absent, reverts_commit=commit_id)
     entry = Entry(
         at=at,
         actor=person.id,
@@ -71,15 +73,18 @@ async def _open(
     wanted: RevertRequest,
     at: datetime,
     lifetime: timedelta,
+    absent: VanguardError,
     **origin: Any,
 ) -> ChangeRequest:
-    """A request of the inverse changes, with a session of its own, submitted already: sent back, they are drafts."""
+    """A request of the inverse changes, with a session of its own, submitted already: sent back, they are drafts.
+    Raises `absent` where the mirror has nothing of the commit.
+    """
     check_words(title=wanted.title, description=wanted.description)
     await check_approvers(desk, person.id, wanted.approvers)
     workspace = await raise_workspace(desk, person.id)
     found = await desk.rows(FIND_REVERTED, commit_id=commit_id)
     if not found:
-        raise CommitNotFound("There is no such commit, or nothing of it has reached the mirror.")
+        raise absent
     keys = [row["row_key"] for row in found]
     await lock_rows(desk, keys, absent=True, inserting=False)
     request_id, session_id = uuid.uuid4(), str(uuid.uuid4())
