@@ -19,6 +19,7 @@ from app.engine.desk import Desk
 from app.web.auth import Role
 from app.worker.loop import database_clock
 from app.worker.upkeep import forget
+from tests.support.requests import merged, submitted
 from tests.support.syncing import KEPT
 from tests.support.world import FLEET, NEW, User, World, committed, refused, vehicle
 from tests.test_accounts import Shell
@@ -215,6 +216,25 @@ async def test_entries_of_one_time_come_each_once(world: World, ann: User, root:
     await add(world, *acts)
     found = await told(root, dataset="fleet", id="A", limit=limit)
     assert [each.get("revision") or each["actor"] for each in found] == ["3", "2", "1", "0", 4, 3, 2, 1]
+
+
+async def test_a_request_is_told_from_its_submission_to_its_merge(world: World, ann: User, root: User) -> None:
+    """Given a request that was merged in spite of everything, then the audit has each step, with who and why."""
+    await world.mirror({"A": vehicle()}, contract=FLEET)
+    boss = root.on("fleet")
+    request = await submitted(ann.on("fleet"), {"id": "A", "delta": {"seats": 5}})
+    answer = await merged(boss, request, skipConflictCheck=True, reason="It is late")
+    found = await told(root, requestId=request["id"])
+    assert [each["action"] for each in reversed(found)] == [
+        "request.submitted", "request.approved", "request.merged", "merge.conflict_check_skipped", "request.closed",
+    ]  # fmt: skip
+    assert {each["actor"] for each in found} == {"ann", "root"}
+    [skipped] = [each for each in found if each["action"] == "merge.conflict_check_skipped"]
+    assert (skipped["actor"], skipped["reason"]) == ("root", "It is late")
+    [change] = [each for each in await told(root, dataset="fleet", id="A") if each["kind"] == "change"]
+    assert (change["requestId"], change["commitId"]) == (request["id"], answer["commitId"])
+    assert (await told(root, dataset="fleet", id="A", requestId=request["id"]))[-1] == change
+    assert await told(root, dataset="fleet", id="A", requestId=str(uuid.uuid4())) == []
 
 
 async def test_entries_are_found_by_what_they_are_about(world: World, root: User) -> None:

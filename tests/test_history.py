@@ -1,6 +1,5 @@
 """What happened to a row, and where each of its values comes from."""
 
-import uuid
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,6 +8,7 @@ import pytest
 from app.base import exact_json
 from app.web.auth import Role
 from tests.support.ledger import Ledger
+from tests.support.requests import done, merged, submitted
 from tests.support.syncing import Yard, open_yard, van
 from tests.support.world import FLEET, User, World, committed, refused, vehicle
 
@@ -25,29 +25,6 @@ async def explain(user: User, key: str) -> dict[str, dict[str, Any]]:
     """Where each value of a row comes from."""
     found: dict[str, dict[str, Any]] = (await user.row(key, include="explain"))["explain"]
     return found
-
-
-async def request_of(world: World, commit_id: str, author: str, *approvers: str, dataset: str = "fleet") -> str:
-    """A merged change request whose changes a commit has; its id."""
-    request = str(uuid.uuid4())
-    await world.db.execute(
-        "INSERT INTO change_request (organization_id, id, dataset, session_id, author, title, approvers, state,"
-        "                            content, validation, summary, base_revision, commit_id, result, created_at,"
-        "                            updated_at, merged_at, merged_by, closed_at)"
-        " VALUES ('acme', $1, $2, 's', $3, 'New prices', $4, 'closed', '', '{}', '{}', 1, $5, '{}', $6, $6, $6, 'mel',"
-        "         $6)",
-        request, dataset, author, list(approvers), commit_id, world.clock(),
-    )  # fmt: skip
-    for approver in approvers:
-        await world.db.execute(
-            "INSERT INTO approval (organization_id, request_id, iteration, approver, digest, at)"
-            " VALUES ('acme', $1, 1, $2, '', $3)",
-            request, approver, world.clock(),
-        )  # fmt: skip
-    await world.db.execute(
-        f"UPDATE {dataset}.change SET change_request_id = $1 WHERE commit_id = $2", request, commit_id
-    )
-    return request
 
 
 @pytest.fixture
@@ -144,13 +121,14 @@ async def test_a_row_whose_name_ends_like_the_route_is_a_row(world: World, fleet
 
 async def test_a_request_is_named_to_those_who_may_read_it(world: World, fleet: User, bob: User) -> None:
     """Its author, its approvers and ADMIN; others see the commit, as they always do."""
-    await fleet.draft("A", vehicle(), op="insert")
-    answer = await committed(fleet)
-    request = await request_of(world, answer["commitId"], "ann", "carol")
+    await world.mirror({"A": vehicle()}, contract=FLEET)
     carol, root = await world.user("carol"), await world.user("root", role=Role.ADMIN)
-    for user, told in ((fleet, request), (carol, request), (root, request), (bob, None)):
+    request = await submitted(fleet, {"id": "A", "delta": {"seats": 5}}, approvers=("carol",))
+    answer = await merged(carol.on("fleet"), request)
+    for user, told in ((fleet, request["id"]), (carol, request["id"]), (root, request["id"]), (bob, None)):
         [entry] = await history(user.on("fleet"), "A")
         assert (entry["requestId"], entry["commitId"]) == (told, answer["commitId"])
+        assert (entry["actor"], entry["revision"]) == ("ann", answer["mergedRevision"])
 
 
 # -- where a value comes from ------------------------------------------------------------------------------------------
@@ -180,17 +158,30 @@ async def test_the_newest_entry_that_has_the_field_explains_it(fleet: User) -> N
         }  # fmt: skip
 
 
-async def test_a_merged_value_names_its_request_and_who_approved_it(world: World, fleet: User, bob: User) -> None:
-    await fleet.draft("A", vehicle(), op="insert")
-    answer = await committed(fleet)
-    request = await request_of(world, answer["commitId"], "ann", "carol")
-    at = "2026-03-01T12:00:00.000Z"
-    told = (await explain(fleet, "A"))["seats"]
-    assert told["request"] == {"id": request, "title": "New prices"}
-    assert (told["approvedBy"], told["mergedAt"], told["mergedBy"]) == (["carol"], at, "mel")
-    others = (await explain(bob.on("fleet"), "A"))["seats"]
-    assert others == {name: value for name, value in told.items() if name in others}
-    assert not {"request", "approvedBy", "mergedAt", "mergedBy"} & others.keys()
+async def test_a_value_under_review_and_merged_names_its_request(world: World, fleet: User, bob: User) -> None:
+    """And who approved it, of the cells as they were merged; to those who may read the request."""
+    await world.mirror({"A": vehicle()}, contract=FLEET)
+    carol = (await world.user("carol")).on("fleet")
+    found = await submitted(fleet, {"id": "A", "delta": {"seats": 5, "depot": "West"}}, approvers=("carol",))
+    request = {"id": found["id"], "title": "Vans"}
+    waiting = {"source": "pending", "draftedBy": "ann", "request": request}
+    assert (await explain(fleet, "A"))["seats"] == waiting
+    assert (await explain(carol, "A"))["seats"] == {"source": "mirror"}
+    await done(carol, found, "approve", **{"except": [{"id": "A", "field": "depot"}]})
+    mine = await explain(fleet, "A")
+    assert mine["seats"] == waiting | {"approvedBy": ["carol"]}
+    assert mine["depot"]["source"] == "draft"
+    world.clock.move(hours=1)
+    answer = await done(carol, found, "merge")
+    told = {
+        "source": "mirror", "revision": answer["mergedRevision"], "draftedBy": "ann", "commitId": answer["commitId"],
+        "committedAt": "2026-03-01T13:00:00.000Z", "request": request, "approvedBy": ["carol"],
+        "mergedAt": "2026-03-01T13:00:00.000Z", "mergedBy": "carol",
+    }  # fmt: skip
+    assert (await explain(fleet, "A"))["seats"] == told
+    assert (await explain(carol, "A"))["seats"] == told
+    others = {name: told[name] for name in ("source", "revision", "draftedBy", "commitId", "committedAt")}
+    assert (await explain(bob.on("fleet"), "A"))["seats"] == others
 
 
 async def test_a_pulled_value_names_its_run(yard: Yard) -> None:

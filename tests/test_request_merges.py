@@ -1,5 +1,6 @@
 """The merge of a change request: its options, what keeps it from being merged, and what it leaves behind."""
 
+import csv
 import io
 import zipfile
 from typing import Any
@@ -433,6 +434,21 @@ async def test_the_diff_is_read_in_pages(ann: User) -> None:
         if (cursor := page["nextCursor"]) is None:
             break
     assert seen == [(f"V{n}", field) for n in (1, 2, 3) for field in ("depot", "seats")]
+
+
+async def test_the_diff_is_read_as_a_file(ann: User, bob: User) -> None:
+    found = await submitted(ann, {"id": "V1", "delta": {"seats": 5, "depot": "=1+1"}}, {"id": "V2", "op": "delete"})
+    path = f"change-requests/{found['id']}/diff"
+    response = await ann.get(path, {"format": "csv"})
+    rows = list(csv.DictReader(io.StringIO(response.text)))
+    assert [(row["id"], row["op"], row["field"], row["old"], row["new"]) for row in rows[:2]] == [
+        ("V1", "update", "depot", "North", "'=1+1"),
+        ("V1", "update", "seats", "3", "5"),
+    ]
+    lines = (await ann.get(path, {"format": "ndjson"})).text.splitlines()
+    assert [exact_json.decode(line) for line in lines] == told(await ann.get(path))["data"]
+    refused(await bob.get(path, {"format": "csv"}), 404, "CHANGE_REQUEST_NOT_FOUND")
+    refused(await ann.get(path, {"format": "pdf"}), 400, "INVALID_FILTER")
 
 
 # -- revert ------------------------------------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """Change requests over HTTP."""
 
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, Any
@@ -11,6 +12,7 @@ from litestar import Response, delete, get, post
 from litestar.openapi.spec import Example, Operation
 from litestar.params import PathParameter
 from litestar.response import Stream
+from litestar.response.base import ASGIResponse
 
 from app.base import exact_json
 from app.base.errors import ChangeRequestNotFound, CommitNotFound, ResolutionNotFound, VanguardError
@@ -32,6 +34,8 @@ from app.engine.cursors import Cursor, check_incarnation, read_cursor, write_cur
 from app.engine.desk import Desk
 from app.engine.locks import read_dataset
 from app.engine.requests import Event
+from app.exports import Column, stream_table
+from app.exports.formats import WRITERS
 from app.web.auth import Action, require
 from app.web.etags import PRIVATE
 from app.web.idempotency import answer_once
@@ -185,29 +189,54 @@ async def get_request(
     return _json(answer)
 
 
+@dataclass
+class DiffOperation(PageOperation):
+    """A page's parameters, or the format of a file with all cells."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        described = parameter("format", "string", "A page of JSON, or a file", enum=["json", *WRITERS], default="json")
+        self.parameters = [*(self.parameters or []), described]
+        for writer in WRITERS.values():
+            add_media_type(self, writer.media_type)
+
+
 @get(
     f"{REQUEST_PATH}/diff",
     opt=require(Action.QUERY),
     tags=["change requests"],
     summary="What a change request changes, cell by cell",
-    operation_class=PageOperation,
+    operation_class=DiffOperation,
     responses=answers(reading.DiffAnswer, 404),
 )
 async def get_diff(
     request: VanguardRequest, org: Organization, dataset: DatasetName, request_id: RequestId
-) -> Response[bytes]:
-    """In the order of rows and fields. Parameters: limit, after."""
-    runtime = request.runtime
+) -> ASGIResponse:
+    """In the order of rows and fields. Parameters: limit, after; or format (csv, xlsx, ndjson), for a file of all."""
+    runtime, person = request.runtime, person_of(request)
     contract = contract_of(runtime, dataset)
-    limit, given = read_page(request)
+    limit, given = read_page(request, format=("json", *WRITERS))
     purpose = f"{org}/{contract.name}/change-requests/{request_id}/diff"
     cursor = _cursor(request, purpose, given)
     async with runtime.database.transaction() as connection:
         desk = Desk(connection, contract, org)
         incarnation = await _incarnation(desk, cursor)
-        found = await read_request(desk, person_of(request), _request_id(request_id))
-        shown, following = await reading.read_page(desk, found, limit, cursor, incarnation)
-    return _page(request, purpose, shown, following)
+        found = await read_request(desk, person, _request_id(request_id))
+        if (ending := given.get("format", "json")) == "json":
+            shown, following = await reading.read_page(desk, found, limit, cursor, incarnation)
+            page = exact_json.encode({"data": shown, "nextCursor": _next(request, purpose, following)})
+            return ASGIResponse(body=page, media_type="application/json", headers=PRIVATE)
+
+    async def batches() -> AsyncGenerator[list[tuple[Any, ...]], None]:
+        async with (
+            runtime.database.transaction() as connection,
+            aclosing(reading.read_cells(Desk(connection, contract, org), found)) as read,
+        ):
+            async for rows in read:
+                yield [tuple(reading.shown_cell(row).values()) for row in rows]
+
+    columns = [Column(name=name, label=name) for name in reading.ShownCell.__struct_fields__]
+    return stream_table(request, ending, f"{contract.name}-change-request-{found.id}", columns, batches)
 
 
 @get(
@@ -608,9 +637,12 @@ async def _incarnation(desk: Desk, cursor: Cursor | None) -> int:
 
 
 def _page(request: VanguardRequest, purpose: str, shown: Any, following: Cursor | None) -> Response[bytes]:
+    return _json({"data": shown, "nextCursor": _next(request, purpose, following)})
+
+
+def _next(request: VanguardRequest, purpose: str, following: Cursor | None) -> str | None:
     runtime = request.runtime
-    cursor = write_cursor(runtime.settings.secret, runtime.clock, purpose, following) if following else None
-    return _json({"data": shown, "nextCursor": cursor})
+    return write_cursor(runtime.settings.secret, runtime.clock, purpose, following) if following else None
 
 
 def _json(answer: Any) -> Response[bytes]:

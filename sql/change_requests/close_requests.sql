@@ -3,7 +3,7 @@
 -- Returns id, commit_id, iteration of each.
 --
 -- The revision is the one at which the last of its changes reached the mirror; none did where all were given up.
--- Plan: change_request_merged, the changes of each by change_of_commit, the history of their rows by history_row;
+-- Plan: change_request_merged, the changes of each by change_committed, the history of their rows by history_row;
 -- locked by id, and passed over while somebody holds one.
 WITH due AS MATERIALIZED (
     SELECT r.id, r.commit_id

@@ -1,6 +1,6 @@
 -- The rows that a commit, or a merge, changed and that have reached the mirror.
 -- $1 organization, $2 commit_id (uuid). Returns row_key, in order.
--- Plan: change_of_commit.
+-- Plan: change_committed.
 SELECT c.row_key
   FROM pfa.change AS c
  WHERE c.organization_id = $1

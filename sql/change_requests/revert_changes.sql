@@ -9,7 +9,7 @@
 --
 -- base is what the commit made of the cell, so that what others have made of it since is a conflict. The history says
 -- what a row was: a push can have made something else of it than the change wanted.
--- Plan: the commit's changes by change_of_commit, the history of each row by history_row, the mirror's primary key.
+-- Plan: the commit's changes by change_committed, the history of each row by history_row, the mirror's primary key.
 WITH done AS MATERIALIZED (
     SELECT c.row_key, h.op, h.before, h.after, m.data, coalesce(gone.document, '{}') AS gone
       FROM pfa.change AS c
