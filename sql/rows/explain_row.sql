@@ -85,7 +85,7 @@ origin AS MATERIALIZED (
 ),
 told AS MATERIALIZED (
     SELECT o.change_id, o.revision, o.source, o.at, o.actor, o.commit_id, o.delta, p.run_id,
-           coalesce(a.at, CASE WHEN o.source = 'commit' THEN o.at END) AS committed_at,
+           coalesce(a.at, CASE WHEN o.source IN ('commit', 'merge') THEN o.at END) AS committed_at,
            r.id AS request_id, r.title, r.merged_at, r.merged_by,
            (SELECT json_agg(v.approver ORDER BY v.at, v.approver)
               FROM public.approval AS v
@@ -101,7 +101,8 @@ told AS MATERIALIZED (
       LEFT JOIN LATERAL (
                SELECT a.at
                  FROM public.audit AS a
-                WHERE a.organization_id = $1 AND a.commit_id = o.commit_id AND a.action = 'commit'
+                WHERE a.organization_id = $1 AND a.commit_id = o.commit_id
+                  AND a.action IN ('commit', 'request.merged')
                 ORDER BY a.at, a.id
                 LIMIT 1
            ) AS a ON TRUE
