@@ -1,8 +1,9 @@
 """create_app(settings): the only place where everything meets."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TypeAlias
 
 import asyncpg
 from litestar import Litestar
@@ -49,11 +50,25 @@ from app.web.paging import refuse_query
 from app.web.runtime import Runtime, VanguardRequest
 from app.web.schema_page import openapi_config
 
+Lifespan: TypeAlias = Callable[[Litestar], AbstractAsyncContextManager[None]]
+
 
 def create_app(settings: Settings, *, contracts: Sequence[Contract] = BUILT_IN, clock: Clock = now) -> Middleware:
     """The ASGI application: opens its pool when it starts, closes it when it stops."""
+    runtime = create_runtime(settings, contracts=contracts, clock=clock)
+
+    @asynccontextmanager
+    async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        async with opened(runtime):
+            yield
+
+    return Middleware(create_routes(settings, lifespan=[lifespan]), runtime)
+
+
+def create_runtime(settings: Settings, *, contracts: Sequence[Contract], clock: Clock) -> Runtime:
+    """What requests find; its pool is not open yet."""
     database = Database(settings)
-    runtime = Runtime(
+    return Runtime(
         settings=settings,
         database=database,
         auth=Auth(settings, database, clock),
@@ -63,63 +78,63 @@ def create_app(settings: Settings, *, contracts: Sequence[Contract] = BUILT_IN, 
         exports=asyncio.Semaphore(settings.max_exports),
     )
 
-    async def admit(request: AnyRequest) -> None:
-        await runtime.auth.admit(request)
-        refuse_query(request)
 
-    @asynccontextmanager
-    async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        await database.open()
-        try:
-            yield
-        finally:
-            await runtime.auth.close()
-            await database.close()
+@asynccontextmanager
+async def opened(runtime: Runtime) -> AsyncIterator[None]:
+    """The runtime's pool is open while the block runs; its connections are closed in the end."""
+    await runtime.database.open()
+    try:
+        yield
+    finally:
+        await runtime.auth.close()
+        await runtime.database.close()
 
-    return Middleware(
-        Litestar(
-            route_handlers=[
-                *health.ROUTES,
-                *status.ROUTES,
-                *login.ROUTES,
-                *members.ROUTES,
-                *audit.ROUTES,
-                *datasets.ROUTES,
-                *rows.ROUTES,
-                *history.ROUTES,
-                *exports.ROUTES,
-                *drafts.ROUTES,
-                *commits.ROUTES,
-                *discards.ROUTES,
-                *undo.ROUTES,
-                *sessions.ROUTES,
-                *edits.ROUTES,
-                *grids.ROUTES,
-                *kpis.ROUTES,
-                *previews.ROUTES,
-                *change_requests.ROUTES,
-                *pfa.ROUTES,
-                *synchronization.ROUTES,
-                *control.ROUTES,
-                *failures.ROUTES,
-            ],
-            before_request=admit,
-            request_class=VanguardRequest,
-            dto=JsonBody,
-            lifespan=[lifespan],
-            exception_handlers={
-                VanguardError: problems.answer,
-                asyncpg.PostgresError: problems.answer_database,
-                HTTPException: problems.answer_http,
-                Exception: problems.answer_unexpected,
-            },
-            cors_config=_cors(settings),
-            openapi_config=openapi_config(),
-            request_max_body_size=settings.max_body_bytes,
-            logging_config=None,
-        ),
-        runtime,
+
+def create_routes(settings: Settings, *, lifespan: Sequence[Lifespan] = ()) -> Litestar:
+    """Every route. They know no runtime: each request brings its own."""
+    return Litestar(
+        route_handlers=[
+            *health.ROUTES,
+            *status.ROUTES,
+            *login.ROUTES,
+            *members.ROUTES,
+            *datasets.ROUTES,
+            *rows.ROUTES,
+            *drafts.ROUTES,
+            *commits.ROUTES,
+            *discards.ROUTES,
+            *undo.ROUTES,
+            *sessions.ROUTES,
+            *edits.ROUTES,
+            *grids.ROUTES,
+            *kpis.ROUTES,
+            *previews.ROUTES,
+            *pfa.ROUTES,
+            *synchronization.ROUTES,
+            *control.ROUTES,
+            *failures.ROUTES,
+        ],
+        before_request=_admit,
+        request_class=VanguardRequest,
+        dto=JsonBody,
+        lifespan=list(lifespan),
+        exception_handlers={
+            VanguardError: problems.answer,
+            asyncpg.PostgresError: problems.answer_database,
+            HTTPException: problems.answer_http,
+            Exception: problems.answer_unexpected,
+        },
+        cors_config=_cors(settings),
+        openapi_config=openapi_config(),
+        request_max_body_size=settings.max_body_bytes,
+        logging_config=None,
     )
+
+
+async def _admit(request: AnyRequest) -> None:
+    assert isinstance(request, VanguardRequest)
+    await request.runtime.auth.admit(request)
+    refuse_query(request)
 
 
 def serve() -> Middleware:

@@ -3,16 +3,18 @@
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import httpx
+from litestar import Litestar
 
 from app.base import exact_json
 from app.base.settings import Settings
 from app.contracts import PFA, Contract, read_contract
-from app.main import create_app
+from app.main import create_routes, create_runtime, opened
 from app.web.auth import Account, Role
 from app.web.middleware import Middleware
 from app.web.runtime import Runtime
@@ -175,16 +177,24 @@ def asgi(application: Any, **options: Any) -> httpx.ASGITransport:
 async def open_world(url: str, contracts: Sequence[Contract] = CONTRACTS, **settings: Any) -> AsyncIterator[World]:
     """The application over the database at the address, in this process, with real HTTP messages."""
     clock = Clock()
-    application = create_app(
-        Settings(database_url=url, secret=SECRET, environment="test", **settings), contracts=contracts, clock=clock
-    )
+    given = Settings(database_url=url, secret=SECRET, environment="test", **settings)
+    runtime = create_runtime(given, contracts=contracts, clock=clock)
+    application = Middleware(_routes(given.cors_origin, given.max_body_bytes), runtime)
     transport = asgi(application)
     async with (
-        application.app.lifespan(),
+        opened(runtime),
         httpx.AsyncClient(transport=transport, base_url="http://vanguard.test", timeout=60) as http,
         asyncpg.create_pool(url, min_size=0, max_size=3) as db,
     ):
-        yield World(application, application.runtime, http, db, clock)
+        yield World(application, runtime, http, db, clock)
+
+
+@lru_cache
+def _routes(cors_origin: tuple[str, ...], max_body_bytes: int) -> Litestar:
+    """Made once for all worlds with these settings: it takes longer than most tests, and knows no runtime."""
+    return create_routes(
+        Settings(database_url="", secret=SECRET, cors_origin=cors_origin, max_body_bytes=max_body_bytes)
+    )
 
 
 def line(**fields: Any) -> dict[str, Any]:
