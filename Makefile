@@ -1,6 +1,6 @@
 # make run     the whole product on this machine, with a database of its own
-# make test    every check and every test;  make test PG=15  the tests on that PostgreSQL
-# make coverage   the tests once more, counted;  PG=15  on that PostgreSQL
+# make test    every check and every test;  make test PG=15  those that ask a database, on that PostgreSQL
+# make coverage   the same, counted;  PG=15  every test on that PostgreSQL
 # make bench   how fast it is;  QUICK=1  a rehearsal,  ONLY=pages,http  some figures,  URL=...  on a server of yours
 PYTHON ?= python3
 BIN := .venv/bin
@@ -48,19 +48,18 @@ $(READY): pyproject.toml requirements/dev.txt
 	$(INSTALL)
 
 # Two processes: a test that leaks into another shows, and two cores are what everybody has.
+PYTEST = $(BIN)/pytest -n 2
+coverage: PYTEST += --cov
 ifeq ($(PG),)
-test: $(READY)
+test coverage: $(READY)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -n 2
+	$(PYTEST)
 	$(BIN)/pytest --benchmark-disable --quiet benchmarks/micro
-coverage: $(READY)
-	$(BIN)/pytest -n 2 --cov
 else
-test: PYTEST = $(BIN)/pytest -n 2
-coverage: PYTEST = $(BIN)/pytest -n 2 --cov
+test: PYTEST += -m database
 test coverage: $(READY)
 	@bindir="$$($(FIND_PG))" && \
 		echo "PostgreSQL $(PG) in $$bindir" && \

@@ -52,6 +52,12 @@ MEMORY = Path("/dev/shm")
 ENOUGH = 4 * 2**30  # bytes; two servers take less than half of it
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """What asks a database of the server under test is marked: with another server nothing else is another."""
+    if isinstance(item, pytest.Function) and {"server_url", "bin_dir"} & {*item.fixturenames}:
+        item.add_marker(pytest.mark.database)
+
+
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     """One event loop for the whole session, so that fixtures of any scope can be asynchronous."""
