@@ -3,9 +3,9 @@
 import pytest
 
 from app.web.auth import Role
-from tests.support.requests import act, cells, done, drafted, merged, previewed, request, submitted, told
+from tests.support.requests import act, cells, done, drafted, merged, not_merged, previewed, request, submitted, told
 from tests.support.sessions import shown
-from tests.support.world import FLEET, User, World, mirrored, refused, vehicle
+from tests.support.world import FLEET, NEW, User, World, mirrored, refused, vehicle
 
 
 @pytest.fixture
@@ -121,3 +121,29 @@ async def test_a_changed_request_is_not_approved_as_it_was_seen(ann: User, bob: 
     await previewed(bob, session)
     body = {"title": "Old", "digest": seen["digest"]}
     refused(await bob.post(f"sessions/{session['id']}/submit", body), 409, "PREVIEW_STALE")
+
+
+async def test_a_conflict_that_nobody_resolves_stays_one(ann: User, bob: User, boss: User) -> None:
+    """Of a new row that is there by now, too: to resolve one cell says nothing of the others."""
+    new = {"depot": "New", "kind": "Van"}
+    found = await submitted(ann, {"id": "V9", "op": "insert", "delta": {**new, "seats": 5, "remark": "mine"}})
+    await bob.draft("V9", {**new, "seats": 7, "remark": "theirs"}, op="insert")
+    assert (await bob.commit()).status_code == 200
+    half = await done(ann, found, "resolutions", resolutions=[{"id": "V9", "field": "seats", "use": "mine"}])
+    left = [(each["field"], each["theirs"], each["mine"]) for each in half["conflicts"]]
+    assert left == [("remark", "theirs", "mine")]
+    await not_merged(boss, found, 409, "MERGE_CONFLICT")
+    await done(ann, found, "resolutions", default="theirs")
+    await merged(boss, found)
+    row = (await bob.row("V9"))["data"]
+    assert (row["seats"], row["remark"]) == (5, "theirs")
+
+
+async def test_what_upstream_alone_gives_to_a_row_is_never_resolved(world: World) -> None:
+    """A new PFA line that is there by now: its derived fields are no part of the request."""
+    ann, bob = await world.user("ann"), await world.user("bob")
+    found = await submitted(ann, {"id": "N", "op": "insert", "delta": NEW | {"model": "mine"}})
+    await bob.draft("N", NEW | {"model": "theirs"}, op="insert")
+    assert (await bob.commit()).status_code == 200
+    await done(ann, found, "resolutions", default="mine")
+    assert {field for _, field, _, _ in await cells(ann, found)}.isdisjoint({"hasPlan", "hasActuals"})

@@ -223,7 +223,12 @@ async def _carry_out(
         else:
             row[use] += members_of(contract, field)
     await desk.rows(
-        RESOLVE_CHANGES, request_id=request.id, resolutions=list(rows.values()), groups=contract.cell_map, at=at
+        RESOLVE_CHANGES,
+        request_id=request.id,
+        resolutions=list(rows.values()),
+        groups=contract.cell_map,
+        at=at,
+        unwritable=[] if contract.upstream is None else [*contract.upstream_only, *contract.initial],
     )
     await fold(desk, request.author, list(rows))
     await image(desk, request.author, list(rows))

@@ -4,8 +4,10 @@
 --
 -- $1 organization, $2 request_id (uuid), $3 resolutions (jsonb, a row once: [{id, whole: mine|theirs|null, mine[],
 -- theirs[], base[], value{}}] with the fields of whole cells), $4 groups (jsonb atomic groups), $5 at (timestamptz
--- now).
+-- now), $6 unwritable (text[]: what a new row cannot bring: where the row is there by now, it is as upstream has it).
 -- Returns row_key of each.
+--
+-- A new row that is there by now becomes an edit; those of its cells that nobody has resolved conflict as before.
 --
 -- A change with another base comes behind what was committed meanwhile: its id is a new one. One of which nothing is
 -- left ends, and does not return to the drafts: whoever takes theirs has seen it.
@@ -31,29 +33,33 @@ WITH present AS MATERIALIZED (
                OFFSET 0
            ) AS t
 ),
+settled AS (
+    SELECT p.*,
+           (CASE WHEN p.op = 'insert' AND p.theirs IS NOT NULL THEN p.delta - $6::text[] ELSE p.delta END
+            || vanguard.pick(p.base || p.delta, p.mine) || vanguard.pick(p.base, p.restored))
+           - p.given_up || p.value AS cells
+      FROM present AS p
+),
 resolved AS (
-    SELECT p.place,
-           CASE WHEN p.whole = 'mine' AND p.op = 'update' AND p.theirs IS NULL THEN 'insert'
-                WHEN p.op = 'insert' AND p.theirs IS NOT NULL THEN 'update'
-                ELSE p.op END AS op,
+    SELECT s.place,
+           CASE WHEN s.whole = 'mine' AND s.op = 'update' AND s.theirs IS NULL THEN 'insert'
+                WHEN s.op = 'insert' AND s.theirs IS NOT NULL THEN 'update'
+                ELSE s.op END AS op,
            CASE
-               WHEN p.whole = 'mine' AND p.op = 'update' AND p.theirs IS NULL THEN p.base || p.delta
-               WHEN p.op = 'delete' THEN '{}'
-               ELSE (p.delta || vanguard.pick(p.base || p.delta, p.mine) || vanguard.pick(p.base, p.restored))
-                    - p.given_up || p.value
+               WHEN s.whole = 'mine' AND s.op = 'update' AND s.theirs IS NULL THEN s.base || s.delta
+               WHEN s.op = 'delete' THEN '{}'
+               ELSE s.cells
            END AS delta,
            CASE
-               WHEN p.whole = 'mine' AND p.op = 'update' AND p.theirs IS NULL THEN '{}'
-               WHEN p.op = 'delete' THEN coalesce(p.theirs, '{}')
-               WHEN p.op = 'insert' THEN vanguard.pick(p.theirs, vanguard.touched(p.delta || p.value, $4))
-               ELSE p.base || vanguard.pick(p.theirs, p.mine) || vanguard.pick(p.theirs, p.restored)
-                    || vanguard.pick(p.theirs, vanguard.touched(p.value, $4))
+               WHEN s.whole = 'mine' AND s.op = 'update' AND s.theirs IS NULL THEN '{}'
+               WHEN s.op = 'delete' THEN coalesce(s.theirs, '{}')
+               -- Of a new row every cell has an entry: an absent one would pass for what nobody else has changed.
+               ELSE CASE s.op WHEN 'insert' THEN vanguard.pick('{}', vanguard.touched(s.cells, $4)) ELSE s.base END
+                    || vanguard.pick(s.theirs, s.mine) || vanguard.pick(s.theirs, s.restored)
+                    || vanguard.pick(s.theirs, vanguard.touched(s.value, $4))
            END AS base,
-           p.whole = 'theirs'
-           OR p.whole IS NULL
-              AND ((p.delta || vanguard.pick(p.base || p.delta, p.mine) || vanguard.pick(p.base, p.restored))
-                   - p.given_up || p.value) = '{}' AS ends
-      FROM present AS p
+           s.whole = 'theirs' OR s.whole IS NULL AND s.cells = '{}' AS ends
+      FROM settled AS s
 )
 UPDATE pfa.change AS c
    SET id = DEFAULT, op = r.op, delta = r.delta, base = r.base,
