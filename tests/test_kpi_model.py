@@ -16,12 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.base.statements import statement
-from app.commits import APPLY_CHANGES
+from app.commits import APPLY_CHANGES, COMPLETE_BASES
 from app.contracts import PFA, Contract
 from app.engine.desk import Desk
 from app.engine.modifications import image
 from tests.support.kpi_model import Kpis, plain
-from tests.support.model import Change, Document, Query, Refused
+from tests.support.model import Change, Document, Model, Query, Refused
 from tests.support.world import FLEET, User, World
 from tests.test_model import (
     SEATS,
@@ -164,8 +164,7 @@ class KpiComparison(Comparison):
         changes = []
         for key, document in dict(step.rows).items():
             if key in model.mirror:
-                in_flight = any(change.key == key for change in model.changes)
-                if document is None and not in_flight:
+                if document is None and not self.is_held(model, key):
                     changes.append(Change("pull", key, "delete", {}))
                 elif document:
                     changes.append(Change("pull", key, "update", document))
@@ -192,10 +191,15 @@ class KpiComparison(Comparison):
                 source="pull",
                 at=at,
             )
+            await desk.value(COMPLETE_BASES, revision=model.revision)
             keys = [change.key for change in changes]
             await image(desk, None, keys, model.revision)
         for change in changes:
             model.reach_mirror(change)
+
+    def is_held(self, model: Model, key: str) -> bool:
+        """Whether no pull takes the row away: it has a change on its way."""
+        return any(change.key == key for change in model.changes)
 
     async def load(self, step: Load) -> None:
         model, contract = self.models[step.organization], self.contract
