@@ -18,7 +18,8 @@ from prometheus_client import Counter
 
 from app.base.errors import DatabaseBusy, ExportsBusy
 from app.exports.columns import Column
-from app.exports.formats import WRITERS, Row, Writer
+from app.exports.formats import Row, Writer
+from app.exports.writers import WRITERS
 from app.web.headers import is_head
 from app.web.runtime import Runtime, VanguardRequest
 

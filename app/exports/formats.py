@@ -88,6 +88,3 @@ class Ndjson(Writer):
     def lines(self, lines: Sequence[str]) -> bytes:
         """Objects."""
         return ("\n".join(lines) + "\n").encode()
-
-
-WRITERS: dict[str, type[Writer]] = {writer.ending: writer for writer in (Csv, Ndjson)}

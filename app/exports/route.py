@@ -17,7 +17,8 @@ from app.engine.export import ExportComposer
 from app.engine.locks import read_dataset
 from app.exports.columns import Column, exported
 from app.exports.download import Download
-from app.exports.formats import WRITERS, Csv, Writer
+from app.exports.formats import Csv, Writer
+from app.exports.writers import WRITERS
 from app.web.auth import Action, require
 from app.web.openapi import DATASET_PATH, DatasetName, Organization, answers, filter_parameters, parameter
 from app.web.runtime import Runtime, VanguardRequest, contract_of
