@@ -35,7 +35,7 @@ from app.engine.desk import Desk
 from app.engine.locks import read_dataset
 from app.engine.requests import Event
 from app.exports import Column, stream_table
-from app.exports.formats import WRITERS
+from app.exports.writers import WRITERS
 from app.web.auth import Action, require
 from app.web.etags import PRIVATE
 from app.web.idempotency import answer_once
