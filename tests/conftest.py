@@ -16,6 +16,7 @@ from typing import Any
 
 import psycopg
 import pytest
+import stamina
 import structlog
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
@@ -190,6 +191,13 @@ async def ann(world: World) -> User:
 async def bob(world: World) -> User:
     """Another analyst of acme."""
     return await world.user("bob")
+
+
+@pytest.fixture
+def hasty() -> Iterator[None]:
+    """Nobody waits between two attempts."""
+    with stamina.set_testing(True, attempts=100, cap=True):
+        yield
 
 
 def _has_embedded() -> bool:

@@ -169,7 +169,7 @@ async def test_fewer_than_a_hundred_rows_may_always_come(yard: Yard) -> None:
     assert (await last_run(yard))["state"] == "succeeded"
 
 
-async def test_a_share_of_all_means_any_number(yard: Yard) -> None:
+async def test_a_share_of_all_means_any_number(yard: Yard, hasty: None) -> None:
     """Given pulls that fail, then the same rows change again and again, and that is no mass."""
     yard.worker = yard.new_worker(shares=Shares(changes=1))
     for number in range(3):

@@ -1,7 +1,7 @@
 """Pull: upstream's rows into the mirror, exactly what differs, and everybody's drafts brought up to date."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -9,7 +9,6 @@ from typing import Any
 
 import msgspec
 import pytest
-import stamina
 
 from app.base.errors import Culprit, DatabaseUnavailable
 from app.upstream.protocol import Broken, Capabilities, Failed, Refused, Row, Unavailable
@@ -29,13 +28,6 @@ async def yard(database_url: str) -> AsyncIterator[Yard]:
     async with open_yard(database_url, ledger, shares=Shares(deletions=0.5)) as yard:
         yield yard
         await yard.check()
-
-
-@pytest.fixture
-def hasty() -> Iterator[None]:
-    """Nobody waits between two attempts."""
-    with stamina.set_testing(True, attempts=100, cap=True):
-        yield
 
 
 async def last_run(yard: Yard) -> dict[str, Any]:
