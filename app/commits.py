@@ -302,11 +302,11 @@ async def _resolve(desk: Desk, user: str, wanted: CommitRequest, keys: set[str],
             version=version,
             at=at,
         )
-        touched = {record["row_key"]: set(record["touched"]) for record in records}
+        written = {record["row_key"]: set(record["written"]) for record in records}
         wrong = [
             _wrong(resolution.id, resolution.field, "You have not drafted it.")
             for resolution in resolutions
-            if resolution.field is not None and not _members(contract, resolution.field) <= touched[resolution.id]
+            if resolution.field is not None and not _members(contract, resolution.field) <= written[resolution.id]
         ]
     if wrong:
         raise ValidationFailed(

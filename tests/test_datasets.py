@@ -58,7 +58,7 @@ async def test_a_column_says_how_it_is_shown_and_edited(ann: User) -> None:
         "name": "monthlyRate", "label": "Monthly rate", "description": "Rental per month", "type": "number",
         "format": "money", "values": [], "editable": True, "nullable": True, "computed": False,
         "filterable": True, "operators": [op for op in OPERATORS if op not in ("contains", "startswith")],
-        "sortable": True, "fast": True, "searchable": False, "groupable": False,
+        "sortable": True, "fast": True, "searchable": False, "groupable": False, "merge": "atomic",
         "rules": found["monthlyRate"]["rules"],
     }  # fmt: skip
     assert (found["dor"]["label"], found["dor"]["values"]) == ("DOR", ["BEO", "PROJECT"])

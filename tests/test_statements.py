@@ -54,7 +54,7 @@ COLUMNS = {
     "locks/read_dataset": {"revision", "require_approval", "incarnation"},
     "locks/raise_workspace": {"revision", "absent", "refused"},
     "commits/freeze_drafts": {"row_key", "op", "before", "after", "conflicts", "imaged", "left_out"},
-    "commits/resolve_drafts": {"row_key", "touched"},
+    "commits/resolve_drafts": {"row_key", "written"},
     "selection/select_drafts": {"row_key", "version", "draft_op", "pending_state", "absent", "elsewhere"},
     "rows/read_page": {
         "revision", "workspace_revision", "incarnation", "body", "keys", "reached", "last_key", "last_values",

@@ -122,6 +122,13 @@ async def give_back(
     imaged. Under the request's lock, 2 and 4.
     """
     rows = await desk.rows(
-        GIVE_BACK, user=author, request_id=request_id, cells=cells, session=session, version=version, at=at
+        GIVE_BACK,
+        user=author,
+        request_id=request_id,
+        cells=cells,
+        session=session,
+        version=version,
+        at=at,
+        groups=desk.contract.cell_map,
     )
     return [row["row_key"] for row in rows]

@@ -19,7 +19,7 @@ class ShownColumn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     `nullable`: a row may lack a value, as far as no rule says otherwise under a condition. `operators`: what it can be
     filtered by, `eq` being plain equality. `fast`: a sort by it alone walks an index, one way at least. `groupable`:
-    KPIs group by it.
+    KPIs group by it. `merge`: what it is merged by: cell, row, theirs, or atomic for a field of an atomic group.
     """
 
     name: str
@@ -37,6 +37,7 @@ class ShownColumn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     fast: bool
     searchable: bool
     groupable: bool
+    merge: str
     rules: list[dict[str, Any]]
 
 
@@ -85,6 +86,7 @@ def _shown(contract: Contract, item: Field | Computed, needed: set[str], fast: s
         fast=item.name in fast,
         searchable=item.name in contract.searched,
         groupable=item.name in contract.dimensions,
+        merge="atomic" if item.name in contract.cells else field.merge if field else "cell",
         rules=rules_of(contract, item.name),
     )
 

@@ -9,12 +9,14 @@ from app.contracts.model import Contract
 
 
 class ConflictKind(StrEnum):
-    """What sort of conflict it is: a cell, or an atomic group, that three sides have otherwise; a row that one side
-    deleted, or that two inserted; a value that another row has; a rule that only both sides together break.
+    """What sort of conflict it is: a cell, an atomic group, or the row of a cell that is merged by it, that three sides
+    have otherwise; a row that one side deleted, or that two inserted; a value that another row has; a rule that only
+    both sides together break.
     """
 
     CELL = "cell"
     GROUP = "group"
+    ROW = "row"
     ROW_DELETED = "row_deleted"
     ROW_INSERTED = "row_inserted"
     UNIQUE = "unique"
@@ -42,4 +44,6 @@ def kind_of(contract: Contract, op: str, field: str | None) -> ConflictKind:
         return ConflictKind.ROW_DELETED
     if op == "insert":
         return ConflictKind.ROW_INSERTED
+    if field in contract.by_name and contract.by_name[field].merge == "row":
+        return ConflictKind.ROW
     return ConflictKind.GROUP if any(group.name == field for group in contract.atomic_groups) else ConflictKind.CELL

@@ -40,6 +40,9 @@ MEASURABLE: dict[str, tuple[FieldType, ...]] = {
     "count": ("text", "enum", "number", "integer", "boolean", "date"),
 }
 
+# How a field merges: by itself, by the row, or giving way.
+Policy = Literal["cell", "row", "theirs"]
+
 # PostgreSQL's own schemas, that of the control tables, and that of the functions which all datasets share.
 TAKEN_SCHEMAS = frozenset({"public", "vanguard", "information_schema"})
 # PostgreSQL cuts identifiers off at 63 characters; KPI statements put up to 15 before a column's name.
@@ -55,6 +58,8 @@ class Field(Shape, frozen=True, kw_only=True):
     indexed one above 500 would not fit its B-tree);
     `derived_from` names dates that must all be present for the boolean to be true (filled when rows are ingested).
     `identifies`: upstream knows a row by it, beside the key, so that a new row can bring it.
+    `merge` says what a draft of it conflicts with: `cell`, another change of the field; `row`, any change of what can
+    be edited in the row; `theirs`, nothing, since another change wins.
     `label` is its name for people, made of `name` where it is empty; `format` a word for clients that show it, such as
     money.
     """
@@ -70,6 +75,7 @@ class Field(Shape, frozen=True, kw_only=True):
     max_length: int = 500
     derived_from: tuple[Name, ...] = ()
     identifies: bool = False
+    merge: Policy = "cell"
     label: str = ""
     description: str = ""
     format: Name | None = None
@@ -239,8 +245,22 @@ class Contract(Shape, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def cell_map(self) -> dict[str, dict[str, object]]:
-        """The atomic groups as vanguard.three_way reads them: field -> {cell, fields}."""
-        return {name: {"cell": group.name, "fields": list(group.fields)} for name, group in self.cells.items()}
+        """How fields merge, as vanguard.touched and three_way read it: of those that are no cell of their own."""
+        grouped = {name: group.name for name, group in self.cells.items()}
+        cells: dict[str, dict[str, object]] = {
+            name: {"cell": grouped.get(name, name), "fields": list(fields)} for name, fields in self.watched.items()
+        }
+        policies = {field.name: {"policy": field.merge} for field in self.fields if field.merge != "cell"}
+        return {name: cells.get(name, {}) | policies.get(name, {}) for name in {**cells, **policies}}
+
+    @cached_property
+    def watched(self) -> dict[str, tuple[str, ...]]:
+        """Field name -> the fields whose values count where it is merged, for those that are not alone: of its atomic
+        group, or all of the row that can be edited.
+        """
+        editable = tuple(field.name for field in self.fields if field.editable)
+        by_row = {field.name: editable for field in self.fields if field.merge == "row"}
+        return {name: group.fields for name, group in self.cells.items()} | by_row
 
     @cached_property
     def field_rules(self) -> tuple[Rule, ...]:
@@ -287,10 +307,9 @@ class Contract(Shape, frozen=True, kw_only=True, dict=True):
         return {field.name: False for field in self.fields if field.derived_from}
 
     def touched(self, names: Collection[str]) -> list[str]:
-        """The fields of these names and of the same atomic groups, as vanguard.touched finds them."""
-        cells = self.cells
-        found = [field for name in names for field in (cells[name].fields if name in cells else (name,))]
-        return list(dict.fromkeys(found))
+        """The fields whose base a draft of these needs, as vanguard.touched finds them."""
+        watched = self.watched
+        return list(dict.fromkeys(field for name in names for field in watched.get(name, (name,))))
 
     def reader(self, name: str, doc: str) -> str:
         """SQL that yields the typed value of a field out of the document `doc`, indexed or not."""
@@ -391,6 +410,10 @@ def _check(contract: Contract) -> None:
     grouped = [name for group in contract.atomic_groups for name in group.fields]
     if len(grouped) != len(set(grouped)):
         refuse("a field is in two atomic groups.")
+    for field in contract.fields:
+        if field.merge != "cell" and (field.name in grouped or not field.editable):
+            why = "is in an atomic group" if field.name in grouped else "cannot be edited"
+            refuse(f"{field.name} is merged by {field.merge} and {why}.")
     told = {*grouped, *(name for field in contract.fields for name in field.derived_from)}
     told |= {name for rule in contract.rules for name in fields_of(rule)}
     told |= {name for item in contract.computed for name in item.fields}

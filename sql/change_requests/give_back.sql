@@ -3,7 +3,8 @@
 --
 -- $1 organization, $2 user (the author), $3 request_id (uuid), $4 cells (jsonb: {row: [fields of whole cells], or null
 -- for all of the row}, or NULL for the whole request), $5 session (text: the session that the drafts belong to, or
--- NULL), $6 version (bigint: the workspace's new revision), $7 at (timestamptz now).
+-- NULL), $6 version (bigint: the workspace's new revision), $7 at (timestamptz now), $8 groups (jsonb: how fields
+-- merge).
 -- Returns row_key of each.
 --
 -- A cell of a new row that is not accepted becomes a draft over the row that is.
@@ -45,7 +46,10 @@ layer AS (
                 ELSE (SELECT coalesce(jsonb_object_agg(field.key, field.value), '{}')
                         FROM jsonb_each(p.delta) AS field
                        WHERE field.key = ANY (p.fields)) END AS delta,
-           CASE WHEN p.whole THEN p.base ELSE vanguard.pick(p.base, to_jsonb(p.fields)) END AS base
+           CASE WHEN p.whole THEN p.base
+                -- What of the row is accepted was drafted with the cell, and is no change of somebody else's.
+                ELSE vanguard.pick(p.base || (p.delta - p.fields),
+                                   vanguard.touched(vanguard.pick('{}', to_jsonb(p.fields)), $8)) END AS base
       FROM present AS p
 )
 UPDATE pfa.modification AS x

@@ -3,7 +3,7 @@
 -- fold_pending and image_modifications follow.
 --
 -- $1 organization, $2 request_id (uuid), $3 resolutions (jsonb, a row once: [{id, whole: mine|theirs|null, mine[],
--- theirs[], base[], value{}}] with the fields of whole cells), $4 groups (jsonb atomic groups), $5 at (timestamptz
+-- theirs[], base[], value{}}] with the fields of whole cells), $4 groups (jsonb: how fields merge), $5 at (timestamptz
 -- now), $6 unwritable (text[]: what a new row cannot bring: where the row is there by now, it is as upstream has it).
 -- Returns row_key of each.
 --
@@ -53,10 +53,12 @@ resolved AS (
            CASE
                WHEN s.whole = 'mine' AND s.op = 'update' AND s.theirs IS NULL THEN '{}'
                WHEN s.op = 'delete' THEN coalesce(s.theirs, '{}')
-               -- Of a new row every cell has an entry: an absent one would pass for what nobody else has changed.
-               ELSE CASE s.op WHEN 'insert' THEN vanguard.pick('{}', vanguard.touched(s.cells, $4)) ELSE s.base END
-                    || vanguard.pick(s.theirs, s.mine) || vanguard.pick(s.theirs, s.restored)
-                    || vanguard.pick(s.theirs, vanguard.touched(s.value, $4))
+               -- What was a new row had no base, and is an update now: each of its cells has one, null.
+               ELSE CASE s.op WHEN 'insert' THEN vanguard.pick('{}', vanguard.written(s.cells, $4)) ELSE '{}' END
+                    || s.base
+                    || vanguard.pick(s.theirs, to_jsonb(s.given_up))
+                    || vanguard.pick(s.theirs, vanguard.settled(
+                           vanguard.pick('{}', s.mine || s.restored) || s.value, s.delta, $4))
            END AS base,
            s.whole = 'theirs' OR s.whole IS NULL AND s.cells = '{}' AS ends
       FROM settled AS s

@@ -110,7 +110,10 @@ moved AS (
     UPDATE pfa.modification AS x
        SET draft_op = CASE WHEN d.kept IS NOT NULL THEN 'update' END,
            delta = coalesce(d.kept, '{}'),
-           base = CASE WHEN d.kept IS NULL THEN '{}' ELSE vanguard.pick(d.base, vanguard.touched(d.kept, $5)) END,
+           -- What is committed of the row was drafted with the cell, and is no change of somebody else's.
+           base = CASE WHEN d.kept IS NULL THEN '{}'
+                       ELSE vanguard.pick('{}', vanguard.written(d.kept, $5))
+                            || vanguard.present(d.base || d.delta, vanguard.touched(d.kept, $5)) END,
            session_id = CASE WHEN d.kept IS NOT NULL THEN x.session_id END,
            change_reason = CASE WHEN d.kept IS NOT NULL THEN x.change_reason END,
            conflicts = NULL, version = $3, modified_at = $8,

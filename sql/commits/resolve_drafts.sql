@@ -3,9 +3,9 @@
 -- saw: where it has moved again since, that is another conflict. The caller holds locks 2, 3 and 4 on these rows.
 --
 -- $1 organization, $2 user, $3 resolutions (jsonb, a row once: [{id, whole: mine|theirs|null, mine[], theirs[],
--- value{}, seen{}}] with the fields of whole cells), $4 groups (jsonb atomic groups), $5 version (bigint: the
+-- value{}, seen{}}] with the fields of whole cells), $4 groups (jsonb: how fields merge), $5 version (bigint: the
 -- workspace's new revision), $6 at (timestamptz now).
--- Returns row_key, touched: the fields that the draft is about, so that a resolution of anything else is refused.
+-- Returns row_key, written: the fields that the draft is about, so that a resolution of anything else is refused.
 WITH resolution AS (
     SELECT r.id, r.whole, r.mine, r.theirs, coalesce(r.value, '{}') AS value, coalesce(r.seen, '{}') AS seen
       FROM jsonb_to_recordset($3::jsonb) AS r (id text, whole text, mine jsonb, theirs text[], value jsonb, seen jsonb)
@@ -36,7 +36,7 @@ present AS (
 ),
 resolved AS (
     SELECT p.place,
-           vanguard.touched(p.delta, $4) AS touched,
+           vanguard.written(p.delta, $4) AS written,
            CASE
                WHEN p.whole = 'theirs' THEN NULL
                WHEN p.whole = 'mine' AND p.draft_op = 'update' AND p.theirs IS NULL THEN 'insert'
@@ -48,7 +48,7 @@ resolved AS (
                WHEN p.whole = 'mine' AND p.draft_op = 'update' AND p.theirs IS NULL
                    THEN pfa.beneath($1, p.id, p.data, p.pending) || p.base || p.delta
                WHEN p.whole = 'mine' AND p.draft_op <> 'delete' AND p.theirs IS NOT NULL
-                   THEN vanguard.pick(p.base || p.delta, vanguard.touched(p.delta, $4))
+                   THEN vanguard.pick(p.base || p.delta, vanguard.written(p.delta, $4))
                ELSE ((p.delta || vanguard.pick(p.base || p.delta, p.mine)) - p.given_up) || p.value
            END AS delta,
            CASE
@@ -58,8 +58,10 @@ resolved AS (
                WHEN p.whole IS NOT NULL THEN '{}'
                -- The row is gone: its base is what there is to insert again.
                WHEN p.draft_op = 'update' AND p.theirs IS NULL THEN p.base
-               ELSE (p.base || vanguard.pick(p.settled, p.mine)
-                     || vanguard.pick(p.settled, vanguard.touched(p.value, $4))) - p.given_up
+               ELSE vanguard.present(
+                        p.base || vanguard.pick(p.settled, to_jsonb(p.given_up)) || vanguard.pick(
+                            p.settled, vanguard.settled(vanguard.pick('{}', p.mine) || p.value, p.delta, $4)),
+                        vanguard.touched((p.delta || vanguard.pick('{}', p.mine)) - p.given_up || p.value, $4))
            END AS base
       FROM present AS p
 )
@@ -67,4 +69,4 @@ UPDATE pfa.modification AS x
    SET draft_op = r.draft_op, delta = r.delta, base = r.base, version = $5, modified_at = $6
   FROM resolved AS r
  WHERE x.ctid = r.place
-RETURNING x.row_key, r.touched;
+RETURNING x.row_key, r.written;

@@ -236,8 +236,18 @@ CREATE OR REPLACE FUNCTION vanguard.pick(document jsonb, fields jsonb) RETURNS j
     RETURN (SELECT coalesce(jsonb_object_agg(field, coalesce(document -> field, 'null')), '{}')
               FROM jsonb_array_elements_text(fields) AS field);
 
--- The fields of `delta` together with the fields of the same atomic groups.
--- cells: field -> {"cell": name of its atomic group, "fields": [all of its fields]}, for grouped fields only.
+-- The fields that a document has of these.
+CREATE OR REPLACE FUNCTION vanguard.present(document jsonb, fields jsonb) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (SELECT coalesce(jsonb_object_agg(field, document -> field), '{}')
+              FROM jsonb_array_elements_text(fields) AS field
+             WHERE document ? field);
+
+-- The fields whose base a draft of `delta` needs: its own, with those of the same atomic groups, and of the whole row
+-- where one of them is merged by it.
+-- cells: how fields merge, for those alone that are no cell of their own, as the contract declares it. Of an atomic
+-- group {"cell": its name, "fields": [all of its fields]}; of a field that is merged by the row {"policy": "row",
+-- "cell": its own name, "fields": [all that can be edited]}; of one where theirs wins {"policy": "theirs"}.
 CREATE OR REPLACE FUNCTION vanguard.touched(delta jsonb, cells jsonb) RETURNS jsonb
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN (SELECT coalesce(jsonb_agg(DISTINCT field), '[]')
@@ -245,15 +255,40 @@ CREATE OR REPLACE FUNCTION vanguard.touched(delta jsonb, cells jsonb) RETURNS js
              CROSS JOIN LATERAL jsonb_array_elements_text(
                             coalesce(cells -> name -> 'fields', jsonb_build_array(name))) AS field);
 
+-- The fields that `delta` writes, together with those of the same atomic groups: of what is merged by the row itself
+-- alone.
+CREATE OR REPLACE FUNCTION vanguard.written(delta jsonb, cells jsonb) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (SELECT coalesce(jsonb_agg(DISTINCT field), '[]')
+              FROM jsonb_object_keys(delta) AS name
+             CROSS JOIN LATERAL jsonb_array_elements_text(
+                            CASE WHEN cells -> name ? 'fields' AND NOT cells -> name ? 'policy'
+                                 THEN cells -> name -> 'fields' ELSE jsonb_build_array(name) END) AS field);
+
+-- The fields whose base moves where cells of a draft of `delta` are decided: what the draft writes besides is to be
+-- decided by itself.
+CREATE OR REPLACE FUNCTION vanguard.settled(decided jsonb, delta jsonb, cells jsonb) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (SELECT coalesce(jsonb_agg(field), '[]')
+              FROM jsonb_array_elements_text(vanguard.touched(decided, cells)) AS field
+             WHERE vanguard.written(decided, cells) ? field
+                OR NOT vanguard.written(delta, cells) ? field);
+
 -- The three-way merge of cells; an atomic group is one cell, absent equals null.
 -- Returns {"apply": fields that change theirs, "conflicts": [{field, base, theirs, mine}]}:
--- mine = theirs: nothing to do; theirs = base: mine; mine = base: theirs stays; else a conflict.
+-- mine = theirs: nothing to do; theirs = base: mine; mine = base: theirs stays; else a conflict, but where theirs wins.
+-- What is merged by the row is a cell together with all that base has of the row and mine leaves alone.
 CREATE OR REPLACE FUNCTION vanguard.three_way(base jsonb, theirs jsonb, mine jsonb, cells jsonb) RETURNS jsonb
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
 BEGIN ATOMIC
     WITH cell AS (
         SELECT DISTINCT coalesce(cells -> name ->> 'cell', name) AS name,
-               cells -> name -> 'fields' AS members
+               CASE WHEN cells -> name ->> 'policy' = 'row'
+                    THEN (SELECT jsonb_agg(field)
+                            FROM jsonb_array_elements_text(cells -> name -> 'fields') AS field
+                           WHERE field = name
+                              OR base ? field AND NOT vanguard.written(mine, cells) ? field)
+                    ELSE cells -> name -> 'fields' END AS members
           FROM jsonb_object_keys(mine) AS name
     ), sides AS (
         SELECT name,
@@ -268,7 +303,7 @@ BEGIN ATOMIC
         SELECT name, members, base, theirs, mine,
                CASE WHEN mine = theirs THEN 'same'
                     WHEN theirs = base THEN 'mine'
-                    WHEN mine = base THEN 'theirs'
+                    WHEN mine = base OR cells -> name ->> 'policy' = 'theirs' THEN 'theirs'
                     ELSE 'conflict' END AS outcome
           FROM sides
     )
@@ -351,8 +386,11 @@ BEGIN ATOMIC
                || (SELECT coalesce(jsonb_object_agg(field.key, field.value), '{}')
                      FROM jsonb_each(g.put) AS field
                     WHERE field.key = ANY (t.names)) AS delta,
+               -- What stays drafted needs its base, though a cell of the row goes that had it, too.
                CASE WHEN (draft ->> 'gone')::boolean THEN draft -> 'base'
-                    ELSE (draft -> 'base') - b.names END
+                    ELSE (draft -> 'base') - b.names
+                         || vanguard.present(
+                                draft -> 'base', vanguard.touched((draft -> 'delta') - t.names, cells)) END
                || (SELECT coalesce(jsonb_object_agg(field.key, field.value), '{}')
                      FROM jsonb_each(g.base) AS field
                     WHERE field.key = ANY (b.names)) AS base
@@ -449,19 +487,6 @@ CREATE OR REPLACE FUNCTION vanguard.removed_fields(base jsonb, delta jsonb, fiel
                         FROM jsonb_each(delta - fields) AS field)
            END;
 
--- Those fields that a delta writes again although they, or their whole row, stand in conflict, with the fields of the
--- same atomic groups: a user who writes over a conflict has seen it.
-CREATE OR REPLACE FUNCTION vanguard.written_again(conflicts jsonb, delta jsonb, cells jsonb) RETURNS jsonb
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN (SELECT coalesce(jsonb_agg(DISTINCT field), '[]')
-              FROM jsonb_object_keys(delta) AS name
-             CROSS JOIN LATERAL jsonb_array_elements_text(
-                            coalesce(cells -> name -> 'fields', jsonb_build_array(name))) AS field
-             WHERE EXISTS (
-                       SELECT FROM jsonb_array_elements(conflicts) AS conflict
-                        WHERE coalesce(conflict ->> 'field', cells -> name ->> 'cell', name)
-                              = coalesce(cells -> name ->> 'cell', name)));
-
 -- What conflicts show as theirs, by field: all that a user who settles them has seen of it.
 CREATE OR REPLACE FUNCTION vanguard.shown(conflicts jsonb) RETURNS jsonb
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -480,6 +505,21 @@ CREATE OR REPLACE FUNCTION vanguard.cells(before jsonb, after jsonb) RETURNS jso
                                      ORDER BY name COLLATE "C"), '[]')
               FROM jsonb_object_keys(coalesce(before, '{}') || coalesce(after, '{}')) AS name
              WHERE coalesce(before -> name, 'null') <> coalesce(after -> name, 'null'));
+
+-- Those fields that a delta writes again although they, or their whole row, stand in conflict, with the fields of the
+-- same atomic groups, and with what the conflict shows of the row: a user who writes over a conflict has seen it.
+CREATE OR REPLACE FUNCTION vanguard.written_again(conflicts jsonb, delta jsonb, cells jsonb) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (SELECT coalesce(jsonb_agg(DISTINCT field), '[]')
+              FROM jsonb_object_keys(delta) AS name
+             CROSS JOIN LATERAL jsonb_array_elements(conflicts) AS conflict
+             CROSS JOIN LATERAL jsonb_array_elements_text(
+                            CASE WHEN cells -> name ->> 'policy' = 'row' AND conflict ->> 'field' IS NOT NULL
+                                 THEN to_jsonb(ARRAY(
+                                          SELECT jsonb_object_keys(vanguard.shown(jsonb_build_array(conflict)))))
+                                 ELSE coalesce(cells -> name -> 'fields', jsonb_build_array(name)) END) AS field
+             WHERE coalesce(conflict ->> 'field', cells -> name ->> 'cell', name)
+                   = coalesce(cells -> name ->> 'cell', name));
 
 -- A time as the API writes it: UTC, ISO 8601, milliseconds.
 CREATE OR REPLACE FUNCTION vanguard.utc(at timestamptz) RETURNS text

@@ -11,7 +11,7 @@ from app.base import exact_json
 from app.base.clock import now
 from app.base.database import Connection, Database
 from app.base.settings import Settings
-from app.contracts import PFA
+from app.contracts import PFA, Contract
 from app.engine.desk import Desk
 from app.engine.modifications import fold, image
 from app.worker.loop import DEFECTS, Worker, database_clock
@@ -57,20 +57,20 @@ class Ahead:
 class Yard:
     """A world with a worker over the fleet's ledger; its clock is the world's."""
 
-    def __init__(self, world: World, database: Database, ledger: Ledger, **target: Any):
-        self.world, self.database, self.ledger = world, database, ledger
-        self.target = Target(organization="acme", contract=LEDGERED, upstream=ledger, **target)
+    def __init__(self, world: World, database: Database, ledger: Ledger, contract: Contract = LEDGERED, **target: Any):
+        self.world, self.database, self.ledger, self.contract = world, database, ledger, contract
+        self.target = Target(organization="acme", contract=contract, upstream=ledger, **target)
         self.worker = self.new_worker()
         self.users: dict[str, User] = {}
 
     def new_worker(self, **changed: Any) -> Worker:
         """Another worker."""
         target = msgspec.structs.replace(self.target, **changed)
-        return Worker(self.database, [target], [LEDGERED], KEPT, read_clock=self.read_clock, chance=lambda: 1.0)
+        return Worker(self.database, [target], [self.contract], KEPT, read_clock=self.read_clock, chance=lambda: 1.0)
 
     def desk(self, connection: Connection) -> Desk:
         """Where a worker works on the fleet."""
-        return Desk(connection, LEDGERED, "acme")
+        return Desk(connection, self.contract, "acme")
 
     async def read_clock(self, _: Connection) -> datetime:
         """The time by the world's clock."""
@@ -208,8 +208,8 @@ class Yard:
                     " WHERE EXISTS (SELECT FROM fleet.change AS c WHERE c.row_key = x.row_key AND c.user_id = x.user_id"
                     " AND c.state IN ('in_review', 'committed', 'syncing', 'conflict', 'sync_error'))"
                 )
-                await fold(Desk(connection, LEDGERED, "acme"), None, keys)
-                await image(Desk(connection, LEDGERED, "acme"), None, keys)
+                await fold(self.desk(connection), None, keys)
+                await image(self.desk(connection), None, keys)
                 after = await connection.raw.fetch(select)
             finally:
                 await transaction.rollback()
@@ -217,14 +217,14 @@ class Yard:
 
 
 @asynccontextmanager
-async def open_yard(url: str, ledger: Ledger, **target: Any) -> AsyncIterator[Yard]:
+async def open_yard(url: str, ledger: Ledger, contract: Contract = LEDGERED, **target: Any) -> AsyncIterator[Yard]:
     """A yard over a database of its own, with the organization acme."""
     database = Database(Settings(database_url=url, secret=SECRET, environment="test"))
     await database.open()
     try:
-        async with open_world(url, contracts=(PFA, LEDGERED), token_ttl=A_CENTURY) as world:
+        async with open_world(url, contracts=(PFA, contract), token_ttl=A_CENTURY) as world:
             await world.organization("acme")
-            yard = Yard(world, database, ledger, **target)
+            yard = Yard(world, database, ledger, contract, **target)
             yield yard
             await yard.worker.idle()
     finally:
