@@ -76,7 +76,8 @@ async def test_each_row_of_a_request_is_seen_a_few_times(cold: "asyncpg.Connecti
         ("conflicts", called("read_conflicts", request_id=REQUEST, groups=GROUPS, fields=FIELDS, keys=None)),
         ("resolve", called("resolve_changes", request_id=REQUEST, resolutions=json_of(RESOLVED), groups=GROUPS,
                            unwritable=[])),
-        ("give back", called("give_back", request_id=REQUEST, cells=json_of(CELLS), session=None, version=3)),
+        ("give back", called("give_back", request_id=REQUEST, cells=json_of(CELLS), session=None, version=3,
+                             groups=GROUPS)),
         ("merge", called("merge_changes", request_id=REQUEST, groups=GROUPS, fields=FIELDS, commit_id=COMMIT,
                          unruled_fields=[], upstream_only=list(PFA.upstream_only), initial=json_of(PFA.initial),
                          force=False)),
@@ -84,7 +85,7 @@ async def test_each_row_of_a_request_is_seen_a_few_times(cold: "asyncpg.Connecti
         ("reverted", called("find_reverted", commit_id=COMMIT)),
         ("revert", called("revert_changes", commit_id=COMMIT, request_id=UNDO, version=4, groups=GROUPS, fields=FIELDS,
                           reason="Back")),
-        ("give all back", called("give_back", request_id=UNDO, cells=None, session="s", version=5)),
+        ("give all back", called("give_back", request_id=UNDO, cells=None, session="s", version=5, groups=GROUPS)),
     ]  # fmt: skip
     for name, (item, arguments) in steps:
         if name == "conflicts":
@@ -139,5 +140,5 @@ async def test_a_list_a_timeline_and_what_is_remembered_read_a_page(cold: "async
         text = qualified(item, PFA).text.rstrip().removesuffix(";")
         plan = await cold.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {text}", *arguments)
         nodes = list(nodes_of(json.loads(plan)[0]["Plan"]))
-        assert index in {node.get("Index Name") for node in nodes}, f"{name}: {nodes}"
-        assert max(map(rows_of, nodes)) <= 100, f"{name}: {nodes}"
+        assert index in {node.get("Index Name") for node in nodes}, name
+        assert max(map(rows_of, nodes)) <= 100, name

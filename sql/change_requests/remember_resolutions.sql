@@ -8,16 +8,26 @@ WITH given AS (
       FROM jsonb_to_recordset($3::jsonb)
         AS r (id text, field text, base jsonb, theirs jsonb, mine jsonb, use text, value jsonb)
 ),
+known AS MATERIALIZED (
+    SELECT k.id
+      FROM given AS g
+     CROSS JOIN LATERAL (
+               SELECT n.id
+                 FROM public.resolution AS n
+                WHERE n.organization_id = $1
+                  AND n.dataset = $2
+                  AND n.row_key = g.row_key
+                  AND n.field IS NOT DISTINCT FROM g.field
+                  AND n.base = g.base
+                  AND n.theirs = g.theirs
+                  AND n.mine = g.mine
+                LIMIT 1
+           ) AS k
+),
 gone AS (
     DELETE FROM public.resolution AS n
-     USING given AS g
      WHERE n.organization_id = $1
-       AND n.dataset = $2
-       AND n.row_key = g.row_key
-       AND n.field IS NOT DISTINCT FROM g.field
-       AND n.base = g.base
-       AND n.theirs = g.theirs
-       AND n.mine = g.mine
+       AND n.id = ANY (ARRAY(SELECT k.id FROM known AS k))
 )
 INSERT INTO public.resolution (organization_id, id, dataset, row_key, field, base, theirs, mine, use, value, actor, at)
 SELECT $1, gen_random_uuid(), $2, g.row_key, g.field, g.base, g.theirs, g.mine, g.use, g.value, $4, $5
