@@ -44,6 +44,11 @@ SELECT 'acme', 3, c.row_key, 'update', c.base, c.delta, 'merge', c.commit_id, 'a
   FROM pfa.change AS c WHERE c.commit_id = $1 AND c.state = 'synced'
 """
 
+MERGED = """
+UPDATE pfa.mirror AS m SET data = m.data || c.delta
+  FROM pfa.change AS c WHERE c.commit_id = $1 AND c.state = 'synced' AND m.row_key = c.row_key
+"""
+
 
 def called(name: str, **given: Any) -> tuple[Statement, list[Any]]:
     """A statement of the room, with its values in their order."""
@@ -93,6 +98,7 @@ async def test_each_row_of_a_request_is_seen_a_few_times(cold: "asyncpg.Connecti
         if name == "reverted":
             await cold.execute("UPDATE pfa.change SET state = 'synced', settled_at = now() WHERE state = 'committed'")
             await cold.execute(HISTORY, COMMIT)
+            await cold.execute(MERGED, COMMIT)
         if warm:
             await cold.execute("VACUUM ANALYZE pfa.change, pfa.mirror, pfa.modification, pfa.history")
         before = await entries(cold)
