@@ -5,7 +5,7 @@ import pytest
 from app.web.auth import Role
 from tests.support.requests import act, cells, done, drafted, merged, not_merged, previewed, request, submitted, told
 from tests.support.sessions import shown
-from tests.support.world import FLEET, NEW, User, World, mirrored, refused, vehicle
+from tests.support.world import FLEET, NEW, User, World, drafts, mirrored, refused, vehicle
 
 
 @pytest.fixture
@@ -147,3 +147,16 @@ async def test_what_upstream_alone_gives_to_a_row_is_never_resolved(world: World
     assert (await bob.commit()).status_code == 200
     await done(ann, found, "resolutions", default="mine")
     assert {field for _, field, _, _ in await cells(ann, found)}.isdisjoint({"hasPlan", "hasActuals"})
+
+
+async def test_a_deletion_that_came_true_leaves_nothing_behind(ann: User, bob: User) -> None:
+    """Over what is under review, too: there is no draft any more, and no base of one."""
+    found = await submitted(ann, {"id": "V1", "delta": {"seats": 5}})
+    await ann.draft("V1", op="delete")
+    await bob.draft("V1", op="delete")
+    assert (await bob.commit()).status_code == 200
+    assert {key: (await drafts(ann))["V1"][key] for key in ("op", "delta", "base", "pending")} == {
+        "op": "update", "delta": {}, "base": {}, "pending": {"seats": 5},
+    }  # fmt: skip
+    (conflict,) = (await request(ann, found))["conflicts"]
+    assert (conflict["kind"], conflict["theirs"], conflict["mine"]["seats"]) == ("row_deleted", None, 5)

@@ -47,7 +47,8 @@ settled AS (
            p.mirror_version, p.theirs, p.conflicts,
            CASE WHEN p.draft_op = 'delete' AND p.theirs IS NULL THEN NULL ELSE p.draft_op END AS draft_op,
            -- The row that is gone, with an entry for what the draft touches and the row did not have.
-           CASE WHEN p.gone IS NOT NULL AND p.draft_op = 'update'
+           CASE WHEN p.draft_op = 'delete' AND p.theirs IS NULL THEN '{}'
+                WHEN p.gone IS NOT NULL AND p.draft_op = 'update'
                 THEN vanguard.pick(p.gone, vanguard.touched(p.delta, $4)) || p.gone ELSE p.base END AS base,
            /*{before_names}*/b_search, b_source, b_forecast_start, b_monthly_rental/*{}*/
       FROM present AS p
