@@ -486,7 +486,8 @@ def stories(contract: Contract) -> st.SearchStrategy[Story]:
 
 
 def _story(rows: dict[str, Document], parts: list[tuple[Any, ...]]) -> Story:
-    return Story({"acme": rows, "beta": {}}, [Begin(0), Begin(1), *(step for part in parts for step in part)])
+    steps: list[Any] = [Begin(0), Begin(1), *(step for part in parts for step in part)]
+    return Story({"acme": rows, "beta": {}}, steps)
 
 
 @pytest.fixture

@@ -213,7 +213,7 @@ class RequestModel(SessionModel):
         cells: Cells = {}
         wrong = set()
         for key, name in wanted:
-            members = set() if name is None else {*(self.groups[name] if name in self.groups else [name])}
+            members = set() if name is None else {*self.groups.get(name, [name])}
             change = changes.get(key)
             if change is None or (name is not None and not members & change.delta.keys()):
                 wrong.add((key, "CELL_NOT_FOUND"))
@@ -224,8 +224,8 @@ class RequestModel(SessionModel):
         if wrong:
             raise Refused(422, "VALIDATION_FAILED", wrong)
         for key, fields in cells.items():
-            for members in self.groups.values():
-                changed = set(members) & changes[key].delta.keys()
+            for group in self.groups.values():
+                changed = set(group) & changes[key].delta.keys()
                 if fields is not None and changed & fields and not changed <= fields:
                     raise Refused(422, "GROUP_SPLIT")
         return cells
@@ -356,7 +356,7 @@ class RequestModel(SessionModel):
         except Refused as refused:
             self.changes, self.workspaces = before
             if not dry_run:
-                self.put_back(request, refused)
+                self.review_again(request, refused)
             raise
         if dry_run:
             self.changes, self.workspaces = before
@@ -393,7 +393,7 @@ class RequestModel(SessionModel):
             raise Refused(422, "VALIDATION_FAILED", broken)
         return done
 
-    def put_back(self, request: Request, refused: Refused) -> None:
+    def review_again(self, request: Request, refused: Refused) -> None:
         """In review again; conflicts that were resolved before are resolved as then."""
         request.state, request.iteration = "pending_review", request.iteration + 1
         known = [
