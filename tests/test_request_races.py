@@ -20,6 +20,8 @@ from tests.support.ledger import Ledger
 from tests.support.requests import Answer, act, done, drafted, previewed, request, submitted, told
 from tests.support.syncing import open_yard, van
 from tests.support.world import FLEET, NEW, User, World, line, mirrored, refused, vehicle
+from tests.test_contention import at_once as asked
+from tests.test_contention import paused, until_waiting
 
 # What runs here is covered elsewhere, and coverage would take as long as it does.
 pytestmark = pytest.mark.no_cover
@@ -216,6 +218,34 @@ async def test_a_merge_and_a_commit_of_the_same_cell(world: World) -> None:
             late, theirs = (merge, "C") if commit.status_code == 200 else (commit, "B")
             (conflict,) = refused(late, 409, "MERGE_CONFLICT")["conflicts"]
             assert conflict["theirs"] == theirs == (await mirrored(world, "V1") or {})["remark"]
+
+
+async def test_a_conflict_that_moves_while_it_is_resolved_as_before(world: World) -> None:
+    """What was done about theirs of then is not done about theirs of now, which nobody has seen."""
+    async with arena(world, FLEET) as at:
+        for value in ("C", "A"):  # the same three sides meet twice; the first time they are resolved
+            found = await submitted(at.ann, {"id": "V1", "delta": {"remark": "B"}})
+            await done(at.boss, found, "approve")
+            await at.bob.draft("V1", {"remark": "C"})
+            assert (await at.bob.commit()).status_code == 200
+            if value == "C":
+                refused(await act(at.boss, found, "merge"), 409, "MERGE_CONFLICT")
+                await done(at.ann, found, "resolutions", default="mine")
+                await done(at.ann, found, "withdraw")
+                assert (await at.ann.post("discard", {"sessionId": found["sessionId"]})).status_code == 200
+                await at.bob.draft("V1", {"remark": "A"})
+                assert (await at.bob.commit()).status_code == 200
+        await at.bob.draft("V1", {"remark": "D"})
+        async with paused(world, "resolution"):
+            (merge,) = asked(act(at.boss, found, "merge"))
+            await until_waiting(world, 1, merge)
+            (commit,) = asked(at.bob.commit())
+            # It waits for the merge; it would not, had that let its rows go.
+            await asyncio.wait([commit], timeout=0.2)
+        refused(await merge, 409, "MERGE_CONFLICT")
+        assert (await commit).status_code == 200
+        (conflict,) = (await request(at.boss, found))["conflicts"]
+        assert (conflict["theirs"], conflict["mine"]) == ("D", "B")
 
 
 async def test_a_submission_and_an_edit_of_its_session(world: World) -> None:

@@ -324,11 +324,14 @@ async def _put_back(
     request = await move_request(desk, request, RequestState.PENDING_REVIEW, at, error.detail)
     conflicts = list(refused.conflicts)
     if refused.event is Event.CONFLICTED:
+        # The merge that was taken back has let its locks go: others may have written since.
+        await raise_workspace(desk, request.author)
+        await lock_changes(desk, request, inserting=False)
+        conflicts = await find_conflicts(desk, request.id)
         if proposals:
-            await raise_workspace(desk, request.author)
-            await lock_changes(desk, request, inserting=False)
+            met = [each for each in conflicts if each in refused.conflicts]
             wanted = ResolveRequest(resolutions=tuple(proposals))
-            conflicts = await resolve(desk, request, person, conflicts, wanted, at)
+            conflicts = await resolve(desk, request, person, met, wanted, at)
         conflicts = await resolve_as_before(desk, request, conflicts, at)
     request = await rewrite_request(desk, request, at, conflicts=conflicts, validation=refused.run)
     await tell(desk, request, refused.event, person.id, at, text=error.detail, conflicts=len(conflicts))

@@ -122,7 +122,7 @@ async def resolve_as_before(
     desk: Desk, request: ChangeRequest, conflicts: Sequence[Conflict], at: datetime
 ) -> list[Conflict]:
     """Do about conflicts what was done about the same ones before, and tell; returns those that are left. Under the
-    locks of a merge.
+    request's lock, 2 and 4, which the conflicts were found under.
     """
     known = {
         (row["row_key"], row["field"]): row
@@ -131,8 +131,6 @@ async def resolve_as_before(
     again = [each for each in conflicts if (each["id"], each["field"]) in known]
     if not again:
         return list(conflicts)
-    await raise_workspace(desk, request.author)
-    await lock_changes(desk, request, inserting=False)
     rows = [known[each["id"], each["field"]] for each in again]
     chosen = [(each, row["use"], row["value"]) for each, row in zip(again, rows, strict=True)]
     await _carry_out(desk, request, chosen, at)
