@@ -1,12 +1,29 @@
-"""The caller's view as a file."""
+"""The caller's view as a file: which rows, in which order, and how it is sent. What is in it: test_export_files.py."""
 
+import asyncio
 import csv
 import io
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+import openpyxl
+import pytest
+from litestar import get
+from litestar.params import FromPath
+from prometheus_client import REGISTRY
+
 from app.base import exact_json
-from tests.support.world import NEW, User, World, line
+from app.base.errors import ConfigurationError, RowNotFound
+from app.base.settings import read_settings
+from app.exports import Column, route, stream_table
+from app.exports.download import Download
+from app.web.runtime import VanguardRequest
+from tests.support.world import FLEET, NEW, SECRET, User, World, ids, line, open_world, refused, vehicle
+from tests.test_edges import served
+from tests.test_outage import OURS, blocked, until
 
 
 async def table(user: User, query: str = "") -> list[list[str]]:
@@ -31,7 +48,7 @@ async def test_a_file_has_the_rows_of_the_list(world: World, ann: User) -> None:
     await ann.draft("L4", {"equipment": "drafted"})
     await ann.draft("L5", {"model": "M"})
     assert (await ann.commit("L5")).status_code == 200
-    await ann.draft("new", NEW | {"monthlyRate": Decimal("50.00")}, op="insert")
+    await ann.draft("new", NEW | {"monthlyRate": 50}, op="insert")
     for query in (
         "", "sort=monthlyRate", "sort=-monthlyRate", "sort=equipment,-id", "sort=-forecastCost", "search=drafted",
         "monthlyRate[gt]=3", "equipment[isnull]=false&sort=-equipment", "syncState=draft",
@@ -52,3 +69,353 @@ def text(value: Any) -> str:
     if value is None:
         return ""
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+async def test_ties_come_by_id_and_nulls_where_a_list_has_them(world: World, ann: User) -> None:
+    rates = {"D": 1, "A": None, "C": 1, "B": 2}
+    await world.mirror({key: line(monthlyRate=rate, equipment=rate and "E") for key, rate in rates.items()})
+    await ann.draft("B", {"monthlyRate": 1, "equipment": "E"})
+    for sort in ("monthlyRate", "-monthlyRate", "equipment", "-equipment", "monthlyRate,-id", "-category", "id", "-id"):
+        found = [row["pfaId"] for row in await objects(ann, f"sort={sort}")]
+        assert found == ids(await ann.rows(sort=sort)), sort
+
+
+async def test_fields_are_the_columns_behind_the_key(world: World, ann: User) -> None:
+    await world.mirror({"A": line(model="M")})
+    head, row = await table(ann, "fields=planCost,model,category,model")
+    assert (head, row) == (["pfaId", "model", "category", "planCost"], ["A", "M", "Cranes", "5913.27"])
+    assert await table(ann, "fields=pfaId") == [["pfaId"], ["A"]]
+    assert (await table(ann))[0][:3] == ["pfaId", "organization", "areaSilo"]
+    assert (await table(ann, "include=computed"))[0][-2:] == ["purchaseCost", "incomplete"]
+
+
+async def test_another_dataset_has_its_own_columns(world: World, ann: User) -> None:
+    await world.mirror({"V": vehicle(seats=-7)}, contract=FLEET)
+    await ann.on("fleet").draft("V", {"mileage": 1, "remark": "-1"})
+    assert await objects(ann.on("fleet"), "fields=seats,mileage,remark") == [
+        {FLEET.key: "V", "seats": -7, "mileage": 1, "remark": "-1"}
+    ]
+    assert (await table(ann.on("fleet"), "fields=seats,mileage,remark"))[1] == ["V", "-7", "1", "'-1"]
+
+
+@pytest.mark.parametrize(
+    ("query", "parameter"),
+    [
+        ("page=2", "page"), ("pageSize=10", "pageSize"), ("after=x", "after"), ("count=none", "count"),
+        ("format=pdf", "format"), ("format=csv&format=csv", "format"), ("header=none", "header"), ("bom=1", "bom"),
+        ("format=xlsx&bom=true", "bom"), ("format=ndjson&header=labels", "header"), ("include=layers", "include"),
+        ("include=deleted", "include"), ("nonsense=1", "nonsense"), ("sort=nonsense", "sort"),
+        ("category[gt]=a&monthlyRate=x", "monthlyRate"),
+    ],
+)  # fmt: skip
+async def test_what_cannot_be_meant_is_refused(world: World, ann: User, query: str, parameter: str) -> None:
+    problem = refused(await ann.get(f"export?{query}"), 400, "INVALID_FILTER")
+    assert problem["errors"][0]["parameter"] == parameter
+
+
+async def test_a_dataset_that_is_not_there_is_told_as_such(world: World, ann: User) -> None:
+    refused(await ann.on("nothing").get("export"), 404, "DATASET_NOT_FOUND")
+    await world.db.execute("DELETE FROM dataset WHERE name = 'fleet'")
+    refused(await ann.on("fleet").get("export"), 404, "DATASET_NOT_FOUND")
+
+
+async def test_the_head_says_what_comes(world: World, ann: User) -> None:
+    await world.mirror({f"L{n}": line() for n in range(50)})
+    await world.db.execute("ANALYZE pfa.mirror")
+    types = {
+        "csv": "text/csv; charset=utf-8",
+        "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+        "ndjson": "application/x-ndjson",
+    }
+    for ending, media_type in types.items():
+        headers = (await ann.get(f"export?format={ending}")).headers
+        assert headers["Content-Type"] == media_type
+        assert headers["Content-Disposition"] == f'attachment; filename="pfa-2026-03-01.{ending}"'
+        assert headers["Cache-Control"] == "private, no-store"
+        assert int(headers["X-Estimated-Rows"]) == 50
+        assert not {"ETag", "Content-Length", "Content-Encoding"} & {name.title() for name in headers}
+        assert (await ann.request("HEAD", f"export?format={ending}")).headers["X-Estimated-Rows"] == "50"
+
+
+async def test_all_of_a_file_is_of_one_moment(world: World, ann: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given a file that is begun, when rows change, come and go, then the rest of it shows none of that."""
+    monkeypatch.setattr(route, "MOST_ROWS", 2)
+    await world.mirror({key: line(model="before") for key in "ABCDEFGH"})
+    await ann.draft("B", {"model": "drafted before"})
+    async with reading(ann, "format=ndjson&fields=model") as reader:
+        await reader.take()
+        await ann.draft("D", {"model": "after"})
+        await ann.discard("B")
+        await world.db.execute('UPDATE pfa.mirror SET data = data || \'{"model": "after"}\'')
+        await world.db.execute("DELETE FROM pfa.mirror WHERE row_key = 'H'")
+        await world.mirror({"I": line(model="after")})
+        await reader.rest()
+    found = {row["pfaId"]: row["model"] for row in map(exact_json.decode, reader.body.splitlines())}
+    assert found == dict.fromkeys("ABCDEFGH", "before") | {"B": "drafted before"}
+
+
+# --- sending
+
+
+class Reader:
+    """A client that reads as it likes: what it does not take is not sent."""
+
+    def __init__(self, user: User, path: str, query: str):
+        self.user, self.path, self.query = user, path, query
+        self.status, self.body, self.complete = 0, b"", False
+        self.headers: dict[str, str] = {}
+        self._parts: asyncio.Queue[dict[str, Any]] = asyncio.Queue(1)
+        self._gone, self._taken = asyncio.Event(), asyncio.Semaphore(0)
+
+    async def answer(self) -> None:
+        """The application's part."""
+        path = f"/api/v1/orgs/acme/datasets/pfa/{self.path}"
+        scope = {
+            "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET", "scheme": "http",
+            "path": path, "raw_path": path.encode(), "query_string": self.query.encode(), "root_path": "",
+            "headers": [(b"host", b"a"), (b"authorization", f"Bearer {self.user.token}".encode())],
+            "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80),
+        }  # fmt: skip
+        await self.user.world.application(scope, self._receive, self._send)  # type: ignore[arg-type] # a plain dict
+
+    async def _receive(self) -> dict[str, Any]:
+        await self._gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: Any) -> None:
+        await self._parts.put(message)
+        await self._taken.acquire()
+
+    async def take(self) -> bool:
+        """The next part, the head included; False where there is none any more."""
+        message = await self._parts.get()
+        self._taken.release()
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            self.headers = {name.decode().lower(): value.decode() for name, value in message["headers"]}
+            return True
+        self.body += message["body"]
+        self.complete = not message.get("more_body")
+        return not self.complete
+
+    async def rest(self) -> None:
+        """All that is still to come."""
+        while await self.take():
+            pass
+
+    def leave(self) -> None:
+        """Hang up."""
+        self._gone.set()
+
+
+@asynccontextmanager
+async def reading(user: User, query: str, path: str = "export") -> AsyncIterator[Reader]:
+    """A file under way, whose head is there; afterwards it has to have ended."""
+    reader = Reader(user, path, query)
+    task = asyncio.create_task(reader.answer())
+    async with asyncio.timeout(30):
+        await reader.take()
+        yield reader
+        reader.leave()
+        await task
+
+
+def sent(ending: str, outcome: str) -> float:
+    """How many files ended so."""
+    return REGISTRY.get_sample_value("vanguard_exports_total", {"format": ending, "outcome": outcome}) or 0.0
+
+
+IDLE = f"SELECT count(*) = 0 FROM pg_stat_activity WHERE {OURS} AND state <> 'idle'"
+
+
+async def test_a_client_that_leaves_ends_the_statement(
+    world: World, ann: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(route, "MOST_ROWS", 1)
+    await world.mirror({key: line() for key in "ABCDEF"})
+    before = sent("csv", "left")
+    async with reading(ann, "format=csv") as reader:
+        await reader.take()
+        assert not await world.db.fetchval(IDLE)
+    assert (reader.status, reader.complete, sent("csv", "left")) == (200, False, before + 1)
+    await until(world, IDLE)
+    assert len(await table(ann)) == 7
+
+
+async def test_a_client_that_leaves_before_the_first_row_ends_the_statement_too(world: World, ann: User) -> None:
+    """Given a statement that waits, then it is gone although what it waited for is not there yet."""
+    await world.mirror({"A": line()})
+    waits = f"SELECT count(*) = 1 FROM pg_stat_activity WHERE {OURS} AND wait_event_type = 'Lock'"
+    reader = Reader(ann, "export", "")
+    async with blocked(world, "pfa.mirror", "ACCESS EXCLUSIVE"):
+        task = asyncio.create_task(reader.answer())
+        await until(world, waits)
+        reader.leave()
+        async with asyncio.timeout(30):
+            await task
+        await until(world, IDLE)
+    assert reader.status == 0
+    assert len(await table(ann)) == 2
+
+
+async def test_as_many_files_as_may_be_are_sent_at_once_and_others_are_served(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a pool of two and one place, when a file is under way, then another is refused and a page is not."""
+    monkeypatch.setattr(route, "MOST_ROWS", 1)
+    async with open_world(database_url, pool_size=2, max_exports=1) as world:
+        await world.organization("acme")
+        ann, bob = await world.user("ann"), await world.user("bob")
+        await world.mirror({key: line() for key in "ABC"})
+        async with reading(ann, "format=csv") as reader:
+            response = await bob.get("export")
+            refused(response, 503, "EXPORTS_BUSY")
+            assert int(response.headers["Retry-After"]) > 0
+            assert ids(await bob.rows(sort="id")) == ["A", "B", "C"]
+            await reader.rest()
+        assert len(await table(bob)) == 4
+
+
+async def test_a_client_that_does_not_read_is_not_waited_for(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(route, "MOST_ROWS", 1)
+    before = sent("csv", "timed_out")
+    async with open_world(database_url, export_timeout=0.2) as world:
+        await world.organization("acme")
+        ann = await world.user("ann")
+        await world.mirror({key: line() for key in "ABC"})
+        reader = Reader(ann, "export", "format=csv")
+        async with asyncio.timeout(30):
+            await reader.answer()
+        assert (sent("csv", "timed_out"), reader.complete) == (before + 1, False)
+        await until(world, IDLE)
+
+
+async def test_a_file_that_takes_too_long_to_begin_is_told_as_such(database_url: str) -> None:
+    async with open_world(database_url, export_timeout=0.2) as world:
+        await world.organization("acme")
+        ann = await world.user("ann")
+        async with blocked(world, "pfa.mirror", "ACCESS EXCLUSIVE"):
+            refused(await ann.get("export"), 503, "DATABASE_BUSY")
+
+
+async def test_a_file_that_breaks_off_does_not_look_complete(world: World) -> None:
+    """Over the wire: given a file whose connection to the database is cut, then it has no end."""
+    world.clock.at = datetime.now(UTC)
+    ann = await world.user("ann")
+    await world.db.execute(
+        "INSERT INTO pfa.mirror (organization_id, row_key, data, revision)"
+        " SELECT 'acme', n::text, jsonb_build_object('pfaId', n::text, 'contract', repeat('x', 3000)), 1"
+        " FROM generate_series(1, 6000) AS n"
+    )
+    exporting = "application_name = 'vanguard' AND state = 'idle in transaction'"
+    with served(world.runtime.settings.database_url) as server:
+        await server.listening()
+        whole = await exported(server.port, ann)
+        assert whole.endswith(b"\r\n0\r\n\r\n")
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(request(ann))
+        found = await reader.read(1)
+        await until(world, f"SELECT count(*) = 1 FROM pg_stat_activity WHERE {exporting}")
+        await world.db.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {exporting}")
+        async with asyncio.timeout(30):
+            found += await reader.read()
+        writer.close()
+        assert found.startswith(b"HTTP/1.1 200")
+        assert len(found) < len(whole)
+        assert not found.endswith(b"0\r\n\r\n")
+
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(request(ann))
+        await reader.read(1)
+        await until(world, f"SELECT count(*) = 1 FROM pg_stat_activity WHERE {exporting}")
+        writer.close()
+        await until(world, f"SELECT count(*) = 0 FROM pg_stat_activity WHERE {exporting}")
+    ended = [each["outcome"] for each in server.lines if each["event"] == "export"]
+    assert ended == ["complete", "failed", "left"]
+    assert "xxx" not in str(server.lines)
+
+
+def request(user: User) -> bytes:
+    path = "/api/v1/orgs/acme/datasets/pfa/export"
+    return f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nAuthorization: Bearer {user.token}\r\n\r\n".encode()
+
+
+async def exported(port: int, user: User) -> bytes:
+    """The whole answer, chunks and all."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(request(user))
+    async with asyncio.timeout(60):
+        found = await reader.read()
+    writer.close()
+    return found
+
+
+def test_exports_leave_connections_to_others() -> None:
+    given = {"DATABASE_URL": "postgresql://a/b", "VANGUARD_SECRET": SECRET, "VANGUARD_POOL_SIZE": "4"}
+    assert read_settings(given | {"VANGUARD_MAX_EXPORTS": "3"}).max_exports == 3
+    with pytest.raises(ConfigurationError, match="VANGUARD_MAX_EXPORTS"):
+        read_settings(given | {"VANGUARD_MAX_EXPORTS": "4"})
+
+
+# --- any table
+
+
+@pytest.fixture
+async def tables(world: World) -> dict[str, Any]:
+    """What the route /table/{ending} of this world sends: `batches`, and whether they were `closed`."""
+    given: dict[str, Any] = {"batches": [], "closed": False}
+
+    async def batches() -> AsyncGenerator[Sequence[Sequence[Any]], None]:
+        try:
+            for batch in given["batches"]:
+                if isinstance(batch, Exception):
+                    raise batch
+                yield batch
+        finally:
+            given["closed"] = True
+
+    @get("/table/{ending:str}", opt={"public": True}, include_in_schema=False)
+    async def table(request: VanguardRequest, ending: FromPath[str]) -> Download:
+        columns = [Column(name="id", label="Id"), Column(name="new", label="New value")]
+        return stream_table(request, ending, 'a "diff"/1', columns, batches)
+
+    world.application.app.register(table)
+    return given
+
+
+@pytest.mark.parametrize("ending", ["csv", "xlsx", "ndjson"])
+async def test_any_table_is_sent_alike(world: World, tables: dict[str, Any], ending: str) -> None:
+    tables["batches"] = [[["A", Decimal("1.50")], ["B", None]], [], [["=C", "x"]]]
+    response = await world.http.get(f"/table/{ending}")
+    assert response.headers["Content-Disposition"] == f'attachment; filename="a-diff-1.{ending}"'
+    assert tables["closed"]
+    match ending:
+        case "csv":
+            assert response.text == "id,new\r\nA,1.50\r\nB,\r\n'=C,x\r\n"
+        case "ndjson":
+            assert response.text == '{"id":"A","new":1.50}\n{"id":"B","new":null}\n{"id":"=C","new":"x"}\n'
+        case _:
+            sheet = openpyxl.load_workbook(io.BytesIO(response.content)).active
+            found = list(sheet.iter_rows(values_only=True))
+            assert found == [("id", "new"), ("A", 1.5), ("B", None), ("=C", "x")]
+
+
+async def test_what_a_table_raises_before_it_begins_is_an_answer(world: World, tables: dict[str, Any]) -> None:
+    tables["batches"] = [RowNotFound("There is no such request.")]
+    refused(await world.http.get("/table/xlsx"), 404, "ROW_NOT_FOUND")
+    assert tables["closed"]
+    assert not world.runtime.exports.locked()
+
+
+async def test_what_a_table_raises_afterwards_breaks_it_off(world: World, tables: dict[str, Any]) -> None:
+    tables["batches"] = [[["A", 1]], RowNotFound("There is no such request.")]
+    with pytest.raises(AssertionError):  # httpx finds an answer without its end
+        await world.http.get("/table/csv")
+    assert tables["closed"]
+
+
+async def test_a_table_without_rows_has_its_columns(world: World, tables: dict[str, Any]) -> None:
+    assert (await world.http.get("/table/csv")).text == "id,new\r\n"
+    assert (await world.http.get("/table/ndjson")).text == ""

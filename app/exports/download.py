@@ -76,6 +76,7 @@ class Download(ASGIResponse):
         )
         self._runtime, self._writer, self._batches, self._write = runtime, writer, batches, write
         self._more_headers = headers
+        self._begun = False
         self._rows = self._bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -94,7 +95,7 @@ class Download(ASGIResponse):
                     task.cancel()
                 await asyncio.gather(sending, leaving, return_exceptions=True)
                 self._tell(outcome, time.perf_counter() - started)
-        if outcome == "timed_out" and not self._bytes:
+        if outcome == "timed_out" and not self._begun:
             raise DatabaseBusy("The file took too long to begin. Narrow the filter.", retry_after=RETRY_AFTER)
 
     async def _outcome(self, sending: "asyncio.Task[None]", leaving: "asyncio.Task[None]") -> str:
@@ -109,7 +110,8 @@ class Download(ASGIResponse):
     async def _send(self, send: Send, *, head_only: bool) -> None:
         async with aclosing(self._parts()) as parts:
             async for part in parts:
-                if not self._bytes:
+                if not self._begun:
+                    self._begun = True
                     self.headers.update(self._more_headers)
                     await self.start_response(send)
                 self._bytes += len(part)

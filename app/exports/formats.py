@@ -45,7 +45,7 @@ class Csv(Writer):
     A composite value is a line of it already, but for the parentheses around it and the doubled backslashes.
     """
 
-    ending, media_type, form = "csv", "text/csv; charset=utf-8", "composite"
+    ending, media_type, form = "csv", "text/csv", "composite"
 
     def __init__(self, columns: Sequence[Column], *, labels: bool = False, mark: bool = False):
         super().__init__(columns)
