@@ -196,6 +196,8 @@ class Change:
     delta: Document
     state: str = "committed"
     found: Document | None = None  # the row that a deletion took away
+    base: Document = field(default_factory=dict)  # of one under review
+    request: str | None = None  # the change request that it is under review with
 
 
 @dataclass
@@ -245,10 +247,13 @@ class Model:
         for change in self.changes:
             if (change.user, change.key) != (user, key):
                 continue
+            state = change.state if folded is None else min(folded.state, change.state, key=STATES.index)
             if folded is None or change.op in ("insert", "delete"):
-                folded = Change(user, key, change.op, change.delta, change.state)
+                folded = Change(user, key, change.op, change.delta, state)
             elif folded.op != "delete":
-                folded = Change(user, key, folded.op, {**folded.delta, **change.delta}, change.state)
+                folded = Change(user, key, folded.op, {**folded.delta, **change.delta}, state)
+            else:
+                folded.state = state
         return folded
 
     def theirs(self, user: str, key: str) -> Document | None:
@@ -548,7 +553,7 @@ class Model:
         self.changes += plan
         if self.contract.upstream is None and plan:
             self.revision += 1
-            self.changes = []
+            self.changes = [change for change in self.changes if change.state == "in_review"]
             for change in plan:
                 self.reach_mirror(change)
         whole = {found["id"] for found in self.skipped if found["field"] is None}
@@ -618,7 +623,8 @@ class Model:
                 # Of a row that is gone all is kept; of one that is back, what the draft touches.
                 kept = self.touched(draft.delta)
                 base = {name: value for name, value in draft.base.items() if name in kept}
-                draft.base = deepcopy(document or {}) if after is None else base
+                gone = {**dict.fromkeys(kept), **deepcopy(document or {})}
+                draft.base = gone if after is None else base
             self.look(user, key)
 
     def broken(self, before: Document | None, after: Document | None) -> set[str]:
