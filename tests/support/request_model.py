@@ -87,6 +87,13 @@ class RequestModel(SessionModel):
             ]
         return found
 
+    def view(self, user: str, key: str) -> Document | None:
+        """As ever, mirror and pending and delta: what is under review of a row that is gone shows on a new one, too."""
+        draft, pending = self.of(user).drafts.get(key), self.pending(user, key)
+        if draft and draft.op == "insert" and pending and pending.op == "update" and key not in self.mirror:
+            return {**pending.delta, **draft.delta}
+        return super().view(user, key)
+
     # -- the three sides ----------------------------------------------------------------------------------------------
 
     def judge(self, change: Change) -> tuple[str | None, Document, list[Document]]:
@@ -174,6 +181,8 @@ class RequestModel(SessionModel):
         op, delta, conflicts = self.merge(user, key)
         if draft.op == "delete":
             return theirs is not None and bool(self.breaches(theirs, None))
+        if draft.op == "update" and theirs is None:
+            return False  # it is merged with nothing: its conflict is all
         mine = delta if op == "update" else draft.delta if op == "insert" else {}
         names = {conflict["field"] for conflict in conflicts}
         disputed = {n: v for n, v in draft.delta.items() if None in names or self.cell(n)[0] in names}
