@@ -394,7 +394,8 @@ class RequestModel(SessionModel):
             if op is None:
                 continue
             after = lay(theirs, op, delta)
-            broken |= {(change.key, code) for code, _ in self.breaches(theirs, after)}
+            # A revert brings back what the mirror had, of whatever type it was.
+            broken |= {(change.key, code) for code, _ in self.breaches(theirs, after) if code != "INVALID_TYPE"}
             before = theirs or {}
             told = {name: before.get(name) for name in delta} if op == "update" else before
             done.append(Merged(change.key, op, told, delta if op != "delete" else {}))
