@@ -3,6 +3,7 @@
 import asyncio
 import csv
 import io
+import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -307,18 +308,18 @@ async def test_a_file_that_breaks_off_does_not_look_complete(world: World) -> No
     await world.db.execute(
         "INSERT INTO pfa.mirror (organization_id, row_key, data, revision)"
         " SELECT 'acme', n::text, jsonb_build_object('pfaId', n::text, 'contract', repeat('x', 3000)), 1"
-        " FROM generate_series(1, 6000) AS n"
+        " FROM generate_series(1, 10000) AS n"
     )
-    exporting = "application_name = 'vanguard' AND state = 'idle in transaction'"
+    # It waits for its client, for good: between two batches it is idle, too.
+    stuck = f"{OURS} AND state = 'idle in transaction' AND clock_timestamp() - state_change > interval '0.3 s'"
     with served(world.runtime.settings.database_url) as server:
         await server.listening()
         whole = await exported(server.port, ann)
         assert whole.endswith(b"\r\n0\r\n\r\n")
-        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-        writer.write(request(ann))
+        reader, writer = await asking(server.port, ann)
         found = await reader.read(1)
-        await until(world, f"SELECT count(*) = 1 FROM pg_stat_activity WHERE {exporting}")
-        await world.db.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {exporting}")
+        await until(world, f"SELECT count(*) = 1 FROM pg_stat_activity WHERE {stuck}")
+        await world.db.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {stuck}")
         async with asyncio.timeout(30):
             found += await reader.read()
         writer.close()
@@ -326,26 +327,31 @@ async def test_a_file_that_breaks_off_does_not_look_complete(world: World) -> No
         assert len(found) < len(whole)
         assert not found.endswith(b"0\r\n\r\n")
 
-        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-        writer.write(request(ann))
+        reader, writer = await asking(server.port, ann)
         await reader.read(1)
-        await until(world, f"SELECT count(*) = 1 FROM pg_stat_activity WHERE {exporting}")
+        await until(world, f"SELECT count(*) = 1 FROM pg_stat_activity WHERE {stuck}")
         writer.close()
-        await until(world, f"SELECT count(*) = 0 FROM pg_stat_activity WHERE {exporting}")
+        await until(world, IDLE)
     ended = [each["outcome"] for each in server.lines if each["event"] == "export"]
     assert ended == ["complete", "failed", "left"]
     assert "xxx" not in str(server.lines)
 
 
-def request(user: User) -> bytes:
-    path = "/api/v1/orgs/acme/datasets/pfa/export"
-    return f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nAuthorization: Bearer {user.token}\r\n\r\n".encode()
+async def asking(port: int, user: User) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection on which a file comes, and on which not much of it is under way unread."""
+    wire = socket.socket()
+    wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+    wire.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(wire, ("127.0.0.1", port))
+    reader, writer = await asyncio.open_connection(sock=wire)
+    lines = ["GET /api/v1/orgs/acme/datasets/pfa/export HTTP/1.1", "Host: a", "Connection: close"]
+    writer.write("\r\n".join([*lines, f"Authorization: Bearer {user.token}", "", ""]).encode())
+    return reader, writer
 
 
 async def exported(port: int, user: User) -> bytes:
     """The whole answer, chunks and all."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(request(user))
+    reader, writer = await asking(port, user)
     async with asyncio.timeout(60):
         found = await reader.read()
     writer.close()

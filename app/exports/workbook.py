@@ -64,8 +64,8 @@ class Workbook(Writer):
         self._letters = [_letters(place) for place in range(len(columns))]
         self._days = [column.type == "date" for column in columns]
         self._out = _Out()
-        # An output that cannot be read or wound back is all that ZipFile needs.
-        self._archive = zipfile.ZipFile(cast(IO[bytes], self._out), "w", zipfile.ZIP_DEFLATED, compresslevel=1)
+        # An output that cannot be read or wound back is all that it needs.
+        self._archive = _Archive(cast(IO[bytes], self._out), "w", zipfile.ZIP_DEFLATED, compresslevel=1)
         self._sheet: IO[bytes] | None = None
         self._sheets = self._row = self._bytes = 0
 
@@ -124,6 +124,13 @@ class Workbook(Writer):
             if value is not None
         ]
         return f'<row r="{number}">{"".join(cells)}</row>'
+
+
+class _Archive(zipfile.ZipFile):
+    """One that nobody wants any more is not completed."""
+
+    def __del__(self) -> None:
+        pass
 
 
 class _Out:
