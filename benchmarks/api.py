@@ -12,7 +12,7 @@ from statistics import median
 from typing import Any
 from urllib.parse import urlencode
 
-from benchmarks.processes import family, peak, spent
+from benchmarks.processes import family, held, peak, spent
 
 ROOT = Path(__file__).parent.parent
 SERVE = [sys.executable, "-c", "from app.cli import main; main()", "serve"]
@@ -63,6 +63,13 @@ class Api:
         """What the API has used of the processors so far; None where the system does not tell."""
         try:
             return spent(self._server.pid)
+        except OSError:
+            return None
+
+    def memory(self) -> int | None:
+        """The bytes that the API's processes hold; None where the system is silent."""
+        try:
+            return sum(held(pid) for pid in family(self._server.pid))
         except OSError:
             return None
 

@@ -55,8 +55,17 @@ async def left(pid: int, before: Sequence[int]) -> None:
 
 def peak(pid: int) -> int:
     """The bytes that it held at most."""
+    return _bytes(pid, "VmHWM:")
+
+
+def held(pid: int) -> int:
+    """The bytes that it holds."""
+    return _bytes(pid, "VmRSS:")
+
+
+def _bytes(pid: int, name: str) -> int:
     for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines():
-        if line.startswith("VmHWM:"):
+        if line.startswith(name):
             return int(line.split()[1]) * 1024
     return 0
 

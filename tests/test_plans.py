@@ -19,6 +19,7 @@ from app.contracts.images import qualified
 from app.drafts import Draft, save
 from app.engine.cursors import Cursor
 from app.engine.desk import Desk
+from app.engine.export import ExportComposer
 from app.engine.modifications import IMAGE_MODIFICATIONS
 from app.engine.page import PageComposer
 from app.engine.selection import SELECT_DRAFTS, SELECTIONS
@@ -30,6 +31,7 @@ LINES = 100_000
 DRAFTS = 10_000
 PAGE = 100
 AT = datetime(2026, 3, 1, tzinfo=UTC)
+EXPORTS_BEGIN = statement("exports/begin")
 PLANNED = "; ".join(f"SET {name} = '{value}'" for name, value in PLANNING.items())
 
 # Lines with ties and NULLs, in an order that has nothing to do with their dates.
@@ -193,6 +195,29 @@ async def test_a_page_walks_indexes_side_by_side(planner: "asyncpg.Connection[An
     assert {node["Node Type"] for node in lands} == {"Index Only Scan"}
     assert min(touched(node) for node in lands) <= 2 * PAGE
     assert sum(node["Heap Fetches"] for node in lands) == 0
+
+
+@pytest.mark.parametrize("user", USERS)
+@pytest.mark.parametrize(
+    "listing", [name for name, parameters in LISTINGS.items() if parameters in ([], [("sort", name)])]
+)
+async def test_an_export_in_the_order_of_an_index_begins_at_once(
+    planner: "asyncpg.Connection[Any]", user: str, listing: str
+) -> None:
+    """Given 100,000 lines, when all are wanted in the order of the id or a hot sort, then no line is sorted, and of the
+    drafts at most their order is, before their lines are looked up.
+    """
+    export = ExportComposer(PFA, read_listing(PFA, LISTINGS[listing]), "acme", user).rows("composite")
+    async with planner.transaction():
+        await planner.fetchrow(EXPORTS_BEGIN.text, 60.0, True)
+        plan = json.loads(await planner.fetchval(f"EXPLAIN (FORMAT JSON) {export.text}", *export.arguments))
+    nodes = list(_nodes(plan[0]["Plan"]))
+    assert [node["Index Name"] for node in on(nodes, "mirror")].count("mirror_pkey") == (2 if listing == "id" else 1)
+    for node in nodes:
+        if node["Node Type"] in ("Sort", "Incremental Sort"):
+            assert not on(list(_nodes(node)), "mirror")
+    if listing == "id":
+        assert not [node for node in nodes if node["Node Type"] == "Sort"]
 
 
 @pytest.mark.parametrize("include", ["computed,layers", "computed,layers,deleted"])
