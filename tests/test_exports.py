@@ -19,7 +19,7 @@ from prometheus_client import REGISTRY
 from app.base import exact_json
 from app.base.errors import ConfigurationError, RowNotFound
 from app.base.settings import read_settings
-from app.exports import Column, route, stream_table
+from app.exports import Column, download, route, stream_table
 from app.exports.download import Download
 from app.web.runtime import VanguardRequest
 from tests.support.world import FLEET, NEW, SECRET, User, World, ids, line, open_world, refused, vehicle
@@ -264,6 +264,8 @@ async def test_as_many_files_as_may_be_are_sent_at_once_and_others_are_served(
 ) -> None:
     """Given a pool of two and one place, when a file is under way, then another is refused and a page is not."""
     monkeypatch.setattr(route, "MOST_ROWS", 1)
+    monkeypatch.setattr(download, "WAITING", 0.05)
+    before = sent("csv", "refused")
     async with open_world(database_url, pool_size=2, max_exports=1) as world:
         await world.organization("acme")
         ann, bob = await world.user("ann"), await world.user("bob")
@@ -272,9 +274,22 @@ async def test_as_many_files_as_may_be_are_sent_at_once_and_others_are_served(
             response = await bob.get("export")
             refused(response, 503, "EXPORTS_BUSY")
             assert int(response.headers["Retry-After"]) > 0
+            assert sent("csv", "refused") == before + 1
             assert ids(await bob.rows(sort="id")) == ["A", "B", "C"]
             await reader.rest()
         assert len(await table(bob)) == 4
+
+
+async def test_whoever_finds_no_place_waits_for_one(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(route, "MOST_ROWS", 1)
+    async with open_world(database_url, max_exports=1) as world:
+        await world.organization("acme")
+        ann = await world.user("ann")
+        await world.mirror({key: line() for key in "ABC"})
+        async with reading(ann, "format=csv") as reader:
+            others = [asyncio.create_task(table(ann)) for _ in range(5)]
+            await reader.rest()
+        assert [len(await other) for other in others] == [4] * 5
 
 
 async def test_a_client_that_does_not_read_is_not_waited_for(

@@ -7,7 +7,7 @@ import asyncio
 import re
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from types import MappingProxyType
 from typing import ClassVar, TypeVar
 
@@ -16,7 +16,7 @@ from litestar.response.base import ASGIResponse
 from litestar.types import Receive, Scope, Send
 from prometheus_client import Counter
 
-from app.base.errors import DatabaseBusy, ExportsBusy
+from app.base.errors import DatabaseBusy, ExportsBusy, VanguardError
 from app.exports.columns import Column
 from app.exports.formats import Row, Writer
 from app.exports.writers import WRITERS
@@ -30,6 +30,7 @@ ROWS = Counter("vanguard_exported_rows_total", "Rows that were sent in files", [
 T = TypeVar("T")
 Batches = AsyncGenerator[Sequence[T], None]
 
+WAITING = 5.0  # seconds that somebody waits for a place: most files are short
 RETRY_AFTER = 30  # seconds
 UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
@@ -55,7 +56,7 @@ class Download(ASGIResponse):
     """Sends what `write` makes of the batches, between the writer's head and tail. `headers` are read when the first
     batch is there.
 
-    At most as many as `max_exports` are under way in a process: raises ExportsBusy, before anything is sent.
+    At most as many as `max_exports` are under way in a process: raises ExportsBusy where no place came free.
     """
 
     _should_set_content_length: ClassVar[bool] = False
@@ -81,20 +82,19 @@ class Download(ASGIResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the file, unless the client leaves or the time is over."""
-        places = self._runtime.exports
-        if places.locked():
-            raise ExportsBusy("As many files as may be are being sent. Try again later.", retry_after=RETRY_AFTER)
         started, outcome = time.perf_counter(), "failed"
-        async with places:
-            sending = asyncio.create_task(self._send(send, head_only=is_head(scope)))
-            leaving = asyncio.create_task(_left(receive))
-            try:
-                outcome = await self._outcome(sending, leaving)
-            finally:
-                for task in (sending, leaving):
-                    task.cancel()
-                await asyncio.gather(sending, leaving, return_exceptions=True)
-                self._tell(outcome, time.perf_counter() - started)
+        sending = asyncio.create_task(self._send(send, head_only=is_head(scope)))
+        leaving = asyncio.create_task(_left(receive))
+        try:
+            outcome = await self._outcome(sending, leaving)
+        except VanguardError:
+            outcome = "failed" if self._begun else "refused"
+            raise
+        finally:
+            for task in (sending, leaving):
+                task.cancel()
+            await asyncio.gather(sending, leaving, return_exceptions=True)
+            self._tell(outcome, time.perf_counter() - started)
         if outcome == "timed_out" and not self._begun:
             raise DatabaseBusy("The file took too long to begin. Narrow the filter.", retry_after=RETRY_AFTER)
 
@@ -108,7 +108,7 @@ class Download(ASGIResponse):
         return "left" if leaving.done() else "timed_out"
 
     async def _send(self, send: Send, *, head_only: bool) -> None:
-        async with aclosing(self._parts()) as parts:
+        async with self._place(), aclosing(self._parts()) as parts:
             async for part in parts:
                 if not self._begun:
                     self._begun = True
@@ -119,6 +119,20 @@ class Download(ASGIResponse):
                 if head_only:
                     break
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    @asynccontextmanager
+    async def _place(self) -> AsyncGenerator[None, None]:
+        places = self._runtime.exports
+        try:
+            async with asyncio.timeout(WAITING):
+                await places.acquire()
+        except TimeoutError:
+            detail = "As many files as may be are being sent. Try again later."
+            raise ExportsBusy(detail, retry_after=RETRY_AFTER) from None
+        try:
+            yield
+        finally:
+            places.release()
 
     async def _parts(self) -> AsyncGenerator[bytes, None]:
         """The file. Its head waits for the first rows: before they are there, an error can be told as such."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import msgspec
 from litestar import get
-from litestar.openapi.spec import Operation
+from litestar.openapi.spec import OpenAPIFormat, OpenAPIMediaType, OpenAPIResponse, OpenAPIType, Operation, Schema
 
 from app.base import exact_json
 from app.base.statements import statement
@@ -56,6 +56,10 @@ class ExportOperation(Operation):
             parameter("bom", "boolean", "CSV: begin with a byte order mark", default=False),
             *filter_parameters(),
         ]
+        file = OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY))
+        for status, answer in (self.responses or {}).items():
+            if status == "200" and isinstance(answer, OpenAPIResponse):
+                answer.content = {writer.media_type: file for writer in WRITERS.values()}
 
 
 def read_wanted(contract: Contract, parameters: Sequence[tuple[str, str]]) -> Wanted:
