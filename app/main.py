@@ -75,7 +75,7 @@ def create_runtime(settings: Settings, *, contracts: Sequence[Contract], clock: 
         contracts={contract.name: contract for contract in contracts},
         clock=clock,
         migration=head(),
-        exports=asyncio.Semaphore(settings.max_exports),
+        exports=asyncio.Semaphore(settings.places_of_exports),
     )
 
 

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+import httpx
 import openpyxl
 import pytest
 from litestar import get
@@ -17,12 +18,14 @@ from litestar.params import FromPath
 from prometheus_client import REGISTRY
 
 from app.base import exact_json
-from app.base.errors import ConfigurationError, RowNotFound
+from app.base.errors import RowNotFound
 from app.base.settings import read_settings
 from app.exports import Column, download, route, stream_table
 from app.exports.download import Download
+from app.main import create_routes
+from app.web.middleware import Middleware
 from app.web.runtime import VanguardRequest
-from tests.support.world import FLEET, NEW, SECRET, User, World, ids, line, open_world, refused, vehicle
+from tests.support.world import FLEET, NEW, SECRET, User, World, asgi, ids, line, open_world, refused, vehicle
 from tests.test_edges import served
 from tests.test_outage import OURS, blocked, until
 
@@ -373,19 +376,19 @@ async def exported(port: int, user: User) -> bytes:
     return found
 
 
-def test_exports_leave_connections_to_others() -> None:
-    given = {"DATABASE_URL": "postgresql://a/b", "VANGUARD_SECRET": SECRET, "VANGUARD_POOL_SIZE": "4"}
-    assert read_settings(given | {"VANGUARD_MAX_EXPORTS": "3"}).max_exports == 3
-    with pytest.raises(ConfigurationError, match="VANGUARD_MAX_EXPORTS"):
-        read_settings(given | {"VANGUARD_MAX_EXPORTS": "4"})
+@pytest.mark.parametrize(("wanted", "pool", "places"), [(2, 10, 2), (3, 4, 3), (4, 4, 3), (2, 2, 1)])
+def test_exports_leave_a_connection_to_others(wanted: int, pool: int, places: int) -> None:
+    given = {"DATABASE_URL": "postgresql://a/b", "VANGUARD_SECRET": SECRET}
+    sizes = {"VANGUARD_MAX_EXPORTS": str(wanted), "VANGUARD_POOL_SIZE": str(pool)}
+    assert read_settings(given | sizes).places_of_exports == places
 
 
 # --- any table
 
 
 @pytest.fixture
-async def tables(world: World) -> dict[str, Any]:
-    """What the route /table/{ending} of this world sends: `batches`, and whether they were `closed`."""
+async def tables(world: World) -> AsyncIterator[dict[str, Any]]:
+    """What the route /table/{ending} sends: `batches`, and whether they were `closed`; `http` leads there."""
     given: dict[str, Any] = {"batches": [], "closed": False}
 
     async def batches() -> AsyncGenerator[Sequence[Sequence[Any]], None]:
@@ -402,14 +405,19 @@ async def tables(world: World) -> dict[str, Any]:
         columns = [Column(name="id", label="Id"), Column(name="new", label="New value")]
         return stream_table(request, ending, 'a "diff"/1', columns, batches)
 
-    world.application.app.register(table)
-    return given
+    # The routes of the tests are the same for all of them: this one has its own.
+    routes = create_routes(world.runtime.settings)
+    routes.register(table)
+    async with httpx.AsyncClient(
+        transport=asgi(Middleware(routes, world.runtime)), base_url="http://vanguard.test"
+    ) as given["http"]:
+        yield given
 
 
 @pytest.mark.parametrize("ending", ["csv", "xlsx", "ndjson"])
 async def test_any_table_is_sent_alike(world: World, tables: dict[str, Any], ending: str) -> None:
     tables["batches"] = [[["A", Decimal("1.50")], ["B", None]], [], [["=C", "x"]]]
-    response = await world.http.get(f"/table/{ending}")
+    response = await tables["http"].get(f"/table/{ending}")
     assert response.headers["Content-Disposition"] == f'attachment; filename="a-diff-1.{ending}"'
     assert tables["closed"]
     match ending:
@@ -425,7 +433,7 @@ async def test_any_table_is_sent_alike(world: World, tables: dict[str, Any], end
 
 async def test_what_a_table_raises_before_it_begins_is_an_answer(world: World, tables: dict[str, Any]) -> None:
     tables["batches"] = [RowNotFound("There is no such request.")]
-    refused(await world.http.get("/table/xlsx"), 404, "ROW_NOT_FOUND")
+    refused(await tables["http"].get("/table/xlsx"), 404, "ROW_NOT_FOUND")
     assert tables["closed"]
     assert not world.runtime.exports.locked()
 
@@ -433,10 +441,10 @@ async def test_what_a_table_raises_before_it_begins_is_an_answer(world: World, t
 async def test_what_a_table_raises_afterwards_breaks_it_off(world: World, tables: dict[str, Any]) -> None:
     tables["batches"] = [[["A", 1]], RowNotFound("There is no such request.")]
     with pytest.raises(AssertionError):  # httpx finds an answer without its end
-        await world.http.get("/table/csv")
+        await tables["http"].get("/table/csv")
     assert tables["closed"]
 
 
 async def test_a_table_without_rows_has_its_columns(world: World, tables: dict[str, Any]) -> None:
-    assert (await world.http.get("/table/csv")).text == "id,new\r\n"
-    assert (await world.http.get("/table/ndjson")).text == ""
+    assert (await tables["http"].get("/table/csv")).text == "id,new\r\n"
+    assert (await tables["http"].get("/table/ndjson")).text == ""

@@ -50,6 +50,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     log_level: str = "INFO"
     log_format: str = "json"
 
+    @property
+    def places_of_exports(self) -> int:
+        """Exports at once in a process: one connection of the pool is left to others."""
+        return min(self.max_exports, self.pool_size - 1)
+
 
 ALGORITHMS = {"HS256", "RS256", "ES256"}
 LISTS = {field.name for field in msgspec.structs.fields(Settings) if field.type == tuple[str, ...]}
@@ -84,8 +89,6 @@ def check(settings: Settings) -> None:
         raise ConfigurationError(f"VANGUARD_JWT_ALGORITHMS may name {', '.join(sorted(ALGORITHMS))}.")
     if settings.jwks_url is None and set(settings.jwt_algorithms) != {"HS256"}:
         raise ConfigurationError("RS256 and ES256 need VANGUARD_JWKS_URL, the address of the provider's keys.")
-    if settings.max_exports >= settings.pool_size:
-        raise ConfigurationError("VANGUARD_MAX_EXPORTS must be less than VANGUARD_POOL_SIZE: others need connections.")
     if "*" in settings.cors_origin:
         raise ConfigurationError("VANGUARD_CORS_ORIGIN must list origins: credentials are allowed, so * is not.")
 
