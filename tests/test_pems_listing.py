@@ -643,6 +643,23 @@ def test_no_server_makes_it_ask_for_ever(
     assert asked < 20_000
 
 
+def test_a_server_that_forgets_what_it_sent_far_behind_is_given_up() -> None:
+    """Given lines that were found far beyond empty positions, and are nowhere any more, then nobody goes back to the
+    beginning for them page by page.
+    """
+    asked = 0
+
+    async def ask(position: int | str, size: int) -> GridPage:
+        nonlocal asked
+        asked += 1
+        lines = ["L1", "L2"] if asked == 1 or (asked < 60 and int(position) > 10**11) else []
+        return page(lines, total=10**14)
+
+    with pytest.raises(Failed, match="none of the lines"):
+        asyncio.run(turned(ask, 2))
+    assert asked < 1_000
+
+
 @pytest.mark.parametrize("says", [{}, {"more": True}, {"total": 10**14}, {"more": True, "total": 10**14}], ids=str)
 @pytest.mark.parametrize("lines", [0, 1, 5, 10])
 @pytest.mark.parametrize("following", [None, "1", "11", "x", "next"], ids=str)

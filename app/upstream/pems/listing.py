@@ -14,6 +14,7 @@ from app.upstream.pems.grid import GridPage
 from app.upstream.protocol import Failed
 
 MAX_SHIFTS = 5  # times in a row that the last line may turn up further down
+MAX_BACK = 100  # pages that are asked for backwards, to find a line that was seen
 MAX_DOUBLINGS = 20  # of a step over empty positions where nobody knows how many there are
 MAX_DIGITS = 15  # of a position
 MAX_IDLE = 100  # pages in a row that bring nothing further down
@@ -79,7 +80,7 @@ async def _begin(ask: Ask, place: Place, size: int) -> tuple[GridPage, int, str 
     """
     if place.following is not None:
         return await ask(place.following, size), _position(place.following) or place.position + 1, None
-    start, step, shifts, ending = max(place.position, 1), 1, 0, None
+    start, step, back, shifts, ending = max(place.position, 1), 1, 0, 0, None
     while True:
         page = await ask(start, size)
         lines = page.identities
@@ -90,7 +91,9 @@ async def _begin(ask: Ask, place: Place, size: int) -> tuple[GridPage, int, str 
         if not lines and ending is not None and len(ending[0].identities) < size:
             return *ending, None  # it ended the listing: the position of its last line brings nothing
         if start > 1 and not set(place.seen) & set(lines):
-            start, step = max(start - step, 1), min(2 * step, size - 1)
+            start, step, back = max(start - step, 1), min(2 * step, size - 1), back + 1
+            if back > MAX_BACK:
+                raise Failed("PEMS has none of the lines any more that it sent on the page before.")
         elif place.seen and len(lines) > 1 and lines[-1] == place.seen[-1]:
             # New lines moved the last one down to the end of this page, and what follows it is still to come; or
             # else pages are not turned at all.
