@@ -199,6 +199,16 @@ async def test_a_conflict_that_was_resolved_is_resolved_so_again(ann: User, bob:
     assert told(await boss.get("resolutions"))["data"] == []
 
 
+async def test_only_conflicts_that_were_seen_are_resolved_where_that_is_said(ann: User, bob: User, boss: User) -> None:
+    found = await submitted(ann, {"id": "V1", "delta": {"seats": 5}})
+    await changed(bob, "V1", seats=7)
+    seen = (await request(ann, found))["digest"]
+    await changed(bob, "V1", seats=8)
+    problem = refused(await act(ann, found, "resolutions", default="mine", digest=seen), 409, "PREVIEW_STALE")
+    assert [each["theirs"] for each in problem["conflicts"]] == [8]
+    assert (await done(ann, found, "resolutions", default="mine", digest=problem["digest"]))["conflictCount"] == 0
+
+
 async def test_resolutions_of_a_merge_are_proposals(ann: User, bob: User, boss: User) -> None:
     found = await submitted(ann, {"id": "V1", "delta": {"seats": 5}})
     await done(boss, found, "approve")

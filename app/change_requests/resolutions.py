@@ -15,10 +15,12 @@ from app.change_requests.conflicts import Conflict, find_conflicts, members_of
 from app.change_requests.requests import (
     ChangeRequest,
     Person,
+    digest_of,
     lock_changes,
     lock_request,
     read_request,
     rewrite_request,
+    stale,
     tell,
 )
 from app.contracts import Contract
@@ -51,10 +53,13 @@ class Proposal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class ResolveRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What to do about conflicts one by one, and by `default` about all others."""
+    """What to do about conflicts one by one, and by `default` about all others; with `digest` only about those that
+    were seen.
+    """
 
     resolutions: Annotated[tuple[Proposal, ...], msgspec.Meta(max_length=10_000)] = ()
     default: Literal["mine", "theirs", "base"] | None = None
+    digest: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] | None = None
 
 
 class Remembered(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -79,7 +84,7 @@ async def propose(
 ) -> ChangeRequest:
     """Carry resolutions out on a request in review: its next iteration, to be approved anew.
 
-    Raises ChangeRequestNotFound, InvalidTransition, and ValidationFailed for what resolves no conflict.
+    Raises ChangeRequestNotFound, InvalidTransition, PreviewStale, and ValidationFailed for what resolves no conflict.
     """
     request = await lock_request(desk, person, request_id)
     if request.state is not RequestState.PENDING_REVIEW:
@@ -89,6 +94,8 @@ async def propose(
     await raise_workspace(desk, request.author)
     await lock_changes(desk, request, inserting=False)
     conflicts = await find_conflicts(desk, request.id)
+    if wanted.digest is not None and wanted.digest != digest_of(request, conflicts):
+        raise await stale(desk, request, wanted.digest, conflicts)
     left = await resolve(desk, request, person, conflicts, wanted, at)
     await rewrite_request(desk, request, at, conflicts=left)
     return await read_request(desk, person, request.id)
