@@ -339,7 +339,7 @@ def test_every_transaction_stands_in_the_order_of_locks() -> None:
         "idempotency._run",
         "rows._run",
         "preview.get_preview",
-        "routes.get_diff",
+        "reading_routes.get_diff",
         "discards.discard_drafts",
         "pfa.discard_lines",
         "seed._seed",
