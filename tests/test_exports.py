@@ -409,7 +409,7 @@ async def tables(world: World) -> AsyncIterator[dict[str, Any]]:
     routes = create_routes(world.runtime.settings)
     routes.register(table)
     async with httpx.AsyncClient(
-        transport=asgi(Middleware(routes, world.runtime)), base_url="http://vanguard.test"
+        transport=asgi(Middleware(routes, world.runtime)), base_url="http://vanguard.test", timeout=60
     ) as given["http"]:
         yield given
 
