@@ -141,7 +141,7 @@ def _not_judged(desk: Desk, at: datetime) -> dict[str, Any]:
             "counts": {"info": 0, "warning": 0, "error": 0, "fatal": 0},
             "messages": [],
             "messageCount": 0,
-            "canProceed": True,
+            "canProceed": False,
             "finishedAt": at,
             "reason": None,
             "decidedBy": None,
