@@ -174,15 +174,15 @@ class Reader:
     async def answer(self) -> None:
         """The application's part."""
         path = f"/api/v1/orgs/acme/datasets/pfa/{self.path}"
-        scope = {
+        scope: Any = {
             "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET", "scheme": "http",
             "path": path, "raw_path": path.encode(), "query_string": self.query.encode(), "root_path": "",
             "headers": [(b"host", b"a"), (b"authorization", f"Bearer {self.user.token}".encode())],
             "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80),
         }  # fmt: skip
-        await self.user.world.application(scope, self._receive, self._send)  # type: ignore[arg-type] # a plain dict
+        await self.user.world.application(scope, self._receive, self._send)
 
-    async def _receive(self) -> dict[str, Any]:
+    async def _receive(self) -> Any:
         await self._gone.wait()
         return {"type": "http.disconnect"}
 

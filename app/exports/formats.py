@@ -1,5 +1,6 @@
 """How rows become a file: a writer for each format, of values, and of lines that PostgreSQL has written."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -11,7 +12,7 @@ from app.exports.columns import Column
 Row = Sequence[Any]  # str, int, Decimal, bool, datetime.date, None, or any JSON
 
 
-class Writer:
+class Writer(ABC):
     """Writes one file. `slow`: it takes long, and so is done in a thread; `form`: how it wants a dataset's rows."""
 
     ending: ClassVar[str]
@@ -26,13 +27,13 @@ class Writer:
         """What stands before the first row."""
         return b""
 
+    @abstractmethod
     def rows(self, rows: Sequence[Row]) -> bytes:
         """Rows by their values."""
-        raise NotImplementedError
 
+    @abstractmethod
     def lines(self, lines: Sequence[str]) -> bytes:
         """Rows of a dataset, as PostgreSQL has written them in this form."""
-        raise NotImplementedError
 
     def tail(self) -> bytes:
         """What stands behind the last row."""
