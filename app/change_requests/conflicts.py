@@ -65,7 +65,7 @@ def members_of(contract: Contract, field: str) -> list[str]:
     return next((list(group.fields) for group in contract.atomic_groups if group.name == field), [field])
 
 
-async def read_cells(desk: Desk, request_id: uuid.UUID, wanted: Sequence[tuple[str, str | None]]) -> Cells:
+async def named_cells(desk: Desk, request_id: uuid.UUID, wanted: Sequence[tuple[str, str | None]]) -> Cells:
     """The cells of a request that a person names, (id of the row, field or group or None).
 
     Raises ValidationFailed for what is none of the request's cells, GroupSplit for a part of an atomic group.

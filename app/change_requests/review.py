@@ -8,7 +8,7 @@ import msgspec
 
 from app.base.errors import Code, Culprit, Forbidden, ValidationFailed
 from app.base.statements import statement
-from app.change_requests.conflicts import find_conflicts, give_back, read_cells
+from app.change_requests.conflicts import find_conflicts, give_back, named_cells
 from app.change_requests.requests import (
     LIST_APPROVALS,
     ChangeRequest,
@@ -111,7 +111,7 @@ async def _leave_out(desk: Desk, request: ChangeRequest, wanted: ApproveRequest,
     """The request without these cells, in its next iteration."""
     workspace = await raise_workspace(desk, request.author)
     await lock_changes(desk, request, inserting=False)
-    cells = await read_cells(desk, request.id, [(each.id, each.field) for each in wanted.excluded])
+    cells = await named_cells(desk, request.id, [(each.id, each.field) for each in wanted.excluded])
     keys = await give_back(desk, request.id, request.author, cells, session=None, version=workspace.revision, at=at)
     request = await rewrite_request(desk, request, at)
     if not any(request.summary[name] for name in ("rows_added", "rows_updated", "rows_deleted")):
