@@ -34,13 +34,14 @@ from app.contracts.states import REFUSED
 from app.contracts.validation import check_key, check_seen, check_value
 from app.engine.audit import Act, Entry, record
 from app.engine.desk import Desk
+from app.engine.feed import EventType, tell_rows
 from app.engine.locks import lock_dataset, lock_rows, raise_revision, raise_workspace, read_dataset
 from app.engine.modifications import fold, image, take_back
 from app.engine.selection import Selection, select
 from app.engine.validation import Changed, check_changes
 from app.web.auth import Action, require
 from app.web.idempotency import answer_once
-from app.web.openapi import DATASET_PATH, DatasetName, Organization, answers, body
+from app.web.openapi import DATASET_PATH, DatasetName, Organization, answers_with_position, body
 from app.web.runtime import Runtime, VanguardRequest, contract_of
 
 RESOLVE_DRAFTS = statement("commits/resolve_drafts")
@@ -192,6 +193,15 @@ async def commit(desk: Desk, user: str, wanted: CommitRequest, at: datetime) -> 
             details={"rows": len(changed)},
         )
         await record(desk, told)
+        tell_rows(
+            desk,
+            EventType.COMMIT,
+            [each.id for each in changed],
+            at,
+            actor=user,
+            revision=revision if local else None,
+            commitId=str(commit_id),
+        )
     if session is not None:
         await desk.rows(CLOSE_STEPS, user=user, session=session.id)
     answer = CommitAnswer(
@@ -433,7 +443,7 @@ async def answer_commit(
     status_code=200,
     tags=["drafts"],
     summary="Commit drafts",
-    responses=answers(CommitAnswer, 404, 409, 422),
+    responses=answers_with_position(CommitAnswer, 404, 409, 422),
 )
 async def commit_drafts(
     request: VanguardRequest,

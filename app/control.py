@@ -9,10 +9,11 @@ from app.base import exact_json
 from app.base.errors import RunOver
 from app.base.statements import Statement, statement
 from app.engine.desk import Desk
+from app.engine.feed import EventType, tell
 from app.synchronization import Run, RunId, id_of, missing, read_run
 from app.web.auth import Action, require
 from app.web.idempotency import answer_once
-from app.web.openapi import DATASET_PATH, DatasetName, Nothing, Organization, answers, body
+from app.web.openapi import DATASET_PATH, DatasetName, Nothing, Organization, answers_with_position, body
 from app.web.runtime import VanguardRequest, contract_of
 
 PAUSE = statement("control/pause")
@@ -31,13 +32,18 @@ class Pause(msgspec.Struct, frozen=True, kw_only=True):
 async def _answer_pause(
     request: VanguardRequest, organization: str, dataset: str, change: Statement, **more: object
 ) -> Response[bytes]:
-    async def work(desk: Desk) -> bytes:
-        paused = await desk.value(change, **more)
-        if paused is None:
-            raise await missing(desk)
-        return exact_json.encode(Pause(paused=paused))
+    runtime, user = request.runtime, request.user.user_id
 
-    return await answer_once(request, request.runtime, contract_of(request.runtime, dataset), organization, work)
+    async def work(desk: Desk) -> bytes:
+        found = await desk.row(change, **more)
+        if found is None:
+            raise await missing(desk)
+        if found["moved"]:
+            event = "paused" if found["paused"] else "resumed"
+            tell(desk, EventType.DATASET, runtime.clock(), actor=user, event=event)
+        return exact_json.encode(Pause(paused=found["paused"]))
+
+    return await answer_once(request, runtime, contract_of(runtime, dataset), organization, work)
 
 
 @post(
@@ -46,7 +52,7 @@ async def _answer_pause(
     status_code=200,
     tags=["synchronization"],
     summary="Pause synchronization",
-    responses=answers(Pause, 404, 409, 422),
+    responses=answers_with_position(Pause, 404, 409, 422),
 )
 async def pause(
     request: VanguardRequest,
@@ -65,7 +71,7 @@ async def pause(
     status_code=200,
     tags=["synchronization"],
     summary="Go on with synchronization",
-    responses=answers(Pause, 404, 409, 422),
+    responses=answers_with_position(Pause, 404, 409, 422),
 )
 async def resume(
     request: VanguardRequest,
@@ -83,7 +89,7 @@ async def resume(
     status_code=200,
     tags=["synchronization"],
     summary="Stop a run",
-    responses=answers(Run, 404, 409, 422),
+    responses=answers_with_position(Run, 404, 409, 422),
 )
 async def stop_run(
     request: VanguardRequest,

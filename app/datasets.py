@@ -16,10 +16,13 @@ from app.contracts import Contract
 from app.contracts.columns import FastSort, ShownColumn, ShownMeasure, columns_of, fast_sorts, measures_of
 from app.engine.audit import Act, Entry, record
 from app.engine.desk import Desk
+from app.engine.feed import EventType, tell
 from app.engine.locks import lock_dataset
+from app.engine.positions import position_in
 from app.web.auth import Action, require
 from app.web.etags import PRIVATE, body_etag, matches, not_modified
-from app.web.openapi import DATASET_PATH, DatasetName, Organization, answers, body
+from app.web.idempotency import placed
+from app.web.openapi import DATASET_PATH, DatasetName, Organization, answers, answers_with_position, body
 from app.web.runtime import VanguardRequest, contract_of
 
 log = structlog.get_logger(__name__)
@@ -51,14 +54,14 @@ class DatasetAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     opt=require(Action.QUERY),
     tags=["datasets"],
     summary="A dataset, its columns, and what you may do",
-    responses=answers(DatasetAnswer, 404),
+    responses=answers_with_position(DatasetAnswer, 404),
 )
 async def get_dataset(request: VanguardRequest, org: Organization, dataset: DatasetName) -> ASGIResponse:
     """All that a grid needs: what can be edited, filtered, sorted, searched and grouped by, and the rules of values."""
     runtime = request.runtime
-    contract = contract_of(runtime, dataset)
+    contract, user = contract_of(runtime, dataset), request.user.user_id
     async with runtime.desk(contract, org) as desk:
-        found = await desk.row(READ_DATASET)
+        found = await desk.row(READ_DATASET, user=user)
         if found is None:
             raise desk.not_set_up
     answer = DatasetAnswer(
@@ -78,7 +81,10 @@ async def get_dataset(request: VanguardRequest, org: Organization, dataset: Data
     etag = body_etag(encoded)
     if matches(request, etag):
         return not_modified(etag)
-    return ASGIResponse(body=encoded, media_type="application/json", headers={"ETag": etag, **PRIVATE})
+    position = position_in(found, contract.name).text(org, user)
+    return ASGIResponse(
+        body=placed(encoded, position), media_type="application/json", headers={"ETag": etag, **PRIVATE}
+    )
 
 
 class DatasetSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
@@ -120,6 +126,7 @@ async def _change_settings(
     await desk.value(CHANGE_SETTINGS, require_approval=wanted.require_approval)
     details = {"setting": "requireApproval", "before": was, "after": wanted.require_approval}
     await record(desk, Entry(at=at, actor=user, action=Act.SETTINGS_CHANGED, details=details))
+    tell(desk, EventType.DATASET, at, actor=user, event="settings_changed")
     return True
 
 

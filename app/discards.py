@@ -11,12 +11,13 @@ from app.base.errors import MalformedRequest
 from app.base.statements import statement
 from app.contracts.states import REFUSED
 from app.engine.desk import Desk
+from app.engine.feed import EventType, tell_rows
 from app.engine.locks import lock_rows, raise_workspace
 from app.engine.modifications import fold, image
 from app.engine.selection import Selection, select
 from app.web.auth import Action, require
 from app.web.idempotency import answer_once
-from app.web.openapi import DATASET_PATH, DatasetName, Organization, answers, body
+from app.web.openapi import DATASET_PATH, DatasetName, Organization, answers_with_position, body
 from app.web.runtime import VanguardRequest, contract_of
 
 DISCARD_DRAFTS = statement("discards/discard_drafts")
@@ -52,6 +53,7 @@ async def discard(desk: Desk, user: str, wanted: DiscardRequest, at: datetime) -
     refused = [draft["row_key"] for draft in found if draft["pending_state"] in REFUSED]
     if refused:
         await desk.rows(DISCARD_CHANGES, user=user, keys=refused)
+        tell_rows(desk, EventType.OVERLAP, refused, at, actor=user)
         await fold(desk, user, refused)
     records = await desk.rows(DISCARD_DRAFTS, user=user, version=version, keys=keys, at=at)
     await image(desk, user, [record["row_key"] for record in records])
@@ -76,7 +78,7 @@ async def _discard_fields(
     status_code=200,
     tags=["drafts"],
     summary="Discard drafts",
-    responses=answers(DiscardAnswer, 404, 422),
+    responses=answers_with_position(DiscardAnswer, 404, 422),
 )
 async def discard_drafts(
     request: VanguardRequest,

@@ -21,13 +21,23 @@ from app.engine.cursors import Cursor, check_incarnation, read_cursor, write_cur
 from app.engine.desk import Desk
 from app.engine.locks import Workspace, lock_rows, raise_workspace
 from app.engine.modifications import image, sweep, take_back
+from app.engine.positions import position_in, reached
 from app.engine.sessions import Session, begin_editing, find_open_session
 from app.rows import check_row_id, read_row
 from app.web.auth import Action, require
 from app.web.bodies import MERGE_PATCH
 from app.web.etags import PRIVATE, require_match, row_etag
-from app.web.idempotency import answer_once
-from app.web.openapi import DATASET_PATH, DatasetName, Organization, RowId, answers, body, parameter
+from app.web.idempotency import answer_once, placed
+from app.web.openapi import (
+    DATASET_PATH,
+    DatasetName,
+    Organization,
+    RowId,
+    answers,
+    answers_with_position,
+    body,
+    parameter,
+)
 from app.web.paging import PAGE_SIZE, read_page
 from app.web.runtime import VanguardRequest, contract_of
 
@@ -199,7 +209,7 @@ async def write_drafts(
     if not refused:
         return await _save_in_turn(desk, user, drafts, batch, ())
     try:
-        async with desk.connection.raw.transaction():
+        async with desk.connection.savepoint():
             saved, errors = await _save_in_turn(desk, user, drafts, batch, refused)
             if vain := [error for error in errors if error.id in refused and error.id not in saved]:
                 raise _TakenBackInVain(vain)
@@ -405,7 +415,7 @@ def _saved(record: Any) -> Saved:
     status_code=200,
     tags=["drafts"],
     summary="Save drafts",
-    responses=answers(SaveAnswer, 404, 422),
+    responses=answers_with_position(SaveAnswer, 404, 422),
 )
 async def save_drafts(
     request: VanguardRequest,
@@ -465,7 +475,7 @@ async def get_drafts(request: VanguardRequest, org: Organization, dataset: Datas
     body = b'{"data":%b,"pagination":%b,"metadata":%b}' % (
         page["body"],
         exact_json.encode(pagination),
-        exact_json.encode({"revision": page["revision"]}),
+        exact_json.encode({"revision": page["revision"], "position": position_in(page, contract.name).text(org, user)}),
     )
     return Response(body, media_type="application/json", headers=PRIVATE)
 
@@ -492,7 +502,7 @@ async def patch_row(
     contract, user = contract_of(runtime, dataset), request.user.user_id
     at = runtime.clock()
 
-    async def work(connection: Connection) -> Record:
+    async def work(connection: Connection) -> tuple[Record, str]:
         desk = Desk(connection, contract, org)
         check_row_id(row_id)
         held = await hold(desk, user, [row_id])
@@ -504,23 +514,23 @@ async def patch_row(
             if name not in contract.by_name or not _same(row["doc"].get(name), value)
         }
         if not delta:
-            raise _NothingToSave(row)
+            raise _NothingToSave(row, await reached(connection, org, user))
         await save(desk, user, [Draft(id=row_id, delta=delta)], at, Saving(atomic=True), held)
-        return await read_row(desk, user, row_id)
+        return await read_row(desk, user, row_id), await reached(connection, org, user)
 
     try:
-        row = await runtime.database.run(work)
+        row, position = await runtime.database.run(work)
     except _NothingToSave as nothing:
-        row = nothing.row
+        row, position = nothing.row, nothing.position
     headers = {"ETag": row_etag(row["body"]), **PRIVATE}
-    return Response(row["body"].encode(), media_type="application/json", headers=headers)
+    return Response(placed(row["body"].encode(), position), media_type="application/json", headers=headers)
 
 
 class _NothingToSave(Exception):
     """Leaves the transaction with the row as it is, and nothing else: no revision moves."""
 
-    def __init__(self, row: Record):
-        self.row = row
+    def __init__(self, row: Record, position: str):
+        self.row, self.position = row, position
 
 
 def _same(old: Any, new: Any) -> bool:

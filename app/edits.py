@@ -34,7 +34,7 @@ from app.engine.uniqueness import find_duplicates
 from app.web.auth import Action, require
 from app.web.etags import PRIVATE
 from app.web.idempotency import answer_once
-from app.web.openapi import DATASET_PATH, DatasetName, Organization, SessionId, answers, body
+from app.web.openapi import DATASET_PATH, DatasetName, Organization, SessionId, answers, answers_with_position, body
 from app.web.paging import PageOperation, read_page
 from app.web.runtime import VanguardRequest, contract_of
 
@@ -420,7 +420,7 @@ def _clean(version: str) -> Validation:
     status_code=200,
     tags=["sessions"],
     summary="Edit a cell",
-    responses=answers(EditResult, 404, 409, 422),
+    responses=answers_with_position(EditResult, 404, 409, 422),
 )
 async def save_edit(
     request: VanguardRequest,
@@ -447,7 +447,7 @@ async def save_edit(
     status_code=200,
     tags=["sessions"],
     summary="Edit many cells",
-    responses=answers(EditsAnswer, 404, 409, 422),
+    responses=answers_with_position(EditsAnswer, 404, 409, 422),
 )
 async def save_edits(
     request: VanguardRequest,

@@ -1,5 +1,6 @@
 """What synchronization could not do: rows that it could not take, changes that it could not write, and another try."""
 
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -11,12 +12,13 @@ from app.base.statements import Statement, statement
 from app.contracts import Contract
 from app.engine.cursors import Cursor, check_incarnation, read_cursor, write_cursor
 from app.engine.desk import Desk
+from app.engine.feed import EventType, tell_rows
 from app.engine.locks import lock_rows, raise_workspaces
 from app.engine.modifications import fold, image
 from app.web.auth import Action, require
 from app.web.etags import PRIVATE
 from app.web.idempotency import answer_once
-from app.web.openapi import DATASET_PATH, DatasetName, Organization, answers, body
+from app.web.openapi import DATASET_PATH, DatasetName, Organization, answers, answers_with_position, body
 from app.web.paging import PageOperation, read_page
 from app.web.runtime import Runtime, VanguardRequest, contract_of
 
@@ -167,7 +169,7 @@ async def _page(
 # -- retry -------------------------------------------------------------------------------------------------------------
 
 
-async def retry(desk: Desk, wanted: RetryRequest) -> RetryAnswer:
+async def retry(desk: Desk, person: str, wanted: RetryRequest, at: datetime) -> RetryAnswer:
     """Put failed changes back into the outbox, inside the caller's transaction.
 
     Raises NothingSelected, and NothingFailed where named changes are not there, or are not in such a state.
@@ -187,6 +189,8 @@ async def retry(desk: Desk, wanted: RetryRequest) -> RetryAnswer:
         for user in users:
             await fold(desk, user, keys)
             await image(desk, user, keys)
+        if retried:
+            tell_rows(desk, EventType.OVERLAP, keys, at, actor=person)
     if not retried and kind != "all":
         raise NothingFailed("None of these changes is in conflict or sync_error.")
     return RetryAnswer(retried=retried)
@@ -210,7 +214,7 @@ def _selected(wanted: RetryRequest) -> tuple[str, Any]:
     status_code=200,
     tags=["synchronization"],
     summary="Try failed changes again",
-    responses=answers(RetryAnswer, 404, 422),
+    responses=answers_with_position(RetryAnswer, 404, 422),
 )
 async def retry_failed(
     request: VanguardRequest,
@@ -223,7 +227,7 @@ async def retry_failed(
     contract = contract_of(runtime, dataset)
 
     async def work(desk: Desk) -> bytes:
-        return exact_json.encode(await retry(desk, data))
+        return exact_json.encode(await retry(desk, request.user.user_id, data, runtime.clock()))
 
     return await answer_once(request, runtime, contract, org, work)
 

@@ -24,7 +24,7 @@ from app.rows import list_rows
 from app.web.auth import Action, require
 from app.web.etags import PRIVATE, not_modified, unchanged
 from app.web.idempotency import answer_once
-from app.web.openapi import Organization, answers, body, parameter
+from app.web.openapi import Organization, answers, answers_with_position, body, parameter
 from app.web.runtime import VanguardRequest
 
 # Its filter names -> the parameter of D/rows. Those that name lists may be comma-separated.
@@ -329,7 +329,7 @@ async def commit_lines(
     status_code=200,
     tags=["pfa"],
     summary="Discard drafts of lines",
-    responses=answers(DiscardAnswer),
+    responses=answers_with_position(DiscardAnswer),
 )
 async def discard_lines(
     request: VanguardRequest,

@@ -21,6 +21,7 @@ from app.engine.cursors import Cursor, check_incarnation, read_cursor, write_cur
 from app.engine.desk import Desk
 from app.engine.page import PageComposer
 from app.engine.page_markers import OVERLAP
+from app.engine.positions import position_in
 from app.engine.view import Composed
 from app.web.auth import Action, require
 from app.web.etags import PRIVATE, etag_of, matches, not_modified, row_etag, unchanged
@@ -93,9 +94,12 @@ class Pagination(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Metadata(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """The dataset's revision, milliseconds spent, and the filters as they were understood."""
+    """The dataset's revision, the feed's position, both of the page's snapshot; milliseconds spent, and the filters as
+    they were understood.
+    """
 
     revision: int
+    position: str
     query_time: float
     filters: dict[str, Any]
 
@@ -244,6 +248,7 @@ async def list_rows(
         },
         metadata={
             "revision": page["revision"],
+            "position": position_in(page, contract.name).text(organization, user),
             "queryTime": round((time.perf_counter() - started) * 1000, 2),
             "filters": listing.echo,
         },
@@ -318,7 +323,7 @@ async def _run(desk: Desk, page: Composed, listing: Listing) -> dict[str, Any]:
         row = await connection.row(page)
     else:
         # How many rows a word finds differs by orders of magnitude: plan for this one.
-        async with connection.raw.transaction():
+        async with connection.transaction():
             await connection.value(PLAN_FOR_WORDS)
             row = await connection.row(page)
     if row is None:

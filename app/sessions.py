@@ -31,13 +31,24 @@ from app.engine.sessions import (
     read_session,
     release_rows,
     session_of,
+    tell_of_session,
 )
 from app.rows import read_rows
 from app.undo import undo_session
 from app.web.auth import Action, require, require_operator
 from app.web.etags import PRIVATE
 from app.web.idempotency import answer_once
-from app.web.openapi import DATASET_PATH, DatasetName, Nothing, Organization, SessionId, answers, body, parameter
+from app.web.openapi import (
+    DATASET_PATH,
+    DatasetName,
+    Nothing,
+    Organization,
+    SessionId,
+    answers,
+    answers_with_position,
+    body,
+    parameter,
+)
 from app.web.paging import PageOperation, read_page
 from app.web.runtime import Runtime, VanguardRequest, contract_of
 
@@ -151,6 +162,7 @@ async def start(desk: Desk, user: str, wanted: StartRequest, at: datetime, lifet
         at=at,
         expires_at=at + lifetime,
     )
+    tell_of_session(desk, session_id, at)
     SESSIONS.labels(desk.contract.name, "begun").inc()
     return await read_session(desk, user, session_id, at)
 
@@ -189,6 +201,7 @@ async def extend(desk: Desk, user: str, session_id: str, at: datetime, lifetime:
     session = await read_session(desk, user, session_id, at)
     check_editable(session)
     await desk.rows(EXTEND_SESSION, id=session_id, expires_at=at + lifetime)
+    tell_of_session(desk, session_id, at)
     return await read_session(desk, user, session_id, at)
 
 
@@ -213,7 +226,7 @@ SESSION_PATH = f"{SESSIONS_PATH}/{{session_id:str}}"
     opt=require(Action.EDIT),
     tags=["sessions"],
     summary="Begin an edit session",
-    responses=answers(SessionDetail, 404, 422, status=201),
+    responses=answers_with_position(SessionDetail, 404, 422, status=201),
 )
 async def start_session(
     request: VanguardRequest,
@@ -305,7 +318,7 @@ async def get_session(
     status_code=200,
     tags=["sessions"],
     summary="Give a session more time",
-    responses=answers(ShownSession, 404, 409),
+    responses=answers_with_position(ShownSession, 404, 409),
 )
 async def extend_session(
     request: VanguardRequest,
@@ -334,7 +347,7 @@ async def extend_session(
     status_code=200,
     tags=["sessions"],
     summary="Abort a session",
-    responses=answers(AbortAnswer, 404, 409),
+    responses=answers_with_position(AbortAnswer, 404, 409),
 )
 async def abort_session(
     request: VanguardRequest, org: Organization, dataset: DatasetName, session_id: SessionId

@@ -23,7 +23,16 @@ from app.engine.desk import Desk
 from app.engine.locks import read_dataset
 from app.web.auth import Action, require
 from app.web.idempotency import answer_once
-from app.web.openapi import DATASET_PATH, DatasetName, Nothing, Organization, answers, body, parameter
+from app.web.openapi import (
+    DATASET_PATH,
+    DatasetName,
+    Nothing,
+    Organization,
+    answers,
+    answers_with_position,
+    body,
+    parameter,
+)
 from app.web.paging import PageOperation, read_page
 from app.web.runtime import VanguardRequest, contract_of
 
@@ -247,7 +256,7 @@ async def _answer_request(
     status_code=202,
     tags=["synchronization"],
     summary="Ask for a pull",
-    responses=answers(Requested, 404, 409, 422, status=202, description="A worker will start it"),
+    responses=answers_with_position(Requested, 404, 409, 422, status=202, description="A worker will start it"),
 )
 async def request_pull(
     request: VanguardRequest,
@@ -268,7 +277,7 @@ async def request_pull(
     status_code=202,
     tags=["synchronization"],
     summary="Ask for a push",
-    responses=answers(Requested, 404, 409, 422, status=202, description="A worker will start it"),
+    responses=answers_with_position(Requested, 404, 409, 422, status=202, description="A worker will start it"),
 )
 async def request_push(
     request: VanguardRequest,
@@ -286,7 +295,7 @@ async def request_push(
     status_code=202,
     tags=["synchronization"],
     summary="Ask what the system of record looks like",
-    responses=answers(Requested, 404, 409, 422, status=202, description="A worker will start it"),
+    responses=answers_with_position(Requested, 404, 409, 422, status=202, description="A worker will start it"),
 )
 async def request_check(
     request: VanguardRequest,

@@ -22,7 +22,7 @@ from app.engine.modifications import image
 from app.engine.sessions import begin_editing, read_session
 from app.web.auth import Action, require
 from app.web.idempotency import answer_once
-from app.web.openapi import DATASET_PATH, DatasetName, Nothing, Organization, SessionId, answers, body
+from app.web.openapi import DATASET_PATH, DatasetName, Nothing, Organization, SessionId, answers_with_position, body
 from app.web.runtime import VanguardRequest, contract_of
 
 FIND_STEPS = statement("undo/find_steps")
@@ -133,7 +133,7 @@ async def _answer(
     status_code=200,
     tags=["drafts"],
     summary="Undo your last save",
-    responses=answers(UndoAnswer, 404, 409),
+    responses=answers_with_position(UndoAnswer, 404, 409),
 )
 async def undo_drafts(
     request: VanguardRequest,
@@ -151,7 +151,7 @@ async def undo_drafts(
     status_code=200,
     tags=["drafts"],
     summary="Redo the save that you undid last",
-    responses=answers(UndoAnswer, 404, 409),
+    responses=answers_with_position(UndoAnswer, 404, 409),
 )
 async def redo_drafts(
     request: VanguardRequest,
@@ -169,7 +169,7 @@ async def redo_drafts(
     status_code=200,
     tags=["sessions"],
     summary="Undo the last edit of a session",
-    responses=answers(UndoAnswer, 404, 409),
+    responses=answers_with_position(UndoAnswer, 404, 409),
 )
 async def undo_edits(
     request: VanguardRequest,
@@ -188,7 +188,7 @@ async def undo_edits(
     status_code=200,
     tags=["sessions"],
     summary="Redo the edit of a session that was undone last",
-    responses=answers(UndoAnswer, 404, 409),
+    responses=answers_with_position(UndoAnswer, 404, 409),
 )
 async def redo_edits(
     request: VanguardRequest,

@@ -76,6 +76,7 @@ class Connection:
     def __init__(self, raw: Raw, slow_ms: float):
         self.raw = raw
         self._slow_ms = slow_ms
+        self._put_off: list[tuple[Runnable, dict[str, Any]]] = []
 
     async def rows(self, statement: Runnable, /, **given: Any) -> Sequence[asyncpg.Record]:
         """All rows of the statement; like the others it raises TypeError for a value that is missing or unknown."""
@@ -102,11 +103,45 @@ class Connection:
             yield rows
             await asyncio.sleep(0)
 
+    def put_off(self, statement: Runnable, /, **given: Any) -> None:
+        """Run the statement at the end of the transaction, in the order of these calls; the same one once."""
+        if (statement, given) not in self._put_off:
+            self._put_off.append((statement, given))
+
+    async def finish(self) -> Any:
+        """Run what was put off, before the transaction ends; the first column of the last one, None for nothing."""
+        found = None
+        while self._put_off:
+            statement, given = self._put_off.pop(0)
+            found = await self.value(statement, **given)
+        return found
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[None]:
+        """A READ COMMITTED transaction of this connection. What was put off ends it."""
+        try:
+            async with self.raw.transaction():
+                yield
+                await self.finish()
+        finally:
+            self._put_off.clear()
+
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        """A part of a transaction that can fail by itself: then nothing that it put off is run."""
+        before = len(self._put_off)
+        try:
+            async with self.raw.transaction():
+                yield
+        except BaseException:
+            del self._put_off[before:]
+            raise
+
     async def run(self, work: Callable[[], Awaitable[T]]) -> T:
         """Run `work` in a transaction of this connection, and again after a deadlock or a serialization failure."""
         async for attempt in stamina.retry_context(on=RETRIED, attempts=3, wait_initial=0.02, wait_max=0.1):
             with attempt:
-                async with self.raw.transaction():
+                async with self.transaction():
                     return await work()
         raise AssertionError("stamina returns or raises")
 
@@ -207,8 +242,9 @@ class Database:
         """A READ COMMITTED transaction; it commits at the end of the block and rolls back on any exception."""
         committing = False
         try:
-            async with self.connection() as connection, connection.raw.transaction():
+            async with self.connection() as connection, connection.transaction():
                 yield connection
+                await connection.finish()
                 committing = True
         except DatabaseUnavailable as error:
             if committing:

@@ -10,6 +10,7 @@
     |-- InvalidTransition, RowInOtherSession, SessionFull, NothingToUndo, NothingToRedo
     |-- PreviewStale, SchemaChanged, NothingToRevert
     |-- PreconditionFailed
+    |-- FeedExpired
     |-- ValidationFailed, GroupSplit, IdempotencyKeyReused
     |-- TooManyAttempts
     |-- MergeFailed
@@ -37,6 +38,7 @@ class Kind(StrEnum):
     NOT_ALLOWED = auto()
     CONFLICT = auto()
     PRECONDITION = auto()
+    GONE = auto()
     TOO_LARGE = auto()
     TARGET_TOO_LONG = auto()
     UNSUPPORTED = auto()
@@ -265,6 +267,10 @@ class LastAdmin(VanguardError):
 
 class PreconditionFailed(VanguardError):
     code, title, kind = "PRECONDITION_FAILED", "The row changed meanwhile", Kind.PRECONDITION
+
+
+class FeedExpired(VanguardError):
+    code, title, kind = "FEED_EXPIRED", "The feed cannot go on from there", Kind.GONE
 
 
 class ValidationFailed(VanguardError):

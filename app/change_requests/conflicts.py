@@ -10,6 +10,7 @@ from app.base.statements import statement
 from app.contracts import Contract
 from app.contracts.conflicts import kind_of
 from app.engine.desk import Desk
+from app.engine.feed import EventType, tell_rows
 
 READ_CONFLICTS = statement("change_requests/read_conflicts")
 READ_CHANGES = statement("change_requests/read_changes")
@@ -131,4 +132,6 @@ async def give_back(
         at=at,
         groups=desk.contract.cell_map,
     )
-    return [row["row_key"] for row in rows]
+    keys = [row["row_key"] for row in rows]
+    tell_rows(desk, EventType.OVERLAP, keys, at, actor=author)
+    return keys

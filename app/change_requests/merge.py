@@ -48,6 +48,7 @@ from app.contracts.rules import unruled_fields
 from app.contracts.states import RequestState
 from app.engine.audit import Act, Entry, record
 from app.engine.desk import Desk
+from app.engine.feed import EventType, tell_rows
 from app.engine.locks import lock_dataset, raise_revision, raise_workspace, read_dataset
 from app.engine.modifications import fold, image
 from app.engine.requests import Event
@@ -125,7 +126,7 @@ async def merge(
     check_way(request, RequestState.MERGING)
     _check_wanted(desk, request, person, wanted)
     try:
-        async with desk.connection.raw.transaction():
+        async with desk.connection.savepoint():
             return await _merge(desk, person, request, wanted, at)
     except _Refused as refused:
         if wanted.dry_run:
@@ -258,6 +259,16 @@ async def _finish(
     request = msgspec.structs.replace(request, state=RequestState.MERGED, commit_id=merged.commit_id)
     skipped = len(merged.skipped)
     await tell(desk, request, Event.MERGED, person.id, at, text=wanted.reason, diff=result["diff"], skipped=skipped)
+    tell_rows(
+        desk,
+        EventType.MERGE,
+        [row["row_key"] for row in merged.changed],
+        at,
+        actor=person.id,
+        revision=merged.revision,
+        commitId=str(merged.commit_id),
+        requestId=str(request.id),
+    )
     for used, act in (
         (wanted.skip_conflict_check, Act.MERGE_CONFLICT_CHECK_SKIPPED),
         (wanted.force_merge, Act.MERGE_FORCED),

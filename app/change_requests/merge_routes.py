@@ -25,13 +25,7 @@ from app.contracts.states import RequestState
 from app.engine.desk import Desk
 from app.web.auth import Action, require
 from app.web.idempotency import answer_once
-from app.web.openapi import (
-    DATASET_PATH,
-    DatasetName,
-    Organization,
-    answers,
-    body,
-)
+from app.web.openapi import DATASET_PATH, DatasetName, Organization, answers, answers_with_position, body
 from app.web.runtime import VanguardRequest, contract_of
 
 
@@ -58,7 +52,7 @@ class MergeAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     status_code=200,
     tags=["change requests"],
     summary="Merge an approved change request",
-    responses=answers(MergeAnswer, 404, 409, 422),
+    responses=answers_with_position(MergeAnswer, 404, 409, 422),
 )
 async def merge_request(
     request: VanguardRequest,
@@ -85,7 +79,7 @@ async def merge_request(
     opt=require(Action.EDIT),
     tags=["change requests"],
     summary="Undo a merged change request by another one",
-    responses=answers(reading.RequestDetail, 404, 409, 422, status=201),
+    responses=answers_with_position(reading.RequestDetail, 404, 409, 422, status=201),
 )
 async def revert_request(
     request: VanguardRequest,
@@ -107,7 +101,7 @@ async def revert_request(
     opt=require(Action.EDIT),
     tags=["change requests"],
     summary="Undo a commit by a change request",
-    responses=answers(reading.RequestDetail, 404, 409, 422, status=201),
+    responses=answers_with_position(reading.RequestDetail, 404, 409, 422, status=201),
 )
 async def revert_commit(
     request: VanguardRequest,

@@ -28,6 +28,7 @@ from app.contracts.states import RequestState
 from app.contracts.validation import check_value
 from app.engine.audit import Act, Entry, record
 from app.engine.desk import Desk
+from app.engine.feed import EventType, tell_rows
 from app.engine.locks import raise_workspace
 from app.engine.modifications import fold, image
 from app.engine.requests import Event
@@ -235,6 +236,7 @@ async def _carry_out(
         at=at,
         unwritable=[] if contract.upstream is None else [*contract.upstream_only, *contract.initial],
     )
+    tell_rows(desk, EventType.OVERLAP, list(rows), at, actor=request.author)
     await fold(desk, request.author, list(rows))
     await image(desk, request.author, list(rows))
 

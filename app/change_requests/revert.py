@@ -14,6 +14,7 @@ from app.change_requests.requests import ChangeRequest, Person, read_request, te
 from app.change_requests.submission import Approvers, Title, Words, add_request, check_approvers, check_words
 from app.engine.audit import Act, Entry, record
 from app.engine.desk import Desk
+from app.engine.feed import EventType, tell_rows
 from app.engine.locks import lock_rows, raise_workspace
 from app.engine.modifications import fold, image
 from app.engine.requests import Event
@@ -114,6 +115,7 @@ async def _open(
     )
     left_out = [{"id": row["row_key"], "fields": row["left_out"]} for row in rows if row["left_out"]]
     changed = [row["row_key"] for row in rows]
+    tell_rows(desk, EventType.OVERLAP, changed, at, actor=person.id)
     await fold(desk, person.id, changed)
     await image(desk, person.id, changed)
     return await add_request(

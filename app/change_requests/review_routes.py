@@ -13,15 +13,7 @@ from app.change_requests.wire import REQUEST_PATH, RequestId, answer, person_of,
 from app.engine.desk import Desk
 from app.web.auth import Action, require
 from app.web.idempotency import answer_once
-from app.web.openapi import (
-    DATASET_PATH,
-    DatasetName,
-    Nothing,
-    Organization,
-    SessionId,
-    answers,
-    body,
-)
+from app.web.openapi import DATASET_PATH, DatasetName, Nothing, Organization, SessionId, answers_with_position, body
 from app.web.runtime import VanguardRequest, contract_of
 
 
@@ -37,7 +29,7 @@ class CommentAnswer(msgspec.Struct, frozen=True, kw_only=True):
     status_code=201,
     tags=["change requests"],
     summary="Submit a session for review",
-    responses=answers(reading.RequestDetail, 404, 409, 422, status=201),
+    responses=answers_with_position(reading.RequestDetail, 404, 409, 422, status=201),
 )
 async def submit_session(
     request: VanguardRequest,
@@ -62,7 +54,7 @@ async def submit_session(
     status_code=200,
     tags=["change requests"],
     summary="Submit a change request again",
-    responses=answers(reading.RequestDetail, 404, 409, 422),
+    responses=answers_with_position(reading.RequestDetail, 404, 409, 422),
 )
 async def resubmit(
     request: VanguardRequest,
@@ -88,7 +80,7 @@ async def resubmit(
     status_code=200,
     tags=["change requests"],
     summary="Approve a change request, or most of it",
-    responses=answers(reading.RequestDetail, 404, 409, 422),
+    responses=answers_with_position(reading.RequestDetail, 404, 409, 422),
 )
 async def approve(
     request: VanguardRequest,
@@ -113,7 +105,7 @@ async def approve(
     status_code=200,
     tags=["change requests"],
     summary="Send a change request back",
-    responses=answers(reading.RequestDetail, 404, 409, 422),
+    responses=answers_with_position(reading.RequestDetail, 404, 409, 422),
 )
 async def reject(
     request: VanguardRequest,
@@ -136,7 +128,7 @@ async def reject(
     status_code=200,
     tags=["change requests"],
     summary="Take a change request of yours back",
-    responses=answers(reading.RequestDetail, 404, 409),
+    responses=answers_with_position(reading.RequestDetail, 404, 409),
 )
 async def withdraw(
     request: VanguardRequest,
@@ -158,7 +150,7 @@ async def withdraw(
     opt=require(Action.QUERY),
     tags=["change requests"],
     summary="Comment on a change request, a row or a cell",
-    responses=answers(CommentAnswer, 404, 422, status=201),
+    responses=answers_with_position(CommentAnswer, 404, 422, status=201),
 )
 async def comment(
     request: VanguardRequest,
@@ -185,7 +177,7 @@ async def comment(
     status_code=200,
     tags=["change requests"],
     summary="Resolve conflicts of a change request",
-    responses=answers(reading.RequestDetail, 404, 409, 422),
+    responses=answers_with_position(reading.RequestDetail, 404, 409, 422),
 )
 async def resolve(
     request: VanguardRequest,

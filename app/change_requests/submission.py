@@ -29,6 +29,7 @@ from app.change_requests.requests import (
 )
 from app.contracts.states import REFUSED, RequestState, SessionState
 from app.engine.desk import Desk
+from app.engine.feed import EventType, tell_rows
 from app.engine.locks import lock_rows, raise_workspace, read_dataset
 from app.engine.modifications import image, take_back
 from app.engine.requests import Event
@@ -209,6 +210,7 @@ async def freeze(
     # A row shows what it showed: only what upstream refused, and has a draft no more, looks otherwise.
     if refused:
         await image(desk, user, refused)
+    tell_rows(desk, EventType.OVERLAP, keys, at, actor=user)
     await move_session(desk, session, SessionState.SUBMITTED, at, digest=session.digest, run_id=session.run_id)
     return keys
 

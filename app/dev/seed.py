@@ -6,7 +6,7 @@ million are the thousand.
 
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, timedelta
 from itertools import islice
@@ -20,10 +20,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from app.base import exact_json
+from app.base.clock import now
 from app.base.errors import ConfigurationError
 from app.base.statements import statement
 from app.contracts import BUILT_IN, PFA, Contract
 from app.contracts.ddl import drop_indexes_ddl, indexes_ddl
+from app.engine.feed import APPEND_EVENT, EventType
 
 LOCK_DATASET = statement("locks/lock_dataset")
 HOLD_ABSENT_KEYS = statement("locks/hold_absent_keys")
@@ -216,12 +218,29 @@ async def _seed(
         if later:
             with phase("indexes"):
                 await connection.execute(indexes_ddl(contract))
+        await connection.fetchval(APPEND_EVENT.text, *_loaded(contract, organization, revision))
     # Index-only scans live on the visibility map, plans on statistics: both at once, not when autovacuum comes by.
     with phase("vacuum"):
         await connection.execute(f"VACUUM (ANALYZE) {contract.schema}.mirror")
     with phase("kpis"):
         await connection.execute(REFRESH_KPIS.within(contract.schema).text)
     return Seeded(rows, revision, seconds)
+
+
+def _loaded(contract: Contract, organization: str, revision: int) -> Sequence[Any]:
+    """What the feed tells of it: anything may be otherwise."""
+    absent = ("actor", "row_count", "keys", "renamed", "request_id", "session_id")
+    return APPEND_EVENT.bind(
+        {
+            "organization": organization,
+            "dataset": contract.name,
+            "at": now(),
+            "type": EventType.DATASET,
+            "revision": revision,
+            "details": '{"event": "loaded"}',
+        }
+        | dict.fromkeys(absent)
+    )
 
 
 async def _lock(connection: "asyncpg.Connection[Any]", contract: Contract, organization: str) -> bool:

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from app.base.statements import statement
 from app.engine.desk import Desk
+from app.engine.feed import EventType, tell_rows
 
 TAKE_BACK = statement("modifications/take_back")
 FOLD_PENDING = statement("modifications/fold_pending")
@@ -26,6 +27,7 @@ async def take_back(desk: Desk, user: str, keys: Sequence[str], at: datetime) ->
     The modifications are to be imaged afterwards.
     """
     await desk.rows(TAKE_BACK, user=user, keys=list(keys), at=at)
+    tell_rows(desk, EventType.OVERLAP, keys, at, actor=user)
     await fold(desk, user, keys)
 
 

@@ -10,6 +10,7 @@ from prometheus_client import Counter
 from app.base.statements import statement
 from app.engine.audit import Act, Entry, record
 from app.engine.desk import Desk
+from app.engine.feed import EventType, tell
 
 ADD_EVENT = statement("change_requests/add_event")
 CLOSE_REQUESTS = statement("change_requests/close_requests")
@@ -69,8 +70,8 @@ async def tell_of(
     field: str | None = None,
     details: dict[str, Any] | None = None,
 ) -> int:
-    """Tell the timeline, the audit and the metrics what happened to a request; returns the event's id. A comment is not
-    audited.
+    """Tell the timeline, the audit, the feed and the metrics what happened to a request; returns the event's id. A
+    comment is not audited.
     """
     told = await desk.value(
         ADD_EVENT,
@@ -95,6 +96,16 @@ async def tell_of(
             details=details or {},
         )
         await record(desk, entry)
+    tell(
+        desk,
+        EventType.REQUEST,
+        at,
+        actor=actor,
+        request_id=request_id,
+        requestId=str(request_id),
+        event=event,
+        iteration=iteration,
+    )
     REQUESTS.labels(desk.contract.name, event).inc()
     return int(told)
 

@@ -18,6 +18,7 @@ from app.base.statements import statement
 from app.contracts import Contract
 from app.contracts.states import EDITABLE, OPEN, SESSION_TRANSITIONS, SessionState
 from app.engine.desk import Desk
+from app.engine.feed import EventType, tell
 from app.engine.locks import lock_rows, raise_workspace
 
 READ_SESSION = statement("sessions/read_session")
@@ -101,6 +102,11 @@ async def move_session(
     return await _write_state(desk, session, to, at, digest, run_id)
 
 
+def tell_of_session(desk: Desk, session_id: str, at: datetime) -> None:
+    """Tell the session's owner that something happened to it."""
+    tell(desk, EventType.SESSION, at, session_id=session_id, sessionId=session_id)
+
+
 async def keep_preview(desk: Desk, session: Session, at: datetime, *, digest: str, run_id: uuid.UUID) -> Session:
     """The session in preview, with what was looked at; one that is there already was looked at again. Under lock 2;
     raises InvalidTransition for one that is locked or over.
@@ -117,6 +123,7 @@ async def _write_state(
         MOVE_SESSION, id=session.id, was=session.state, state=to, at=at, digest=digest, run_id=run_id
     )
     assert moved is not None, "lock 2 holds the state that was read"
+    tell_of_session(desk, session.id, at)
     return msgspec.structs.replace(session, state=to, digest=digest, run_id=run_id)
 
 
@@ -170,6 +177,7 @@ async def _expire(
     if await desk.value(EXPIRE_SESSION, id=session_id, at=at) is None:
         return 0
     await release_rows(desk, user, session_id)
+    tell_of_session(desk, session_id, at)
     SESSIONS.labels(contract.name, "expired").inc()
     return 1
 

@@ -24,7 +24,7 @@ from app.previews.runs import Validation, begin_run, finish_run, override_run, r
 from app.web.auth import Action, require
 from app.web.etags import PRIVATE
 from app.web.idempotency import answer_once
-from app.web.openapi import DATASET_PATH, DatasetName, Organization, answers, body, parameter
+from app.web.openapi import DATASET_PATH, DatasetName, Organization, answers, answers_with_position, body, parameter
 from app.web.paging import PAGE_SIZE, read_page
 from app.web.runtime import VanguardRequest, contract_of
 
@@ -171,7 +171,7 @@ class DiffsOperation(Operation):
     status_code=200,
     tags=["sessions"],
     summary="Preview a session",
-    responses=answers(PreviewAnswer, 404, 409, 422),
+    responses=answers_with_position(PreviewAnswer, 404, 409, 422),
 )
 async def post_preview(
     request: VanguardRequest,
@@ -259,7 +259,7 @@ async def get_validation(
     status_code=200,
     tags=["sessions"],
     summary="Let a preview's warnings pass",
-    responses=answers(Validation, 404, 409, 422),
+    responses=answers_with_position(Validation, 404, 409, 422),
 )
 async def override_validation(
     request: VanguardRequest,

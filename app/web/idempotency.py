@@ -12,6 +12,7 @@ from app.base.errors import Code, Culprit, IdempotencyKeyReused, MalformedReques
 from app.base.statements import statement
 from app.contracts import Contract
 from app.engine.desk import Desk
+from app.engine.positions import reached
 from app.web.paths import instance
 from app.web.problems import MEDIA_TYPE, problem, request_id
 from app.web.runtime import Runtime, VanguardRequest
@@ -33,12 +34,15 @@ async def answer_once(
 ) -> Response[bytes]:
     """Run `work` at a desk, in one transaction, and answer `status` with the JSON that it returns, or with the problem.
 
-    With a key it runs the first time only. A deadlock or a serialization failure runs it once more. Raises
-    what `work` raises, with nothing saved.
+    The answer tells the feed's position, too. With a key it runs the first time only. A deadlock or a serialization
+    failure runs it once more. Raises what `work` raises, with nothing saved.
     """
 
     async def at_desk(connection: Connection) -> Answer:
-        return await work(Desk(connection, contract, organization))
+        answer = await work(Desk(connection, contract, organization))
+        if isinstance(answer, VanguardError):
+            return answer
+        return placed(answer, await reached(connection, organization, request.user.user_id))
 
     def told(error: VanguardError) -> tuple[int, bytes]:
         status, body, _ = problem(error, instance(request.scope), request_id(request))
@@ -65,6 +69,11 @@ async def answer_once(
         await runtime.database.run(lambda connection: keeper.keep_refusal(connection, status, body))
         return Response(body, status_code=status, media_type=MEDIA_TYPE, headers=headers)
     return Response(body, status_code=status, media_type="application/json" if status < 400 else MEDIA_TYPE)
+
+
+def placed(answer: bytes, position: str) -> bytes:
+    """The answer, a JSON object, with the feed's position behind what was written."""
+    return b'%b%b"position":"%b"}' % (answer[:-1], b"," if len(answer) > 2 else b"", position.encode())
 
 
 async def _digest(request: VanguardRequest) -> bytes:

@@ -1,5 +1,6 @@
 """Words that every route shares: its path parameters, what it may answer, how /schema shows it."""
 
+from functools import lru_cache
 from typing import Annotated, Any
 
 import msgspec
@@ -51,6 +52,7 @@ REFUSALS = {
     403: "Not an organization of yours, or not your role",
     404: "Not found",
     409: "Others were faster",
+    410: "Nothing can be read from this position on",
     412: "If-Match does not hold",
     413: "The body is too large",
     415: "The body is packed or called in a way that is not taken",
@@ -67,6 +69,19 @@ def answers(shape: Any, *refusals: int, status: int = 200, description: str = "D
         for code in sorted({400, 401, 403, 413, 415, 503, *refusals})
     }
     return {status: ResponseSpec(shape, generate_examples=False, description=description), **problems}
+
+
+def answers_with_position(
+    shape: type[msgspec.Struct], *refusals: int, status: int = 200, description: str = "Done"
+) -> dict[int, ResponseSpec]:
+    """The same of a route that changes something: its answer tells the feed's position behind that, too."""
+    return answers(_placed(shape), *refusals, status=status, description=description)
+
+
+@lru_cache
+def _placed(shape: type[msgspec.Struct]) -> type[msgspec.Struct]:
+    fields = [("position", Annotated[str, msgspec.Meta(description="The feed's position behind what was written")])]
+    return msgspec.defstruct(f"{shape.__name__}Written", fields, bases=(shape,), frozen=True, kw_only=True)
 
 
 def add_media_type(operation: Operation, media_type: str) -> None:

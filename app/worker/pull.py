@@ -141,7 +141,7 @@ class _Pull:
             or is_full_due(target, last, at)
         )
         since = None if known.watermark is None else known.watermark - target.overlap
-        async with self.connection.raw.transaction():
+        async with self.connection.transaction():
             run = await runs.open_run(self.desk, "pull", at, full=full, since=since, longest=target.longest_run)
             if run is None:
                 return None
@@ -383,7 +383,7 @@ class _Pull:
                 "is gone upstream, or time filters are understood otherwise there: see the settings of their format "
                 "and zone. The next pull reads everything."
             )
-        async with self.connection.raw.transaction():
+        async with self.connection.transaction():
             await self.desk.value(SCHEDULE_PULL, run_id=run.id, at=at)
             await runs.note_success(self.desk, run, at)
             if run.full:
@@ -398,7 +398,7 @@ class _Pull:
             await self._fail(run, ending.code, ending.error)
             return
         at = await self._now()
-        async with self.connection.raw.transaction():
+        async with self.connection.transaction():
             if ending.code == runs.STOPPED:
                 await self.desk.value(SKIP_PULL, at=at)
             await runs.finish(self.desk, run, at, ending.code, ending.error)
@@ -412,7 +412,7 @@ class _Pull:
         known = await runs.read_synchronization(self.desk)
         wait = 0.0 if again else min(self.target.pull_every.total_seconds(), 30.0 * 2 ** min(known.pull_failures, 10))
         then = datetime.fromtimestamp(at.timestamp() + wait, at.tzinfo)
-        async with self.connection.raw.transaction():
+        async with self.connection.transaction():
             await self.desk.value(POSTPONE_PULL, until=then)
             await runs.finish(self.desk, run, at, code, error)
         log.warning("pull failed", organization=self.target.organization, dataset=self.target.dataset, code=code)

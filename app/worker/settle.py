@@ -1,5 +1,6 @@
 """What became of pushed changes: they, the mirror, its history and all modifications of the rows, at once."""
 
+from collections import Counter
 from collections.abc import Collection
 from datetime import datetime
 from typing import Any, Literal
@@ -8,7 +9,9 @@ from uuid import UUID
 import msgspec
 
 from app.base.statements import statement
+from app.contracts.states import REFUSED
 from app.engine.desk import Desk
+from app.engine.feed import EventType, tell_rows
 from app.engine.locks import lock_dataset, lock_rows, raise_workspaces
 from app.engine.modifications import fold
 from app.upstream.protocol import Row, Unavailable
@@ -63,6 +66,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Ended = tuple[Change, Outcome]
+WORDS: dict[str, str] = {"synced": "synced", "conflict": "conflict", "sync_error": "syncError"}
 
 
 async def settle(desk: Desk, claim: UUID, ended: Collection[Ended], at: datetime) -> list[Ended]:
@@ -101,10 +105,22 @@ async def settle(desk: Desk, claim: UUID, ended: Collection[Ended], at: datetime
         await stage(desk, await _incoming(desk, mine))
         await fold(desk, None, sorted(settled))
         # A new revision, also where the mirror has it all already: what others see as theirs has moved.
-        await write(desk, "push", at, sorted(settled))
+        await write(desk, "push", at, sorted(settled), renamed=_renamed(mine), **_counted(mine))
+        refused = sorted({change.row_key for change, outcome in mine if outcome.state in REFUSED})
+        tell_rows(desk, EventType.CONFLICT, refused, at, **_counted(mine, *REFUSED))
     else:
         await _put_off(desk, mine)
     return mine
+
+
+def _renamed(mine: Collection[Ended]) -> dict[str, str]:
+    return {c.row_key: o.key for c, o in mine if o.key is not None and o.key != c.row_key}
+
+
+def _counted(mine: Collection[Ended], *states: str) -> dict[str, int]:
+    """How many changes came to which of these states, by default to any that ends a push, as the wire calls them."""
+    found = Counter[str](outcome.state for _, outcome in mine)
+    return {word: found[state] for state, word in WORDS.items() if state in (states or WORDS)}
 
 
 async def _put_off(desk: Desk, mine: Collection[Ended]) -> None:

@@ -9,6 +9,7 @@ import msgspec
 
 from app.base.statements import statement
 from app.engine.desk import Desk
+from app.engine.feed import EventType, tell_rows
 from app.engine.locks import raise_revision
 from app.engine.modifications import image
 
@@ -45,10 +46,13 @@ async def stage(desk: Desk, rows: Iterable[Incoming]) -> int:
     return int(await desk.value(SIFT_STAGED))
 
 
-async def write(desk: Desk, source: Literal["pull", "push"], at: datetime, others: Sequence[str] = ()) -> Written:
+async def write(
+    desk: Desk, source: Literal["pull", "push"], at: datetime, others: Sequence[str] = (), **told: Any
+) -> Written:
     """Write what is staged, under locks 1, 3 and 4 on it, then bring everybody's modifications of it up to date.
 
-    `others`: rows that are not written, whose modifications are to be brought up to date as well.
+    `others`: rows that are not written, whose modifications are to be brought up to date as well; `told`: what the feed
+    tells beside.
     """
     revision = await raise_revision(desk)
     written = await desk.rows(APPLY_STAGED, revision=revision, source=source, at=at)
@@ -56,6 +60,7 @@ async def write(desk: Desk, source: Literal["pull", "push"], at: datetime, other
     if "delete" in ops:
         await desk.value(COMPLETE_BASES, revision=revision)
     keys = sorted({*others, *(row["row_key"] for row in written)})
+    tell_rows(desk, EventType(source), keys, at, revision=revision, **told)
     return Written(
         inserted=ops.count("insert"),
         updated=ops.count("update"),

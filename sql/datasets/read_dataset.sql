@@ -1,9 +1,14 @@
 -- A dataset and how many rows its mirror has at that revision: as the view of KPIs counted them, and what the history
 -- tells since. They are counted where the view is not there yet, or older than a load that the history does not tell.
--- $1 organization, $2 dataset. Returns revision, require_approval, row_count; no row where there is no such dataset.
+-- $1 organization, $2 dataset, $3 user. Returns revision, require_approval, row_count, and where the feed stands for the
+-- user: incarnation, feed_number, workspace_revision; no row where there is no such dataset.
 -- Plan: the view's cells of all rows, and the history beyond the revision that it stands at; else an index of the
 -- mirror.
-SELECT d.revision, d.require_approval,
+SELECT d.revision, d.require_approval, (SELECT i.number FROM public.incarnation AS i) AS incarnation,
+       (SELECT c.number FROM public.feed_counter AS c WHERE c.organization_id = $1) AS feed_number,
+       (SELECT w.revision
+          FROM public.workspace AS w
+         WHERE w.organization_id = $1 AND w.dataset = $2 AND w.user_id = $3) AS workspace_revision,
        CASE
            WHEN v.revision >= d.unrecorded
                THEN coalesce((SELECT sum(k.row_count)::bigint

@@ -1,8 +1,8 @@
 -- The caller's modifications, pending ones and deletions included, in the order of their rows' ids.
 -- $1 organization, $2 dataset, $3 user, $4 after (text: only keys beyond this one, '' for the first page), $5 limit
 -- (bigint).
--- Returns one row: revision, workspace_revision, incarnation, total, body (bytea, JSON array), last_key (NULL on the
--- last page). No row: no such dataset.
+-- Returns one row: revision, workspace_revision, incarnation, feed_number (of the feed's newest entry), total, body
+-- (bytea, JSON array), last_key (NULL on the last page). No row: no such dataset.
 WITH page AS MATERIALIZED (
     SELECT x.row_key, x.pending_op, x.pending, x.draft_op, x.delta, x.base, x.conflicts, x.sync_state, x.version,
            x.session_id, x.change_reason, x.modified_at, x.id
@@ -53,6 +53,7 @@ SELECT d.revision,
                    FROM public.workspace AS w
                   WHERE w.organization_id = $1 AND w.dataset = $2 AND w.user_id = $3), 0) AS workspace_revision,
        (SELECT i.number FROM public.incarnation AS i) AS incarnation,
+       (SELECT c.number FROM public.feed_counter AS c WHERE c.organization_id = $1) AS feed_number,
        (SELECT count(*) FROM pfa.modification AS x WHERE x.organization_id = $1 AND x.user_id = $3) AS total,
        convert_to(coalesce('[' || (SELECT string_agg(r.row, ',' ORDER BY r.place)
                                      FROM rendered AS r) || ']', '[]'), 'UTF8') AS body,

@@ -2,7 +2,8 @@
 --
 -- $1 organization, $2 dataset, $3 user, $4 offset (bigint), $5 limit (bigint: the page size), then what the markers
 -- need (app/engine/page.py places them).
--- Returns one row: revision, workspace_revision, incarnation (for the next cursor), body (bytea, the page's rows as a
+-- Returns one row: revision, workspace_revision, incarnation (for the next cursor), feed_number (of the feed's newest
+-- entry), body (bytea, the page's rows as a
 -- JSON array), keys (text[], of these rows; NULL when not asked), reached (how many of offset + limit + 1 rows there
 -- are), last_key and last_values (text[], for the next cursor; NULL where the page is not full), base_count (mirror
 -- rows that pass the filter, NULL when not asked), left_count and landed_count (the caller's covering modifications:
@@ -156,6 +157,7 @@ rendered AS (
            ) AS d
 )
 SELECT s.revision, s.workspace_revision, (SELECT i.number FROM public.incarnation AS i) AS incarnation,
+       (SELECT c.number FROM public.feed_counter AS c WHERE c.organization_id = $1) AS feed_number,
        convert_to(coalesce('[' || (SELECT string_agg(r.body, ',' ORDER BY /*{order}*/s1, row_key/*{}*/)
                                      FROM rendered AS r) || ']', '[]'), 'UTF8') AS body,
        /*{page_keys}*/NULL::text[]/*{}*/ AS keys,

@@ -1,0 +1,19 @@
+-- What happened after a number, in order.
+-- $1 organization, $2 after (bigint), $3 limit (bigint), then what the marker needs: app/engine/feed.py fills it.
+-- Returns number, dataset, audience, for_admins, and event (text: the members of its JSON object but for the id).
+-- Plan: the primary key, or feed_of_dataset, from that number on; accounts by primary key.
+SELECT f.number, f.dataset, f.audience, f.for_admins,
+       concat('"type":', to_json(f.type), ',"at":', to_json(vanguard.utc(f.at)), ',"dataset":', to_json(f.dataset),
+              ',"revision":', coalesce(f.revision::text, 'null'), ',"actor":',
+              CASE WHEN f.actor IS NULL THEN 'null'
+                   ELSE concat('{"id":', to_json(f.actor), ',"name":', coalesce(to_json(a.name)::text, 'null'), '}') END,
+              ',"count":', coalesce(f.row_count::text, 'null'),
+              CASE WHEN f.row_count <= 1000 THEN ',"ids":' || array_to_json(f.keys) END,
+              ',"keys":' || f.renamed, ',"details":', f.details) AS event
+  FROM public.feed AS f
+  LEFT JOIN public.account AS a ON a.id = f.actor
+ WHERE f.organization_id = $1
+   AND f.number > $2
+   AND /*{of_dataset}*/TRUE/*{}*/
+ ORDER BY f.number
+ LIMIT $3;
