@@ -1,12 +1,13 @@
 """create_app(settings): the only place where everything meets."""
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import TypeAlias
 
 import asyncpg
-from litestar import Litestar
+from litestar import Litestar, Response
 from litestar.config.cors import CORSConfig
 from litestar.exceptions import HTTPException
 
@@ -21,6 +22,7 @@ from app import (
     edits,
     exports,
     failures,
+    feed,
     grids,
     health,
     history,
@@ -37,13 +39,14 @@ from app import (
 )
 from app.base.clock import Clock, now
 from app.base.database import Database
-from app.base.errors import VanguardError
+from app.base.errors import Forbidden, Unauthenticated, VanguardError
 from app.base.logs import configure_logs
 from app.base.settings import Settings, read_settings
 from app.contracts import BUILT_IN, Contract
+from app.engine.tailer import Tailer
 from app.migrate import head
 from app.web import problems
-from app.web.auth import AnyRequest, Auth
+from app.web.auth import AnyRequest, Auth, reconnects
 from app.web.bodies import JsonBody
 from app.web.middleware import Middleware
 from app.web.paging import refuse_query
@@ -68,14 +71,16 @@ def create_app(settings: Settings, *, contracts: Sequence[Contract] = BUILT_IN, 
 def create_runtime(settings: Settings, *, contracts: Sequence[Contract], clock: Clock) -> Runtime:
     """What requests find; its pool is not open yet."""
     database = Database(settings)
+    auth = Auth(settings, database, clock)
     return Runtime(
         settings=settings,
         database=database,
-        auth=Auth(settings, database, clock),
+        auth=auth,
         contracts={contract.name: contract for contract in contracts},
         clock=clock,
         migration=head(),
         exports=asyncio.Semaphore(settings.places_of_exports),
+        tailer=Tailer(database, clock, auth.may_go_on),
     )
 
 
@@ -86,6 +91,7 @@ async def opened(runtime: Runtime) -> AsyncIterator[None]:
     try:
         yield
     finally:
+        await runtime.tailer.close()
         await runtime.auth.close()
         await runtime.database.close()
 
@@ -103,6 +109,7 @@ def create_routes(settings: Settings, *, lifespan: Sequence[Lifespan] = ()) -> L
             *rows.ROUTES,
             *history.ROUTES,
             *exports.ROUTES,
+            *feed.ROUTES,
             *drafts.ROUTES,
             *commits.ROUTES,
             *discards.ROUTES,
@@ -135,17 +142,48 @@ def create_routes(settings: Settings, *, lifespan: Sequence[Lifespan] = ()) -> L
     )
 
 
-async def _admit(request: AnyRequest) -> None:
+async def _admit(request: AnyRequest) -> Response[None] | None:
     assert isinstance(request, VanguardRequest)
-    await request.runtime.auth.admit(request)
+    try:
+        await request.runtime.auth.admit(request)
+    except (Unauthenticated, Forbidden):
+        if not reconnects(request):
+            raise
+        # A browser's EventSource comes again and again; this is how the standard has it stop.
+        return Response(None, status_code=204)
     refuse_query(request)
+    return None
 
 
 def serve() -> Middleware:
     """The application with its settings from the environment: what the server process imports."""
     settings = read_settings()
     configure_logs(settings.log_level, settings.log_format)
-    return create_app(settings)
+    runtime = create_runtime(settings, contracts=BUILT_IN, clock=now)
+
+    @asynccontextmanager
+    async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        async with opened(runtime):
+            _end_streams_on_signals(runtime)
+            yield
+
+    return Middleware(create_routes(settings, lifespan=[lifespan]), runtime)
+
+
+def _end_streams_on_signals(runtime: Runtime) -> None:
+    """The server waits for every answer to end before the application hears that it stops; a stream would never end.
+
+    The event loop learns of a signal by its file descriptor, whatever the handler: the server's own is still called.
+    """
+    loop = asyncio.get_running_loop()
+
+    def end_streams(*_: object) -> None:
+        with suppress(RuntimeError):  # the loop is closed already
+            loop.call_soon_threadsafe(runtime.tailer.end)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end_streams)
+        signal.siginterrupt(number, False)
 
 
 def _cors(settings: Settings) -> CORSConfig | None:
@@ -156,7 +194,7 @@ def _cors(settings: Settings) -> CORSConfig | None:
         allow_credentials=True,
         allow_headers=[
             *("Authorization", "Content-Encoding", "Content-Type", "If-Match", "If-None-Match", "Idempotency-Key"),
-            "X-Request-ID",
+            *("Cache-Control", "Last-Event-ID", "X-Request-ID"),
         ],
         expose_headers=["Content-Disposition", "ETag", "X-Estimated-Rows", "X-Request-ID", "Retry-After"],
     )

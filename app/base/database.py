@@ -232,6 +232,21 @@ class Database:
             raise
         return raw
 
+    @asynccontextmanager
+    async def beside(self) -> AsyncIterator[Connection]:
+        """A connection of one's own for the time of the block, beside the pool; raises DatabaseUnavailable."""
+        raw = None
+        try:
+            raw = await self._connect()
+            yield Connection(raw, self._settings.slow_statement_ms)
+        except Exception as error:
+            if _is_lost(error, raw):
+                raise _unavailable(error) from error
+            raise
+        finally:
+            if raw is not None:
+                raw.terminate()
+
     def connection(self) -> "Lent":
         """A connection outside any transaction: one statement, one snapshot; raises DatabaseUnavailable if lost."""
         assert self._pool is not None, "the database was not opened"

@@ -5,7 +5,7 @@
     |-- Unauthenticated, InvalidCredentials
     |-- Forbidden, ApprovalRequired
     |-- NotFound: DatasetNotFound, RowNotFound, MemberNotFound, NoDrafts, NothingFailed, RunNotFound, SessionNotFound,
-    |             ChangeRequestNotFound, CommitNotFound, ResolutionNotFound
+    |             ChangeRequestNotFound, CommitNotFound, ResolutionNotFound, EventNotFound
     |-- NoUpstream, SyncPaused, RunOver, VersionConflict, MergeConflict, AlreadyExists, LastAdmin
     |-- InvalidTransition, RowInOtherSession, SessionFull, NothingToUndo, NothingToRedo
     |-- PreviewStale, SchemaChanged, NothingToRevert
@@ -14,7 +14,7 @@
     |-- ValidationFailed, GroupSplit, IdempotencyKeyReused
     |-- TooManyAttempts
     |-- MergeFailed
-    `-- DatabaseUnavailable, DatabaseBusy, ExportsBusy, IdentityProviderUnavailable
+    `-- DatabaseUnavailable, DatabaseBusy, ExportsBusy, StreamsBusy, IdentityProviderUnavailable
 
 What framework and server refuse by themselves has its classes in web/problems.py.
 
@@ -269,6 +269,10 @@ class PreconditionFailed(VanguardError):
     code, title, kind = "PRECONDITION_FAILED", "The row changed meanwhile", Kind.PRECONDITION
 
 
+class EventNotFound(NotFound):
+    code, title = "EVENT_NOT_FOUND", "No such event"
+
+
 class FeedExpired(VanguardError):
     code, title, kind = "FEED_EXPIRED", "The feed cannot go on from there", Kind.GONE
 
@@ -305,6 +309,10 @@ class DatabaseBusy(VanguardError):
 
 class ExportsBusy(VanguardError):
     code, title, kind = "EXPORTS_BUSY", "Too many exports at once", Kind.UNAVAILABLE
+
+
+class StreamsBusy(VanguardError):
+    code, title, kind = "STREAMS_BUSY", "Too many streams are open", Kind.UNAVAILABLE
 
 
 class IdentityProviderUnavailable(VanguardError):

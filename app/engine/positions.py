@@ -146,3 +146,9 @@ def _parsed(text: str) -> tuple[Position, str] | None:
         return None
     own = dict(zip(names, map(int, revisions), strict=True))
     return Position(int(found["epoch"], 16), int(found["number"], 16), own), found["whose"]
+
+
+def number_of(text: str) -> int | None:
+    """The number of the entry that an event's id stands for; None for what is no id."""
+    found = _parsed(text)
+    return None if found is None else found[0].number

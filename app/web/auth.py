@@ -6,7 +6,7 @@ on a handler asks the matrix for more. Handlers find the result in `request.user
 
 import hashlib
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import Enum
 from functools import total_ordering
@@ -23,10 +23,12 @@ from app.base.database import Database
 from app.base.errors import Forbidden, Unauthenticated
 from app.base.settings import Settings
 from app.base.statements import statement
+from app.engine.tailer import Bearer
 from app.web.keys import KeySet
 
 log = structlog.get_logger(__name__)
 
+READ_STANDINGS = statement("auth/read_standings")
 READ_STORED = statement("auth/read_stored")
 READ_ORGANIZATIONS = statement("auth/read_organizations")
 REVOKE_TOKEN = statement("auth/revoke_token")
@@ -212,7 +214,7 @@ class Auth:
         opt = request.route_handler.opt
         if opt.get("public") or request.method == "OPTIONS":
             return
-        principal = await self.verify(bearer(request, cookie=bool(opt.get("cookie"))))
+        principal = await self.verify(bearer(request, self._settings, cookie=bool(opt.get("cookie"))))
         organization = request.path_params.get("org")
         role = await self.access(principal, organization)
         if organization is not None and role is None:
@@ -341,6 +343,20 @@ class Auth:
         roles = {row["id"]: _effective(principal.orgs[row["id"]], row["managed"], row["role"]) for row in rows}
         return {organization: role for organization, role in roles.items() if role is not None}
 
+    async def may_go_on(self, organization: str, bearers: Sequence[Bearer]) -> list[bool]:
+        """Whether each of these bearers, who were let in to an organization, still has the role of then."""
+        async with self._database.connection() as connection:
+            rows = await connection.rows(
+                READ_STANDINGS,
+                organization=organization,
+                users=[bearer.user for bearer in bearers],
+                token_ids=[bearer.token_id for bearer in bearers],
+            )
+        return [
+            not row["revoked"] and _effective(Role(bearer.claimed), row["managed"], row["role"]) is Role(bearer.role)
+            for bearer, row in zip(bearers, rows, strict=True)
+        ]
+
     def forget(self) -> None:
         """Drop what is cached about memberships and revocations: after a change, so that it counts at once here."""
         self._generation += 1
@@ -373,11 +389,30 @@ def _effective(claimed: Role, managed: bool, stored: str | None) -> Role | None:
     return min(claimed, Role(stored)) if stored is not None else None
 
 
-def bearer(request: AnyRequest, *, cookie: bool = False) -> str:
-    """The request's token; raises Unauthenticated."""
+def bearer(request: AnyRequest, settings: Settings, *, cookie: bool = False) -> str:
+    """The request's token; raises Unauthenticated, and Forbidden for a cookie that another site's page sent."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and token.strip():
         return token.strip()
     if cookie and not scheme and (stored := request.cookies.get(COOKIE)):
+        _check_site(request, settings)
         return stored
     raise Unauthenticated("Send a token: `Authorization: Bearer <token>`.")
+
+
+def reconnects(request: AnyRequest) -> bool:
+    """Whether a browser comes back to a stream by its cookie."""
+    headers = request.headers
+    return (
+        bool(request.route_handler.opt.get("cookie")) and "last-event-id" in headers and "authorization" not in headers
+    )
+
+
+def _check_site(request: AnyRequest, settings: Settings) -> None:
+    """Raises Forbidden where a page of somewhere else asks with our cookie: a browser sends it along unasked."""
+    origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site", "same-origin")
+    if origin is not None and origin in settings.cors_origin:
+        return
+    ours = origin is None or origin.partition("://")[2] == request.headers.get("host")
+    if not ours or site not in ("same-origin", "none"):
+        raise Forbidden("A page of another site cannot listen with your cookie. Its origin has to be allowed.")

@@ -34,6 +34,9 @@ RowId = Annotated[
     ),
 ]
 
+EventId = Annotated[
+    str, PathParameter(description="Id of an event of the feed", examples=[Example(value="00000000002a.0.kX0v3Qrs.")])
+]
 SessionId = Annotated[str, PathParameter(description="Id of the session")]
 
 

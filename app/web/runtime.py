@@ -15,6 +15,7 @@ from app.base.settings import Settings
 from app.contracts import Contract
 from app.contracts.filters import Listing
 from app.engine.desk import Desk
+from app.engine.tailer import Tailer
 from app.web.auth import Auth, Principal
 from app.web.bodies import unpacked
 from app.web.headers import listed
@@ -27,7 +28,7 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True):
     `contracts` by dataset name; `base_counts`: filter -> (revision, mirror rows that pass); `totals`: filter and user
     -> (revision, workspace revision, rows of that user's view that pass); `listings`: dataset and query string -> what
     it asks for. `migration`: the newest, which the database has to have. `exports`: a place for each that may be under
-    way.
+    way. `tailer`: the reader of the feed.
     """
 
     settings: Settings
@@ -40,6 +41,7 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True):
     totals: LRUCache[bytes, tuple[int, int, int]] = msgspec.field(default_factory=lambda: LRUCache(16384))
     listings: LRUCache[tuple[str, bytes], Listing] = msgspec.field(default_factory=lambda: LRUCache(512))
     exports: asyncio.Semaphore
+    tailer: Tailer
     version: str = __version__
 
     def desk(self, contract: Contract, organization: str) -> "AtDesk":

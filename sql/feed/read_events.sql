@@ -8,8 +8,8 @@ SELECT f.number, f.dataset, f.audience, f.for_admins,
               CASE WHEN f.actor IS NULL THEN 'null'
                    ELSE concat('{"id":', to_json(f.actor), ',"name":', coalesce(to_json(a.name)::text, 'null'), '}') END,
               ',"count":', coalesce(f.row_count::text, 'null'),
-              CASE WHEN f.row_count <= 1000 THEN ',"ids":' || array_to_json(f.keys) END,
-              ',"keys":' || f.renamed, ',"details":', f.details) AS event
+              CASE WHEN f.row_count <= 1000 THEN ',"ids":' || array_to_json(f.keys)::text END,
+              ',"keys":' || f.renamed::text, ',"details":', f.details) AS event
   FROM public.feed AS f
   LEFT JOIN public.account AS a ON a.id = f.actor
  WHERE f.organization_id = $1

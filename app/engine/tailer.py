@@ -1,0 +1,286 @@
+"""The tailer: the one reader of the feed in a process, which hands what is new to everybody who listens.
+
+It looks at the counters of the organizations that somebody listens to, and reads what is new once, however many listen.
+A channel holds an organization's newest entries; each listener has its own place in it, and no queue. Who is further
+behind than the channel holds reads from the database, or is told to begin anew.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import NamedTuple
+
+import msgspec
+import structlog
+from asyncpg import Record
+from prometheus_client import Counter, Gauge
+
+from app.base.clock import Clock
+from app.base.database import Connection, Database
+from app.base.errors import DatabaseUnavailable
+from app.base.statements import statement
+from app.engine.positions import Position, Reason
+
+log = structlog.get_logger(__name__)
+
+READ_EVENTS = statement("feed/read_events")
+READ_HEADS = statement("feed/read_heads")
+READ_WORKSPACES = statement("feed/read_workspaces")
+ALL_EVENTS = READ_EVENTS.fill(of_dataset="TRUE")
+DATASET_EVENTS = READ_EVENTS.fill(of_dataset="f.dataset = $4")
+
+TICK = 0.025  # seconds between two looks at the counters
+DRAFTS_TICK = 0.25  # seconds between two looks at the listeners' own drafts, and at the clock
+ACCESS_TICK = 4.0  # seconds between two looks at who may still listen
+AGAIN = 1.0  # seconds until the database is tried again
+BATCH = 1000  # entries that are read at once
+KEPT_ENTRIES = 2000  # of an organization
+KEPT_BYTES = 8 * 2**20
+
+LISTENERS = Gauge("vanguard_feed_listeners", "Streams of the feed that are open")
+DELIVERED = Counter("vanguard_feed_entries_total", "Entries of the feed that were read for listeners")
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """An entry; `event` are the members of its JSON object but for the id."""
+
+    number: int
+    dataset: str
+    audience: frozenset[str] | None
+    for_admins: bool
+    event: bytes
+
+
+def entry_of(row: Record) -> Entry:
+    """The entry of a record of read_events."""
+    return Entry(
+        number=row["number"],
+        dataset=row["dataset"],
+        audience=None if row["audience"] is None else frozenset(row["audience"]),
+        for_admins=row["for_admins"],
+        event=row["event"].encode(),
+    )
+
+
+async def read_entries(
+    connection: Connection, organization: str, after: int, limit: int, dataset: str | None = None
+) -> list[Entry]:
+    """What follows a number, in order; of one dataset, or of all."""
+    place = {"organization": organization, "after": after, "limit": limit}
+    if dataset is None:
+        rows = await connection.rows(ALL_EVENTS, **place)
+    else:
+        rows = await connection.raw.fetch(DATASET_EVENTS.text, organization, after, limit, dataset)
+    return [entry_of(row) for row in rows]
+
+
+class Bearer(NamedTuple):
+    """Who holds a stream: an account's id, the token's id and its end, the role that it claims, and that counted."""
+
+    user: str
+    token_id: str
+    expires_at: datetime
+    claimed: str
+    role: str
+
+
+class Listener:
+    """Somebody who listens to an organization's feed: woken when there is something new, or it is over.
+
+    `latest` are the revisions of their workspaces. `ending` says why it is over, `reset` why they have to begin anew.
+    """
+
+    __slots__ = ("bearer", "channel", "ending", "latest", "reset", "wake")
+
+    def __init__(self, channel: "Channel", bearer: Bearer):
+        self.channel, self.bearer = channel, bearer
+        self.latest: dict[str, int] = {}
+        self.ending: str | None = None
+        self.reset: Reason | None = None
+        self.wake = asyncio.Event()
+
+    def end(self, reason: str) -> None:
+        """It is over."""
+        if self.ending is None:
+            self.ending = reason
+            self.wake.set()
+
+
+class Channel:
+    """An organization's newest entries, numbers `first` + 1 to `head`, and who listens to them."""
+
+    def __init__(self, organization: str, epoch: int, number: int):
+        self.organization = organization
+        self.epoch = epoch
+        self.first = self.head = number
+        self.entries: list[Entry] = []
+        self.listeners: set[Listener] = set()
+        self._bytes = 0
+
+    def after(self, number: int) -> Sequence[Entry] | None:
+        """The entries behind a number; None where the channel begins later."""
+        return None if number < self.first else self.entries[number - self.first :]
+
+    def add(self, entries: Sequence[Entry]) -> None:
+        """Entries that follow the newest one."""
+        self.entries.extend(entries)
+        self.head = entries[-1].number
+        self._bytes += sum(len(entry.event) for entry in entries)
+        if len(self.entries) > 2 * KEPT_ENTRIES or self._bytes > 2 * KEPT_BYTES:
+            self._trim()
+        self._wake()
+
+    def begin_anew(self, epoch: int, number: int, reason: Reason) -> None:
+        """What listeners know is not what there is any more."""
+        self.epoch, self.first, self.head = epoch, number, number
+        self.entries, self._bytes = [], 0
+        for listener in self.listeners:
+            listener.reset = reason
+        self._wake()
+
+    def _trim(self) -> None:
+        kept, size = 0, 0
+        for entry in reversed(self.entries):
+            size += len(entry.event)
+            if kept == KEPT_ENTRIES or size > KEPT_BYTES:
+                break
+            kept += 1
+        dropped = len(self.entries) - kept
+        self._bytes -= sum(len(entry.event) for entry in self.entries[:dropped])
+        del self.entries[:dropped]
+        self.first += dropped
+
+    def _wake(self) -> None:
+        for listener in self.listeners:
+            listener.wake.set()
+
+
+# Whether each of these, who were let in to an organization, may go on.
+ReadAccess = Callable[[str, Sequence[Bearer]], Awaitable[Sequence[bool]]]
+
+
+class Tailer:
+    """Begins to look when somebody listens, and stops when nobody does."""
+
+    def __init__(self, database: Database, clock: Clock, read_access: ReadAccess):
+        self._database, self._clock, self._read_access = database, clock, read_access
+        self._channels: dict[str, Channel] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._closing = False
+
+    @property
+    def listeners(self) -> int:
+        """How many there are."""
+        return sum(len(channel.listeners) for channel in self._channels.values())
+
+    @asynccontextmanager
+    async def listening(self, organization: str, at: Position, bearer: Bearer) -> AsyncGenerator[Listener, None]:
+        """Listen for the time of the block; `at` is where the feed stood just now."""
+        channel = self._channels.get(organization)
+        if channel is None:
+            channel = self._channels[organization] = Channel(organization, at.epoch, at.number)
+        listener = Listener(channel, bearer)
+        channel.listeners.add(listener)
+        LISTENERS.inc()
+        if self._closing:
+            listener.end("shutdown")
+        elif self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._tail())
+        try:
+            yield listener
+        finally:
+            LISTENERS.dec()
+            channel.listeners.discard(listener)
+            if not channel.listeners and self._channels.get(organization) is channel:
+                del self._channels[organization]
+
+    def end(self) -> None:
+        """The process stops: everybody who listens is told."""
+        self._closing = True
+        for listener in self._all():
+            listener.end("shutdown")
+
+    async def close(self) -> None:
+        """Stop looking."""
+        self.end()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def _all(self) -> list[Listener]:
+        return [listener for channel in self._channels.values() for listener in channel.listeners]
+
+    # --- the one task
+
+    async def _tail(self) -> None:
+        while self._channels:
+            try:
+                async with self._database.beside() as connection:
+                    await self._look(connection)
+            except DatabaseUnavailable:
+                await asyncio.sleep(AGAIN)
+            except Exception:
+                log.exception("the tailer failed")
+                await asyncio.sleep(AGAIN)
+
+    async def _look(self, connection: Connection) -> None:
+        now = asyncio.get_running_loop().time
+        drafts_at = access_at = now()
+        while self._channels:
+            await self._read_new(connection)
+            if now() >= drafts_at:
+                drafts_at = now() + DRAFTS_TICK
+                self._end_expired()
+                await self._read_own(connection)
+            if now() >= access_at:
+                access_at = now() + ACCESS_TICK
+                await self._end_refused()
+            await asyncio.sleep(TICK)
+
+    async def _read_new(self, connection: Connection) -> None:
+        for row in await connection.rows(READ_HEADS, organizations=list(self._channels)):
+            channel = self._channels.get(row["organization_id"])
+            if channel is None:
+                continue
+            if row["epoch"] != channel.epoch:
+                channel.begin_anew(row["epoch"], row["number"], Reason.EPOCH)
+            elif row["number"] < channel.head:
+                channel.begin_anew(row["epoch"], row["number"], Reason.AHEAD)
+            elif row["number"] > channel.head:
+                await self._read_entries(connection, channel, row["number"])
+
+    async def _read_entries(self, connection: Connection, channel: Channel, head: int) -> None:
+        while channel.head < head:
+            entries = await read_entries(connection, channel.organization, channel.head, BATCH)
+            if not entries or entries[0].number != channel.head + 1:
+                channel.begin_anew(channel.epoch, head, Reason.EXPIRED)
+                return
+            DELIVERED.inc(len(entries))
+            channel.add(entries)
+
+    async def _read_own(self, connection: Connection) -> None:
+        for channel in list(self._channels.values()):
+            of_user: dict[str, list[Listener]] = {}
+            for listener in channel.listeners:
+                of_user.setdefault(listener.bearer.user, []).append(listener)
+            rows = await connection.rows(READ_WORKSPACES, organization=channel.organization, users=list(of_user))
+            for row in rows:
+                for listener in of_user[row["user_id"]]:
+                    if listener.latest.get(row["dataset"], 0) < row["revision"]:
+                        listener.latest[row["dataset"]] = row["revision"]
+                        listener.wake.set()
+
+    def _end_expired(self) -> None:
+        at = self._clock()
+        for listener in self._all():
+            if listener.bearer.expires_at <= at:
+                listener.end("token_expired")
+
+    async def _end_refused(self) -> None:
+        for channel in list(self._channels.values()):
+            listeners = list(channel.listeners)
+            allowed = await self._read_access(channel.organization, [listener.bearer for listener in listeners])
+            for listener, may_go_on in zip(listeners, allowed, strict=True):
+                if not may_go_on:
+                    listener.end("access_revoked")

@@ -1,0 +1,240 @@
+"""`GET .../events`: the feed as a stream of server-sent events.
+
+A stream holds no connection of the pool: it takes one to catch up, a batch at a time, and lives on what the tailer
+reads after that.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import structlog
+from litestar import get
+from litestar.openapi.spec import Operation
+from litestar.response.base import ASGIResponse
+from litestar.types import Receive, Scope, Send
+from prometheus_client import Counter
+
+from app.base.errors import FeedExpired, StreamsBusy
+from app.engine.positions import Position, Reason, Standing, read_standing
+from app.engine.tailer import BATCH, Bearer, Listener
+from app.feed.changes import NOW, ORGANIZATION_PATH, reader_of, start_of
+from app.feed.reader import Reader, Told
+from app.web.auth import Action, require
+from app.web.headers import is_head
+from app.web.openapi import DATASET_PATH, DatasetName, Organization, answers, parameter
+from app.web.paging import read_given
+from app.web.runtime import Runtime, VanguardRequest
+
+log = structlog.get_logger(__name__)
+
+STREAMS = Counter("vanguard_streams_total", "Streams of the feed by how they ended", ["outcome"])
+RESETS = Counter("vanguard_stream_resets_total", "Streams that had to begin anew, by why", ["reason"])
+
+HEARTBEAT = 15.0  # seconds without an event, after which a comment tells that the stream is there
+PATIENCE = 60.0  # seconds that a client may take to take what it was sent
+RETRY_AFTER = 30  # seconds
+RETRY = (1000, 3000)  # milliseconds until a client connects again: not all of them at once
+HEADERS = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no"}
+
+
+@dataclass
+class EventsOperation(Operation):
+    """The parameters for /schema: the handler reads them itself."""
+
+    def __post_init__(self) -> None:
+        since = parameter("since", "string", "Without Last-Event-ID: a position, earliest or now", default=NOW)
+        self.parameters = [*(self.parameters or []), since]
+
+
+def block(kind: str | None, id_: bytes, data: bytes) -> bytes:
+    """An event of a stream. Data is JSON, so it has no line ends."""
+    named = b"" if kind is None else b"event: %b\n" % kind.encode()
+    return b"%bid: %b\ndata: %b\n\n" % (named, id_, data)
+
+
+def blocks(told: Iterable[Told]) -> bytes:
+    """What happened, in the default type of events."""
+    return b"".join([b"id: %b\ndata: %b\n\n" % each for each in told])
+
+
+class Stream(ASGIResponse):
+    """Sends what a reader is told, until the client leaves or may listen no more."""
+
+    _should_set_content_length: ClassVar[bool] = False
+
+    def __init__(self, runtime: Runtime, reader: Reader, bearer: Bearer, since: str):
+        super().__init__(media_type="text/event-stream", headers=HEADERS)
+        self._runtime, self._reader, self._bearer, self._since = runtime, reader, bearer, since
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send events, as long as the client is there."""
+        if is_head(scope):
+            await self.start_response(send)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            return
+        started, outcome = time.perf_counter(), "failed"
+        sending = asyncio.create_task(self._serve(send))
+        leaving = asyncio.create_task(_left(receive))
+        try:
+            await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
+            outcome = sending.result() if sending.done() else "left"
+        finally:
+            for task in (sending, leaving):
+                task.cancel()
+            await asyncio.gather(sending, leaving, return_exceptions=True)
+            STREAMS.labels(outcome).inc()
+            log.info("stream", outcome=outcome, seconds=round(time.perf_counter() - started, 1))
+
+    async def _serve(self, send: Send) -> str:
+        """How it ended; raises what keeps it from beginning."""
+        reader, runtime = self._reader, self._runtime
+        async with runtime.database.connection() as connection:
+            standing = await read_standing(connection, reader.organization, reader.user)
+        async with runtime.tailer.listening(reader.organization, standing.position, self._bearer) as listener:
+            await self.start_response(send)
+            try:
+                await self._open(send, listener, standing)
+                await self._catch_up(send, listener)
+                return await self._follow(send, listener)
+            except TimeoutError:
+                return "stalled"
+
+    async def _open(self, send: Send, listener: Listener, standing: Standing) -> None:
+        """The first block has an id: who loses the connection right after it goes on from there."""
+        reader = self._reader
+        listener.latest = dict(standing.position.own)
+        await _put(send, b"retry: %d\n\n" % random.randint(*RETRY))  # noqa: S311 - spreads load, guards nothing
+        try:
+            reader.start(start_of(self._since, reader.organization, reader.user, standing))
+        except FeedExpired as expired:
+            reader.start(standing.position)
+            await _put(send, _reset(reader, expired.extra["reason"]))
+        else:
+            await _put(send, _told_position("open", reader))
+
+    async def _catch_up(self, send: Send, listener: Listener) -> None:
+        """What was missed: from the database as far as the channel does not have it, batch by batch."""
+        reader, channel = self._reader, listener.channel
+        try:
+            while reader.number < channel.first:
+                async with self._runtime.database.connection() as connection:
+                    told = await reader.read(connection, channel.first, BATCH)
+                await _put(send, blocks(told))
+        except FeedExpired as expired:
+            _begin_anew(reader, listener)
+            await _put(send, _reset(reader, expired.extra["reason"]))
+        told = reader.take_all(channel.after(reader.number) or ())
+        reader.number = max(reader.number, channel.head)
+        told += reader.take_own(listener.latest)
+        await _put(send, blocks(told) + _told_position("uptodate", reader))
+
+    async def _follow(self, send: Send, listener: Listener) -> str:
+        """What happens from now on; how it ended."""
+        reader, channel = self._reader, listener.channel
+        while listener.ending is None:
+            listener.wake.clear()
+            entries = channel.after(reader.number)
+            if listener.reset is not None or entries is None:
+                reason = listener.reset or Reason.SLOW
+                _begin_anew(reader, listener)
+                await _put(send, _reset(reader, reason))
+                continue
+            told = reader.take_all(entries)
+            if entries:
+                reader.number = entries[-1].number
+            told += reader.take_own(listener.latest)
+            if told:
+                await _put(send, blocks(told))
+                continue
+            try:
+                async with asyncio.timeout(HEARTBEAT):
+                    await listener.wake.wait()
+            except TimeoutError:
+                await _put(send, b": heartbeat\n\n")
+        await _put(send, b'event: end\ndata: {"reason":"%b"}\n\n' % listener.ending.encode())
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        return listener.ending
+
+
+def _begin_anew(reader: Reader, listener: Listener) -> None:
+    """The reader goes on from where the channel is now, and has to load anew what was before."""
+    listener.reset = None
+    reader.start(Position(listener.channel.epoch, listener.channel.head, listener.latest))
+
+
+def _told_position(kind: str, reader: Reader) -> bytes:
+    position = reader.position.encode()
+    return block(kind, position, b'{"position":"%b"}' % position)
+
+
+def _reset(reader: Reader, reason: str) -> bytes:
+    RESETS.labels(reason).inc()
+    position = reader.position.encode()
+    return block("reset", position, b'{"reason":"%b","position":"%b"}' % (reason.encode(), position))
+
+
+async def _put(send: Send, part: bytes) -> None:
+    """Raises TimeoutError where the client does not take it."""
+    if part:
+        async with asyncio.timeout(PATIENCE):
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+
+
+async def _left(receive: Receive) -> None:
+    """Returns when the client has gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def stream(request: VanguardRequest, organization: str, dataset: str | None) -> Stream:
+    """The stream of what a caller may see; raises InvalidFilter, DatasetNotFound, StreamsBusy."""
+    runtime, user = request.runtime, request.user
+    reader = reader_of(request, organization, dataset)
+    since = request.headers.get("last-event-id") or read_given(request, "since").get("since", NOW)
+    if runtime.tailer.listeners >= runtime.settings.max_streams:
+        raise StreamsBusy("As many streams as may be are open. Try again later.", retry_after=RETRY_AFTER)
+    assert user.role is not None, "the gate let somebody in, with a role"
+    bearer = Bearer(
+        user=user.user_id,
+        token_id=user.token_id,
+        expires_at=user.expires_at,
+        claimed=user.orgs[organization].value,
+        role=user.role.value,
+    )
+    return Stream(runtime, reader, bearer, since)
+
+
+EVENTS: dict[str, Any] = {
+    "opt": {**require(Action.QUERY), "cookie": True},
+    "tags": ["feed"],
+    "operation_class": EventsOperation,
+}
+
+
+@get(
+    f"{ORGANIZATION_PATH}/events",
+    summary="What happens in an organization, as it happens",
+    responses=answers(bytes, description="A stream of server-sent events"),
+    **EVENTS,
+)
+async def get_organization_events(request: VanguardRequest, org: Organization) -> Stream:
+    """Server-sent events; they resume from Last-Event-ID or `since`. A browser authenticates by the login's cookie."""
+    return stream(request, org, None)
+
+
+@get(
+    f"{DATASET_PATH}/events",
+    summary="What happens in a dataset, as it happens",
+    responses=answers(bytes, 404, description="A stream of server-sent events"),
+    **EVENTS,
+)
+async def get_events(request: VanguardRequest, org: Organization, dataset: DatasetName) -> Stream:
+    """The organization's stream, of one dataset alone; positions go for both."""
+    return stream(request, org, dataset)
+
+
+ROUTES = [get_organization_events, get_events]

@@ -1,0 +1,122 @@
+"""Who reads the feed, and what they are shown of it."""
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from app.base import exact_json
+from app.base.clock import Clock
+from app.base.database import Connection
+from app.engine.feed import EventType
+from app.engine.positions import Position, Reason, expired
+from app.engine.tailer import Entry, read_entries
+
+Told = tuple[bytes, bytes]  # an event's id, and its JSON
+
+
+class Reader:
+    """Somebody who reads an organization's feed, of one dataset or of all: what they may see, as they see it.
+
+    `own` are the revisions of their workspaces that they have been told of.
+    """
+
+    def __init__(self, organization: str, user: str, clock: Clock, *, admin: bool, dataset: str | None):
+        self.organization, self.user, self.admin, self.dataset = organization, user, admin, dataset
+        self._clock = clock
+        self.epoch = 0
+        self.number = 0
+        self.own: dict[str, int] = {}
+        self._behind = b""
+
+    def start(self, position: Position) -> None:
+        """Read on from here."""
+        self.epoch, self.number, self.own = position.epoch, position.number, dict(position.own)
+        self._seal()
+
+    @property
+    def position(self) -> str:
+        """How far they have read, as text."""
+        return f"{self.number:012x}{self._behind.decode()}"
+
+    def may_see(self, audience: Collection[str] | None, *, for_admins: bool) -> bool:
+        """Whether they belong to those whom something is told."""
+        return audience is None or self.user in audience or (self.admin and for_admins)
+
+    def sees(self, entry: Entry) -> bool:
+        """Whether the entry is for them, and what they read."""
+        return self.dataset in (None, entry.dataset) and self.may_see(entry.audience, for_admins=entry.for_admins)
+
+    async def read(self, connection: Connection, head: int, limit: int) -> list[Told]:
+        """Go on to the entry `head`, or until there are `limit` events: what they are told of them. Raises FeedExpired
+        where retention was faster.
+        """
+        found: list[Told] = []
+        while self.number < head and len(found) < limit:
+            wanted = limit - len(found)
+            entries = await read_entries(connection, self.organization, self.number, wanted, self.dataset)
+            if self.dataset is None and entries and entries[0].number != self.number + 1:
+                now = Position(self.epoch, head, self.own)
+                raise expired(Reason.EXPIRED, self.organization, self.user, now)
+            within = [entry for entry in entries if entry.number <= head]
+            found += self.take_all(within)
+            self.number = within[-1].number if len(within) == wanted else head
+        return found
+
+    def take_all(self, entries: Iterable[Entry]) -> list[Told]:
+        """Go on to the last of the entries: those that they see."""
+        return [self.take(entry) for entry in entries if self.sees(entry)]
+
+    def take(self, entry: Entry) -> Told:
+        """Go on to the entry: its id, and the event."""
+        self.number = entry.number
+        id_ = b"%012x%b" % (entry.number, self._behind)
+        return id_, b'{"id":"%b",%b}' % (id_, entry.event)
+
+    def take_own(self, latest: Mapping[str, int]) -> list[Told]:
+        """Go on to what became of the reader's own drafts: one event a dataset."""
+        found = []
+        for dataset, revision in latest.items():
+            told = self.own.get(dataset, 0)
+            if revision > told and self.dataset in (None, dataset):
+                self.own[dataset] = revision
+                self._seal()
+                event = exact_json.encode(self._drafts(dataset, told, revision))
+                found.append((self.position.encode(), event))
+        return found
+
+    def _drafts(self, dataset: str, told: int, revision: int) -> dict[str, Any]:
+        return {
+            "id": self.position,
+            "type": EventType.DRAFTS,
+            "at": self._clock(),
+            "dataset": dataset,
+            "revision": None,
+            "actor": {"id": self.user, "name": None},
+            "count": None,
+            "details": {},
+            "from": told,
+            "to": revision,
+        }
+
+    def _seal(self) -> None:
+        self._behind = Position(self.epoch, 0, self.own).behind(self.organization, self.user).encode()
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Something that happened, for /schema. `ids` of up to 1,000 of `count` rows; `keys`: {temporary id: id} of new
+    rows that got theirs from upstream; `from_` and `to` only of your own drafts.
+    """
+
+    id: str
+    type: EventType
+    at: str
+    dataset: str
+    revision: int | None
+    actor: dict[str, str | None] | None
+    count: int | None
+    ids: list[str] | msgspec.UnsetType = msgspec.UNSET
+    keys: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
+    details: dict[str, Any]
+    from_: int | msgspec.UnsetType = msgspec.field(default=msgspec.UNSET, name="from")
+    to: int | msgspec.UnsetType = msgspec.UNSET
