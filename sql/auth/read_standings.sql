@@ -1,4 +1,5 @@
--- What is stored about bearers of tokens in one organization, many at once: auth/read_stored for those who hold a stream.
+-- What is stored about bearers of tokens in one organization, many at once: auth/read_stored for those who hold a
+-- stream.
 -- $1 organization, $2 users (text[]), $3 token_ids (text[]: of the same bearers, in the same order).
 -- Returns place (from 1), revoked, managed, role, as auth/read_stored does, in their order.
 -- Plan: primary keys, once for each bearer.

@@ -6,7 +6,8 @@ SELECT f.number, f.dataset, f.audience, f.for_admins,
        concat('"type":', to_json(f.type), ',"at":', to_json(vanguard.utc(f.at)), ',"dataset":', to_json(f.dataset),
               ',"revision":', coalesce(f.revision::text, 'null'), ',"actor":',
               CASE WHEN f.actor IS NULL THEN 'null'
-                   ELSE concat('{"id":', to_json(f.actor), ',"name":', coalesce(to_json(a.name)::text, 'null'), '}') END,
+                   ELSE concat('{"id":', to_json(f.actor), ',"name":', coalesce(to_json(a.name)::text, 'null'), '}')
+              END,
               ',"count":', coalesce(f.row_count::text, 'null'),
               CASE WHEN f.row_count <= 1000 THEN ',"ids":' || array_to_json(f.keys)::text END,
               ',"keys":' || f.renamed::text, ',"details":', f.details) AS event
