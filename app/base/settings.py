@@ -39,7 +39,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     metrics_port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 0
     keep_changes_days: Annotated[int, msgspec.Meta(ge=1)] = 90
     keep_history_days: Annotated[int, msgspec.Meta(ge=1)] = 730
-    max_streams: Annotated[int, msgspec.Meta(ge=1)] = 2000
     keep_audit_days: Annotated[int, msgspec.Meta(ge=1)] = 3650
     keep_runs_days: Annotated[int, msgspec.Meta(ge=1)] = 30
     keep_sessions_days: Annotated[int, msgspec.Meta(ge=1)] = 30
@@ -48,6 +47,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     session_max_bytes: Annotated[int, msgspec.Meta(ge=1024)] = 100 * 1024 * 1024
     export_timeout: Annotated[float, msgspec.Meta(gt=0)] = 900.0
     max_exports: Annotated[int, msgspec.Meta(ge=1)] = 2
+    max_streams: Annotated[int, msgspec.Meta(ge=1)] = 2000
     log_level: str = "INFO"
     log_format: str = "json"
 

@@ -19,6 +19,7 @@ from app.contracts import BUILT_IN
 from app.migrate import migrate as migrate_database
 from app.worker.start import read_targets, work
 
+REQUESTS = 1024  # that a process answers at once, beside its streams
 REFRESH_TIMEOUT = 3600.0  # seconds: a view over a hundred million rows takes minutes
 
 # Granian's own lines go through our logs: one format for everything.
@@ -46,6 +47,8 @@ def serve() -> None:
         websockets=False,
         respawn_failed_workers=True,
         workers_kill_timeout=30,
+        # As many requests as it takes at once; a stream is one for as long as it lasts.
+        backpressure=settings.max_streams + REQUESTS,
         log_level=LogLevels(settings.log_level.lower()),
         log_dictconfig=GRANIAN_LOGS,
     ).serve()

@@ -1,6 +1,7 @@
 """Who reads the feed, and what they are shown of it."""
 
 from collections.abc import Collection, Iterable, Mapping
+from datetime import UTC
 from typing import Any
 
 import msgspec
@@ -89,7 +90,7 @@ class Reader:
         return {
             "id": self.position,
             "type": EventType.DRAFTS,
-            "at": self._clock(),
+            "at": self._clock().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "dataset": dataset,
             "revision": None,
             "actor": {"id": self.user, "name": None},
