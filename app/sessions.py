@@ -20,6 +20,7 @@ from app.contracts.validation import check_key
 from app.engine.cursors import Cursor, check_incarnation, read_cursor, write_cursor
 from app.engine.desk import Desk
 from app.engine.locks import raise_workspace, read_dataset
+from app.engine.positions import read_position
 from app.engine.sessions import (
     SESSIONS,
     Mode,
@@ -37,7 +38,7 @@ from app.rows import read_rows
 from app.undo import undo_session
 from app.web.auth import Action, require, require_operator
 from app.web.etags import PRIVATE
-from app.web.idempotency import answer_once
+from app.web.idempotency import answer_once, placed
 from app.web.openapi import (
     DATASET_PATH,
     DatasetName,
@@ -263,7 +264,7 @@ class SessionsOperation(PageOperation):
     tags=["sessions"],
     summary="Your edit sessions",
     operation_class=SessionsOperation,
-    responses=answers(SessionsAnswer, 404),
+    responses=answers_with_position(SessionsAnswer, 404),
 )
 async def list_sessions(request: VanguardRequest, org: Organization, dataset: DatasetName) -> Response[bytes]:
     """Your own, the newest first. Parameters: status, limit, after."""
@@ -273,6 +274,7 @@ async def list_sessions(request: VanguardRequest, org: Organization, dataset: Da
     purpose = f"{org}/{contract.name}/sessions/{user}"
     cursor = read_cursor(runtime.settings.secret, runtime.clock, purpose, given["after"]) if "after" in given else None
     async with runtime.desk(contract, org) as desk:
+        feed_position = await read_position(desk.connection, org, user)
         incarnation = (await read_dataset(desk)).incarnation
         check_incarnation(cursor, incarnation)
         found = await desk.rows(
@@ -291,7 +293,8 @@ async def list_sessions(request: VanguardRequest, org: Organization, dataset: Da
         position = Cursor((last.created_at.isoformat(),), last.id, incarnation)
         following = write_cursor(runtime.settings.secret, runtime.clock, purpose, position)
     answer = {"data": [shown(session) for session in sessions], "nextCursor": following}
-    return Response(exact_json.encode(answer), media_type="application/json", headers=PRIVATE)
+    body = placed(exact_json.encode(answer), feed_position)
+    return Response(body, media_type="application/json", headers=PRIVATE)
 
 
 @get(
@@ -299,7 +302,7 @@ async def list_sessions(request: VanguardRequest, org: Organization, dataset: Da
     opt=require(Action.QUERY),
     tags=["sessions"],
     summary="One of your edit sessions",
-    responses=answers(SessionDetail, 404),
+    responses=answers_with_position(SessionDetail, 404),
 )
 async def get_session(
     request: VanguardRequest, org: Organization, dataset: DatasetName, session_id: SessionId
@@ -307,9 +310,10 @@ async def get_session(
     """With the columns of the dataset, and the first rows."""
     runtime, user = request.runtime, request.user.user_id
     async with runtime.desk(contract_of(runtime, dataset), org) as desk:
+        position = await read_position(desk.connection, org, user)
         session = await read_session(desk, user, session_id, runtime.clock())
         answer = await _detail(desk, runtime, user, session)
-    return Response(answer, media_type="application/json", headers=PRIVATE)
+    return Response(placed(answer, position), media_type="application/json", headers=PRIVATE)
 
 
 @post(

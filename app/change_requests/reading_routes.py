@@ -40,6 +40,7 @@ from app.change_requests.wire import (
 from app.contracts.states import RequestState
 from app.engine.cursors import Cursor
 from app.engine.desk import Desk
+from app.engine.positions import read_position
 from app.engine.requests import Event
 from app.exports import Column, stream_table
 from app.exports.writers import WRITERS
@@ -51,6 +52,7 @@ from app.web.openapi import (
     Organization,
     add_media_type,
     answers,
+    answers_with_position,
     parameter,
 )
 from app.web.paging import PageOperation, read_given, read_page
@@ -83,7 +85,7 @@ class RequestsOperation(PageOperation):
     tags=["change requests"],
     summary="Change requests that you may read",
     operation_class=RequestsOperation,
-    responses=answers(reading.RequestsAnswer, 404),
+    responses=answers_with_position(reading.RequestsAnswer, 404),
 )
 async def list_requests(request: VanguardRequest, org: Organization, dataset: DatasetName) -> Response[bytes]:
     """Your own, those that name you, and for an ADMIN all, the newest first. Parameters: status, limit, after."""
@@ -93,6 +95,7 @@ async def list_requests(request: VanguardRequest, org: Organization, dataset: Da
     purpose = f"{org}/{contract.name}/change-requests/{person.id}"
     cursor = cursor_of(request, purpose, given)
     async with runtime.desk(contract, org) as desk:
+        feed_position = await read_position(desk.connection, org, person.id)
         incarnation = await incarnation_of(desk, cursor)
         found = await desk.rows(
             LIST_REQUESTS,
@@ -105,7 +108,8 @@ async def list_requests(request: VanguardRequest, org: Organization, dataset: Da
         )
     shown = [reading.listed(request_of(row)) for row in found[:limit]]
     last = Cursor((shown[-1]["createdAt"].isoformat(),), str(shown[-1]["id"]), incarnation) if shown else None
-    return page_of(request, purpose, shown, last if len(found) > limit else None)
+    following = next_of(request, purpose, last if len(found) > limit else None)
+    return json_of({"data": shown, "nextCursor": following, "position": feed_position})
 
 
 @get(
@@ -113,7 +117,7 @@ async def list_requests(request: VanguardRequest, org: Organization, dataset: Da
     opt=require(Action.QUERY),
     tags=["change requests"],
     summary="A change request as it is now",
-    responses=answers(reading.RequestDetail, 404),
+    responses=answers_with_position(reading.RequestDetail, 404),
 )
 async def get_request(
     request: VanguardRequest, org: Organization, dataset: DatasetName, request_id: RequestId
@@ -121,9 +125,10 @@ async def get_request(
     """With its conflicts by now, and the digest that approve and merge take."""
     person = person_of(request)
     async with request.runtime.desk(contract_of(request.runtime, dataset), org) as desk:
+        position = await read_position(desk.connection, org, person.id)
         found = await read_request(desk, person, request_id_of(request_id))
         answer = await reading.detail_of(desk, person, found)
-    return json_of(answer)
+    return json_of(answer | {"position": position})
 
 
 @dataclass

@@ -80,12 +80,17 @@ async def read_standing(connection: Connection, organization: str, user: str) ->
     return Standing(position_of(row), row["oldest"])
 
 
+async def read_position(connection: Connection, organization: str, user: str) -> str:
+    """The newest position as text. Read before something in several statements, it loses nothing of that."""
+    return (await read_standing(connection, organization, user)).position.text(organization, user)
+
+
 async def reached(connection: Connection, organization: str, user: str) -> str:
     """The position behind what the caller's transaction has written and is about to append to the feed, which it does
     here: as good as the last that a transaction does.
     """
     await connection.finish()
-    return (await read_standing(connection, organization, user)).position.text(organization, user)
+    return await read_position(connection, organization, user)
 
 
 def position_in(row: Record | Mapping[str, Any], dataset: str) -> Position:
