@@ -31,7 +31,10 @@ ALL_EVENTS = READ_EVENTS.fill(of_dataset="TRUE")
 DATASET_EVENTS = READ_EVENTS.fill(of_dataset="f.dataset = $4")
 
 TICK = 0.025  # seconds between two looks at the counters
-DRAFTS_TICK = 0.25  # seconds between two looks at the listeners' own drafts, and at the clock
+DRAFTS_TICK = 0.25  # seconds between two looks at the listeners' own drafts
+CLOCK_TICK = 0.25  # seconds between two looks at the clock
+HEARTBEAT = 15.0  # seconds without anything, after which a listener is told that the stream is there
+PATIENCE = 60.0  # seconds that a listener may take to take what was sent
 ACCESS_TICK = 4.0  # seconds between two looks at who may still listen
 AGAIN = 1.0  # seconds until the database is tried again
 BATCH = 1000  # entries that are read at once
@@ -89,9 +92,11 @@ class Listener:
     """Somebody who listens to an organization's feed: woken when there is something new, or it is over.
 
     `latest` are the revisions of their workspaces. `ending` says why it is over, `reset` why they have to begin anew.
+    Whoever sends them something says so by `sends`: what is not taken ends `task`, and where nothing was sent for long,
+    `quiet` is set.
     """
 
-    __slots__ = ("bearer", "channel", "ending", "latest", "reset", "wake")
+    __slots__ = ("bearer", "channel", "ending", "latest", "quiet", "reset", "sending", "since", "task", "wake")
 
     def __init__(self, channel: "Channel", bearer: Bearer):
         self.channel, self.bearer = channel, bearer
@@ -99,6 +104,22 @@ class Listener:
         self.ending: str | None = None
         self.reset: Reason | None = None
         self.wake = asyncio.Event()
+        self.task = asyncio.current_task()
+        self.quiet = self.sending = False
+        self.since = asyncio.get_running_loop().time()
+
+    def sends(self, now: float, *, done: bool = False) -> None:
+        """Something is sent, or was taken."""
+        self.sending, self.since, self.quiet = not done, now, False
+
+    def look_at_clock(self, now: float) -> None:
+        """End it where nothing is taken, remind of it where nothing is sent."""
+        if self.sending and now - self.since > PATIENCE and self.task is not None:
+            self.ending = self.ending or "stalled"
+            self.task.cancel()
+        elif not self.sending and now - self.since > HEARTBEAT:
+            self.quiet = True
+            self.wake.set()
 
     def end(self, reason: str) -> None:
         """It is over."""
@@ -166,7 +187,7 @@ class Tailer:
     def __init__(self, database: Database, clock: Clock, read_access: ReadAccess):
         self._database, self._clock, self._read_access = database, clock, read_access
         self._channels: dict[str, Channel] = {}
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._closing = False
 
     @property
@@ -185,8 +206,8 @@ class Tailer:
         LISTENERS.inc()
         if self._closing:
             listener.end("shutdown")
-        elif self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._tail())
+        elif all(task.done() for task in self._tasks):
+            self._tasks = [asyncio.create_task(self._tail()), asyncio.create_task(self._watch_clock())]
         try:
             yield listener
         finally:
@@ -204,14 +225,14 @@ class Tailer:
     async def close(self) -> None:
         """Stop looking."""
         self.end()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _all(self) -> list[Listener]:
         return [listener for channel in self._channels.values() for listener in channel.listeners]
 
-    # --- the one task
+    # --- its tasks: one reads, one looks at the clock
 
     async def _tail(self) -> None:
         while self._channels:
@@ -221,7 +242,7 @@ class Tailer:
             except DatabaseUnavailable:
                 await asyncio.sleep(AGAIN)
             except Exception:
-                log.exception("the tailer failed")
+                log.exception("tailer failed")
                 await asyncio.sleep(AGAIN)
 
     async def _look(self, connection: Connection) -> None:
@@ -231,7 +252,6 @@ class Tailer:
             await self._read_new(connection)
             if now() >= drafts_at:
                 drafts_at = now() + DRAFTS_TICK
-                self._end_expired()
                 await self._read_own(connection)
             if now() >= access_at:
                 access_at = now() + ACCESS_TICK
@@ -271,11 +291,14 @@ class Tailer:
                         listener.latest[row["dataset"]] = row["revision"]
                         listener.wake.set()
 
-    def _end_expired(self) -> None:
-        at = self._clock()
-        for listener in self._all():
-            if listener.bearer.expires_at <= at:
-                listener.end("token_expired")
+    async def _watch_clock(self) -> None:
+        while self._channels:
+            at, now = self._clock(), asyncio.get_running_loop().time()
+            for listener in self._all():
+                listener.look_at_clock(now)
+                if listener.bearer.expires_at <= at:
+                    listener.end("token_expired")
+            await asyncio.sleep(CLOCK_TICK)
 
     async def _end_refused(self) -> None:
         for channel in list(self._channels.values()):

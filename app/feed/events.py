@@ -7,7 +7,7 @@ reads after that.
 import asyncio
 import random
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -34,11 +34,12 @@ log = structlog.get_logger(__name__)
 STREAMS = Counter("vanguard_streams_total", "Streams of the feed by how they ended", ["outcome"])
 RESETS = Counter("vanguard_stream_resets_total", "Streams that had to begin anew, by why", ["reason"])
 
-HEARTBEAT = 15.0  # seconds without an event, after which a comment tells that the stream is there
-PATIENCE = 60.0  # seconds that a client may take to take what it was sent
 RETRY_AFTER = 30  # seconds
 RETRY = (1000, 3000)  # milliseconds until a client connects again: not all of them at once
 HEADERS = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no"}
+
+
+Put = Callable[[bytes], Awaitable[None]]  # sends a part of the stream
 
 
 @dataclass
@@ -81,7 +82,7 @@ class Stream(ASGIResponse):
         leaving = asyncio.create_task(_left(receive))
         try:
             await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
-            outcome = sending.result() if sending.done() else "left"
+            outcome = "left" if not sending.done() else "stalled" if sending.cancelled() else sending.result()
         finally:
             for task in (sending, leaving):
                 task.cancel()
@@ -96,44 +97,51 @@ class Stream(ASGIResponse):
             standing = await read_standing(connection, reader.organization, reader.user)
         async with runtime.tailer.listening(reader.organization, standing.position, self._bearer) as listener:
             await self.start_response(send)
-            try:
-                await self._open(send, listener, standing)
-                await self._catch_up(send, listener)
-                return await self._follow(send, listener)
-            except TimeoutError:
-                return "stalled"
 
-    async def _open(self, send: Send, listener: Listener, standing: Standing) -> None:
+            async def put(part: bytes) -> None:
+                if part:
+                    listener.sends(time.monotonic())
+                    await send({"type": "http.response.body", "body": part, "more_body": True})
+                    listener.sends(time.monotonic(), done=True)
+
+            await self._open(put, listener, standing)
+            await self._catch_up(put, listener)
+            await self._follow(put, listener)
+            await put(b'event: end\ndata: {"reason":"%b"}\n\n' % (listener.ending or "").encode())
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            return listener.ending or "ended"
+
+    async def _open(self, put: Put, listener: Listener, standing: Standing) -> None:
         """The first block has an id: who loses the connection right after it goes on from there."""
         reader = self._reader
         listener.latest = dict(standing.position.own)
-        await _put(send, b"retry: %d\n\n" % random.randint(*RETRY))  # noqa: S311 - spreads load, guards nothing
+        await put(b"retry: %d\n\n" % random.randint(*RETRY))  # noqa: S311 - spreads load, guards nothing
         try:
             reader.start(start_of(self._since, reader.organization, reader.user, standing))
         except FeedExpired as expired:
             reader.start(standing.position)
-            await _put(send, _reset(reader, expired.extra["reason"]))
+            await put(_reset(reader, expired.extra["reason"]))
         else:
-            await _put(send, _told_position("open", reader))
+            await put(_told_position("open", reader))
 
-    async def _catch_up(self, send: Send, listener: Listener) -> None:
+    async def _catch_up(self, put: Put, listener: Listener) -> None:
         """What was missed: from the database as far as the channel does not have it, batch by batch."""
         reader, channel = self._reader, listener.channel
         try:
             while reader.number < channel.first:
                 async with self._runtime.database.connection() as connection:
                     told = await reader.read(connection, channel.first, BATCH)
-                await _put(send, blocks(told))
+                await put(blocks(told))
         except FeedExpired as expired:
             _begin_anew(reader, listener)
-            await _put(send, _reset(reader, expired.extra["reason"]))
+            await put(_reset(reader, expired.extra["reason"]))
         told = reader.take_all(channel.after(reader.number) or ())
         reader.number = max(reader.number, channel.head)
         told += reader.take_own(listener.latest)
-        await _put(send, blocks(told) + _told_position("uptodate", reader))
+        await put(blocks(told) + _told_position("uptodate", reader))
 
-    async def _follow(self, send: Send, listener: Listener) -> str:
-        """What happens from now on; how it ended."""
+    async def _follow(self, put: Put, listener: Listener) -> None:
+        """What happens from now on, until it is over."""
         reader, channel = self._reader, listener.channel
         while listener.ending is None:
             listener.wake.clear()
@@ -141,23 +149,18 @@ class Stream(ASGIResponse):
             if listener.reset is not None or entries is None:
                 reason = listener.reset or Reason.SLOW
                 _begin_anew(reader, listener)
-                await _put(send, _reset(reader, reason))
+                await put(_reset(reader, reason))
                 continue
             told = reader.take_all(entries)
             if entries:
                 reader.number = entries[-1].number
             told += reader.take_own(listener.latest)
             if told:
-                await _put(send, blocks(told))
-                continue
-            try:
-                async with asyncio.timeout(HEARTBEAT):
-                    await listener.wake.wait()
-            except TimeoutError:
-                await _put(send, b": heartbeat\n\n")
-        await _put(send, b'event: end\ndata: {"reason":"%b"}\n\n' % listener.ending.encode())
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-        return listener.ending
+                await put(blocks(told))
+            elif listener.quiet:
+                await put(b": heartbeat\n\n")
+            else:
+                await listener.wake.wait()
 
 
 def _begin_anew(reader: Reader, listener: Listener) -> None:
@@ -175,13 +178,6 @@ def _reset(reader: Reader, reason: str) -> bytes:
     RESETS.labels(reason).inc()
     position = reader.position.encode()
     return block("reset", position, b'{"reason":"%b","position":"%b"}' % (reason.encode(), position))
-
-
-async def _put(send: Send, part: bytes) -> None:
-    """Raises TimeoutError where the client does not take it."""
-    if part:
-        async with asyncio.timeout(PATIENCE):
-            await send({"type": "http.response.body", "body": part, "more_body": True})
 
 
 async def _left(receive: Receive) -> None:
