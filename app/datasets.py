@@ -18,11 +18,11 @@ from app.engine.audit import Act, Entry, record
 from app.engine.desk import Desk
 from app.engine.feed import EventType, tell
 from app.engine.locks import lock_dataset
-from app.engine.positions import position_in
+from app.engine.positions import position_in, reached
 from app.web.auth import Action, require
 from app.web.etags import PRIVATE, body_etag, matches, not_modified
 from app.web.idempotency import placed
-from app.web.openapi import DATASET_PATH, DatasetName, Organization, answers, answers_with_position, body
+from app.web.openapi import DATASET_PATH, DatasetName, Organization, answers_with_position, body
 from app.web.runtime import VanguardRequest, contract_of
 
 log = structlog.get_logger(__name__)
@@ -98,7 +98,7 @@ class DatasetSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     opt=require(Action.ADMINISTER),
     tags=["datasets"],
     summary="Change how a dataset is used",
-    responses=answers(DatasetSettings, 404),
+    responses=answers_with_position(DatasetSettings, 404),
 )
 async def put_settings(
     request: VanguardRequest,
@@ -110,24 +110,25 @@ async def put_settings(
     runtime = request.runtime
     contract = contract_of(runtime, dataset)
     work = partial(_change_settings, contract, org, request.user.user_id, data, runtime.clock())
-    if await runtime.database.run(work):
+    changed, position = await runtime.database.run(work)
+    if changed:
         log.info("settings changed", organization=org, dataset=contract.name, require_approval=data.require_approval)
-    return Response(exact_json.encode(data), media_type="application/json")
+    return Response(placed(exact_json.encode(data), position), media_type="application/json")
 
 
 async def _change_settings(
     contract: Contract, organization: str, user: str, wanted: DatasetSettings, at: datetime, connection: Connection
-) -> bool:
-    """Whether something was otherwise; raises DatasetNotFound."""
+) -> tuple[bool, str]:
+    """Whether something was otherwise, and the feed's position behind it; raises DatasetNotFound."""
     desk = Desk(connection, contract, organization)
     was = (await lock_dataset(desk)).require_approval
     if was == wanted.require_approval:
-        return False
+        return False, await reached(connection, organization, user)
     await desk.value(CHANGE_SETTINGS, require_approval=wanted.require_approval)
     details = {"setting": "requireApproval", "before": was, "after": wanted.require_approval}
     await record(desk, Entry(at=at, actor=user, action=Act.SETTINGS_CHANGED, details=details))
     tell(desk, EventType.DATASET, at, actor=user, event="settings_changed")
-    return True
+    return True, await reached(connection, organization, user)
 
 
 ROUTES = [get_dataset, put_settings]

@@ -12,7 +12,7 @@ from app.base.errors import EventNotFound
 from app.base.statements import statement
 from app.contracts.filters import INTEGER, refuse
 from app.engine.cursors import Cursor, read_cursor, write_cursor
-from app.engine.positions import Position, Standing, check_position, number_of, read_standing
+from app.engine.positions import Position, Standing, check_position, number_of
 from app.feed.reader import Event, Reader
 from app.web.auth import Action, require
 from app.web.etags import PRIVATE
@@ -71,9 +71,10 @@ def start_of(since: str, organization: str, user: str, standing: Standing) -> Po
 
 def reader_of(request: VanguardRequest, organization: str, dataset: str | None) -> Reader:
     """Who asks; raises DatasetNotFound."""
-    name = None if dataset is None else contract_of(request.runtime, dataset).name
+    contract = None if dataset is None else contract_of(request.runtime, dataset)
     user = request.user
-    return Reader(organization, user.user_id, request.runtime.clock, admin=user.may(Action.REVIEW), dataset=name)
+    admin = user.may(Action.REVIEW)
+    return Reader(organization, user.user_id, user.name, request.runtime.clock, admin=admin, contract=contract)
 
 
 async def answer_changes(request: VanguardRequest, organization: str, dataset: str | None) -> ASGIResponse:
@@ -86,7 +87,7 @@ async def answer_changes(request: VanguardRequest, organization: str, dataset: s
     if "since" not in given:
         raise refuse("since", f"say from where: a position, {EARLIEST} or {NOW}.")
     async with request.runtime.database.connection() as connection:
-        standing = await read_standing(connection, organization, reader.user)
+        standing = await reader.standing(connection)
         reader.start(start_of(given["since"], organization, reader.user, standing))
         head = standing.position.number
         events = [event for _, event in await reader.read(connection, head, int(text))]

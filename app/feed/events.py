@@ -19,7 +19,7 @@ from litestar.types import Receive, Scope, Send
 from prometheus_client import Counter
 
 from app.base.errors import FeedExpired, StreamsBusy
-from app.engine.positions import Position, Reason, Standing, read_standing
+from app.engine.positions import Position, Reason, Standing
 from app.engine.tailer import BATCH, Bearer, Listener
 from app.feed.changes import NOW, ORGANIZATION_PATH, reader_of, start_of
 from app.feed.reader import Reader, Told
@@ -94,7 +94,7 @@ class Stream(ASGIResponse):
         """How it ended; raises what keeps it from beginning."""
         reader, runtime = self._reader, self._runtime
         async with runtime.database.connection() as connection:
-            standing = await read_standing(connection, reader.organization, reader.user)
+            standing = await reader.standing(connection)
         async with runtime.tailer.listening(reader.organization, standing.position, self._bearer) as listener:
             await self.start_response(send)
 

@@ -9,8 +9,11 @@ import msgspec
 from app.base import exact_json
 from app.base.clock import Clock
 from app.base.database import Connection
+from app.contracts import Contract
+from app.engine.desk import Desk
 from app.engine.feed import EventType
-from app.engine.positions import Position, Reason, expired
+from app.engine.locks import read_dataset
+from app.engine.positions import Position, Reason, Standing, expired, read_standing
 from app.engine.tailer import Entry, read_entries
 
 Told = tuple[bytes, bytes]  # an event's id, and its JSON
@@ -22,13 +25,23 @@ class Reader:
     `own` are the revisions of their workspaces that they have been told of.
     """
 
-    def __init__(self, organization: str, user: str, clock: Clock, *, admin: bool, dataset: str | None):
-        self.organization, self.user, self.admin, self.dataset = organization, user, admin, dataset
+    def __init__(
+        self, organization: str, user: str, name: str | None, clock: Clock, *, admin: bool, contract: Contract | None
+    ):
+        self.organization, self.user, self.admin = organization, user, admin
+        self.dataset = None if contract is None else contract.name
+        self._name, self._contract = name, contract
         self._clock = clock
         self.epoch = 0
         self.number = 0
         self.own: dict[str, int] = {}
         self._behind = b""
+
+    async def standing(self, connection: Connection) -> Standing:
+        """Where the feed stands for them; raises DatasetNotFound where the organization does not have the dataset."""
+        if self._contract is not None:
+            await read_dataset(Desk(connection, self._contract, self.organization))
+        return await read_standing(connection, self.organization, self.user)
 
     def start(self, position: Position) -> None:
         """Read on from here."""
@@ -93,7 +106,7 @@ class Reader:
             "at": self._clock().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "dataset": dataset,
             "revision": None,
-            "actor": {"id": self.user, "name": None},
+            "actor": {"id": self.user, "name": self._name},
             "count": None,
             "details": {},
             "from": told,
