@@ -40,7 +40,7 @@ from app.engine.modifications import fold, image, take_back
 from app.engine.selection import Selection, select
 from app.engine.validation import Changed, check_changes
 from app.web.auth import Action, require
-from app.web.idempotency import answer_once
+from app.web.idempotency import answer_once, answer_rehearsal
 from app.web.openapi import DATASET_PATH, DatasetName, Organization, answers_with_position, body
 from app.web.runtime import Runtime, VanguardRequest, contract_of
 
@@ -431,7 +431,7 @@ async def answer_commit(
     try:
         return await answer_once(request, runtime, contract, organization, work)
     except _DryRun as dry_run:
-        return Response(exact_json.encode(dry_run.answer), media_type="application/json")
+        return await answer_rehearsal(request, organization, dry_run.answer)
     finally:
         if conflicting and not wanted.dry_run:
             await runtime.database.run(mark)

@@ -128,6 +128,7 @@ Table(
     _key(name="user_id"),
     Column("revision", BigInteger, nullable=False, server_default=text("0")),
     _dataset(),
+    Index("workspace_of_user", "organization_id", "user_id"),
 )
 Table(
     "idempotency_key",
@@ -384,4 +385,23 @@ Table(
         )
         for name, *columns in (("row", "dataset", "row_key"), ("request", "request_id"), ("commit", "commit_id"))
     ),
+)
+Table("feed_counter", metadata, _organization(), Column("number", BigInteger, nullable=False))
+Table(
+    "feed",
+    metadata,
+    _key(ForeignKey("feed_counter.organization_id", ondelete="CASCADE"), name="organization_id"),
+    Column("number", BigInteger, primary_key=True),
+    _time("at", default=False),
+    _key(name="type", primary=False),
+    _key(name="dataset", primary=False),
+    Column("revision", BigInteger),
+    Column("actor", Text(collation="C")),
+    Column("row_count", BigInteger),
+    Column("keys", ARRAY(Text(collation="C"))),
+    Column("renamed", JSONB),
+    Column("details", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("audience", ARRAY(Text(collation="C"))),
+    Column("for_admins", Boolean, nullable=False, server_default=text("false")),
+    Index("feed_of_dataset", "organization_id", "dataset", "number"),
 )

@@ -22,6 +22,7 @@ from tests.support.world import (
     mirrored,
     refused,
     vehicle,
+    written,
 )
 
 BUS = {"depot": "North", "kind": "Van"}
@@ -143,7 +144,7 @@ async def test_a_dataset_may_want_a_change_request(world: World, ann: User) -> N
     refused(await ann.commit(), 403, "APPROVAL_REQUIRED")
     refused(await ann.commit(dryRun=True), 403, "APPROVAL_REQUIRED")
     assert (await drafts(ann))["A"]["syncState"] == "draft"
-    assert (await ann.discard()).json() == {"discarded": 1}
+    assert written(await ann.discard()) == {"discarded": 1}
 
 
 async def test_a_commit_without_an_upstream_raises_the_revision_once(world: World, ann: User) -> None:
@@ -687,7 +688,7 @@ async def test_one_drafts_on_over_what_is_pending(world: World, ann: User) -> No
     assert row["pending"] == {"model": "M2", "class": "Light", "equipment": "E0"}
     # Discarding a draft falls back on what is pending.
     await ann.draft("A", {"model": "M3"})
-    assert (await ann.discard()).json() == {"discarded": 1}
+    assert written(await ann.discard()) == {"discarded": 1}
     row = await ann.row("A")
     assert (row["syncState"], row["delta"], row["data"]["model"]) == ("committed", {}, "M2")
 
@@ -735,7 +736,7 @@ async def test_others_drafts_follow_the_mirror(world: World, ann: User, bob: Use
     assert await found(syncState="draft", sort="id") == ["A", "B", "C"]
     assert await found(sort="mileage") == ["C", "D", "B", "A"]
     assert (await ann.row("A"))["data"]["depot"] == "East"
-    assert (await ann.discard()).json() == {"discarded": 3}
+    assert written(await ann.discard()) == {"discarded": 3}
     assert await found(depot="South") == ["C"]
     assert await found(depot="North", sort="id") == ["B", "D"]
 

@@ -26,7 +26,7 @@ from app.worker.target import Job, Target, alone
 from tests.support.ledger import Hook, Ledger
 from tests.support.records import add_run, connect, engineer
 from tests.support.syncing import LEDGERED, Yard, defects, open_yard, van
-from tests.support.world import User, World, refused
+from tests.support.world import User, World, refused, written
 from tests.test_contention import at_once, until_waiting
 from tests.test_synchronization_api import asked, health, runs
 
@@ -56,9 +56,7 @@ async def emil(yard: Yard) -> User:
 
 async def told(user: User, path: str, **options: Any) -> dict[str, Any]:
     """What a control answers that takes effect."""
-    response = await user.request("POST", f"sync/{path}", **options)
-    assert response.status_code == 200, response.text
-    return dict(response.json())
+    return written(await user.request("POST", f"sync/{path}", **options))
 
 
 async def run_of(user: User, id_: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from app.contracts.columns import columns_of, label_of
 from app.contracts.filters import OPERATORS
 from app.web.auth import Role
 from tests.support.records import begin_session
-from tests.support.world import FLEET, User, World, committed, line, refused, vehicle
+from tests.support.world import FLEET, User, World, committed, line, refused, vehicle, written
 
 
 async def ask(user: User, **options: Any) -> httpx.Response:
@@ -223,7 +223,7 @@ async def test_who_administers_says_whether_changes_are_reviewed(world: World, a
     await world.mirror({"A": line()})
     await begin_session(world, ann, "s")
     await ann.draft("A", {"model": "M"})
-    assert (await settings(root, requireApproval=True)).json() == {"requireApproval": True}
+    assert written(await settings(root, requireApproval=True)) == {"requireApproval": True}
     for user in (ann, root):
         assert (await told(user))["requireApproval"] is True
         assert "commit" not in (await told(user))["may"]
@@ -238,7 +238,7 @@ async def test_who_administers_says_whether_changes_are_reviewed(world: World, a
         refused(await root.post(path, body), 403, "APPROVAL_REQUIRED")
     await ann.draft("A", {"model": "N"})
     assert (await told(root.on("fleet")))["requireApproval"] is False, "it is of one dataset"
-    assert (await settings(root, requireApproval=False)).json() == {"requireApproval": False}
+    assert written(await settings(root, requireApproval=False)) == {"requireApproval": False}
     await committed(ann)
 
 

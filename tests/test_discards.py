@@ -2,7 +2,19 @@
 
 import pytest
 
-from tests.support.world import NEW, User, World, changes, committed, drafts, ids, line, refuse_upstream, refused
+from tests.support.world import (
+    NEW,
+    User,
+    World,
+    changes,
+    committed,
+    drafts,
+    ids,
+    line,
+    refuse_upstream,
+    refused,
+    written,
+)
 
 
 async def test_a_discard_names_what_goes(world: World, ann: User, bob: User) -> None:
@@ -11,11 +23,11 @@ async def test_a_discard_names_what_goes(world: World, ann: User, bob: User) -> 
         batch = [{"id": key, "delta": {"category": "Pumps"}} for key in keys]
         await ann.post("drafts", {"modifications": batch, "sessionId": session})
     await bob.draft("A", {"category": "Pumps"})
-    assert (await ann.discard("C", "X")).json() == {"discarded": 1}
-    assert (await ann.post("discard", {"sessionId": "s1"})).json() == {"discarded": 2}
+    assert written(await ann.discard("C", "X")) == {"discarded": 1}
+    assert written(await ann.post("discard", {"sessionId": "s1"})) == {"discarded": 2}
     assert ids(await ann.rows(category="Pumps", sort="id")) == ["D", "E"]
-    assert (await ann.discard()).json() == {"discarded": 2}
-    assert (await ann.discard()).json() == {"discarded": 0}
+    assert written(await ann.discard()) == {"discarded": 2}
+    assert written(await ann.discard()) == {"discarded": 0}
     assert (await ann.page(category="Cranes"))["pagination"]["totalRecords"] == 5
     assert set(await drafts(bob)) == {"A"}
 
@@ -29,7 +41,7 @@ async def test_a_discard_of_fields_leaves_the_others(world: World, ann: User) ->
     await ann.draft("C", op="delete")
     await ann.draft("new", {**NEW, "model": "M1"}, op="insert")
     answer = await ann.discard(fields=["model", "forecastStart"])
-    assert answer.json() == {"discarded": 3}
+    assert written(answer) == {"discarded": 3}
     found = await drafts(ann)
     assert {key: row["op"] for key, row in found.items()} == {"A": "update", "C": "delete", "new": "insert"}
     assert found["A"]["delta"] == {"category": "Pumps", "forecastEnd": "2026-04-01"}
@@ -44,8 +56,8 @@ async def test_a_committed_change_is_not_discarded(world: World, ann: User) -> N
     await world.mirror({"A": line(model="M0"), "B": line()})
     await ann.draft("A", {"model": "M1"})
     await committed(ann)
-    assert (await ann.discard("A")).json() == {"discarded": 0}
-    assert (await ann.discard()).json() == {"discarded": 0}
+    assert written(await ann.discard("A")) == {"discarded": 0}
+    assert written(await ann.discard()) == {"discarded": 0}
     row = await ann.row("A")
     assert (row["syncState"], row["data"]["model"]) == ("committed", "M1")
 
@@ -66,7 +78,7 @@ async def test_what_upstream_refused_can_be_discarded(world: World, ann: User, s
     assert ids(await ann.rows(syncState=state)) == ["A"]
     assert (await ann.row("B"))["delta"] == {"model": "M1", "category": "Pumps", "class": "Light"}
 
-    assert (await ann.discard()).json() == {"discarded": 2}
+    assert written(await ann.discard()) == {"discarded": 2}
     assert [(row["id"], row["syncState"], row["data"]["model"]) for row in await ann.rows(sort="id")] == [
         ("A", "pristine", "M0"), ("B", "pristine", "M0"), ("C", "committed", "M1"),
     ]  # fmt: skip
@@ -85,6 +97,6 @@ async def test_a_refused_change_before_one_that_waits(world: World, ann: User) -
     assert (await ann.row("A"))["syncState"] == "sync_error"
     # Who commits everything takes what is drafted: what was refused waits for a person.
     refused(await ann.commit(), 404, "NO_DRAFTS")
-    assert (await ann.discard("A")).json() == {"discarded": 1}
+    assert written(await ann.discard("A")) == {"discarded": 1}
     row = await ann.row("A")
     assert (row["syncState"], row["pending"], row["data"]["model"]) == ("committed", {"equipment": "E1"}, "M0")

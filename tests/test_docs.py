@@ -30,7 +30,7 @@ from app.failures import Failed
 from app.synchronization import Circuit, Health
 from app.web import problems
 from app.web.auth import ALLOWED, Role
-from tests.support.world import World
+from tests.support.world import World, less_position
 from tests.test_dev import free_port, simulated, started
 from tests.test_tenancy import ORGANIZATION_ROUTES
 
@@ -540,7 +540,7 @@ def test_readmes_walk_works(served: dict[str, str]) -> None:
     assert (committed["commitId"] is None, committed["committed"]) == (False, 1)
     assert (pushed["document"]["category"], pushed["document"]["monthlyRate"]) == ("Tower cranes", 19000.75)
     assert drafted["saved"][0]["syncState"] == "draft"
-    assert discarded == {"discarded": 1}
+    assert less_position(discarded) == {"discarded": 1}
     again = walk()
     assert [again[4]["committed"], again[5]["committed"]] == [0, 0]
 

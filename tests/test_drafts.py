@@ -8,17 +8,14 @@ import pytest
 
 from app.base import exact_json
 from app.drafts import MAX_DRAFTS
-from tests.support.world import FLEET, User, World, ids, line, refused, vehicle
+from tests.support.world import FLEET, User, World, ids, less_position, line, refused, vehicle, written
 
 NEW = {"category": "Cranes", "source": "Rental", "dor": "BEO", "monthlyRate": 50}
 
 
 async def save(user: User, *modifications: dict[str, Any], **more: Any) -> dict[str, Any]:
     """The answer to a batch of which something was saved."""
-    response = await user.post("drafts", {"modifications": list(modifications), **more})
-    assert response.status_code == 200, response.text
-    answer: dict[str, Any] = exact_json.decode(response.content)
-    return answer
+    return written(await user.post("drafts", {"modifications": list(modifications), **more}))
 
 
 async def refuse(user: User, *modifications: dict[str, Any], **more: Any) -> list[dict[str, Any]]:
@@ -333,7 +330,7 @@ async def test_a_session_id_groups_drafts(world: World, ann: User) -> None:
     await save(ann, {"id": "A", "delta": {"class": "Light"}})
     assert {key: row["sessionId"] for key, row in (await drafts(ann)).items()} == {"A": "s1", "B": "s1", "C": "s2"}
     answer = await ann.post("discard", {"sessionId": "s1"})
-    assert answer.json() == {"discarded": 2}
+    assert written(answer) == {"discarded": 2}
     assert list(await drafts(ann)) == ["C"]
 
 
@@ -391,7 +388,7 @@ async def test_the_list_of_drafts_has_everything_that_is_not_settled(world: Worl
     response = await ann.get("drafts")
     body = exact_json.decode(response.content)
     assert body["pagination"] == {"pageSize": 100, "totalRecords": 5, "nextCursor": None}
-    assert body["metadata"] == {"revision": 0}
+    assert less_position(body["metadata"]) == {"revision": 0}
     shown = {row["id"]: (row["op"], row["syncState"], row["delta"], row["pending"]) for row in body["data"]}
     added = {**NEW, "hasPlan": False, "hasActuals": False}
     assert shown == {
@@ -436,8 +433,7 @@ async def test_a_patch_drafts_the_fields_that_it_changes(world: World, ann: User
     await world.mirror({"A": line(model="M1", monthlyRate=Decimal("10.00"))})
     whole = (await ann.row("A"))["data"]
     response = await patch(ann, "A", {**whole, "model": "M2", "category": None, "manufacturer": None})
-    assert response.status_code == 200
-    row = exact_json.decode(response.content)
+    row = written(response)
     assert row["delta"] == {"model": "M2", "category": None}
     assert row["data"]["category"] is None
     assert response.headers["ETag"] == (await ann.get("rows/A")).headers["ETag"]
@@ -445,8 +441,7 @@ async def test_a_patch_drafts_the_fields_that_it_changes(world: World, ann: User
 
     # What stands in the draft already is no change either, and neither is the same number in other digits.
     again = await patch(ann, "A", {"model": "M2", "category": None, "monthlyRate": 10})
-    assert again.status_code == 200
-    assert exact_json.decode(again.content) == row
+    assert written(again) == row
     back = await patch(ann, "A", {"model": "M1"})
     assert exact_json.decode(back.content)["delta"] == {"model": "M1", "category": None}
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from app.base import exact_json
-from tests.support.world import User, World, ids, line, refused
+from tests.support.world import User, World, ids, line, refused, written
 
 DOOR = "/api/pfa/acme"
 LINE = {"category": "Cranes", "source": "Rental", "dor": "BEO", "monthlyRate": 50}
@@ -179,10 +179,7 @@ async def test_what_cannot_be_understood_is_refused_by_the_name_that_the_client_
 
 
 async def draft(user: User, *modifications: dict[str, Any], **more: Any) -> dict[str, Any]:
-    response = await user.post(f"{DOOR}/draft", {"modifications": list(modifications), **more})
-    assert response.status_code == 200, response.text
-    answer: dict[str, Any] = response.json()
-    return answer
+    return written(await user.post(f"{DOOR}/draft", {"modifications": list(modifications), **more}))
 
 
 async def test_drafts_are_saved_with_the_first_clients_names(world: World, ann: User) -> None:
@@ -235,7 +232,7 @@ async def test_drafts_are_committed_by_session_or_line(world: World, ann: User, 
     await draft(ann, {"pfaId": "C", "delta": {"model": "M1"}})
     stale = {"pfaIds": ["C"], "expectedVersions": {"C": 1}}
     refused(await ann.post(f"{DOOR}/commit", stale), 409, "VERSION_CONFLICT")
-    answer = (await ann.post(f"{DOOR}/commit", {"sessionId": "s1"})).json()
+    answer = written(await ann.post(f"{DOOR}/commit", {"sessionId": "s1"}))
     assert set(answer) == {"success", "commitId", "committed", "revision"}
     assert (answer["success"], answer["committed"], answer["revision"]) == (True, 2, 0)
     assert await found(ann, "syncState=committed") == ["A", "B"]
@@ -257,9 +254,9 @@ async def test_drafts_are_discarded_by_session_line_or_all(world: World, ann: Us
     await world.mirror({key: line() for key in "ABCD"})
     await draft(ann, {"pfaId": "A", "delta": {"model": "M"}}, sessionId="s1")
     await draft(ann, *({"pfaId": key, "delta": {"model": "M"}} for key in "BCD"))
-    assert (await ann.post(f"{DOOR}/discard", {"sessionId": "s1"})).json() == {"success": True, "discarded": 1}
-    assert (await ann.post(f"{DOOR}/discard", {"pfaIds": ["B", "X"]})).json() == {"success": True, "discarded": 1}
-    assert (await ann.post(f"{DOOR}/discard", {"discardAll": True})).json() == {"success": True, "discarded": 2}
+    assert written(await ann.post(f"{DOOR}/discard", {"sessionId": "s1"})) == {"success": True, "discarded": 1}
+    assert written(await ann.post(f"{DOOR}/discard", {"pfaIds": ["B", "X"]})) == {"success": True, "discarded": 1}
+    assert written(await ann.post(f"{DOOR}/discard", {"discardAll": True})) == {"success": True, "discarded": 2}
     assert await found(ann, "syncState=pristine") == ["A", "B", "C", "D"]
     for body in (
         {},

@@ -17,7 +17,7 @@ from app.engine.desk import Desk
 from app.engine.sessions import move_session, read_session
 from app.web.auth import Role
 from tests.support.sessions import begin, edit, edits, ended, shown
-from tests.support.world import FLEET, User, World, committed, drafts, ids, line, refused, vehicle
+from tests.support.world import FLEET, User, World, committed, drafts, ids, line, refused, vehicle, written
 
 
 @pytest.fixture
@@ -280,7 +280,7 @@ async def test_drafts_commits_and_discards_can_name_it(dora: User) -> None:
     assert session["status"] == "active"
     refused(await dora.post(f"sessions/{session['id']}/undo", {}), 409, "NOTHING_TO_UNDO")
     await edit(dora, session, "A", "remark", "again")
-    assert (await dora.post("discard", named)).json() == {"discarded": 1}
+    assert written(await dora.post("discard", named)) == {"discarded": 1}
     assert await drafts(dora) == {}
 
 
@@ -291,7 +291,7 @@ async def test_any_other_session_id_groups_as_it_always_did(dora: User) -> None:
         modifications = [{"id": "A", "delta": {"remark": word}}]
         assert (await dora.post("drafts", {"sessionId": word, "modifications": modifications})).status_code == 200
         assert (await dora.draft("A", {"mileage": 1}))["syncState"] == "draft"
-        assert (await dora.post("discard", {"sessionId": word})).json() == {"discarded": 1}
+        assert written(await dora.post("discard", {"sessionId": word})) == {"discarded": 1}
 
 
 async def test_a_session_adopts_the_draft_that_it_finds(dora: User) -> None:

@@ -42,7 +42,7 @@ RUNNABLE = sorted(name for name in STATEMENTS if not name.startswith("schema/"))
 # What Python reads of the records, beside the files' own headers.
 COLUMNS = {
     "drafts/save_drafts": {"id", "problem", "modification_id", "version", "mirror_version", "sync_state", "empty"},
-    "drafts/read_drafts": {"revision", "workspace_revision", "incarnation", "total", "body", "last_key"},
+    "drafts/read_drafts": {"revision", "workspace_revision", "incarnation", "feed_number", "total", "body", "last_key"},
     "kpis/read_kpis": {
         "revision", "workspace_revision", "view_revision", "grouped", "base_row_count", "mine_row_count", "mine_drafts",
         "base_sum_plan_cost", "mine_sum_plan_cost", "doubtful",
@@ -57,8 +57,8 @@ COLUMNS = {
     "commits/resolve_drafts": {"row_key", "written"},
     "selection/select_drafts": {"row_key", "version", "draft_op", "pending_state", "absent", "elsewhere"},
     "rows/read_page": {
-        "revision", "workspace_revision", "incarnation", "body", "keys", "reached", "last_key", "last_values",
-        "base_count", "left_count", "landed_count",
+        "revision", "workspace_revision", "incarnation", "feed_number", "body", "keys", "reached", "last_key",
+        "last_values", "base_count", "left_count", "landed_count",
     },
     "rows/read_row": {"body", "doc", "version", "op", "computed"},
     "exports/read_rows": {"line"},

@@ -13,7 +13,7 @@ from app.contracts import PFA
 from app.synchronization import READ_HEALTH
 from app.web.auth import Role
 from tests.support.records import add_run, connect, engineer, quarantine, settled_changes
-from tests.support.world import User, World, ids, refused
+from tests.support.world import User, World, ids, refused, written
 from tests.test_contention import at_once, paused, until_waiting
 
 GETS = ("sync/runs", "sync/quarantine", "sync/failed", "sync/health")
@@ -28,9 +28,7 @@ async def erin(world: World) -> User:
 async def asked(user: User, kind: str, body: Any = None, **options: Any) -> str:
     """The run that a request leads to."""
     content = None if body is None else exact_json.encode(body)
-    response = await user.request("POST", f"sync/{kind}", content=content, **options)
-    assert response.status_code == 202, response.text
-    (run,) = response.json().values()
+    (run,) = written(await user.request("POST", f"sync/{kind}", content=content, **options), 202).values()
     return str(run)
 
 

@@ -4,18 +4,14 @@ from typing import Any
 
 import pytest
 
-from app.base import exact_json
-from tests.support.world import FLEET, User, World, committed, drafts, line, refused, vehicle
+from tests.support.world import FLEET, User, World, committed, drafts, line, refused, vehicle, written
 
 NEW = {"depot": "North", "kind": "Van"}
 
 
 async def turn(user: User, way: str) -> dict[str, Any]:
     """The answer to undo or redo."""
-    response = await user.post(f"drafts/{way}", {})
-    assert response.status_code == 200, response.text
-    answer: dict[str, Any] = exact_json.decode(response.content)
-    return answer
+    return written(await user.post(f"drafts/{way}", {}))
 
 
 async def deltas(user: User) -> dict[str, Any]:

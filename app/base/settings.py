@@ -40,6 +40,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     keep_changes_days: Annotated[int, msgspec.Meta(ge=1)] = 90
     keep_history_days: Annotated[int, msgspec.Meta(ge=1)] = 730
     keep_audit_days: Annotated[int, msgspec.Meta(ge=1)] = 3650
+    keep_feed_days: Annotated[int, msgspec.Meta(ge=1)] = 7
     keep_runs_days: Annotated[int, msgspec.Meta(ge=1)] = 30
     keep_sessions_days: Annotated[int, msgspec.Meta(ge=1)] = 30
     keep_requests_days: Annotated[int, msgspec.Meta(ge=1)] = 365

@@ -24,7 +24,7 @@ from app.contracts.conflicts import ShownConflict
 from app.contracts.states import RequestState
 from app.engine.desk import Desk
 from app.web.auth import Action, require
-from app.web.idempotency import answer_once
+from app.web.idempotency import answer_once, answer_rehearsal
 from app.web.openapi import DATASET_PATH, DatasetName, Organization, answers, answers_with_position, body
 from app.web.runtime import VanguardRequest, contract_of
 
@@ -71,7 +71,7 @@ async def merge_request(
     try:
         return await answer_once(request, runtime, contract_of(runtime, dataset), org, work)
     except merge.DryRun as rehearsal:
-        return Response(exact_json.encode(rehearsal.answer), media_type="application/json")
+        return await answer_rehearsal(request, org, rehearsal.answer)
 
 
 @post(

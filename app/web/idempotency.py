@@ -4,15 +4,17 @@ import hashlib
 import re
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
+from typing import Any
 
 from litestar import Response
 
+from app.base import exact_json
 from app.base.database import Connection
 from app.base.errors import Code, Culprit, IdempotencyKeyReused, MalformedRequest, VanguardError
 from app.base.statements import statement
 from app.contracts import Contract
 from app.engine.desk import Desk
-from app.engine.positions import reached
+from app.engine.positions import reached, read_position
 from app.web.paths import instance
 from app.web.problems import MEDIA_TYPE, problem, request_id
 from app.web.runtime import Runtime, VanguardRequest
@@ -69,6 +71,13 @@ async def answer_once(
         await runtime.database.run(lambda connection: keeper.keep_refusal(connection, status, body))
         return Response(body, status_code=status, media_type=MEDIA_TYPE, headers=headers)
     return Response(body, status_code=status, media_type="application/json" if status < 400 else MEDIA_TYPE)
+
+
+async def answer_rehearsal(request: VanguardRequest, organization: str, answer: Any) -> Response[bytes]:
+    """Answer what a dry run came to, whose transaction is taken back, with the feed's position as it is."""
+    async with request.runtime.database.connection() as connection:
+        position = await read_position(connection, organization, request.user.user_id)
+    return Response(placed(exact_json.encode(answer), position), media_type="application/json")
 
 
 def placed(answer: bytes, position: str) -> bytes:

@@ -70,6 +70,7 @@ async def work(settings: Settings, targets: list[Target], contracts: tuple[Contr
         changes=timedelta(days=settings.keep_changes_days),
         history=timedelta(days=settings.keep_history_days),
         audit=timedelta(days=settings.keep_audit_days),
+        feed=timedelta(days=settings.keep_feed_days),
         runs=timedelta(days=settings.keep_runs_days),
         sessions=timedelta(days=settings.keep_sessions_days),
         requests=timedelta(days=settings.keep_requests_days),

@@ -26,6 +26,7 @@ LIST_ORGANIZATIONS = statement("worker/list_organizations")
 FORGET_CHANGES = statement("worker/forget_changes")
 FORGET_HISTORY = statement("worker/forget_history")
 FORGET_AUDIT = statement("worker/forget_audit")
+FORGET_FEED = statement("worker/forget_feed")
 FORGET_RUNS = statement("worker/forget_runs")
 FORGET_STEPS = statement("worker/forget_steps")
 
@@ -33,13 +34,14 @@ AT_ONCE = 5000  # rows that a statement forgets
 
 
 class Retention(msgspec.Struct, frozen=True, kw_only=True):
-    """How long finished changes, history, the audit, records of runs, what sessions and undo go by, and requests are
-    kept.
+    """How long finished changes, history, the audit, the feed, records of runs, what sessions and undo go by, and
+    requests are kept.
     """
 
     changes: timedelta
     history: timedelta
     audit: timedelta
+    feed: timedelta
     runs: timedelta
     sessions: timedelta
     requests: timedelta
@@ -84,8 +86,8 @@ async def end_requests(database: Database, contract: Contract, read_clock: ReadC
 
 
 async def forget(database: Database, contract: Contract, retention: Retention, read_clock: ReadClock) -> int:
-    """Forget what is older than it is kept; returns how many changes, sessions, requests, and entries of history and
-    audit went.
+    """Forget what is older than it is kept; returns how many changes, sessions, requests, and entries of history,
+    audit and feed went.
     """
     async with alone(database, Job.UPKEEP, "retention", contract.name) as connection:
         if connection is None:
@@ -105,6 +107,7 @@ async def _forget(desk: Desk, retention: Retention, at: datetime) -> int:
         (FORGET_CHANGES, retention.changes),
         (FORGET_HISTORY, retention.history),
         (FORGET_AUDIT, retention.audit),
+        (FORGET_FEED, retention.feed),
     ):
         gone = AT_ONCE
         while gone == AT_ONCE:

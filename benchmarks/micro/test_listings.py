@@ -12,6 +12,7 @@ from app.contracts import PFA
 from app.contracts.filters import read_listing, read_parameters
 from app.engine.cursors import Cursor, read_cursor, write_cursor
 from app.engine.page import READ_PAGE, PageComposer
+from app.engine.tailer import Tailer
 from app.web.auth import Auth
 from app.web.etags import etag_of
 from app.web.runtime import Runtime
@@ -76,14 +77,16 @@ def test_a_cursor_is_read(benchmark: BenchmarkFixture) -> None:
 
 def test_a_pages_etag_is_made(benchmark: BenchmarkFixture, settings: Settings) -> None:
     database = Database(settings)
+    auth = Auth(settings, database, now)
     runtime = Runtime(
         migration="",
         settings=settings,
         database=database,
-        auth=Auth(settings, database, now),
+        auth=auth,
         contracts={"pfa": PFA},
         clock=now,
         exports=asyncio.Semaphore(settings.max_exports),
+        tailer=Tailer(database, now, auth.may_go_on),
     )
     revisions = {"revision": 7, "workspace_revision": 12}
     assert benchmark(etag_of, runtime, PFA, "acme", "ann", revisions).startswith('W/"7.12.')

@@ -6,7 +6,7 @@ import httpx
 
 from app.base import exact_json
 from tests.support.sessions import begin
-from tests.support.world import User, refused
+from tests.support.world import User, less_position, refused, written
 
 Answer = dict[str, Any]
 
@@ -22,13 +22,13 @@ async def drafted(user: User, *modifications: Answer, **more: Any) -> Answer:
     """A session of the user with these drafts in it."""
     session = await begin(user, **more)
     wanted = {"sessionId": session["id"], "modifications": list(modifications)}
-    told(await user.post("drafts", wanted))
+    written(await user.post("drafts", wanted))
     return session
 
 
 async def previewed(user: User, session: Answer) -> Answer:
     """What the session comes to."""
-    return told(await user.post(f"sessions/{session['id']}/preview", {}))
+    return written(await user.post(f"sessions/{session['id']}/preview", {}))
 
 
 async def submitted(user: User, *modifications: Answer, approvers: tuple[str, ...] = (), title: str = "Vans") -> Answer:
@@ -36,12 +36,12 @@ async def submitted(user: User, *modifications: Answer, approvers: tuple[str, ..
     session = await drafted(user, *modifications)
     seen = await previewed(user, session)
     body = {"title": title, "digest": seen["digest"], "approvers": list(approvers)}
-    return told(await user.post(f"sessions/{session['id']}/submit", body), 201)
+    return written(await user.post(f"sessions/{session['id']}/submit", body), 201)
 
 
 async def request(user: User, of: Answer) -> Answer:
     """A change request as it is now."""
-    return told(await user.get(f"change-requests/{of['id']}"))
+    return less_position(told(await user.get(f"change-requests/{of['id']}")))
 
 
 async def act(user: User, of: Answer, verb: str, **body: Any) -> httpx.Response:
@@ -53,7 +53,7 @@ async def act(user: User, of: Answer, verb: str, **body: Any) -> httpx.Response:
 
 async def done(user: User, of: Answer, verb: str, **body: Any) -> Answer:
     """The same where it succeeds."""
-    return told(await act(user, of, verb, **body), 201 if verb in ("revert", "comments") else 200)
+    return written(await act(user, of, verb, **body), 201 if verb in ("revert", "comments") else 200)
 
 
 async def merged(boss: User, of: Answer, **body: Any) -> Answer:

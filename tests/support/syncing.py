@@ -27,6 +27,7 @@ KEPT = Retention(
     changes=timedelta(days=30),
     history=timedelta(days=365),
     audit=timedelta(days=3650),
+    feed=timedelta(days=7),
     runs=timedelta(days=30),
     sessions=timedelta(days=30),
     requests=timedelta(days=365),

@@ -1,5 +1,6 @@
 """A small world to test in: the application over a database of its own, organizations, people, lines."""
 
+import re
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -24,6 +25,7 @@ FLEET = read_contract(Path(__file__).parent / "fleet.json")
 LAB = read_contract(Path(__file__).parent / "lab.json")
 CONTRACTS = (PFA, FLEET)
 SECRET = "a secret for tests, and for nothing else"
+POSITION = re.compile(r"[0-9a-f]{12}[.][A-Za-z0-9._~-]+")
 
 
 class Clock:
@@ -89,8 +91,7 @@ class User:
     async def draft(self, key: str, delta: Mapping[str, Any] | None = None, **more: Any) -> dict[str, Any]:
         """Save one draft."""
         response = await self.post("drafts", {"modifications": [{"id": key, "delta": delta or {}, **more}]})
-        assert response.status_code == 200, response.text
-        saved: dict[str, Any] = response.json()["saved"][0]
+        saved: dict[str, Any] = written(response)["saved"][0]
         return saved
 
     async def commit(self, *keys: str, **more: Any) -> httpx.Response:
@@ -114,6 +115,18 @@ def refused(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
     body: dict[str, Any] = exact_json.decode(response.content)
     assert (body["status"], body["code"]) == (status, code), response.text
     return body
+
+
+def written(response: httpx.Response, status: int = 200) -> dict[str, Any]:
+    """What a write that succeeded answers, but for the feed's position behind it."""
+    assert response.status_code == status, response.text
+    return less_position(exact_json.decode(response.content))
+
+
+def less_position(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """The other members of an object that tells the feed's position, after a look at that."""
+    assert POSITION.fullmatch(answer["position"]), answer
+    return {name: value for name, value in answer.items() if name != "position"}
 
 
 def _each(value: Any) -> Iterable[Any]:
@@ -233,10 +246,7 @@ NEW = {"category": "Cranes", "source": "Rental", "dor": "BEO", "monthlyRate": 50
 
 async def committed(user: User, *keys: str, **more: Any) -> dict[str, Any]:
     """The answer to a commit that succeeds."""
-    response = await user.commit(*keys, **more)
-    assert response.status_code == 200, response.text
-    answer: dict[str, Any] = response.json()
-    return answer
+    return written(await user.commit(*keys, **more))
 
 
 async def drafts(user: User) -> dict[str, dict[str, Any]]:
