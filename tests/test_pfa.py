@@ -3,7 +3,7 @@
 from typing import Any
 
 from app.base import exact_json
-from tests.support.world import User, World, ids, line, refused, written
+from tests.support.world import User, World, ids, less_position, line, refused, written
 
 DOOR = "/api/pfa/acme"
 LINE = {"category": "Cranes", "source": "Rental", "dor": "BEO", "monthlyRate": 50}
@@ -112,7 +112,7 @@ async def test_a_page_has_the_shape_of_the_first_clients(world: World, ann: User
     body = exact_json.decode(response.content)
     assert set(body) == {"success", "data", "pagination", "metadata"}
     assert body["pagination"] == {"page": 1, "pageSize": 3, "totalRecords": 4, "totalPages": 2}
-    assert set(body["metadata"]) == {"queryTime", "filters"}
+    assert set(less_position(body["metadata"])) == {"queryTime", "filters"}
     assert body["metadata"]["filters"] == {"category": "Cranes,Pumps"}
     assert ids(body["data"]) == ["B", "E", "D"]
     first, second = body["data"][:2]

@@ -19,7 +19,7 @@ from app.web.auth import Role
 from tests.support.ledger import Ledger
 from tests.support.requests import Answer, act, done, drafted, previewed, request, submitted, told
 from tests.support.syncing import open_yard, van
-from tests.support.world import FLEET, NEW, User, World, line, mirrored, refused, vehicle
+from tests.support.world import FLEET, NEW, User, World, line, mirrored, refused, vehicle, written
 from tests.test_contention import at_once as asked
 from tests.test_contention import paused, until_waiting
 
@@ -353,7 +353,7 @@ async def test_a_connection_that_is_lost_at_any_statement_of_a_merge(world: Worl
             assert await everything(at) == before
         assert number > 12, "a merge writes to more tables than that"
         await world.db.execute("UPDATE public.fatal SET number = 0")
-        assert await done(at.boss, found, "merge", digest=found["digest"]) == told(answer)
+        assert await done(at.boss, found, "merge", digest=found["digest"]) == written(answer)
         assert await status_of(at, found) == "closed"
         assert [await mirrored(world, key) is None for key in ("V1", "V2", "N")] == [False, True, False]
         assert (await at.bob.row("V1"))["syncState"] == "conflict"

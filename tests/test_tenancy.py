@@ -32,11 +32,15 @@ AUTHORS = (f"POST {AT_REQUEST}/withdraw", f"POST {AT_REQUEST}/resubmit")
 SUBMITTED: dict[str, str] = {}  # the request of each organization's clerk
 
 
+COMMITTED: dict[str, str] = {}  # the event of each organization's last commit
+
+
 class Door(NamedTuple):
-    """A route below an organization: what its users have to be allowed, and a body that it takes."""
+    """A route below an organization: what its users have to be allowed, a body and a query that it takes."""
 
     action: Action
     body: Any = None
+    query: str = ""
 
 
 ORGANIZATION_ROUTES = {
@@ -44,6 +48,11 @@ ORGANIZATION_ROUTES = {
     f"PUT {MEMBERS}/{{account}}": Door(Action.ADMINISTER, {"role": "VIEWER"}),
     f"DELETE {MEMBERS}/{{account}}": Door(Action.ADMINISTER),
     f"GET {AUDIT}": Door(Action.ADMINISTER),
+    "GET /api/v1/orgs/{org}/changes": Door(Action.QUERY, query="?since=earliest"),
+    "GET /api/v1/orgs/{org}/events": Door(Action.QUERY, query="?since=earliest"),
+    f"GET {D}/changes": Door(Action.QUERY, query="?since=earliest"),
+    f"GET {D}/changes/{{event_id}}/ids": Door(Action.QUERY),
+    f"GET {D}/events": Door(Action.QUERY, query="?since=earliest"),
     f"GET {D}": Door(Action.QUERY),
     f"PUT {D}/settings": Door(Action.ADMINISTER, {"requireApproval": False}),
     f"GET {D}/rows": Door(Action.QUERY),
@@ -159,6 +168,9 @@ async def two(server_url: str, template: str) -> AsyncIterator[World]:
                 await connect(world, name)
                 await add_run(world, state="failed", id=RUN, organization_id=name, error_code="X", error=secret)
                 await quarantine(world, "A", {"pfaId": secret}, {"code": "X", "message": secret}, organization_id=name)
+                last = "SELECT max(number) FROM feed WHERE organization_id = $1 AND type = 'commit'"
+                COMMITTED[name] = f"{await world.db.fetchval(last, name):012x}.0.AAAAAAAA."
+            world.runtime.tailer.end()  # a stream tells what there is, and is over
             yield world
 
 
@@ -179,11 +191,12 @@ async def call(user: User, route: str, organization: str, **names: str) -> httpx
     given = {"dataset": "pfa", "row_id": "A", "account": f"clerk-of-{organization}", "run_id": RUN}
     request_id = NOBODYS if route in AUTHORS else SUBMITTED.get(organization, NOBODYS)
     given |= {"request_id": request_id, "commit_id": NOBODYS, "resolution_id": NOBODYS}
+    given |= {"event_id": COMMITTED.get(organization, COMMITTED["acme"])}
     names = given | {"session_id": SESSION} | names
-    body = ORGANIZATION_ROUTES[route].body
+    _, body, query = ORGANIZATION_ROUTES[route]
     return await user.request(
         method,
-        path.format(org=organization, **names),
+        path.format(org=organization, **names) + query,
         content=None if body is None else exact_json.encode(body),
         headers={"Content-Type": "application/json"},
     )

@@ -17,8 +17,8 @@ LISTS = (
     "rows?syncState=draft,conflict&sort=-id",
 )
 FIGURES = ("kpis",)
-# How an answer was made, not what it says: how long it took, and from which stored figures.
-MADE = re.compile(rb'"(queryTime|viewRevision)":[^,}]*')
+# How and when an answer was made, not what it says: how long it took, from which stored figures, where the feed was.
+MADE = re.compile(rb'"(queryTime|viewRevision|position)":[^,}]*')
 
 
 class Memory:
