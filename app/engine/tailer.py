@@ -6,7 +6,7 @@ behind than the channel holds reads from the database, or is told to begin anew.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import NamedTuple
@@ -187,7 +187,7 @@ class Tailer:
     def __init__(self, database: Database, clock: Clock, read_access: ReadAccess):
         self._database, self._clock, self._read_access = database, clock, read_access
         self._channels: dict[str, Channel] = {}
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: dict[str, asyncio.Task[None]] = {}
         self._closing = False
 
     @property
@@ -206,8 +206,9 @@ class Tailer:
         LISTENERS.inc()
         if self._closing:
             listener.end("shutdown")
-        elif all(task.done() for task in self._tasks):
-            self._tasks = [asyncio.create_task(self._tail()), asyncio.create_task(self._watch_clock())]
+        else:
+            self._go_on("tail", self._tail)
+            self._go_on("clock", self._watch_clock)
         try:
             yield listener
         finally:
@@ -225,14 +226,20 @@ class Tailer:
     async def close(self) -> None:
         """Stop looking."""
         self.end()
-        for task in self._tasks:
+        for task in self._tasks.values():
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
     def _all(self) -> list[Listener]:
         return [listener for channel in self._channels.values() for listener in channel.listeners]
 
     # --- its tasks: one reads, one looks at the clock
+
+    def _go_on(self, name: str, work: Callable[[], Coroutine[None, None, None]]) -> None:
+        """Each ends by itself when it finds that nobody listens, at its own time."""
+        task = self._tasks.get(name)
+        if task is None or task.done():
+            self._tasks[name] = asyncio.create_task(work())
 
     async def _tail(self) -> None:
         while self._channels:
