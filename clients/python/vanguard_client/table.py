@@ -3,10 +3,9 @@
 import asyncio
 import logging
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
-from itertools import count
 from types import TracebackType
 from typing import Self, TypeVar
 from weakref import WeakValueDictionary
@@ -25,31 +24,23 @@ from vanguard_client.errors import (
 )
 from vanguard_client.events import (
     Conflicting,
-    Connected,
     Deleted,
-    Disconnected,
     Event,
     Identified,
     Inserted,
-    Reloaded,
     Updated,
     WriteDone,
     WriteFailed,
 )
+from vanguard_client.follower import Follower
 from vanguard_client.protocols import DataSet, ValueSet
-from vanguard_client.pump import batches
 from vanguard_client.records import Values, changed_fields, pick, replacement
 from vanguard_client.source import (
-    Change,
-    Loaded,
-    Message,
     Op,
-    Reset,
     Row,
     Tracked,
     Write,
     Written,
-    older,
     source_of,
 )
 from vanguard_client.typed import TypedDataSet
@@ -87,11 +78,10 @@ class LiveTable(TypedDataSet[T]):
         self._callbacks: list[Callable[[Event], object]] = []
         self._edits: WeakValueDictionary[str, RecordEdit[T]] = WeakValueDictionary()
         self._temporary: set[str] = set()  # ids of new records that the backend has not told the real ones of
-        self._drafted: dict[str, int] = {}
-        self._fetching = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
         self._view: View | None = None
         self._writer: Writer | None = None
+        self._follower: Follower | None = None
 
     # --- open and closed
 
@@ -103,10 +93,11 @@ class LiveTable(TypedDataSet[T]):
             self._source, self._backoff, self._bound,
             written=self._written, failed=self._failed, renamed=self._is_renamed,
         )  # fmt: skip
-        loaded = await self._load(quiet=True)
+        self._follower = Follower(self._source, self._view, self._backoff, self._tell, self._tell_conflicts)
+        position = await self._follower.load()
         self._tasks = [
             asyncio.create_task(self._writer.run(), name="vanguard-writes"),
-            asyncio.create_task(self._follow(loaded.position), name="vanguard-feed"),
+            asyncio.create_task(self._follower.follow(position), name="vanguard-feed"),
         ]
         return self
 
@@ -147,6 +138,12 @@ class LiveTable(TypedDataSet[T]):
         if self._view is None or not self._tasks:
             raise TableClosed("The table is not open: use it inside `async with`.")
         return self._view
+
+    @property
+    def _open_follower(self) -> Follower:
+        if self._follower is None or not self._tasks:
+            raise TableClosed("The table is not open: use it inside `async with`.")
+        return self._follower
 
     @property
     def _open_writer(self) -> Writer:
@@ -292,49 +289,15 @@ class LiveTable(TypedDataSet[T]):
         """Something has changed this record in the backend: read it again. Raises Unavailable."""
         await self.refresh([self.real_id(id)])
 
-    async def refresh(self, ids: Iterable[str], names: Mapping[str, str] | None = None) -> None:
-        """Read rows again; raises Unavailable. What is on its way to the backend stays laid over them.
+    async def refresh(self, ids: Iterable[str]) -> None:
+        """Read records again; raises Unavailable. What is on its way to the backend stays laid over them."""
+        await self._open_follower.refresh([self.real_id(id) for id in ids])
 
-        `names`: temporary ids and what they have become.
-        """
-        view, ids = self._open_view, list(ids)
-        async with self._fetching:
-            loaded = await self._fetch(ids)
-            await view.put(ids, loaded, names=names)
-        await self._tell_conflicts(ids)
-
-    async def _tell_conflicts(self, ids: Iterable[str]) -> None:
-        for id in ids:
+    async def _tell_conflicts(self, ids: Iterable[str] | None) -> None:
+        for id in list(self._edits) if ids is None else ids:
             edit = self._edits.get(id)
             if edit is not None and (conflicts := edit.new_conflicts(await self.get_value(id))):
                 self._tell(Conflicting(id, conflicts))
-
-    async def _fetch(self, ids: list[str]) -> Loaded:
-        """Never from a snapshot that is older than what was shown: a server that lags behind is asked again."""
-        view = self._open_view
-        for attempt in count():
-            loaded = await self._source.fetch(ids) if ids else Loaded(rows={}, position=view.position)
-            if not older(loaded.position, view.position):
-                break
-            await self._backoff.pause(attempt)
-        self._seen(loaded.position)
-        return loaded
-
-    async def _load(self, *, quiet: bool) -> Loaded:
-        assert self._view is not None
-        async with self._fetching:
-            loaded = await self._source.load()
-            self._drafted = loaded.drafted
-            self._view.position = loaded.position
-            await self._view.reset(loaded, quiet=quiet)
-        if not quiet:
-            await self._tell_conflicts(list(self._edits))
-        return loaded
-
-    def _seen(self, position: str) -> None:
-        view = self._open_view
-        if older(view.position, position) or not view.position:
-            view.position = position
 
     async def wait_until(self, holds: Callable[[], bool]) -> None:
         """Wait until something holds that can change whenever rows are read."""
@@ -368,8 +331,9 @@ class LiveTable(TypedDataSet[T]):
         """The backend has it: read the row again, since it may have made something else of it."""
         view, write = self._open_view, laid.write
         laid.landed = written.position
-        self._seen(written.position)
-        await self.refresh([written.id], {write.id: written.id} if written.id != write.id else None)
+        view.see(written.position)
+        names = {write.id: written.id} if written.id != write.id else None
+        await self._open_follower.refresh([written.id], names)
         row, values = view.known(written.id), await view.base(written.id)
         if write.op in ("add", "insert") and row is not None and row.state != "settled":
             self._temporary.add(written.id)
@@ -390,58 +354,6 @@ class LiveTable(TypedDataSet[T]):
             await self.refresh([laid.write.id])
         await self._open_view.lift(laid)
         self._tell(WriteFailed(laid.write.id, error))
-
-    # --- the feed
-
-    async def _follow(self, since: str) -> None:
-        try:
-            async for batch in batches(self._source.follow(since)):
-                await self._take(batch)
-        except Refused as error:
-            self._tell(Disconnected(error, final=True))
-        except Exception as error:
-            log.exception("the feed is not followed any more")
-            self._tell(Disconnected(Refused(f"{type(error).__name__}: {error}", code="BACKEND_FAILED"), final=True))
-
-    async def _take(self, batch: list[Message]) -> None:
-        """Messages that came at one time: rows are read once for all changes among them."""
-        changes: list[Change] = []
-        for message in batch:
-            if isinstance(message, Change):
-                changes.append(message)
-                continue
-            await self._backoff.again(self._take_changes, changes)
-            changes = []
-            if isinstance(message, Reset):
-                await self._backoff.again(self._reload, message.reason)
-            elif message.error is None:
-                self._tell(Connected())
-            else:
-                self._tell(Disconnected(message.error))
-        await self._backoff.again(self._take_changes, changes)
-
-    async def _take_changes(self, changes: list[Change]) -> None:
-        if any(each.ids is None for each in changes):
-            await self._reload("changed")
-            return
-        view = self._open_view
-        names = {
-            temporary: id for each in changes for temporary, id in each.keys.items() if temporary not in view.names
-        }
-        ids = [*names.values(), *(id for each in changes for id in each.ids or () if view.is_behind(id, each.position))]
-        for each in changes:
-            self._seen(each.position)
-        if any(each.drafts for each in changes):
-            drafted = await self._source.drafted()
-            ids += [id for id in {**self._drafted, **drafted} if self._drafted.get(id) != drafted.get(id)]
-            self._drafted = drafted
-        ids = [id for id in dict.fromkeys(ids) if id not in names]
-        if ids:
-            await self.refresh(ids, names)
-
-    async def _reload(self, reason: str) -> None:
-        await self._load(quiet=False)
-        self._tell(Reloaded(reason))
 
 
 def temporary_id() -> str:

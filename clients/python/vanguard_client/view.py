@@ -58,6 +58,11 @@ class View:
         """What a temporary id has become; another one is returned as it is."""
         return self.names.get(id, id)
 
+    def see(self, position: str) -> None:
+        """Show nothing older from now on."""
+        if older(self.position, position) or not self.position:
+            self.position = position
+
     def is_behind(self, id: str, position: str) -> bool:
         """Whether the row may be otherwise at this position than the table knows."""
         row = self._known.get(id)

@@ -1,0 +1,109 @@
+"""Keeping a view at what the backend has: everything at first, then what changes."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from itertools import count
+
+from vanguard_client.backoff import Backoff
+from vanguard_client.errors import Refused
+from vanguard_client.events import Connected, Disconnected, Event, Reloaded
+from vanguard_client.pump import batches
+from vanguard_client.source import Change, Loaded, Message, Reset, Tracked, older
+from vanguard_client.view import View
+
+log = logging.getLogger("vanguard_client")
+
+
+class Follower:
+    """Reads rows for a view, one request at a time, so that no answer overtakes another.
+
+    `read` is called with the ids that were read, once they are shown; None: everything was.
+    """
+
+    def __init__(
+        self,
+        source: Tracked,
+        view: View,
+        backoff: Backoff,
+        tell: Callable[[Event], None],
+        read: Callable[[Iterable[str] | None], Awaitable[None]],
+    ) -> None:
+        self._source, self._view, self._backoff, self._tell, self._read = source, view, backoff, tell, read
+        self._reading = asyncio.Lock()
+        self._drafted: dict[str, int] = {}
+
+    async def load(self, *, quiet: bool = True) -> str:
+        """Read everything; from which position changes are to be followed. `quiet`: nobody is told what differs."""
+        async with self._reading:
+            loaded = await self._source.load()
+            self._drafted = loaded.drafted
+            self._view.position = loaded.position
+            await self._view.reset(loaded, quiet=quiet)
+        await self._read(None)
+        return loaded.position
+
+    async def refresh(self, ids: Iterable[str], names: Mapping[str, str] | None = None) -> None:
+        """Read rows again; raises Unavailable. `names`: temporary ids, and what they have become."""
+        ids = list(ids)
+        async with self._reading:
+            await self._view.put(ids, await self._fetch(ids), names=names)
+        await self._read(ids)
+
+    async def _fetch(self, ids: list[str]) -> Loaded:
+        """Never of a snapshot that is older than what was shown: a server that lags behind is asked again."""
+        for attempt in count():
+            loaded = await self._source.fetch(ids)
+            if not older(loaded.position, self._view.position):
+                self._view.see(loaded.position)
+                return loaded
+            await self._backoff.pause(attempt)
+        raise AssertionError("there is always another try")
+
+    async def follow(self, since: str) -> None:
+        """Take over what the backend tells, for as long as it does."""
+        try:
+            async for batch in batches(self._source.follow(since)):
+                await self._take(batch)
+        except Refused as error:
+            self._tell(Disconnected(error, final=True))
+        except Exception as error:
+            log.exception("the feed is not followed any more")
+            self._tell(Disconnected(Refused(f"{type(error).__name__}: {error}", code="BACKEND_FAILED"), final=True))
+
+    async def _take(self, batch: list[Message]) -> None:
+        """Messages that came at one time: rows are read once for all changes among them."""
+        changes: list[Change] = []
+        for message in batch:
+            if isinstance(message, Change):
+                changes.append(message)
+                continue
+            await self._backoff.again(self._take_changes, changes)
+            changes = []
+            if isinstance(message, Reset):
+                await self._backoff.again(self._reload, message.reason)
+            elif message.error is None:
+                self._tell(Connected())
+            else:
+                self._tell(Disconnected(message.error))
+        await self._backoff.again(self._take_changes, changes)
+
+    async def _take_changes(self, changes: list[Change]) -> None:
+        view = self._view
+        if any(each.ids is None for each in changes):
+            await self._reload("too many changes")
+            return
+        names = {old: id for each in changes for old, id in each.keys.items() if old not in view.names}
+        ids = [id for each in changes for id in each.ids or () if view.is_behind(id, each.position)]
+        for each in changes:
+            view.see(each.position)
+        drafted = await self._source.drafted() if any(each.drafts for each in changes) else self._drafted
+        ids += [id for id in {**self._drafted, **drafted} if self._drafted.get(id) != drafted.get(id)]
+        ids = [id for id in dict.fromkeys([*names.values(), *ids]) if id not in names]
+        if ids:
+            await self.refresh(ids, names)
+        self._drafted = drafted
+
+    async def _reload(self, reason: str) -> None:
+        await self.load(quiet=False)
+        self._tell(Reloaded(reason))
