@@ -30,7 +30,9 @@ from vanguard_client.protocols import (
     WritableValue,
 )
 from vanguard_client.records import Values
+from vanguard_client.rest import RestDataSet
 from vanguard_client.results import Conflict, Created, Error, FieldConflict, PartialSave, Saved, SaveResult
+from vanguard_client.server import Vanguard
 from vanguard_client.sqlite import SqliteDataSet
 from vanguard_client.table import LiveTable
 from vanguard_client.typed import TypedDataSet
@@ -58,6 +60,7 @@ __all__ = [
     "RecordEdit",
     "RecordNotFound",
     "Refused",
+    "RestDataSet",
     "SaveResult",
     "Saved",
     "SqliteDataSet",
@@ -69,6 +72,7 @@ __all__ = [
     "Unsaved",
     "ValueSet",
     "Values",
+    "Vanguard",
     "VanguardError",
     "Writable",
     "WritableValue",
