@@ -21,7 +21,7 @@ from app.engine.cursors import Cursor, check_incarnation, read_cursor, write_cur
 from app.engine.desk import Desk
 from app.engine.locks import Workspace, lock_rows, raise_workspace
 from app.engine.modifications import image, sweep, take_back
-from app.engine.positions import position_in, reached
+from app.engine.positions import position_in, reached, read_position
 from app.engine.sessions import Session, begin_editing, find_open_session
 from app.rows import check_row_id, read_row
 from app.web.auth import Action, require
@@ -514,23 +514,22 @@ async def patch_row(
             if name not in contract.by_name or not _same(row["doc"].get(name), value)
         }
         if not delta:
-            raise _NothingToSave(row, await reached(connection, org, user))
+            raise _NothingToSave
         await save(desk, user, [Draft(id=row_id, delta=delta)], at, Saving(atomic=True), held)
         return await read_row(desk, user, row_id), await reached(connection, org, user)
 
     try:
         row, position = await runtime.database.run(work)
-    except _NothingToSave as nothing:
-        row, position = nothing.row, nothing.position
+    except _NothingToSave:
+        async with runtime.desk(contract, org) as desk:
+            position = await read_position(desk.connection, org, user)
+            row = await read_row(desk, user, row_id)
     headers = {"ETag": row_etag(row["body"]), **PRIVATE}
     return Response(placed(row["body"].encode(), position), media_type="application/json", headers=headers)
 
 
 class _NothingToSave(Exception):
-    """Leaves the transaction with the row as it is, and nothing else: no revision moves."""
-
-    def __init__(self, row: Record, position: str):
-        self.row, self.position = row, position
+    """Leaves the transaction with nothing done: no revision moves."""
 
 
 def _same(old: Any, new: Any) -> bool:

@@ -23,7 +23,7 @@ from app.base.statements import statement
 
 READ_POSITION = statement("feed/read_position")
 TEXT = re.compile(
-    r"(?P<number>[0-9a-f]{12})\.(?P<epoch>[0-9a-f]{1,16})\.(?P<whose>[\w-]{8})\.(?P<own>[\w~-]*)", re.ASCII
+    r"(?P<number>[0-9a-f]{12})\.(?P<epoch>[0-9a-f]{1,15})\.(?P<whose>[\w-]{8})\.(?P<own>[\w~-]*)", re.ASCII
 )
 LONGEST = 4000  # characters of a position that is looked at
 
@@ -65,6 +65,10 @@ class Standing(msgspec.Struct, frozen=True):
 
     position: Position
     oldest: int | None
+
+    def keeps(self, number: int) -> bool:
+        """Whether all that follows an entry is kept: numbers have no gaps."""
+        return number >= self.position.number or (self.oldest is not None and self.oldest <= number + 1)
 
 
 @lru_cache(maxsize=4096)
@@ -116,8 +120,7 @@ def check_position(text: str, organization: str, user: str, standing: Standing) 
         raise expired(Reason.EPOCH, organization, user, now)
     if position.number > now.number or any(now.own.get(name, 0) < read for name, read in position.own.items()):
         raise expired(Reason.AHEAD, organization, user, now)
-    # Numbers have no gaps: what follows is kept, or there is nothing that follows.
-    if position.number < now.number and (standing.oldest is None or standing.oldest > position.number + 1):
+    if not standing.keeps(position.number):
         raise expired(Reason.EXPIRED, organization, user, now)
     return position
 
@@ -153,7 +156,7 @@ def _parsed(text: str) -> tuple[Position, str] | None:
     return Position(int(found["epoch"], 16), int(found["number"], 16), own), found["whose"]
 
 
-def number_of(text: str) -> int | None:
-    """The number of the entry that an event's id stands for; None for what is no id."""
+def position_of_event(text: str) -> Position | None:
+    """The position that an event's id is; None for what is no id."""
     found = _parsed(text)
-    return None if found is None else found[0].number
+    return None if found is None else found[0]

@@ -27,8 +27,6 @@ log = structlog.get_logger(__name__)
 READ_EVENTS = statement("feed/read_events")
 READ_HEADS = statement("feed/read_heads")
 READ_WORKSPACES = statement("feed/read_workspaces")
-ALL_EVENTS = READ_EVENTS.fill(of_dataset="TRUE")
-DATASET_EVENTS = READ_EVENTS.fill(of_dataset="f.dataset = $4")
 
 TICK = 0.025  # seconds between two looks at the counters
 DRAFTS_TICK = 0.25  # seconds between two looks at the listeners' own drafts
@@ -66,15 +64,9 @@ def entry_of(row: Record) -> Entry:
     )
 
 
-async def read_entries(
-    connection: Connection, organization: str, after: int, limit: int, dataset: str | None = None
-) -> list[Entry]:
-    """What follows a number, in order; of one dataset, or of all."""
-    place = {"organization": organization, "after": after, "limit": limit}
-    if dataset is None:
-        rows = await connection.rows(ALL_EVENTS, **place)
-    else:
-        rows = await connection.raw.fetch(DATASET_EVENTS.text, organization, after, limit, dataset)
+async def read_entries(connection: Connection, organization: str, after: int, limit: int) -> list[Entry]:
+    """What follows a number, in order, whoever may see it."""
+    rows = await connection.rows(READ_EVENTS, organization=organization, after=after, limit=limit)
     return [entry_of(row) for row in rows]
 
 
@@ -178,7 +170,7 @@ class Channel:
 
 
 # Whether each of these, who were let in to an organization, may go on.
-ReadAccess = Callable[[str, Sequence[Bearer]], Awaitable[Sequence[bool]]]
+ReadAccess = Callable[[Connection, str, Sequence[Bearer]], Awaitable[Sequence[bool]]]
 
 
 class Tailer:
@@ -256,13 +248,14 @@ class Tailer:
         now = asyncio.get_running_loop().time
         drafts_at = access_at = now()
         while self._channels:
+            # First: after an absence of the database nobody is told anything who may not listen any more.
+            if now() >= access_at:
+                access_at = now() + ACCESS_TICK
+                await self._end_refused(connection)
             await self._read_new(connection)
             if now() >= drafts_at:
                 drafts_at = now() + DRAFTS_TICK
                 await self._read_own(connection)
-            if now() >= access_at:
-                access_at = now() + ACCESS_TICK
-                await self._end_refused()
             await asyncio.sleep(TICK)
 
     async def _read_new(self, connection: Connection) -> None:
@@ -307,10 +300,11 @@ class Tailer:
                     listener.end("token_expired")
             await asyncio.sleep(CLOCK_TICK)
 
-    async def _end_refused(self) -> None:
+    async def _end_refused(self, connection: Connection) -> None:
         for channel in list(self._channels.values()):
             listeners = list(channel.listeners)
-            allowed = await self._read_access(channel.organization, [listener.bearer for listener in listeners])
+            bearers = [listener.bearer for listener in listeners]
+            allowed = await self._read_access(connection, channel.organization, bearers)
             for listener, may_go_on in zip(listeners, allowed, strict=True):
                 if not may_go_on:
                     listener.end("access_revoked")

@@ -12,7 +12,7 @@ from app.base.errors import EventNotFound
 from app.base.statements import statement
 from app.contracts.filters import INTEGER, refuse
 from app.engine.cursors import Cursor, read_cursor, write_cursor
-from app.engine.positions import Position, Standing, check_position, number_of
+from app.engine.positions import Position, Standing, check_position, position_of_event
 from app.feed.reader import Event, Reader
 from app.web.auth import Action, require
 from app.web.etags import PRIVATE
@@ -145,9 +145,11 @@ async def get_ids(request: VanguardRequest, org: Organization, dataset: DatasetN
     purpose = f"{org}/{contract.name}/changes/{event_id}"
     secret, clock = runtime.settings.secret, runtime.clock
     offset = int(read_cursor(secret, clock, purpose, given["after"]).key) if "after" in given else 0
-    number = number_of(event_id)
+    event = position_of_event(event_id)
     async with runtime.desk(contract, org) as desk:
-        row = None if number is None else await desk.row(READ_KEYS, number=number, offset=offset, limit=limit)
+        row = None
+        if event is not None:
+            row = await desk.row(READ_KEYS, number=event.number, epoch=event.epoch, offset=offset, limit=limit)
     if row is None or row["keys"] is None or not reader.may_see(row["audience"], for_admins=row["for_admins"]):
         raise EventNotFound("There is no such event, it is about no rows, or it is not kept any more.")
     end = offset + len(row["keys"])

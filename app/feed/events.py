@@ -95,6 +95,9 @@ class Stream(ASGIResponse):
         reader, runtime = self._reader, self._runtime
         async with runtime.database.connection() as connection:
             standing = await reader.standing(connection)
+        # Nobody comes in between: of many at once no more are let in than may be.
+        if runtime.tailer.listeners >= runtime.settings.max_streams:
+            raise StreamsBusy("As many streams as may be are open. Try again later.", retry_after=RETRY_AFTER)
         async with runtime.tailer.listening(reader.organization, standing.position, self._bearer) as listener:
             await self.start_response(send)
 
@@ -127,15 +130,15 @@ class Stream(ASGIResponse):
     async def _catch_up(self, put: Put, listener: Listener) -> None:
         """What was missed: from the database as far as the channel does not have it, batch by batch."""
         reader, channel = self._reader, listener.channel
-        try:
-            while reader.number < channel.first:
+        while (entries := channel.after(reader.number)) is None:
+            try:
                 async with self._runtime.database.connection() as connection:
-                    told = await reader.read(connection, channel.first, BATCH)
-                await put(blocks(told))
-        except FeedExpired as expired:
-            _begin_anew(reader, listener)
-            await put(_reset(reader, expired.extra["reason"]))
-        told = reader.take_all(channel.after(reader.number) or ())
+                    part = blocks(await reader.read(connection, channel.first, BATCH))
+            except FeedExpired as expired:
+                _begin_anew(reader, listener)
+                part = _reset(reader, expired.extra["reason"])
+            await put(part)
+        told = reader.take_all(entries)
         reader.number = max(reader.number, channel.head)
         told += reader.take_own(listener.latest)
         await put(blocks(told) + _told_position("uptodate", reader))
@@ -187,12 +190,10 @@ async def _left(receive: Receive) -> None:
 
 
 def stream(request: VanguardRequest, organization: str, dataset: str | None) -> Stream:
-    """The stream of what a caller may see; raises InvalidFilter, DatasetNotFound, StreamsBusy."""
+    """The stream of what a caller may see; raises InvalidFilter, DatasetNotFound."""
     runtime, user = request.runtime, request.user
     reader = reader_of(request, organization, dataset)
     since = request.headers.get("last-event-id") or read_given(request, "since").get("since", NOW)
-    if runtime.tailer.listeners >= runtime.settings.max_streams:
-        raise StreamsBusy("As many streams as may be are open. Try again later.", retry_after=RETRY_AFTER)
     assert user.role is not None, "the gate let somebody in, with a role"
     bearer = Bearer(
         user=user.user_id,

@@ -14,7 +14,12 @@ from app.engine.desk import Desk
 from app.engine.feed import EventType
 from app.engine.locks import read_dataset
 from app.engine.positions import Position, Reason, Standing, expired, read_standing
-from app.engine.tailer import Entry, read_entries
+from app.engine.tailer import READ_EVENTS, Entry, entry_of
+from app.engine.view import Composed
+
+SEES = "(f.audience IS NULL OR $4::text = ANY (f.audience) OR (f.for_admins AND $5::boolean))"
+SEEN = READ_EVENTS.fill(seen=SEES)
+SEEN_OF_DATASET = READ_EVENTS.fill(seen=f"{SEES} AND f.dataset = $6")
 
 Told = tuple[bytes, bytes]  # an event's id, and its JSON
 
@@ -65,16 +70,18 @@ class Reader:
         """Go on to the entry `head`, or until there are `limit` events: what they are told of them. Raises FeedExpired
         where retention was faster.
         """
-        found: list[Told] = []
-        while self.number < head and len(found) < limit:
-            wanted = limit - len(found)
-            entries = await read_entries(connection, self.organization, self.number, wanted, self.dataset)
-            if self.dataset is None and entries and entries[0].number != self.number + 1:
-                now = Position(self.epoch, head, self.own)
-                raise expired(Reason.EXPIRED, self.organization, self.user, now)
-            within = [entry for entry in entries if entry.number <= head]
-            found += self.take_all(within)
-            self.number = within[-1].number if len(within) == wanted else head
+        seen = [self.organization, self.number, limit, self.user, self.admin]
+        if self.dataset is None:
+            rows = await connection.rows(Composed(SEEN, seen))
+        else:
+            rows = await connection.rows(Composed(SEEN_OF_DATASET, [*seen, self.dataset]))
+        # Afterwards: what is kept now was kept when it was read.
+        standing = await read_standing(connection, self.organization, self.user)
+        if not standing.keeps(self.number):
+            raise expired(Reason.EXPIRED, self.organization, self.user, standing.position)
+        found = self.take_all(entry for row in rows if (entry := entry_of(row)).number <= head)
+        if len(found) < limit:
+            self.number = head
         return found
 
     def take_all(self, entries: Iterable[Entry]) -> list[Told]:

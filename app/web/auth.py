@@ -19,7 +19,7 @@ from cachetools import TLRUCache, TTLCache
 from litestar import Request
 
 from app.base.clock import Clock
-from app.base.database import Database
+from app.base.database import Connection, Database
 from app.base.errors import Forbidden, Unauthenticated
 from app.base.settings import Settings
 from app.base.statements import statement
@@ -343,15 +343,14 @@ class Auth:
         roles = {row["id"]: _effective(principal.orgs[row["id"]], row["managed"], row["role"]) for row in rows}
         return {organization: role for organization, role in roles.items() if role is not None}
 
-    async def may_go_on(self, organization: str, bearers: Sequence[Bearer]) -> list[bool]:
+    async def may_go_on(self, connection: Connection, organization: str, bearers: Sequence[Bearer]) -> list[bool]:
         """Whether each of these bearers, who were let in to an organization, still has the role of then."""
-        async with self._database.connection() as connection:
-            rows = await connection.rows(
-                READ_STANDINGS,
-                organization=organization,
-                users=[bearer.user for bearer in bearers],
-                token_ids=[bearer.token_id for bearer in bearers],
-            )
+        rows = await connection.rows(
+            READ_STANDINGS,
+            organization=organization,
+            users=[bearer.user for bearer in bearers],
+            token_ids=[bearer.token_id for bearer in bearers],
+        )
         return [
             not row["revoked"] and _effective(Role(bearer.claimed), row["managed"], row["role"]) is Role(bearer.role)
             for bearer, row in zip(bearers, rows, strict=True)

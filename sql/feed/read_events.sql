@@ -1,5 +1,5 @@
--- What happened after a number, in order.
--- $1 organization, $2 after (bigint), $3 limit (bigint), then what the marker needs: app/engine/feed.py fills it.
+-- What happened after a number, in order: all of it for the tailer, or what a reader may see of all, or of a dataset.
+-- $1 organization, $2 after (bigint), $3 limit (bigint), then what the marker needs: app/feed/reader.py fills it.
 -- Returns number, dataset, audience, for_admins, and event (text: the members of its JSON object but for the id).
 -- Plan: the primary key, or feed_of_dataset, from that number on; accounts by primary key.
 SELECT f.number, f.dataset, f.audience, f.for_admins,
@@ -15,6 +15,6 @@ SELECT f.number, f.dataset, f.audience, f.for_admins,
   LEFT JOIN public.account AS a ON a.id = f.actor
  WHERE f.organization_id = $1
    AND f.number > $2
-   AND /*{of_dataset}*/TRUE/*{}*/
+   AND /*{seen}*/TRUE/*{}*/
  ORDER BY f.number
  LIMIT $3;
