@@ -105,6 +105,27 @@ async def test_history_is_forgotten_up_to_where_the_view_of_figures_stands(yard:
     yard.users.clear()
 
 
+async def test_the_feed_is_forgotten_from_its_beginning(yard: Yard) -> None:
+    """Portion by portion, up to the first entry that is not old: what is left has no gaps."""
+    db, now = yard.world.db, yard.world.clock()
+    await yard.world.organization("rival")
+    for name, days in (("acme", [*[8] * 12_000, 6, 8, 0]), ("rival", [6, 8, 0])):
+        await db.execute("INSERT INTO feed_counter VALUES ($1, $2)", name, len(days))
+        await db.execute(
+            "INSERT INTO feed (organization_id, number, at, type, dataset)"
+            " SELECT $1, number, $3::timestamptz - make_interval(days => days), 'pull', 'fleet'"
+            "   FROM unnest($2::int[]) WITH ORDINALITY AS a (days, number)",
+            name, days, now,
+        )  # fmt: skip
+    await yard.work()
+    found = await db.fetch("SELECT organization_id, array_agg(number ORDER BY number) FROM feed GROUP BY 1 ORDER BY 1")
+    pulled = [12_004, 12_005, 12_006]  # by this worker: three pages
+    assert [tuple(each) for each in found] == [("acme", [12_001, 12_002, 12_003, *pulled]), ("rival", [1, 2, 3])]
+    await yard.later(days=8)
+    assert await db.fetchval("SELECT count(*) FROM feed") == 0
+    assert await db.fetchval("SELECT array_agg(number ORDER BY number) FROM feed_counter") == [3, 12_006]
+
+
 async def test_an_organization_that_fails_stops_no_other(yard: Yard) -> None:
     """Given one whose upstream is away, one whose adapter has a defect, then the third goes on as ever."""
     for name in ("away", "broken"):
