@@ -69,11 +69,11 @@ class _Place(msgspec.Struct):
 
 
 async def read_stream(response: httpx.Response) -> AsyncIterator[httpx_sse.ServerSentEvent]:
-    """The server-sent events of an answer that have data, or an id."""
+    """The server-sent events of an answer, but for empty ones."""
     # Always UTF-8, whatever the header says, and a byte order mark is no part of the first line.
     response.encoding = "utf-8-sig"
     async for each in httpx_sse.EventSource(response).aiter_sse():
-        if each.data or each.id:
+        if each.data or each.id or each.retry is not None:
             yield each
 
 

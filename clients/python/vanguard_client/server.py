@@ -195,10 +195,13 @@ def _refusal(response: httpx.Response) -> Refused | _Busy:
     if not isinstance(problem, dict):
         problem = {}
     message = str(problem.get("detail") or problem.get("title") or f"The server answered {status}.")
+    errors = [each for each in problem.get("errors") or () if isinstance(each, dict)]
+    if len(errors) == 1 and errors[0].get("message"):
+        message = f"{message} {errors[0]['message']}"
     told: dict[str, Any] = {
         "code": str(problem.get("code") or f"HTTP_{status}"),
         "status": status,
-        "errors": [each for each in problem.get("errors") or () if isinstance(each, dict)],
+        "errors": errors,
         "request_id": problem.get("requestId"),
     }
     if status in BUSY:
