@@ -1,5 +1,6 @@
-"""Whatever changes what a user's view answers moves the dataset's revision or that user's workspace, in the same
-transaction: held by triggers in every database of the tests, for whatever the application writes.
+"""Whatever changes what a user's view answers moves the dataset's revision or that user's workspace, and what moves
+the dataset's revision is told by the feed, in the same transaction: held by triggers in every database of the tests,
+for whatever the application writes.
 
 A transaction that does not keep to it fails when it commits. What tests write by themselves, as the owner, is theirs.
 """
@@ -41,6 +42,21 @@ BEGIN
     RETURN NULL;
 END
 $$;
+CREATE FUNCTION audit.hold_told() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM public.feed AS f
+                    WHERE f.organization_id = NEW.organization_id
+                      AND f.dataset = NEW.name
+                      AND f.revision = NEW.revision) THEN
+        RAISE EXCEPTION 'the feed does not tell revision % of %', NEW.revision, NEW.name;
+    END IF;
+    RETURN NULL;
+END
+$$;
+CREATE CONSTRAINT TRIGGER hold_told AFTER UPDATE OF revision ON public.dataset
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
+    WHEN (current_setting('role') = 'vanguard_app' AND NEW.revision > OLD.revision)
+    EXECUTE FUNCTION audit.hold_told();
 """
 HOLD = """
 CREATE CONSTRAINT TRIGGER hold_writes AFTER INSERT OR DELETE ON {schema}.{table}
