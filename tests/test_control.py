@@ -146,6 +146,19 @@ async def test_a_request_waits_for_a_pause_that_is_being_made(world: World, erin
     assert await runs(erin) == []
 
 
+async def test_of_pauses_at_once_the_feed_tells_one(world: World, erin: User) -> None:
+    """Given people who pause at the same time, and people who resume, then the feed tells each change once."""
+    await connect(world)
+    for path in ("pause", "resume"):
+        async with world.db.acquire() as other, other.transaction():
+            await other.execute("SELECT FROM synchronization FOR UPDATE")
+            requests = at_once(*(told(erin, path) for _ in range(3)))
+            await until_waiting(world, 3, *requests)
+        assert await asyncio.gather(*requests) == [{"paused": path == "pause"}] * 3
+    events = await world.db.fetch("SELECT details ->> 'event' FROM feed ORDER BY number")
+    assert [event for (event,) in events] == ["paused", "resumed"]
+
+
 async def test_an_idempotency_key_repeats_a_control(world: World, erin: User) -> None:
     """Given a pause by a key, and somebody who resumed it, then the same request again does not pause it again."""
     await connect(world)

@@ -18,6 +18,7 @@ from app.engine.feed import EventType, tell_rows
 from app.engine.locks import lock_rows, raise_workspace
 from app.engine.modifications import fold, image
 from app.engine.requests import Event
+from app.engine.sessions import tell_of_session
 
 FIND_REVERTED = statement("change_requests/find_reverted")
 REVERT_CHANGES = statement("change_requests/revert_changes")
@@ -113,6 +114,7 @@ async def _open(
         at=at,
         expires_at=at + lifetime,
     )
+    tell_of_session(desk, session_id, at)
     left_out = [{"id": row["row_key"], "fields": row["left_out"]} for row in rows if row["left_out"]]
     changed = [row["row_key"] for row in rows]
     tell_rows(desk, EventType.OVERLAP, changed, at, actor=person.id)
