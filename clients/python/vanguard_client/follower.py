@@ -32,6 +32,7 @@ class Follower:
         self._source, self._view, self._backoff, self._tell, self._read = source, view, backoff, tell, read
         self._reading = asyncio.Lock()
         self._drafted: dict[str, int] = {}
+        self._passed = ""  # all that came up to here is shown
 
     async def load(self, *, quiet: bool = True) -> str:
         """Read everything; from which position changes are to be followed. `quiet`: nobody is told what differs."""
@@ -40,6 +41,7 @@ class Follower:
             self._drafted = loaded.drafted
             self._view.position = loaded.position
             await self._view.reset(loaded, quiet=quiet)
+            await self._pass(loaded.position)
         await self._read(None)
         return loaded.position
 
@@ -83,6 +85,7 @@ class Follower:
             if isinstance(message, Reset):
                 await self._backoff.again(self._reload, message.reason)
             elif message.error is None:
+                await self._pass(message.position)
                 self._tell(Connected())
             else:
                 self._tell(Disconnected(message.error))
@@ -103,6 +106,18 @@ class Follower:
         if ids:
             await self.refresh(ids, names)
         self._drafted = drafted
+        if changes:
+            await self._pass(changes[-1].position)
+
+    async def reached(self, position: str) -> None:
+        """Wait until all that came up to a position is shown."""
+        async with self._view.moved:
+            await self._view.moved.wait_for(lambda: self._passed and not older(self._passed, position))
+
+    async def _pass(self, position: str) -> None:
+        self._passed = position or self._passed
+        async with self._view.moved:
+            self._view.moved.notify_all()
 
     async def _reload(self, reason: str) -> None:
         await self.load(quiet=False)

@@ -185,7 +185,7 @@ class RestDataSet(TypedDataSet[T]):
             elif isinstance(told, FeedReset):
                 yield Reset(reason=told.reason, position=told.position)
             elif isinstance(told, UpToDate):
-                yield Link()
+                yield Link(position=told.position)
             else:
                 yield Link(error=told.error)
 

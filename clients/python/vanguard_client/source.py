@@ -83,9 +83,10 @@ class Reset(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True):
-    """The feed's connection: `error` is None once all that was missed has been told."""
+    """The feed's connection: `error` is None once all that was missed has been told, which is up to `position`."""
 
     error: Unavailable | None = None
+    position: str = ""
 
 
 Message = Change | Reset | Link

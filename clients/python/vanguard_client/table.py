@@ -299,6 +299,10 @@ class LiveTable(TypedDataSet[T]):
             if edit is not None and (conflicts := edit.new_conflicts(await self.get_value(id))):
                 self._tell(Conflicting(id, conflicts))
 
+    async def reached(self, position: str) -> None:
+        """Wait until the table shows all that its backend's feed has told up to a position."""
+        await self._open_follower.reached(position)
+
     async def wait_until(self, holds: Callable[[], bool]) -> None:
         """Wait until something holds that can change whenever rows are read."""
         moved = self._open_view.moved
