@@ -46,6 +46,11 @@ class Api:
         answer = await self._ask({"request": request, "connections": connections, "for": seconds}, expect)
         return answer["requests"], answer["seconds"]
 
+    async def exhaust(self, lists: Sequence[Sequence[str]]) -> float:
+        """The seconds of all requests, each list on a connection of its own."""
+        answer = await self._ask({"lists": lists}, 200)
+        return float(answer["seconds"])
+
     async def _ask(self, job: Mapping[str, Any], expect: int) -> Any:
         assert self._client.stdin is not None
         assert self._client.stdout is not None

@@ -7,6 +7,8 @@ Reads one job a line from standard input, as JSON, and answers each with a line:
         -> {"seconds": [[...], ...], "statuses": [200]}
     {"port": 8000, "request": "GET ...", "connections": 4, "for": 2}  as many requests as go through
         -> {"requests": 1234, "seconds": 2.0, "statuses": [200]}
+    {"port": 8000, "lists": [["POST ...", ...], ...]}                 a connection for each list, all at the same time
+        -> {"seconds": 2.0, "statuses": [200]}
 """
 
 import json
@@ -36,6 +38,7 @@ class Wire:
         self.parts: list[bytes] = []
         self.missing = -1  # bytes of the answer that are still to come; -1 before its head is there
         self.status = 0
+        self.kept = False  # what is received
 
     def send(self, request: bytes) -> None:
         """Send a whole request."""
@@ -49,6 +52,8 @@ class Wire:
             raise Closed
         if self.missing >= 0:
             self.missing -= len(chunk)
+            if self.kept:
+                self.parts.append(chunk)
             return self.missing <= 0
         self.parts.append(chunk)
         head = chunk if len(self.parts) == 1 else b"".join(self.parts)
@@ -58,6 +63,14 @@ class Wire:
         self.status = int(head[9:12])
         self.missing = _length(head[:end], self.status) - (len(head) - end - 4)
         return self.missing <= 0
+
+    def fetch(self, request: bytes) -> bytes:
+        """Send a request; the body of its answer."""
+        self.send(request)
+        self.kept = True
+        while not self.receive():
+            pass
+        return b"".join(self.parts).partition(b"\r\n\r\n")[2]
 
     def exchange(self, request: bytes) -> int:
         """Send a request and wait for its answer; the status."""
@@ -116,6 +129,31 @@ def flood(port: int, request: bytes, connections: int, duration: float) -> dict[
     return {"requests": done, "seconds": elapsed, "statuses": sorted(statuses)}
 
 
+def exhaust(port: int, lists: list[list[bytes]]) -> dict[str, Any]:
+    """Each list goes over a connection of its own, a request as soon as the one before is answered."""
+    statuses: set[int] = set()
+    with selectors.DefaultSelector() as selector:
+        left = {Wire(port): iter(requests) for requests in lists}
+        started = time.perf_counter()
+        for wire, requests in left.items():
+            selector.register(wire.socket, selectors.EVENT_READ, wire)
+            wire.send(next(requests))
+        while left:
+            for key, _ in selector.select():
+                wire = key.data
+                if not wire.receive():
+                    continue
+                statuses.add(wire.status)
+                if (request := next(left[wire], None)) is not None:
+                    wire.send(request)
+                    continue
+                selector.unregister(wire.socket)
+                wire.socket.close()
+                del left[wire]
+        elapsed = time.perf_counter() - started
+    return {"seconds": elapsed, "statuses": sorted(statuses)}
+
+
 def main() -> None:
     """Jobs in, answers out, until standard input ends."""
     for line in sys.stdin:
@@ -123,6 +161,8 @@ def main() -> None:
         if "turns" in job:
             turns = [[request.encode() for request in requests] for requests in job["turns"]]
             answer = take_turns(job["port"], turns, job["rounds"], job["forwards"])
+        elif "lists" in job:
+            answer = exhaust(job["port"], [[request.encode() for request in requests] for requests in job["lists"]])
         else:
             answer = flood(job["port"], job["request"].encode(), job["connections"], job["for"])
         print(json.dumps(answer), flush=True)
