@@ -64,7 +64,7 @@ class Client:
         self.road, self.tokens, self.pauses = Road(world), [user.token], list[float]()
         self.asked = 0
         backoff = Backoff(base=1, cap=8, random=lambda: 0.5, sleep=self._sleep)
-        http = httpx.AsyncClient(transport=self.road)
+        http = httpx.AsyncClient(transport=self.road, timeout=60)
         self.server = Vanguard("http://vanguard.test/", self.token, backoff=backoff, http=http)
 
     def token(self) -> str:
@@ -300,7 +300,7 @@ async def test_a_token_may_take_its_time(world: World, ann: User, fleet: RestDat
     async def token() -> str:
         return ann.token
 
-    http = httpx.AsyncClient(transport=Road(world))
+    http = httpx.AsyncClient(transport=Road(world), timeout=60)
     async with http, Vanguard("http://vanguard.test", token, http=http) as server:
         assert len(await RestDataSet(server, "acme", "fleet").list()) == 3
 
@@ -309,7 +309,7 @@ async def test_without_a_token_it_is_unavailable(world: World) -> None:
     def token() -> str:
         raise OSError("the identity provider is down")
 
-    http = httpx.AsyncClient(transport=Road(world))
+    http = httpx.AsyncClient(transport=Road(world), timeout=60)
     async with http, Vanguard("http://vanguard.test", token, http=http) as server:
         with pytest.raises(Unavailable, match="identity provider is down"):
             await RestDataSet(server, "acme", "fleet").list()
@@ -360,7 +360,7 @@ async def test_an_answer_that_is_lost_is_asked_for_again_and_nothing_is_done_twi
 
 
 async def test_what_cannot_be_sent_is_refused_and_not_tried_again(world: World) -> None:
-    http = httpx.AsyncClient(transport=Road(world))
+    http = httpx.AsyncClient(transport=Road(world), timeout=60)
     async with http, Vanguard("http://vanguard.test", lambda: "line\nbreak", http=http) as server:
         with pytest.raises(Refused):
             await RestDataSet(server, "acme", "fleet").list()
