@@ -9,6 +9,7 @@ import pytest
 
 from app.base import exact_json
 from app.web.auth import Role
+from tests.support.feed import briefly, happened, now
 from tests.support.requests import act, cells, done, drafted, merged, not_merged, previewed, request, submitted, told
 from tests.support.sessions import ended, shown
 from tests.support.world import FLEET, User, World, committed, mirrored, refused, vehicle
@@ -42,6 +43,16 @@ async def changed(user: User, key: str, **fields: Any) -> None:
 async def timeline(user: User, of: dict[str, Any]) -> list[str]:
     """The kinds of a request's events, the oldest first."""
     return [event["kind"] for event in reversed((await request(user, of))["timeline"])]
+
+
+async def test_rows_that_are_as_they_should_be_already_leave_the_review(ann: User, bob: User, boss: User) -> None:
+    """And the feed tells it apart from those that the merge changes."""
+    found = await submitted(ann, {"id": "V1", "delta": {"seats": 5}}, {"id": "V2", "delta": {"seats": 5}})
+    await done(boss, found, "approve")
+    await changed(bob, "V1", seats=5)
+    before = await now(bob)
+    await done(boss, found, "merge")
+    assert briefly(await happened(bob, before)) == [("merge", "boss", ["V2"]), ("overlap", "boss", ["V1"])]
 
 
 # -- options -----------------------------------------------------------------------------------------------------------

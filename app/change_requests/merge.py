@@ -89,11 +89,12 @@ class DryRun(Exception):
 
 
 class _Merged(NamedTuple):
-    """What a merge wrote: the rows that it changed, the new revision (None until upstream has it) and the validation
-    that let it pass.
+    """What a merge wrote: the rows that it changed, those that were as they should be already, the new revision (None
+    until upstream has it) and the validation that let it pass.
     """
 
     changed: list[Record]
+    unchanged: list[str]
     commit_id: uuid.UUID
     revision: int | None
     validation: dict[str, Any]
@@ -230,7 +231,8 @@ async def _write(
     else:
         await fold(desk, request.author, keys)
         await image(desk, request.author, keys)
-    return _Merged(changed, commit_id, revision, run, skipped)
+    unchanged = [row["row_key"] for row in records if not row["op"]]
+    return _Merged(changed, unchanged, commit_id, revision, run, skipped)
 
 
 async def _finish(
@@ -269,6 +271,7 @@ async def _finish(
         commitId=str(merged.commit_id),
         requestId=str(request.id),
     )
+    tell_rows(desk, EventType.OVERLAP, merged.unchanged, at, actor=person.id)
     for used, act in (
         (wanted.skip_conflict_check, Act.MERGE_CONFLICT_CHECK_SKIPPED),
         (wanted.force_merge, Act.MERGE_FORCED),
