@@ -1,10 +1,11 @@
 """Streams of server-sent events over real HTTP, as a client reads them: block by block, each awaited for so long."""
 
 import asyncio
+import math
 import re
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Any, NamedTuple
 
 import httpx
@@ -188,3 +189,41 @@ async def until_ready(http: httpx.AsyncClient) -> None:
                     return
             except httpx.TransportError:
                 await asyncio.sleep(0.02)  # nothing listens yet, and nothing tells when
+
+
+class Follower:
+    """Somebody who wants every event: comes back behind the last one that they have, as often as the stream breaks.
+
+    `events` is all that they were told, in the order of its arrival; whatever is reset fails. They want no more once
+    `last` says that an event was the last one.
+    """
+
+    def __init__(self, user: User, position: str, last: Callable[[Any], bool] = lambda _: False):
+        self.user, self.position, self.last = user, position, last
+        self.events: list[Any] = []
+        self.connections = 0
+
+    @property
+    def done(self) -> bool:
+        """Whether they have heard the last one."""
+        return bool(self.events) and self.last(self.events[-1])
+
+    async def listen(self, http: httpx.AsyncClient, most: float = math.inf) -> str | None:
+        """Take so many blocks, or all until the stream ends; its last word, None where it has none."""
+        self.connections += 1
+        headers = {"Authorization": f"Bearer {self.user.token}", "Last-Event-ID": self.position}
+        path = f"/api/v1/orgs/{self.user.organization}/events"
+        with suppress(httpx.TransportError):
+            async with http.stream("GET", path, headers=headers) as response:
+                if response.status_code != 200:
+                    return None
+                stream, taken = Stream(response), 0
+                while taken < most and not self.done and (block := await stream.next()) is not None:
+                    assert block.kind in (None, "open", "uptodate", "end"), block
+                    taken += 1
+                    if block.kind == "end":
+                        return str(block.data["reason"])
+                    if block.kind is None and block.id is not None:
+                        self.events.append(block.event)
+                    self.position = block.id or self.position
+        return None
