@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -13,6 +14,8 @@ from typing import Any
 
 from vanguard_client import Backoff, LiveTable, MemoryDataSet, RestDataSet, SqliteDataSet, Vanguard
 from vanguard_client.records import decode, encode
+
+CLIENT = Path(__file__).parents[2] / "clients/python"
 
 
 class Editor:
@@ -46,7 +49,8 @@ async def editing(url: str, token: str, dataset: str, file: Path | None = None) 
     """Such a program, whose table is open."""
     command = [sys.executable, "-m", "tests.support.editor", url, token, dataset, *([str(file)] if file else [])]
     pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
+    environment = os.environ | {"PYTHONPATH": str(CLIENT)}
+    process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, env=environment)
     try:
         editor = Editor(process)
         assert await editor("ready") == "ready"

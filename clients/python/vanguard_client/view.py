@@ -11,7 +11,7 @@ from vanguard_client.protocols import Batched, ValueSet
 from vanguard_client.records import Values, changed_fields, pick
 from vanguard_client.source import Loaded, Row, Write, older
 
-Shown = tuple[str, Values | None, Values | None]  # id, before, after
+Shown = tuple[str, Values | None, Values | None, bool]  # id, before, after, whether it came from elsewhere
 
 
 class Laid:
@@ -97,7 +97,7 @@ class View:
             self._laid.setdefault(id, []).append(laid)
             after = laid.over(before)
             self._tell(PendingWrite(id))
-            self._tell_changes([(id, before, after)], remote=False)
+            self._tell_changes([(id, before, after, False)])
             return after
 
     async def lift(self, laid: Laid) -> None:
@@ -112,7 +112,7 @@ class View:
             self._drop(id, [laid])
             for each in behind:
                 _unsee(each.write, laid.write)
-            self._tell_changes([(id, before, self._over(id, base))], remote=False)
+            self._tell_changes([(id, before, self._over(id, base), False)])
         await self._notify()
 
     async def put(self, ids: Iterable[str], loaded: Loaded, *, names: Mapping[str, str] | None = None) -> None:
@@ -129,7 +129,7 @@ class View:
                 before = renamed[id] if id in renamed else self._over(id, await self.base(id))
                 landed[id] = [each for each in self._laid.get(id, ()) if _has_landed(each, position)]
                 after = self._over(id, None if row is None else row.values, landed[id])
-                changes.append((id, before, after))
+                changes.append((id, before, after, not _is_echo(landed[id], before, after)))
                 if row is None:
                     gone.append(id)
                 else:
@@ -138,7 +138,7 @@ class View:
             for id, over in landed.items():
                 self._know(id, loaded.rows.get(id))
                 self._drop(id, over)
-            self._tell_changes(changes, remote=True)
+            self._tell_changes(changes)
         await self._notify()
 
     async def reset(self, loaded: Loaded, *, quiet: bool) -> None:
@@ -156,7 +156,7 @@ class View:
                 _, position = _told(loaded, id)
                 self._drop(id, [each for each in over if _has_landed(each, position)])
             if not quiet:
-                self._tell_changes([(id, before[id], self._over(id, new.get(id))) for id in ids], remote=True)
+                self._tell_changes([(id, before[id], self._over(id, new.get(id)), True) for id in ids])
         await self._notify()
 
     def _know(self, id: str, row: Row | None) -> None:
@@ -195,9 +195,9 @@ class View:
             self._laid.setdefault(id, []).append(each)
         return before
 
-    def _tell_changes(self, changes: Iterable[Shown], *, remote: bool) -> None:
-        ids = []
-        for id, before, after in changes:
+    def _tell_changes(self, changes: Iterable[Shown]) -> None:
+        told: dict[str, bool] = {}
+        for id, before, after, remote in changes:
             fields = changed_fields(before, after)
             if before is None and after is not None:
                 self._tell(Inserted(id, remote))
@@ -207,9 +207,9 @@ class View:
                 self._tell(Updated(id, [self._name(field) for field in fields], remote))
             else:
                 continue
-            ids.append(id)
-        if ids:
-            self._tell(Changed(ids, remote))
+            told[id] = remote
+        if told:
+            self._tell(Changed(list(told), any(told.values())))
 
     async def _notify(self) -> None:
         async with self.moved:
@@ -224,6 +224,16 @@ def _told(loaded: Loaded, id: str) -> tuple[Row | None, str]:
 
 def _has_landed(laid: Laid, position: str) -> bool:
     return laid.landed is not None and not older(position, laid.landed)
+
+
+def _is_echo(landed: Iterable[Laid], before: Values | None, after: Values | None) -> bool:
+    """Whether what differs is what the backend made of one's own writes: of their fields, or of a new record."""
+    fields: set[str] = set()
+    for each in landed:
+        if each.write.op in ("insert", "add"):
+            return True
+        fields |= each.write.values.keys()
+    return before is not None and after is not None and fields.issuperset(changed_fields(before, after))
 
 
 def _unsee(write: Write, failed: Write) -> None:
