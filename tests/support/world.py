@@ -246,7 +246,10 @@ NEW = {"category": "Cranes", "source": "Rental", "dor": "BEO", "monthlyRate": 50
 
 async def committed(user: User, *keys: str, **more: Any) -> dict[str, Any]:
     """The answer to a commit that succeeds."""
-    return written(await user.commit(*keys, **more))
+    response = await user.commit(*keys, **more)
+    assert response.status_code == 200, response.text
+    answer: dict[str, Any] = exact_json.decode(response.content)
+    return answer
 
 
 async def drafts(user: User) -> dict[str, dict[str, Any]]:
