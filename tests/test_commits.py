@@ -123,8 +123,7 @@ async def test_a_dry_run_answers_and_changes_nothing(world: World, ann: User, bo
     await ann.draft("A", {"remark": "1"})
     await ann.draft("B", {"remark": "0"})
     tag = (await ann.get("rows")).headers["ETag"]
-    rehearsed = less_position(await committed(ann, dryRun=True))
-    assert rehearsed == {"commitId": None, "committed": 1, "revision": 0}
+    assert less_position(await committed(ann, dryRun=True)) == {"commitId": None, "committed": 1, "revision": 0}
     assert (await ann.get("rows", headers={"If-None-Match": tag})).status_code == 304
     assert (await mirrored(world, "A") or {})["remark"] == "0"
     assert set(await drafts(ann)) == {"A", "B"}

@@ -105,6 +105,7 @@ class Connection:
 
     def put_off(self, statement: Runnable, /, **given: Any) -> None:
         """Run the statement at the end of the transaction, in the order of these calls; the same one once."""
+        assert self.raw.is_in_transaction(), "nothing would end by running it"
         if (statement, given) not in self._put_off:
             self._put_off.append((statement, given))
 

@@ -245,11 +245,9 @@ NEW = {"category": "Cranes", "source": "Rental", "dor": "BEO", "monthlyRate": 50
 
 
 async def committed(user: User, *keys: str, **more: Any) -> dict[str, Any]:
-    """The answer to a commit that succeeds."""
+    """The answer to a commit that succeeds, with the feed's position behind it."""
     response = await user.commit(*keys, **more)
-    assert response.status_code == 200, response.text
-    answer: dict[str, Any] = exact_json.decode(response.content)
-    return answer
+    return written(response) | {"position": response.json()["position"]}
 
 
 async def drafts(user: User) -> dict[str, dict[str, Any]]:
