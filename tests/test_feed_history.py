@@ -162,7 +162,7 @@ async def play(world: World, yard: Yard, chance: random.Random) -> None:
 
         async def write() -> None:
             await asyncio.gather(*writing)
-            await last.draft("R0", {"monthlyRate": 1})
+            await last.draft("R0", {"monthlyRate": 20_000})
             await committed(last)
 
         async with asyncio.timeout(90):

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import timedelta
@@ -20,7 +19,7 @@ from tests.conftest import FAST
 from tests.support.feed import brief, briefly, happened, now, number
 from tests.support.requests import done, submitted
 from tests.support.sessions import begin
-from tests.support.streams import LIMIT, Block, Door, Stream, served
+from tests.support.streams import LIMIT, Block, Door, Idle, Stream, served
 from tests.support.world import CONTRACTS, FLEET, User, World, committed, line, open_world, refused, vehicle
 from tests.test_contention import paused
 from tests.test_outage import cut, own_server
@@ -556,26 +555,6 @@ async def tell(world: World, type_: str, entries: int = 1, **details: Any) -> No
     )
 
 
-class Idle:
-    """A client that asks for a stream and reads nothing."""
-
-    def __init__(self, door: Door, user: User):
-        self.socket = socket.socket()
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        self.socket.connect(("127.0.0.1", door.port))
-        request = f"GET /api/v1/orgs/acme/events HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {user.token}\r\n\r\n"
-        self.socket.sendall(request.encode())
-        self.socket.setblocking(False)
-
-    async def read(self) -> bytes:
-        """Some of what there is; nothing where the server has closed."""
-        async with asyncio.timeout(LIMIT):
-            try:
-                return await asyncio.get_running_loop().sock_recv(self.socket, 65536)
-            except ConnectionError:
-                return b""
-
-
 async def test_who_is_too_slow_begins_anew_and_nothing_grows(
     door: Door, world: World, ann: User, bob: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -584,7 +563,7 @@ async def test_who_is_too_slow_begins_anew_and_nothing_grows(
     """
     monkeypatch.setattr(tailer, "KEPT_ENTRIES", 50)
     async with door.opened(bob) as other:
-        slow = Idle(door, ann)
+        slow = Idle(door.port, ann)
         await door.until_listeners(2)
         channel = world.runtime.tailer._channels["acme"]
         for _ in range(30):
@@ -613,7 +592,7 @@ async def test_who_takes_nothing_is_disconnected(
     monkeypatch.setattr(tailer, "PATIENCE", 0.3)
     monkeypatch.setattr(tailer, "CLOCK_TICK", 0.02)
     async with door.opened(bob) as other:
-        stalled = Idle(door, ann)
+        stalled = Idle(door.port, ann)
         await door.until_listeners(2)
         for _ in range(20):
             await tell(world, "pull", 20, filling="x" * 20_000)
@@ -631,7 +610,7 @@ async def test_who_leaves_is_nobody_any_more(door: Door, ann: User) -> None:
         async with door.opened(ann):
             await door.until_listeners(1)
         await door.until_listeners(0)
-    idle = Idle(door, ann)
+    idle = Idle(door.port, ann)
     await door.until_listeners(1)
     idle.socket.close()
     await door.until_listeners(0)

@@ -13,6 +13,7 @@ from granian.constants import Interfaces
 from granian.server.embed import Server
 
 from app.base import exact_json
+from tests.support.feed import number
 from tests.support.world import User, World
 
 LIMIT = 30.0  # seconds that anything may take here
@@ -202,11 +203,19 @@ class Follower:
         self.user, self.position, self.last = user, position, last
         self.events: list[Any] = []
         self.connections = 0
+        self._heard = asyncio.Event()
 
     @property
     def done(self) -> bool:
         """Whether they have heard the last one."""
         return bool(self.events) and self.last(self.events[-1])
+
+    async def until(self, last: int) -> None:
+        """Wait until they have heard the event of this number."""
+        async with asyncio.timeout(LIMIT):
+            while not self.events or number(self.events[-1]["id"]) < last:
+                self._heard.clear()
+                await self._heard.wait()
 
     async def listen(self, http: httpx.AsyncClient, most: float = math.inf) -> str | None:
         """Take so many blocks, or all until the stream ends; its last word, None where it has none."""
@@ -225,5 +234,26 @@ class Follower:
                         return str(block.data["reason"])
                     if block.kind is None and block.id is not None:
                         self.events.append(block.event)
+                        self._heard.set()
                     self.position = block.id or self.position
         return None
+
+
+class Idle:
+    """A client that asks for a stream and reads nothing."""
+
+    def __init__(self, port: int, user: User):
+        self.socket = socket.socket()
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        self.socket.connect(("127.0.0.1", port))
+        request = f"GET /api/v1/orgs/acme/events HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {user.token}\r\n\r\n"
+        self.socket.sendall(request.encode())
+        self.socket.setblocking(False)
+
+    async def read(self) -> bytes:
+        """Some of what there is; nothing where the server has closed."""
+        async with asyncio.timeout(LIMIT):
+            try:
+                return await asyncio.get_running_loop().sock_recv(self.socket, 65536)
+            except ConnectionError:
+                return b""
