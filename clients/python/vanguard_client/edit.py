@@ -241,7 +241,7 @@ class RecordEdit(Generic[T]):
         # What has left the selection by being written is as it was sent, for all that can be known.
         new = {**self._snapshot, **self._sent} if row is None or shown is None else shown
         missed = [] if row is None else self._table.unlike(self._sent, new)
-        self._advance(new, sent={field: value for field, value in self._sent.items() if field not in missed})
+        self._advance(new, sent=self._sent, stay=missed)
         return [self._codec.name(field) for field in missed]
 
     async def _take_theirs(self, conflicts: Iterable[FieldConflict]) -> Conflict:
@@ -256,7 +256,7 @@ class RecordEdit(Generic[T]):
             elif isinstance(each.theirs, dict):
                 theirs |= each.theirs
         new = await self._table.get_value(self._id)
-        self._advance(None if new is None else {**new, **theirs})
+        self._advance(None if new is None else {**new, **theirs}, stay=theirs)
         return Conflict([self._named(each) for each in conflicts])
 
     # --- the snapshot
@@ -299,8 +299,10 @@ class RecordEdit(Generic[T]):
             if field in mine and local.get(field) != theirs.get(field)
         ]
 
-    def _advance(self, new: Values | None, sent: Values | None = None) -> None:
-        """Make `new` the snapshot. Local fields that nobody has touched since, or that were sent, follow it."""
+    def _advance(self, new: Values | None, sent: Values | None = None, stay: Iterable[str] = ()) -> None:
+        """Make `new` the snapshot. Local fields that nobody has touched since, or that were sent, follow it, but for
+        those that are to stay.
+        """
         self._time = self._table.now()
         self._told = []
         if new is None:
@@ -311,7 +313,7 @@ class RecordEdit(Generic[T]):
         self._record = self._codec.read(new, self._id)
         self._snapshot, self._seen = new, self._as_seen(new)
         sent = sent or {}
-        for field in changed_fields(local, self._seen):
+        for field in [each for each in changed_fields(local, self._seen) if each not in stay]:
             untouched = local.get(field) == before.get(field)
             if untouched or (field in sent and local.get(field) == sent[field]):
                 self._follow(field)
