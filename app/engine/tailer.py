@@ -33,6 +33,7 @@ DRAFTS_TICK = 0.25  # seconds between two looks at the listeners' own drafts
 CLOCK_TICK = 0.25  # seconds between two looks at the clock
 HEARTBEAT = 15.0  # seconds without anything, after which a listener is told that the stream is there
 PATIENCE = 60.0  # seconds that a listener may take to take what was sent
+FAREWELL = 2.0  # the same once it is over
 ACCESS_TICK = 4.0  # seconds between two looks at who may still listen
 AGAIN = 1.0  # seconds until the database is tried again
 BATCH = 1000  # entries that are read at once
@@ -106,7 +107,8 @@ class Listener:
 
     def look_at_clock(self, now: float) -> None:
         """End it where nothing is taken, remind of it where nothing is sent."""
-        if self.sending and now - self.since > PATIENCE and self.task is not None:
+        patience = PATIENCE if self.ending is None else FAREWELL
+        if self.sending and now - self.since > patience and self.task is not None:
             self.ending = self.ending or "stalled"
             self.task.cancel()
         elif not self.sending and now - self.since > HEARTBEAT:

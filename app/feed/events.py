@@ -7,7 +7,7 @@ reads after that.
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -20,7 +20,7 @@ from prometheus_client import Counter
 
 from app.base.errors import FeedExpired, StreamsBusy
 from app.engine.positions import Position, Reason, Standing
-from app.engine.tailer import BATCH, Bearer, Listener
+from app.engine.tailer import Bearer, Entry, Listener
 from app.feed.changes import NOW, ORGANIZATION_PATH, reader_of, start_of
 from app.feed.reader import Reader, Told
 from app.web.auth import Action, require
@@ -34,6 +34,8 @@ log = structlog.get_logger(__name__)
 STREAMS = Counter("vanguard_streams_total", "Streams of the feed by how they ended", ["outcome"])
 RESETS = Counter("vanguard_stream_resets_total", "Streams that had to begin anew, by why", ["reason"])
 
+CATCH_UP = 200  # entries that are read at once of what was missed
+PORTION = 2**18  # bytes that are sent at once, more or less: what somebody slow makes us hold
 RETRY_AFTER = 30  # seconds
 RETRY = (1000, 3000)  # milliseconds until a client connects again: not all of them at once
 HEADERS = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no"}
@@ -60,6 +62,16 @@ def block(kind: str | None, id_: bytes, data: bytes) -> bytes:
 def blocks(told: Iterable[Told]) -> bytes:
     """What happened, in the default type of events."""
     return b"".join([b"id: %b\ndata: %b\n\n" % each for each in told])
+
+
+def portion(entries: Sequence[Entry]) -> Sequence[Entry]:
+    """The first of the entries, which are sent at once."""
+    size = 0
+    for place, entry in enumerate(entries, start=1):
+        size += len(entry.event)
+        if size > PORTION:
+            return entries[:place]
+    return entries
 
 
 class Stream(ASGIResponse):
@@ -101,17 +113,16 @@ class Stream(ASGIResponse):
         async with runtime.tailer.listening(reader.organization, standing.position, self._bearer) as listener:
             await self.start_response(send)
 
-            async def put(part: bytes) -> None:
+            async def put(part: bytes, *, more: bool = True) -> None:
                 if part:
                     listener.sends(time.monotonic())
-                    await send({"type": "http.response.body", "body": part, "more_body": True})
+                    await send({"type": "http.response.body", "body": part, "more_body": more})
                     listener.sends(time.monotonic(), done=True)
 
             await self._open(put, listener, standing)
             await self._catch_up(put, listener)
             await self._follow(put, listener)
-            await put(b'event: end\ndata: {"reason":"%b"}\n\n' % (listener.ending or "").encode())
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            await put(b'event: end\ndata: {"reason":"%b"}\n\n' % (listener.ending or "").encode(), more=False)
             return listener.ending or "ended"
 
     async def _open(self, put: Put, listener: Listener, standing: Standing) -> None:
@@ -130,18 +141,21 @@ class Stream(ASGIResponse):
     async def _catch_up(self, put: Put, listener: Listener) -> None:
         """What was missed: from the database as far as the channel does not have it, batch by batch."""
         reader, channel = self._reader, listener.channel
-        while (entries := channel.after(reader.number)) is None:
-            try:
-                async with self._runtime.database.connection() as connection:
-                    part = blocks(await reader.read(connection, channel.first, BATCH))
-            except FeedExpired as expired:
-                _begin_anew(reader, listener)
-                part = _reset(reader, expired.extra["reason"])
-            await put(part)
-        told = reader.take_all(entries)
-        reader.number = max(reader.number, channel.head)
-        told += reader.take_own(listener.latest)
-        await put(blocks(told) + _told_position("uptodate", reader))
+        while reader.number < channel.head and listener.ending is None:
+            await put(await self._missed(listener))
+        await put(blocks(reader.take_own(listener.latest)) + _told_position("uptodate", reader))
+
+    async def _missed(self, listener: Listener) -> bytes:
+        reader, channel = self._reader, listener.channel
+        entries = channel.after(reader.number)
+        if entries is not None:
+            return blocks(reader.take_all(portion(entries)))
+        try:
+            async with self._runtime.database.connection() as connection:
+                return blocks(await reader.read(connection, channel.first, CATCH_UP))
+        except FeedExpired as expired:
+            _begin_anew(reader, listener)
+            return _reset(reader, expired.extra["reason"])
 
     async def _follow(self, put: Put, listener: Listener) -> None:
         """What happens from now on, until it is over."""
@@ -154,10 +168,7 @@ class Stream(ASGIResponse):
                 _begin_anew(reader, listener)
                 await put(_reset(reader, reason))
                 continue
-            told = reader.take_all(entries)
-            if entries:
-                reader.number = entries[-1].number
-            told += reader.take_own(listener.latest)
+            told = reader.take_all(portion(entries)) + reader.take_own(listener.latest)
             if told:
                 await put(blocks(told))
             elif listener.quiet:

@@ -1,6 +1,6 @@
 """Who reads the feed, and what they are shown of it."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC
 from typing import Any
 
@@ -79,14 +79,17 @@ class Reader:
         standing = await read_standing(connection, self.organization, self.user)
         if not standing.keeps(self.number):
             raise expired(Reason.EXPIRED, self.organization, self.user, standing.position)
-        found = self.take_all(entry for row in rows if (entry := entry_of(row)).number <= head)
+        found = self.take_all([entry for row in rows if (entry := entry_of(row)).number <= head])
         if len(found) < limit:
             self.number = head
         return found
 
-    def take_all(self, entries: Iterable[Entry]) -> list[Told]:
+    def take_all(self, entries: Sequence[Entry]) -> list[Told]:
         """Go on to the last of the entries: those that they see."""
-        return [self.take(entry) for entry in entries if self.sees(entry)]
+        found = [self.take(entry) for entry in entries if self.sees(entry)]
+        if entries:
+            self.number = entries[-1].number
+        return found
 
     def take(self, entry: Entry) -> Told:
         """Go on to the entry: its id, and the event."""
