@@ -16,7 +16,7 @@ from app.migrate import ROOT
 from app.upstream.protocol import Refused, Unavailable
 from app.web.auth import Role
 from app.worker.guards import Shares
-from tests.support.feed import ask, brief, briefly, happened, in_order, now, number, only, page, public
+from tests.support.feed import ask, brief, briefly, happened, in_order, now, number, only, page, public, save
 from tests.support.ledger import Ledger
 from tests.support.records import connect, engineer
 from tests.support.requests import act, done, merged, submitted
@@ -43,13 +43,6 @@ async def yard(database_url: str) -> AsyncIterator[Yard]:
         yield yard
 
 
-async def save_and_commit(user: User, *keys: str, **delta: Any) -> dict[str, Any]:
-    """Drafts of these rows and their commit."""
-    for key in keys:
-        await user.draft(key, delta)
-    return await committed(user, *keys)
-
-
 async def fill(world: World, entries: int, audience: str = "NULL") -> None:
     """So many entries of acme; `audience` is SQL over their number i."""
     await world.db.execute("INSERT INTO feed_counter VALUES ('acme', $1)", entries)
@@ -65,7 +58,7 @@ async def fill(world: World, entries: int, audience: str = "NULL") -> None:
 
 async def test_an_event_tells_what_happened_when_where_and_by_whom(world: World, ann: User, fleet: None) -> None:
     """All of its members, in this order, and nothing else."""
-    answer = await save_and_commit(ann.on("fleet"), "A", "B", mileage=1)
+    answer = await save(ann.on("fleet"), "A", "B", mileage=1)
     (event,) = await happened(await world.user("bob"))
     assert list(event) == ["id", "type", "at", "dataset", "revision", "actor", "count", "ids", "details"]
     assert event == {
@@ -84,7 +77,7 @@ async def test_an_event_tells_what_happened_when_where_and_by_whom(world: World,
 async def test_pages_of_any_size_are_the_same_story(ann: User, bob: User, fleet: None) -> None:
     """In the order of commits; `nextSince` goes on, and only the last page says that it is all."""
     for mileage, key in enumerate("ABCDEAB"):
-        await save_and_commit((ann if mileage % 2 else bob).on("fleet"), key, mileage=mileage)
+        await save((ann if mileage % 2 else bob).on("fleet"), key, mileage=mileage)
     reader = await ann.world.user("reader", role=Role.VIEWER)
     story = await happened(reader)
     assert [(event["actor"]["id"], *event["ids"]) for event in story] == list(
@@ -111,7 +104,7 @@ async def test_earliest_and_now(ann: User, fleet: None) -> None:
     nothing = await page(reader, "earliest")
     assert (nothing["data"], nothing["upToDate"]) == ([], True)
     assert (await page(reader, "now")) == nothing
-    await save_and_commit(ann.on("fleet"), "A", mileage=1)
+    await save(ann.on("fleet"), "A", mileage=1)
     assert briefly(await happened(reader, nothing["nextSince"])) == [("commit", "ann", ["A"])]
     assert briefly(await happened(reader, "earliest")) == [("commit", "ann", ["A"])]
     assert await happened(reader, "now") == []
@@ -120,9 +113,9 @@ async def test_earliest_and_now(ann: User, fleet: None) -> None:
 async def test_a_dataset_tells_what_happened_there(ann: User, fleet: None) -> None:
     """And its positions are the organization's, too."""
     await ann.world.mirror({"P": line()})
-    await save_and_commit(ann.on("fleet"), "A", mileage=1)
-    await save_and_commit(ann, "P", model="M")
-    await save_and_commit(ann.on("fleet"), "B", mileage=1)
+    await save(ann.on("fleet"), "A", mileage=1)
+    await save(ann, "P", model="M")
+    await save(ann.on("fleet"), "B", mileage=1)
     reader = await ann.world.user("reader")
     everything = await happened(reader)
     assert [(event["dataset"], *event["ids"]) for event in everything] == [("fleet", "A"), ("pfa", "P"), ("fleet", "B")]
@@ -175,7 +168,7 @@ async def check_gone(user: User, position: str, reason: str) -> None:
 
 
 async def test_a_position_is_text_for_any_url(ann: User, fleet: None) -> None:
-    await save_and_commit(ann.on("fleet"), "A", mileage=1)
+    await save(ann.on("fleet"), "A", mileage=1)
     for since in ("earliest", "now"):
         assert FORM.fullmatch((await page(ann, since))["nextSince"])
 
@@ -185,7 +178,7 @@ async def test_what_is_not_kept_any_more(world: World, fleet: None) -> None:
     writer, ann = await world.user("writer", ttl=10**8), await world.user("ann", ttl=10**8)
     positions = [await now(ann)]
     for key in "ABC":
-        await save_and_commit(writer.on("fleet"), key, mileage=1)
+        await save(writer.on("fleet"), key, mileage=1)
         world.clock.move(days=1)
         positions.append(await now(ann))
     story = public(await happened(ann))
@@ -201,13 +194,13 @@ async def test_what_is_not_kept_any_more(world: World, fleet: None) -> None:
     await check_gone(ann, positions[2], "expired")
     assert await happened(ann, positions[3]) == []
     assert await happened(ann, "earliest") == []
-    await save_and_commit(writer.on("fleet"), "D", mileage=1)
+    await save(writer.on("fleet"), "D", mileage=1)
     assert briefly(public(await happened(ann, positions[3]))) == [("commit", "writer", ["D"])]
 
 
 async def test_a_position_that_the_feed_has_not_come_to(ann: User, fleet: None) -> None:
     """Of the organization's entries, and of the caller's own drafts."""
-    await save_and_commit(ann.on("fleet"), "A", mileage=1)
+    await save(ann.on("fleet"), "A", mileage=1)
     position = await now(ann)
     head, _, rest = position.partition(".")
     await check_gone(ann, f"{int(head, 16) + 1:012x}.{rest}", "ahead")
@@ -219,7 +212,7 @@ async def test_a_position_that_the_feed_has_not_come_to(ann: User, fleet: None) 
 
 
 async def test_a_position_from_before_the_database_was_restored(world: World, ann: User, fleet: None) -> None:
-    await save_and_commit(ann.on("fleet"), "A", mileage=1)
+    await save(ann.on("fleet"), "A", mileage=1)
     position = await now(ann)
     event = (await happened(ann))[0]["id"]
     await world.db.execute("UPDATE incarnation SET number = number + 1000")
@@ -285,7 +278,7 @@ async def test_a_position_with_a_nul(ann: User) -> None:
 async def test_positions_of_lists_say_what_they_show(ann: User, bob: User, fleet: None) -> None:
     """GET D/rows, GET D and D/drafts: what came before is in them, what comes after is told."""
     ann, bob = ann.on("fleet"), bob.on("fleet")
-    await save_and_commit(bob, "A", mileage=1)
+    await save(bob, "A", mileage=1)
     await ann.draft("C", {"mileage": 3})
     places = {
         "rows": (await ann.page())["metadata"]["position"],
@@ -295,7 +288,7 @@ async def test_positions_of_lists_say_what_they_show(ann: User, bob: User, fleet
     }
     assert len(set(places.values())) == 1, places
     assert await happened(ann, places["rows"]) == []
-    await save_and_commit(bob, "B", mileage=2)
+    await save(bob, "B", mileage=2)
     await ann.draft("C", {"mileage": 4})
     told = await happened(ann, places["rows"])
     assert [brief(event) for event in told] == [("commit", "bob", ["B"]), ("drafts", "ann", None)]
@@ -346,7 +339,7 @@ async def test_what_is_read_while_others_write_loses_and_repeats_nothing(world: 
 
     async def write(place: int) -> None:
         for mileage in range(8):
-            answers.append(await save_and_commit(writers[place], f"W{place}", mileage=mileage))
+            answers.append(await save(writers[place], f"W{place}", mileage=mileage))
 
     async def look() -> list[tuple[str, int, dict[str, Any]]]:
         seen = []
@@ -410,7 +403,7 @@ async def test_an_event_of_1000_rows_names_them_and_a_larger_one_is_asked(world:
 
 async def test_ids_of_what_is_not_there(world: World, ann: User, bob: User, fleet: None) -> None:
     ann, bob = ann.on("fleet"), bob.on("fleet")
-    await save_and_commit(ann, "A", mileage=1)
+    await save(ann, "A", mileage=1)
     await begin(ann)
     commit, session = public(await happened(ann))
     path = f"changes/{commit['id']}/ids"
@@ -452,7 +445,7 @@ async def test_a_pull_tells_the_rows_that_it_changed(yard: Yard) -> None:
 async def test_a_commit_goes_on_its_way_and_its_push_comes_back(yard: Yard) -> None:
     ann = await yard.user("ann")
     since = await now(ann)
-    answer = await save_and_commit(ann, "V-1", "V-2", mileage=5)
+    answer = await save(ann, "V-1", "V-2", mileage=5)
     await yard.work()
     commit, *pushes = public(await happened(ann, since))
     assert (brief(commit), commit["revision"]) == (("commit", "ann", ["V-1", "V-2"]), None)
@@ -703,7 +696,7 @@ async def test_a_pull_of_rows_that_are_as_they_were_is_no_event(yard: Yard) -> N
 async def test_a_push_that_is_put_off_is_no_event(yard: Yard) -> None:
     """Upstream is away: what waited waits."""
     ann = await yard.user("ann")
-    await save_and_commit(ann, "V-1", mileage=5)
+    await save(ann, "V-1", mileage=5)
     before = await count(yard.world)
     yard.ledger.failures["hold"] = [Unavailable("Nobody is there") for _ in range(5)]
     await yard.work()
@@ -740,7 +733,7 @@ async def test_what_a_merge_gives_up_is_no_event(world: World, ann: User, fleet:
     before = await count(world)
     await done(root, of, "merge", dryRun=True)
     assert await count(world) == before
-    await save_and_commit(bob, "A", mileage=2)
+    await save(bob, "A", mileage=2)
     since = await now(root)
     refused(await act(root, of, "merge"), 409, "MERGE_CONFLICT")
     events = await happened(root, since)
@@ -764,9 +757,9 @@ async def test_an_organization_hears_nothing_of_another(world: World, ann: User,
     await world.organization("other")
     cyd = (await world.user("cyd", "other")).on("fleet")
     await world.mirror({"A": vehicle()}, "other", FLEET)
-    await save_and_commit(ann.on("fleet"), "A", mileage=1)
-    await save_and_commit(cyd, "A", mileage=2)
-    await save_and_commit(cyd, "A", mileage=3)
+    await save(ann.on("fleet"), "A", mileage=1)
+    await save(cyd, "A", mileage=2)
+    await save(cyd, "A", mileage=3)
     assert briefly(public(await happened(ann))) == [("commit", "ann", ["A"])]
     assert briefly(public(await happened(cyd))) == [("commit", "cyd", ["A"])] * 2
 

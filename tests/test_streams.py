@@ -16,7 +16,7 @@ from app.engine import tailer
 from app.migrate import migrate
 from app.web.auth import COOKIE, Role
 from tests.conftest import FAST
-from tests.support.feed import brief, briefly, happened, now, number
+from tests.support.feed import brief, briefly, happened, now, number, save
 from tests.support.requests import done, submitted
 from tests.support.sessions import begin
 from tests.support.streams import LIMIT, Block, Door, Idle, Stream, served
@@ -44,8 +44,8 @@ async def commit(user: User, key: str = "A", **delta: Any) -> str:
     """A commit in the fleet that changes something; the position behind it."""
     user = user.on("fleet")
     row = await user.row(key)
-    await user.draft(key, delta or {"mileage": row["data"]["mileage"] + 1})
-    return str((await committed(user, key))["position"])
+    answer = await save(user, key, **(delta or {"mileage": row["data"]["mileage"] + 1}))
+    return str(answer["position"])
 
 
 # -- what is sent ------------------------------------------------------------------------------------------------------
@@ -251,7 +251,7 @@ async def test_who_hears_of_sessions_and_change_requests(door: Door, world: Worl
         await begin(ann)
         of = await submitted(ann, {"id": "A", "delta": {"mileage": 1}})
         await done(root, of, "reject", comment="No")
-        await commit(bob, "E")
+        await commit(await world.user("cyd"), "E")
         heard: dict[str, list[str]] = {}
         for name, stream in (("admin", admin), ("other", other), ("author", author)):
             heard[name] = []
@@ -575,8 +575,8 @@ async def test_who_is_too_slow_begins_anew_and_nothing_grows(
             part = await slow.read()
             assert part, "closed"
             text += part
-        await commit(bob)
-        while b'"commit"' not in text:
+        await tell(world, "push")
+        while b'"push"' not in text:
             text += await slow.read()
         assert text.count(b'"slow"') == 1
         assert len(text) < 30 * 40 * 4000
@@ -586,22 +586,27 @@ async def test_who_is_too_slow_begins_anew_and_nothing_grows(
         await door.until_listeners(1)
 
 
-async def test_who_takes_nothing_is_disconnected(
-    door: Door, world: World, ann: User, bob: User, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("over", [False, True], ids=["for long", "whose stream is over"])
+async def test_who_takes_nothing_is_let_go(
+    door: Door, world: World, ann: User, bob: User, monkeypatch: pytest.MonkeyPatch, over: bool
 ) -> None:
-    monkeypatch.setattr(tailer, "PATIENCE", 0.3)
+    """After a minute, or sooner where the stream is over: a process that stops does not wait for them."""
+    monkeypatch.setattr(tailer, "FAREWELL" if over else "PATIENCE", 0.3)
     monkeypatch.setattr(tailer, "CLOCK_TICK", 0.02)
+    monkeypatch.setattr(tailer, "ACCESS_TICK", 0.02)
     async with door.opened(bob) as other:
         stalled = Idle(door.port, ann)
         await door.until_listeners(2)
         for _ in range(20):
             await tell(world, "pull", 20, filling="x" * 20_000)
             await other.events(20)
+        if over:
+            await world.db.execute("DELETE FROM membership WHERE account_id = 'ann'")
         await door.until_listeners(1)
         while await stalled.read():
             pass
-        await commit(bob)
-        assert briefly(await other.events(1)) == [("commit", "bob", ["A"])]
+        await tell(world, "push")
+        assert briefly(await other.events(1)) == [("push", None, None)]
 
 
 async def test_who_leaves_is_nobody_any_more(door: Door, ann: User) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 
 from app.base import exact_json
-from tests.support.world import User
+from tests.support.world import User, committed
 
 Answer = dict[str, Any]
 MOST = 1000  # events of a page
@@ -40,6 +40,13 @@ async def happened(user: User, since: str = "earliest", *, limit: int = MOST, **
 async def now(user: User) -> str:
     """The position of now."""
     return str((await page(user, "now"))["nextSince"])
+
+
+async def save(user: User, *keys: str, **delta: Any) -> Answer:
+    """Drafts of these rows and their commit; its whole answer."""
+    for key in keys:
+        await user.draft(key, delta)
+    return await committed(user, *keys)
 
 
 def number(position: str) -> int:
