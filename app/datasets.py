@@ -16,9 +16,9 @@ from app.contracts import Contract
 from app.contracts.columns import FastSort, ShownColumn, ShownMeasure, columns_of, fast_sorts, measures_of
 from app.engine.audit import Act, Entry, record
 from app.engine.desk import Desk
-from app.engine.feed import EventType, tell
+from app.engine.feed import EventType, reached, tell
 from app.engine.locks import lock_dataset
-from app.engine.positions import position_in, reached
+from app.engine.positions import position_in
 from app.web.auth import Action, require
 from app.web.etags import PRIVATE, body_etag, matches, not_modified
 from app.web.idempotency import placed
@@ -123,12 +123,12 @@ async def _change_settings(
     desk = Desk(connection, contract, organization)
     was = (await lock_dataset(desk)).require_approval
     if was == wanted.require_approval:
-        return False, await reached(connection, organization, user)
+        return False, await reached(desk, user)
     await desk.value(CHANGE_SETTINGS, require_approval=wanted.require_approval)
     details = {"setting": "requireApproval", "before": was, "after": wanted.require_approval}
     await record(desk, Entry(at=at, actor=user, action=Act.SETTINGS_CHANGED, details=details))
     tell(desk, EventType.DATASET, at, actor=user, event="settings_changed")
-    return True, await reached(connection, organization, user)
+    return True, await reached(desk, user)
 
 
 ROUTES = [get_dataset, put_settings]

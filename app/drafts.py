@@ -19,9 +19,10 @@ from app.contracts import Contract
 from app.contracts.validation import check_delta, check_key, check_new_key, check_seen
 from app.engine.cursors import Cursor, check_incarnation, read_cursor, write_cursor
 from app.engine.desk import Desk
+from app.engine.feed import reached
 from app.engine.locks import Workspace, lock_rows, raise_workspace
 from app.engine.modifications import image, sweep, take_back
-from app.engine.positions import position_in, reached, read_position
+from app.engine.positions import position_in, read_position
 from app.engine.sessions import Session, begin_editing, find_open_session
 from app.rows import check_row_id, read_row
 from app.web.auth import Action, require
@@ -516,7 +517,7 @@ async def patch_row(
         if not delta:
             raise _NothingToSave
         await save(desk, user, [Draft(id=row_id, delta=delta)], at, Saving(atomic=True), held)
-        return await read_row(desk, user, row_id), await reached(connection, org, user)
+        return await read_row(desk, user, row_id), await reached(desk, user)
 
     try:
         row, position = await runtime.database.run(work)

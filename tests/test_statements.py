@@ -52,7 +52,7 @@ COLUMNS = {
     "kpis/read_views": {"organizations", "cells"},
     "locks/lock_dataset": {"revision", "require_approval", "incarnation"},
     "locks/read_dataset": {"revision", "require_approval", "incarnation"},
-    "locks/raise_workspace": {"revision", "absent", "refused"},
+    "locks/raise_workspace": {"revision", "incarnation", "feed_number", "absent", "refused"},
     "commits/freeze_drafts": {"row_key", "op", "before", "after", "conflicts", "imaged", "left_out"},
     "commits/resolve_drafts": {"row_key", "written"},
     "selection/select_drafts": {"row_key", "version", "draft_op", "pending_state", "absent", "elsewhere"},

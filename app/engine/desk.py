@@ -10,6 +10,7 @@ from app.base.errors import DatasetNotFound
 from app.base.statements import Statement
 from app.contracts import Contract
 from app.contracts.images import qualified
+from app.engine.positions import Position
 
 
 class Desk:
@@ -17,14 +18,17 @@ class Desk:
 
     Statements are qualified for the dataset's schema, and their image markers filled from its contract; those that name
     `organization` or `dataset` get them here. A composed statement has all that already, and runs on the connection.
+
+    `positions`: where the feed stood, by user, when their workspace was raised here.
     """
 
-    __slots__ = ("connection", "contract", "organization")
+    __slots__ = ("connection", "contract", "organization", "positions")
 
     def __init__(self, connection: Connection, contract: Contract, organization: str):
         self.connection = connection
         self.contract = contract
         self.organization = organization
+        self.positions: dict[str, Position] = {}
 
     async def rows(self, statement: Statement, /, **given: Any) -> Sequence[Record]:
         """All rows of the statement."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from app.base.statements import statement
 from app.engine.desk import Desk
+from app.engine.positions import Position, read_position
 
 APPEND_EVENT = statement("feed/append_event")
 
@@ -71,3 +72,18 @@ def tell_rows(desk: Desk, type_: EventType, keys: Sequence[str], at: datetime, *
     """The same of something that happened to rows; of none, nothing."""
     if keys:
         tell(desk, type_, at, keys=keys, **more)
+
+
+async def reached(desk: Desk, user: str) -> str:
+    """The position behind what the caller's transaction has written and is about to append to the feed, which it does
+    here: as good as the last that a transaction does.
+
+    Where the user's workspace was raised, no statement is needed: what the feed had then, or what is appended now.
+    """
+    number = await desk.connection.finish()
+    position = desk.positions.get(user)
+    if position is None:
+        return await read_position(desk.connection, desk.organization, user)
+    if number is not None:
+        position = Position(position.epoch, number, position.own)
+    return position.text(desk.organization, user)

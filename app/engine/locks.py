@@ -11,6 +11,7 @@ from asyncpg import ForeignKeyViolationError, Record
 
 from app.base.statements import statement
 from app.engine.desk import Desk
+from app.engine.positions import Position
 
 LOCK_DATASET = statement("locks/lock_dataset")
 READ_DATASET = statement("locks/read_dataset")
@@ -67,6 +68,7 @@ async def raise_workspace(desk: Desk, user: str, keys: Sequence[str] = ()) -> Wo
     except ForeignKeyViolationError:
         raise desk.not_set_up from None
     assert row is not None, "an upsert returns its row"
+    desk.positions[user] = Position(row["incarnation"], row["feed_number"] or 0, {desk.contract.name: row["revision"]})
     return Workspace(row["revision"], row["absent"], row["refused"])
 
 

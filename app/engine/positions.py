@@ -89,14 +89,6 @@ async def read_position(connection: Connection, organization: str, user: str) ->
     return (await read_standing(connection, organization, user)).position.text(organization, user)
 
 
-async def reached(connection: Connection, organization: str, user: str) -> str:
-    """The position behind what the caller's transaction has written and is about to append to the feed, which it does
-    here: as good as the last that a transaction does.
-    """
-    await connection.finish()
-    return await read_position(connection, organization, user)
-
-
 def position_in(row: Record | Mapping[str, Any], dataset: str) -> Position:
     """The position of a list's record, with incarnation, feed_number and the workspace_revision in a dataset."""
     own = {dataset: row["workspace_revision"]} if row["workspace_revision"] else {}

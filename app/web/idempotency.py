@@ -14,7 +14,8 @@ from app.base.errors import Code, Culprit, IdempotencyKeyReused, MalformedReques
 from app.base.statements import statement
 from app.contracts import Contract
 from app.engine.desk import Desk
-from app.engine.positions import reached, read_position
+from app.engine.feed import reached
+from app.engine.positions import read_position
 from app.web.paths import instance
 from app.web.problems import MEDIA_TYPE, problem, request_id
 from app.web.runtime import Runtime, VanguardRequest
@@ -41,10 +42,11 @@ async def answer_once(
     """
 
     async def at_desk(connection: Connection) -> Answer:
-        answer = await work(Desk(connection, contract, organization))
+        desk = Desk(connection, contract, organization)
+        answer = await work(desk)
         if isinstance(answer, VanguardError):
             return answer
-        return placed(answer, await reached(connection, organization, request.user.user_id))
+        return placed(answer, await reached(desk, request.user.user_id))
 
     def told(error: VanguardError) -> tuple[int, bytes]:
         status, body, _ = problem(error, instance(request.scope), request_id(request))

@@ -4,29 +4,32 @@
 --
 -- $1 organization, $2 dataset, $3 at (timestamptz), $4 type (text), $5 revision (bigint: of the mirror, or NULL),
 -- $6 actor (text: an account, or NULL), $7 row_count (bigint, or NULL), $8 keys (text[]: the rows, or NULL), $9 renamed
--- (jsonb: {temporary key: key}, or NULL), $10 details (jsonb), $11 request_id (uuid: of a change request, or NULL),
--- $12 session_id (text: of an edit session, or NULL).
+-- (jsonb: {temporary key: key}, or NULL), $10 details (jsonb), and $11 request_id (uuid: of a change request) or
+-- $12 session_id (text: of an edit session), or neither: NULL.
 -- Returns number.
 --
 -- What happened to a change request is for those who may read it, with the state that it has in the end; a session is
 -- its owner's alone.
--- Plan: primary keys.
+-- Plan: primary keys; change requests and sessions are not looked at where nothing is about one.
 WITH counted AS (
     INSERT INTO public.feed_counter AS c (organization_id, number)
     VALUES ($1, 1)
     ON CONFLICT (organization_id) DO UPDATE SET number = c.number + 1
     RETURNING c.number
+), subject AS MATERIALIZED (
+    SELECT r.state, r.author || r.approvers AS audience, TRUE AS for_admins
+      FROM public.change_request AS r
+     WHERE $11::uuid IS NOT NULL AND r.organization_id = $1 AND r.id = $11::uuid
+     UNION ALL
+    SELECT s.state, ARRAY[s.user_id], FALSE
+      FROM public.edit_session AS s
+     WHERE $12::text IS NOT NULL AND s.organization_id = $1 AND s.id = $12::text
 )
 INSERT INTO public.feed AS f (organization_id, number, at, type, dataset, revision, actor, row_count, keys, renamed,
                               details, audience, for_admins)
 SELECT $1, c.number, $3, $4, $2, $5, $6, $7, $8::text[], $9::jsonb,
-       CASE WHEN r.id IS NOT NULL THEN $10::jsonb || jsonb_build_object('status', r.state)
-            WHEN s.id IS NOT NULL THEN $10::jsonb || jsonb_build_object('status', s.state)
-            ELSE $10::jsonb END,
-       CASE WHEN r.id IS NOT NULL THEN r.author || r.approvers
-            WHEN s.id IS NOT NULL THEN ARRAY[s.user_id] END,
-       r.id IS NOT NULL
+       CASE WHEN s.state IS NULL THEN $10::jsonb ELSE $10::jsonb || jsonb_build_object('status', s.state) END,
+       s.audience, coalesce(s.for_admins, FALSE)
   FROM counted AS c
-  LEFT JOIN public.change_request AS r ON r.organization_id = $1 AND r.id = $11::uuid
-  LEFT JOIN public.edit_session AS s ON s.organization_id = $1 AND s.id = $12::text
+  LEFT JOIN subject AS s ON TRUE
 RETURNING f.number;
