@@ -8,6 +8,7 @@ from app.base import exact_json
 from app.base.database import Connection
 from app.contracts import PFA
 from app.engine.desk import Desk
+from app.engine.feed import EventType, tell_rows
 from app.engine.locks import raise_revision
 from app.engine.modifications import fold, image
 from app.web.auth import Role
@@ -79,9 +80,10 @@ async def settle(world: World, key: str, state: str, error: str | None = None, o
 
     async def follow(connection: Connection) -> None:
         desk = Desk(connection, PFA, organization)
-        await raise_revision(desk)
+        revision = await raise_revision(desk)
         await fold(desk, None, [key])
         await image(desk, None, [key])
+        tell_rows(desk, EventType.PUSH, [key], world.clock(), revision=revision)
 
     await world.runtime.database.run(follow)
 
