@@ -177,7 +177,7 @@ async def retry(desk: Desk, person: str, wanted: RetryRequest, at: datetime) -> 
     kind, value = _selected(wanted)
     failed = await desk.row(SELECT_FAILED.fill(selection=SELECTIONS[kind]), value=value)
     assert failed is not None, "a statement without FROM returns its row"
-    keys, users = sorted(failed["keys"]), failed["users"]
+    keys, users = sorted(failed["keys"] or ()), failed["users"]
     retried = 0
     if keys:
         # The lists of these users show the states that change here, so their ETags have to move.
