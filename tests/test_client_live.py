@@ -354,7 +354,7 @@ async def test_a_client_that_is_killed_leaves_nothing_half_written(api: Api, ann
     file = tmp_path / "cache.db"
     for _ in range(8):
         async with editing(api.url, ann.token, "fleet", file) as there:
-            await there.send("pairs", ["V1", "V2", "V3"])
+            there.send("pairs", ["V1", "V2", "V3"])
             await asyncio.sleep(chance.uniform(0.1, 0.8))
             await there.kill()
         with sqlite3.connect(file) as cache:

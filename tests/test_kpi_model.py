@@ -19,6 +19,7 @@ from app.base.statements import statement
 from app.commits import APPLY_CHANGES, COMPLETE_BASES
 from app.contracts import PFA, Contract
 from app.engine.desk import Desk
+from app.engine.feed import EventType, tell, tell_rows
 from app.engine.modifications import image
 from tests.support.kpi_model import Kpis, plain
 from tests.support.model import Change, Document, Model, Query, Refused
@@ -194,6 +195,7 @@ class KpiComparison(Comparison):
             await desk.value(COMPLETE_BASES, revision=model.revision)
             keys = [change.key for change in changes]
             await image(desk, None, keys, model.revision)
+            tell_rows(desk, EventType.PULL, keys, at, revision=model.revision)
         for change in changes:
             model.reach_mirror(change)
 
@@ -209,9 +211,10 @@ class KpiComparison(Comparison):
         await self.world.mirror(rows, step.organization, contract)
         async with self.world.runtime.database.transaction() as connection:
             desk = Desk(connection, contract, step.organization)
-            await desk.rows(RAISE_REVISION)
+            revision = await desk.value(RAISE_REVISION)
             await desk.rows(statement("dev/mark_unrecorded"))
             await image(desk, None, list(rows))
+            tell(desk, EventType.DATASET, self.world.clock(), revision=revision, event="loaded")
         model.revision += 1
         self.views[step.organization] = None
         for key, row in rows.items():

@@ -27,7 +27,7 @@ from app.web.auth import Role
 from tests.conftest import new_database
 from tests.support.records import add_run, begin_session, connect, quarantine, settled_changes
 from tests.support.requests import submitted
-from tests.support.world import CONTRACTS, FLEET, NEW, SECRET, User, World, line, open_world, vehicle
+from tests.support.world import CONTRACTS, FLEET, NEW, SECRET, User, World, committed, line, open_world, vehicle
 
 # What runs here is covered elsewhere, and coverage would take as long as it does.
 pytestmark = pytest.mark.no_cover
@@ -35,6 +35,7 @@ pytestmark = pytest.mark.no_cover
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 BASE = "http://vanguard.test"
 EXAMPLES = 25
+EVENT = "000000000001.0.AAAAAAAA."  # bob's commit, the first that happens, whoever asks for it
 # Most cases are about what is there; the others keep the random words that they came with.
 KNOWN = {
     "org": ["acme"],
@@ -44,6 +45,7 @@ KNOWN = {
     "run_id": ["8a0e4a5e-6f0b-4d0e-9b8e-0a4f6f3c2d11"],
     "commit_id": ["8a0e4a5e-6f0b-4d0e-9b8e-0a4f6f3c2d12"],
     "resolution_id": ["8a0e4a5e-6f0b-4d0e-9b8e-0a4f6f3c2d13"],
+    "event_id": [EVENT],
 }
 
 APPLICATION = create_app(Settings(database_url="postgresql://nowhere", secret=SECRET), contracts=CONTRACTS)
@@ -61,12 +63,15 @@ async def populated(server_url: str, template: str) -> AsyncIterator[World]:
             await world.organization("acme")
             await world.mirror({key: line() for key in "ABC"})
             await world.mirror({key: vehicle() for key in "ABC"}, contract=FLEET)
-            for name in ("bob", "carol"):
-                await world.user(name)
+            await world.user("carol")
             await connect(world)
             await add_run(world, id=KNOWN["run_id"][0])
             await quarantine(world, "A", {"pfaId": "A"}, {"code": "INVALID_ID", "message": "Too long."})
             await settled_changes(world, 3, "conflict", world.clock())
+            bob = await world.user("bob")
+            await bob.draft("C", {"model": "M"})
+            assert (await committed(bob))["position"].startswith(EVENT.removesuffix("AAAAAAAA."))
+            world.runtime.tailer.end()  # a stream tells what there is, and is over
             yield world
 
 

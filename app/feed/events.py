@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import msgspec
 import structlog
 from litestar import get
 from litestar.openapi.spec import Operation
@@ -36,12 +37,22 @@ RESETS = Counter("vanguard_stream_resets_total", "Streams that had to begin anew
 
 CATCH_UP = 200  # entries that are read at once of what was missed
 PORTION = 2**18  # bytes that are sent at once, more or less: what somebody slow makes us hold
+EVENT_STREAM = "text/event-stream"
 RETRY_AFTER = 30  # seconds
 RETRY = (1000, 3000)  # milliseconds until a client connects again: not all of them at once
 HEADERS = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no"}
 
 
 Put = Callable[[bytes], Awaitable[None]]  # sends a part of the stream
+
+
+class Block(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A block of a stream, for /schema: `data` is JSON."""
+
+    data: str
+    event: str | msgspec.UnsetType = msgspec.UNSET
+    id: str | msgspec.UnsetType = msgspec.UNSET
+    retry: int | msgspec.UnsetType = msgspec.UNSET
 
 
 @dataclass
@@ -80,7 +91,7 @@ class Stream(ASGIResponse):
     _should_set_content_length: ClassVar[bool] = False
 
     def __init__(self, runtime: Runtime, reader: Reader, bearer: Bearer, since: str):
-        super().__init__(media_type="text/event-stream", headers=HEADERS)
+        super().__init__(media_type=EVENT_STREAM, headers=HEADERS)
         self._runtime, self._reader, self._bearer, self._since = runtime, reader, bearer, since
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -226,7 +237,7 @@ EVENTS: dict[str, Any] = {
 @get(
     f"{ORGANIZATION_PATH}/events",
     summary="What happens in an organization, as it happens",
-    responses=answers(bytes, description="A stream of server-sent events"),
+    responses=answers(Block, description="A stream of server-sent events", media_type=EVENT_STREAM),
     **EVENTS,
 )
 async def get_organization_events(request: VanguardRequest, org: Organization) -> Stream:
@@ -237,7 +248,7 @@ async def get_organization_events(request: VanguardRequest, org: Organization) -
 @get(
     f"{DATASET_PATH}/events",
     summary="What happens in a dataset, as it happens",
-    responses=answers(bytes, 404, description="A stream of server-sent events"),
+    responses=answers(Block, 404, description="A stream of server-sent events", media_type=EVENT_STREAM),
     **EVENTS,
 )
 async def get_events(request: VanguardRequest, org: Organization, dataset: DatasetName) -> Stream:

@@ -65,13 +65,16 @@ REFUSALS = {
 }
 
 
-def answers(shape: Any, *refusals: int, status: int = 200, description: str = "Done") -> dict[int, ResponseSpec]:
+def answers(
+    shape: Any, *refusals: int, status: int = 200, description: str = "Done", media_type: str = "application/json"
+) -> dict[int, ResponseSpec]:
     """What a route answers, for its OpenAPI entry; 400, 401, 403, 413, 415 and 503 are everybody's."""
     problems = {
         code: ResponseSpec(Problem, generate_examples=False, media_type=MEDIA_TYPE, description=REFUSALS[code])
         for code in sorted({400, 401, 403, 413, 415, 503, *refusals})
     }
-    return {status: ResponseSpec(shape, generate_examples=False, description=description), **problems}
+    done = ResponseSpec(shape, generate_examples=False, description=description, media_type=media_type)
+    return {status: done, **problems}
 
 
 def answers_with_position(

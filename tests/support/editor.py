@@ -5,6 +5,7 @@
 
 import asyncio
 import os
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -12,6 +13,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from tests.support.children import child, kill
 from vanguard_client import Backoff, LiveTable, MemoryDataSet, RestDataSet, SqliteDataSet, Vanguard
 from vanguard_client.records import decode, encode
 
@@ -21,44 +23,37 @@ CLIENT = Path(__file__).parents[2] / "clients/python"
 class Editor:
     """The other side of a program's pipes."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process
 
     async def __call__(self, *command: Any) -> Any:
         """Have it do something, and what came of it."""
-        assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(encode(command) + b"\n")
+        self.send(*command)
         async with asyncio.timeout(60):
-            return decode(await self._process.stdout.readline())
+            return decode((await asyncio.to_thread(self._process.stdout.readline)).encode())
 
-    async def send(self, *command: Any) -> None:
+    def send(self, *command: Any) -> None:
         """The same without waiting for it."""
         assert self._process.stdin is not None
-        self._process.stdin.write(encode(command) + b"\n")
-        await self._process.stdin.drain()
+        self._process.stdin.write(encode(command).decode() + "\n")
+        self._process.stdin.flush()
 
     async def kill(self) -> None:
         """SIGKILL."""
-        self._process.kill()
-        await self._process.wait()
+        kill(self._process)
+        await asyncio.to_thread(self._process.wait, 60)
 
 
 @asynccontextmanager
 async def editing(url: str, token: str, dataset: str, file: Path | None = None) -> AsyncIterator[Editor]:
     """Such a program, whose table is open."""
     command = [sys.executable, "-m", "tests.support.editor", url, token, dataset, *([str(file)] if file else [])]
-    pipe = asyncio.subprocess.PIPE
     environment = os.environ | {"PYTHONPATH": str(CLIENT)}
-    process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, env=environment)
-    try:
+    with child(*command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as process:
         editor = Editor(process)
         assert await editor("ready") == "ready"
         yield editor
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
 
 
 class Program:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterable
 from copy import deepcopy
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar
 
@@ -106,6 +106,11 @@ class RecordEdit(Generic[T]):
     def snapshot_time(self) -> datetime:
         """When the snapshot was taken."""
         return self._time
+
+    @property
+    def age(self) -> timedelta:
+        """How long ago that was."""
+        return self._table.now() - self._time
 
     @property
     def modified_fields(self) -> list[str]:
