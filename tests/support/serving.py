@@ -20,18 +20,21 @@ from granian.constants import Interfaces
 
 from app import main
 from app.base.clock import now
+from app.contracts import PFA
 from app.web.middleware import Middleware
 from tests.support.children import child, kill
 from tests.support.world import CONTRACTS, FLEET, SECRET, User, World, open_world
 
 LEDGER = "VANGUARD_TESTS_LEDGER"  # set: the fleet has a system of record
+ALONE = "VANGUARD_TESTS_ALONE"  # set: pfa has none
 PORT = "VANGUARD_TESTS_PORT"
 
 
 def serve() -> Middleware:
     """The application as it is served, but with these contracts."""
-    fleet = msgspec.structs.replace(FLEET, upstream="ledger") if LEDGER in os.environ else FLEET
-    vars(main)["BUILT_IN"] = tuple(fleet if contract is FLEET else contract for contract in CONTRACTS)
+    ledger, pems = "ledger" if LEDGER in os.environ else None, None if ALONE in os.environ else PFA.upstream
+    upstreams = {FLEET.name: ledger, PFA.name: pems}
+    vars(main)["BUILT_IN"] = tuple(msgspec.structs.replace(each, upstream=upstreams[each.name]) for each in CONTRACTS)
     return main.serve()
 
 
@@ -57,7 +60,7 @@ class Api:
         process = self._process = self._running.enter_context(
             child(*command, env=self._environment, start_new_session=True, **quiet)
         )
-        async with httpx.AsyncClient(timeout=60) as http, asyncio.timeout(60):
+        async with httpx.AsyncClient() as http, asyncio.timeout(60):
             while True:
                 assert process.poll() is None, "it has ended"
                 try:
