@@ -23,6 +23,7 @@ from tests.support.requests import act, done, merged, submitted
 from tests.support.sessions import begin, edit, ended
 from tests.support.syncing import Yard, open_yard, van
 from tests.support.world import FLEET, User, World, committed, line, refused, vehicle
+from tests.test_contention import at_once, until_waiting
 
 DATASET = "/api/v1/orgs/acme/datasets/fleet"
 NEW_VAN = {"depot": "North", "kind": "Van"}
@@ -676,10 +677,13 @@ async def test_drafts_that_a_pull_touches_are_told(yard: Yard) -> None:
 # -- what is no event --------------------------------------------------------------------------------------------------
 
 
-async def count(world: World) -> int:
+async def count(world: World, organization: str = "acme") -> int:
     """The number of the newest entry, which is that of all: there are no gaps."""
     found = await world.db.fetchrow(
-        "SELECT count(*), coalesce(max(number), 0), (SELECT coalesce(max(number), 0) FROM feed_counter) FROM feed"
+        "SELECT count(*), coalesce(max(number), 0),"
+        "       coalesce((SELECT number FROM feed_counter WHERE organization_id = $1), 0)"
+        "  FROM feed WHERE organization_id = $1",
+        organization,
     )
     assert found is not None
     assert len(set(found)) == 1
@@ -748,6 +752,35 @@ async def test_a_request_that_is_repeated_by_its_key_is_told_once(world: World, 
         response = await ann.post("commit", {"all": True}, headers={"Idempotency-Key": "k"})
         assert response.status_code == 200
     assert await count(world) == 1
+
+
+async def test_whoever_waits_for_the_counter_waits_for_a_commit_and_nobody_else_does(
+    world: World, ann: User, bob: User, fleet: None
+) -> None:
+    """Given a transaction that is about to commit, then others that append wait for it; who reads, who drafts and who
+    is of another organization does not. Afterwards all are there.
+    """
+    await world.organization("other")
+    cyd, root = (await world.user("cyd", "other")).on("fleet"), await world.user("root", role=Role.ADMIN)
+    await world.mirror({"A": vehicle()}, "other", FLEET)
+    await save(ann.on("fleet"), "A", mileage=1)
+    of = await submitted(bob.on("fleet"), {"id": "B", "delta": {"mileage": 1}})
+    await done(root.on("fleet"), of, "approve")
+    before, since = await count(world), await now(root)
+    await ann.on("fleet").draft("C", {"mileage": 5})
+    async with world.db.acquire() as holder, holder.transaction():
+        await holder.execute("UPDATE feed_counter SET number = number WHERE organization_id = 'acme'")
+        writing = at_once(
+            ann.on("fleet").commit(), act(root.on("fleet"), of, "merge"), bob.post("sessions", {"mode": "full_table"})
+        )
+        await until_waiting(world, 3, *writing)
+        assert (await bob.on("fleet").draft("D", {"mileage": 7}))["version"]
+        assert len(await bob.on("fleet").rows()) == 5
+        assert await happened(root, since) == []
+        await save(cyd, "A", mileage=9)
+    assert [response.status_code for response in await asyncio.gather(*writing)] == [200, 200, 201]
+    assert await count(world) == before + 5
+    assert sorted(event["type"] for event in await happened(root, since)) == ["commit", "merge", "request", "request"]
 
 
 # -- who sees what -----------------------------------------------------------------------------------------------------
