@@ -60,7 +60,7 @@ class Api:
         process = self._process = self._running.enter_context(
             child(*command, env=self._environment, start_new_session=True, **quiet)
         )
-        async with httpx.AsyncClient() as http, asyncio.timeout(60):
+        async with httpx.AsyncClient(timeout=60) as http, asyncio.timeout(60):
             while True:
                 assert process.poll() is None, "it has ended"
                 try:
