@@ -1,6 +1,7 @@
 """LiveTable over a backend that tells positions and changes, as a script has it: what no real server does on demand."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
@@ -19,6 +20,7 @@ from vanguard_client.events import (
     Updated,
     WriteDone,
 )
+from vanguard_client.pump import Pump
 from vanguard_client.source import Change, Link, Loaded, Message, PlainSource, Reset, Row, Tracked, Write, Written
 
 
@@ -233,6 +235,23 @@ async def test_after_a_reset_positions_may_begin_anew(backend: Scripted, table: 
     assert await table.list() == {"A": {"rate": "restored"}}
 
 
+async def test_a_backend_that_was_put_back_keeps_nobody_waiting_for_what_it_does_not_have(
+    backend: Scripted, table: LiveTable[Record]
+) -> None:
+    """Given that its positions are lower than before and nothing has told that yet, then it is as if it were away."""
+    for rate in range(10):
+        await backend.somebody("A", rate=rate)
+    await table.on_backend_change("A")
+    backend.number, backend.past = 2, {2: {"A": {"rate": "restored"}}}
+    with pytest.raises(Unavailable, match="lags behind"):
+        await table.on_backend_change("A")
+    assert (await table.get("A") or {})["rate"] == 9
+    backend.tell("B")  # read in vain, until the reset behind it
+    backend.told.put_nowait(Reset(reason="epoch", position=backend.position))
+    await told(table, Reloaded)
+    assert await table.list() == {"A": {"rate": "restored"}}
+
+
 async def test_what_a_change_does_not_name_is_read_anew(backend: Scripted, table: LiveTable[Record]) -> None:
     await backend.somebody("A", rate=5)
     backend.told.put_nowait(Change(position=backend.position, ids=None))
@@ -317,3 +336,87 @@ async def test_what_is_committed_and_not_settled_in_time_is_told_as_that(
         edit.rate = 5
         assert await edit.save(until="settled", timeout=0.2) == Saved(settled=False)
         assert edit.modified_fields == []
+
+
+# --- reading on
+
+
+async def test_what_waits_is_bounded_and_comes_in_order() -> None:
+    asked: list[int] = []
+
+    async def source() -> AsyncIterator[int]:
+        for number in range(10):
+            asked.append(number)
+            yield number
+        raise KeyError("in the end")
+
+    async with Pump(source(), bound=3) as pump:
+        assert await pump.take() == [0, 1, 2]
+        assert asked == [0, 1, 2, 3], "no further, as long as nobody takes it"
+        taken: list[int] = []
+        while len(taken) < 7:
+            taken += await pump.take()
+        assert taken == list(range(3, 10))
+        with pytest.raises(KeyError):
+            await pump.take()
+
+
+async def test_a_source_that_ends_yields_nothing_more() -> None:
+    async def source() -> AsyncIterator[int]:
+        yield 1
+
+    async with Pump(source()) as pump:
+        assert [await pump.take(), await pump.take(), await pump.take()] == [[1], [], []]
+
+
+# --- at random
+
+
+@pytest.mark.parametrize("seed", range(60))
+async def test_whatever_comes_in_whatever_order_the_table_ends_as_the_backend_is(seed: int) -> None:
+    """Writes here and elsewhere, refusals, servers that lag or are away, echoes that are late, resets.
+
+    And a number that only grows in the backend never goes back in the table.
+    """
+    chance = random.Random(seed)
+    backend = Scripted({id: {"grows": 0, "mine": 0} for id in "ABC"})
+    async with LiveTable(backend, MemoryDataSet(), backoff=AT_ONCE) as table:
+        highest = dict.fromkeys("ABC", 0)
+        back: list[str] = []
+
+        async def look() -> None:
+            for id, row in (await table.list()).items():
+                back.extend([id] if row["grows"] < highest[id] else [])
+                highest[id] = row["grows"]
+
+        for number in range(1, 60):
+            id = chance.choice("ABC")
+            match chance.randrange(9):
+                case 0 | 1:
+                    await backend.somebody(id, grows=number)
+                    backend.tell(id)
+                case 2 | 3:
+                    await table.patch(id, {"mine": number})
+                case 4:
+                    backend.refused[id] = Refused("no")
+                    await table.patch(id, {"mine": -number})
+                case 5:
+                    backend.writes.shut(Unavailable("away") if chance.random() < 0.5 else None)
+                case 6:
+                    backend.behind = [chance.randrange(2)] * chance.randrange(3)
+                case 7:
+                    reason = chance.choice(["slow", "expired"])
+                    backend.told.put_nowait(Reset(reason=reason, position=backend.position))
+                case _:
+                    backend.writes.open()
+            for _ in range(chance.randrange(20)):
+                await asyncio.sleep(0)
+            await look()
+        backend.writes.open()
+        backend.behind = []
+        backend.refused = {}
+        await table.flush()
+        backend.tell(*"ABC")
+        await table.reached(backend.position)
+        assert await table.list() == await backend.list()
+        assert (back, table.pending) == ([], 0)

@@ -37,6 +37,7 @@ from vanguard_client.events import (
     Inserted,
     Reloaded,
     Updated,
+    WriteFailed,
 )
 
 Record = dict[str, Any]
@@ -106,6 +107,38 @@ async def test_what_others_commit_shows(api: Api, ann: User, bob: User) -> None:
         assert sorted(remote) == ["V1", "V2", "V4"]
         assert Updated("V1", ["seats"], True) in events
         assert {Inserted("V4", True), Deleted("V2", True)} <= {e for e in events if isinstance(e, Inserted | Deleted)}
+
+
+async def test_what_is_committed_right_after_the_rows_were_read_is_not_missed(api: Api, ann: User, bob: User) -> None:
+    """The table is open before its stream is: nothing falls between."""
+    async with Vanguard(api.url, lambda: ann.token, backoff=SOON) as server:
+        for seats in range(4, 9):
+            async with LiveTable(RestDataSet(server, "acme", "fleet"), MemoryDataSet(), backoff=SOON) as table:
+                await within(table.reached(await change(bob, "V1", seats=seats)))
+                assert (await table.get("V1") or {})["seats"] == seats
+
+
+async def test_two_tables_of_one_account_end_alike(api: Api, ann: User) -> None:
+    """They share their drafts: the later save counts, nothing is lost without a word, and no draft is left."""
+    async with opened(api, ann) as one, opened(api, ann) as other:
+        failed: list[Any] = []
+        for table in (one, other):
+            table.on_event(lambda event: failed.append(event) if isinstance(event, WriteFailed) else None)
+        for number in range(10, 30):
+            await one.patch("V1", {"seats": number})
+            await other.patch("V1", {"mileage": number})
+            await other.patch("V2", {"seats": number})
+            await one.patch("V2", {"seats": number + 100})
+        await within(one.flush())
+        await within(other.flush())
+        position = (await ann.page())["metadata"]["position"]
+        await within(one.reached(position))
+        await within(other.reached(position))
+        view = {row["id"]: row["data"] for row in await ann.rows()}
+        assert (view["V1"]["seats"], view["V1"]["mileage"]) == (29, 29)
+        assert await one.list() == await other.list() == view
+        assert {event.id for event in failed} <= {"V2"}
+        assert await api.world.db.fetchval("SELECT count(*) FROM fleet.modification") == 0
 
 
 async def test_the_drafts_of_others_do_not_show_and_ones_own_do(api: Api, ann: User, bob: User) -> None:

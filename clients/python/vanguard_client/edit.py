@@ -209,13 +209,14 @@ class RecordEdit(Generic[T]):
         try:
             row = await asyncio.shield(laid.done)
         except Conflicted as error:
+            conflict = await self._take_theirs(error.conflicts)
             self._laid = None
-            return await self._take_theirs(error.conflicts)
+            return conflict
         except VanguardError as error:
             self._laid = None
             return Error(error)
-        self._laid, self._refused, op, self._op = None, False, self._op, "update"
-        missed = await self._take_row(row)
+        op, missed = self._op, await self._take_row(row)
+        self._laid, self._refused = None, False
         if op in ("add", "insert"):
             return Created(self._id, self._is_settled())
         return PartialSave(missed) if missed else Saved(self._is_settled())

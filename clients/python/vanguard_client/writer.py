@@ -63,14 +63,19 @@ class Writer:
         try:
             written = await self._write(laid)
         except Exception as error:
-            reason = _reason(error)
-            await self._failed(laid, reason)
-            settle(laid, reason)
+            await self._give_up(laid, _reason(error))
             return
         try:
             settle(laid, await self._backoff.again(self._written, laid, written))
         except Exception as error:
             settle(laid, _reason(error))
+
+    async def _give_up(self, laid: Laid, reason: VanguardError) -> None:
+        try:
+            await self._failed(laid, reason)
+        except Exception:
+            log.exception("a refused write of %r could not be taken back", laid.write.id)
+        settle(laid, reason)
 
     async def _write(self, laid: Laid) -> Written:
         while True:
