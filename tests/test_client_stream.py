@@ -150,7 +150,7 @@ class Listener:
             heard.append(message)
             if len(heard) == count:
                 break
-        await stream.aclose()  # type: ignore[attr-defined]  # an asynchronous generator
+        await stream.aclose()
         return heard
 
 

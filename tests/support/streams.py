@@ -171,7 +171,8 @@ async def served(world: World) -> AsyncIterator[Door]:
             yield Door(world, port, http)
     finally:
         world.runtime.tailer.end()  # as a signal does: the server waits for its streams
-        server.stop()  # type: ignore[no-untyped-call]  # granian has no types here
+        stop: Callable[[], None] = server.stop
+        stop()
         await serving
 
 

@@ -1,6 +1,6 @@
 """The feed as Vanguard sends it: server-sent events, over as many connections as it takes."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -90,7 +90,7 @@ class Stream:
         self._attempt = 0  # connections in a row that did not come to be up to date
         self._unauthorized = 0
 
-    async def messages(self) -> AsyncIterator[FeedMessage]:
+    async def messages(self) -> AsyncGenerator[FeedMessage, None]:
         """All that is told, for ever. Raises Refused when the caller may not listen any more."""
         while True:
             try:

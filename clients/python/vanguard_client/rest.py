@@ -1,7 +1,7 @@
 """A selection of a Vanguard dataset as a data set, the backend of a LiveTable."""
 
 import uuid
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from typing import Any, TypeVar, overload
 
 import msgspec
@@ -191,7 +191,7 @@ class RestDataSet(TypedDataSet[T]):
 
     # --- the feed
 
-    def events(self, since: str = "now") -> AsyncIterator[FeedMessage]:
+    def events(self, since: str = "now") -> AsyncGenerator[FeedMessage, None]:
         """The dataset's feed as it is sent, after a position, `earliest` or `now`, over as many connections as it
         takes. Raises Refused when the caller may not listen any more.
         """

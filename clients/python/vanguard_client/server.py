@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import inspect
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -78,7 +78,7 @@ class Vanguard:
         if self._owned:
             await self._http.aclose()
 
-    def events(self, organization: str, since: str = "now") -> AsyncIterator[FeedMessage]:
+    def events(self, organization: str, since: str = "now") -> AsyncGenerator[FeedMessage, None]:
         """The feed of an organization, after a position, `earliest` or `now`, over as many connections as it takes.
 
         Raises Refused when the caller may not listen any more.
