@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping
+from datetime import timedelta
 from functools import cached_property, lru_cache
 from types import MappingProxyType
 from typing import Annotated, Literal
@@ -61,7 +62,8 @@ class Field(Shape, frozen=True, kw_only=True):
     `merge` says what a draft of it conflicts with: `cell`, another change of the field; `row`, any change of what can
     be edited in the row; `theirs`, nothing, since another change wins.
     `label` is its name for people, made of `name` where it is empty; `format` a word for clients that show it, such as
-    money.
+    money. `id` is the field's own through all versions of an organization's dataset, whatever it is called; `scale`: how
+    many digits a number has after the point.
     """
 
     name: Name
@@ -79,17 +81,21 @@ class Field(Shape, frozen=True, kw_only=True):
     label: str = ""
     description: str = ""
     format: Name | None = None
+    id: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    scale: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
 
 
 class Computed(Shape, frozen=True, kw_only=True):
     """A column to filter and sort by, computed by the SQL function `<schema>.<function>`: of the values of the fields
-    `reads`, in their order, then of whether each of the fields `present` has a value that can be read.
+    `reads`, in their order, then of whether each of the fields `present` has a value that can be read. Or by an
+    `expression` of the rules' language, which alone an organization's own contract may have.
     """
 
     name: Name
     type: FieldType
-    function: SchemaName
-    reads: Annotated[tuple[Name, ...], msgspec.Meta(min_length=1)]
+    function: SchemaName | None = None
+    expression: str | None = None
+    reads: tuple[Name, ...] = ()
     present: tuple[Name, ...] = ()
     label: str = ""
     description: str = ""
@@ -153,12 +159,53 @@ class HotSort(Shape, frozen=True, kw_only=True):
     filters: tuple[Name, ...] = ()
 
 
+Duration = Annotated[str, msgspec.Meta(pattern=r"^(0|[1-9]\d{0,8})(s|m|h|d)$")]
+# What an organization's own contract names instead of a field: when the record was received.
+RECEIVED_AT = "receivedAt"
+
+
+class IngestionSemantics(Shape, frozen=True, kw_only=True, dict=True):
+    """What becomes of records that are sent; an organization's own contract has all six.
+
+    `append` makes a row of each record, `upsert` one of each key. `idempotency_key` (the field's word: merge key) names
+    the fields by which two records are about the same thing; `event_time_column` and `processing_time_column` name
+    datetime fields, or `receivedAt`, which is none. A record with the key of one whose event time is less than
+    `dedupe_window` away (30s, 15m, 24h, 7d) is the same event again. `latest_wins` takes the later of two, `error` puts
+    aside what would change a row.
+    """
+
+    mode: Literal["append", "upsert"]
+    idempotency_key: Annotated[tuple[Name, ...], msgspec.Meta(min_length=1)]
+    event_time_column: Name
+    processing_time_column: Name
+    dedupe_window: Duration
+    conflict_resolution: Literal["latest_wins", "error"]
+
+    @cached_property
+    def window(self) -> timedelta:
+        """The dedupe window."""
+        seconds = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+        return timedelta(seconds=int(self.dedupe_window[:-1]) * seconds[self.dedupe_window[-1]])
+
+
+class SchemaContract(Shape, frozen=True, kw_only=True):
+    """What becomes of records that do not fit: `new_fields` are members that the contract does not have, `types` values
+    that are not of their field's type. `evolve` proposes the field for a new version and takes the rest of the record;
+    `quarantine_row` puts the record aside, `drop_value` the value away, `refuse` ends the run.
+    """
+
+    new_fields: Literal["evolve", "quarantine_row", "drop_value", "refuse"] = "quarantine_row"
+    types: Literal["quarantine_row", "drop_value", "refuse"] = "quarantine_row"
+
+
 class Contract(Shape, frozen=True, kw_only=True, dict=True):
     """The declaration of a dataset.
 
     `schema` is the PostgreSQL schema that holds it; `upstream` names the kind of system of record behind it, or is null
     where a commit goes straight to the mirror; `functions` names the file under sql/schema/ with its computed columns.
-    KPIs show `measures` and what `derived` makes of them for every group, `bounds` for the total alone.
+    KPIs show `measures` and what `derived` makes of them for every group, `bounds` for the total alone. `source` says
+    where an organization's records come from (an address or a word, for people); with `read_only` people write nothing;
+    a run of `ingestion` that puts more than `max_quarantined` records aside fails as a whole.
     """
 
     name: SchemaName
@@ -177,6 +224,11 @@ class Contract(Shape, frozen=True, kw_only=True, dict=True):
     derived: tuple[Difference | Percent, ...] = ()
     bounds: tuple[Measure, ...] = ()
     exclusions: tuple[Exclusion, ...] = ()
+    source: Annotated[str, msgspec.Meta(max_length=500)] = ""
+    read_only: bool = False
+    ingestion: IngestionSemantics | None = None
+    schema_contract: SchemaContract = SchemaContract()
+    max_quarantined: Annotated[int, msgspec.Meta(ge=0)] | None = None
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "rules", named(self.rules))

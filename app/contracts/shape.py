@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-FieldType = Literal["text", "enum", "number", "integer", "boolean", "date"]
+FieldType = Literal["text", "enum", "number", "integer", "boolean", "date", "datetime"]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z][A-Za-z0-9]{0,39}$")]
 SchemaName = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 
