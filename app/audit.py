@@ -125,7 +125,7 @@ async def get_audit(request: VanguardRequest, org: Organization) -> Response[byt
     """The newest first; of one row with what became of its cells."""
     runtime = request.runtime
     limit, given = read_page(request, names=FILTERS, action=tuple(Act))
-    contract = contract_of(runtime, given["dataset"]) if "dataset" in given else None
+    contract = await contract_of(request, org, given["dataset"]) if "dataset" in given else None
     wanted = _read_wanted(given)
     purpose = f"{org}/audit"
     cursor = read_cursor(runtime.settings.secret, runtime.clock, purpose, given["after"]) if "after" in given else None

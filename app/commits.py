@@ -455,7 +455,7 @@ async def commit_drafts(
     onConflict is skip.
     """
     runtime = request.runtime
-    return await answer_commit(request, runtime, contract_of(runtime, dataset), org, data)
+    return await answer_commit(request, runtime, await contract_of(request, org, dataset), org, data)
 
 
 ROUTES = [commit_drafts]

@@ -43,7 +43,7 @@ async def _answer_pause(
             tell(desk, EventType.DATASET, runtime.clock(), actor=user, event=event)
         return exact_json.encode(Pause(paused=found["paused"]))
 
-    return await answer_once(request, runtime, contract_of(runtime, dataset), organization, work)
+    return await answer_once(request, runtime, await contract_of(request, organization, dataset), organization, work)
 
 
 @post(
@@ -111,7 +111,7 @@ async def stop_run(
             raise RunOver(f"It {run.state} at {run.finished_at}.")
         return exact_json.encode(run)
 
-    return await answer_once(request, runtime, contract_of(runtime, dataset), org, work)
+    return await answer_once(request, runtime, await contract_of(request, org, dataset), org, work)
 
 
 ROUTES = [pause, resume, stop_run]

@@ -59,7 +59,7 @@ class DatasetAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 async def get_dataset(request: VanguardRequest, org: Organization, dataset: DatasetName) -> ASGIResponse:
     """All that a grid needs: what can be edited, filtered, sorted, searched and grouped by, and the rules of values."""
     runtime = request.runtime
-    contract, user = contract_of(runtime, dataset), request.user.user_id
+    contract, user = await contract_of(request, org, dataset), request.user.user_id
     async with runtime.desk(contract, org) as desk:
         found = await desk.row(READ_DATASET, user=user)
         if found is None:
@@ -108,7 +108,7 @@ async def put_settings(
 ) -> Response[bytes]:
     """All settings, as they are from now on; a commit that was under way may still end. What changes is audited."""
     runtime = request.runtime
-    contract = contract_of(runtime, dataset)
+    contract = await contract_of(request, org, dataset)
     work = partial(_change_settings, contract, org, request.user.user_id, data, runtime.clock())
     changed, position = await runtime.database.run(work)
     if changed:

@@ -88,7 +88,7 @@ async def discard_drafts(
 ) -> Response[bytes]:
     """Drafts and refused changes of the selection; what is on its way upstream stays."""
     runtime = request.runtime
-    contract = contract_of(runtime, dataset)
+    contract = await contract_of(request, org, dataset)
 
     async def work(desk: Desk) -> bytes:
         return exact_json.encode(await discard(desk, request.user.user_id, data, runtime.clock()))

@@ -426,7 +426,7 @@ async def save_drafts(
 ) -> Response[bytes]:
     """Each delta merges into what you drafted before. What cannot be saved is listed beside what was."""
     runtime = request.runtime
-    contract = contract_of(runtime, dataset)
+    contract = await contract_of(request, org, dataset)
 
     async def work(desk: Desk) -> bytes:
         answer = await save(desk, request.user.user_id, data.modifications, runtime.clock(), data)
@@ -458,7 +458,7 @@ class DraftsOperation(Operation):
 async def get_drafts(request: VanguardRequest, org: Organization, dataset: DatasetName) -> Response[bytes]:
     """Your modifications by id: drafts, deletions, and what is pending. Parameters: pageSize, after."""
     runtime = request.runtime
-    contract, user = contract_of(runtime, dataset), request.user.user_id
+    contract, user = await contract_of(request, org, dataset), request.user.user_id
     size, given = read_page(request, PAGE_SIZE)
     purpose = f"{org}/{contract.name}/drafts"
     after = given.get("after")
@@ -500,7 +500,7 @@ async def patch_row(
     With If-Match, only while the row is as it was read: your draft, the mirror's row, and what is on its way to it.
     """
     runtime = request.runtime
-    contract, user = contract_of(runtime, dataset), request.user.user_id
+    contract, user = await contract_of(request, org, dataset), request.user.user_id
     at = runtime.clock()
 
     async def work(connection: Connection) -> tuple[Record, str]:

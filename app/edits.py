@@ -438,7 +438,7 @@ async def save_edit(
         _, results = await edit(desk, request.user.user_id, session_id, wanted, runtime.clock(), most)
         return exact_json.encode(results[0])
 
-    return await answer_once(request, runtime, contract_of(runtime, dataset), org, work)
+    return await answer_once(request, runtime, await contract_of(request, org, dataset), org, work)
 
 
 @post(
@@ -466,7 +466,7 @@ async def save_edits(
         version, results = await edit(desk, request.user.user_id, session_id, data, runtime.clock(), most)
         return exact_json.encode(EditsAnswer(results=results, version=version))
 
-    return await answer_once(request, runtime, contract_of(runtime, dataset), org, work)
+    return await answer_once(request, runtime, await contract_of(request, org, dataset), org, work)
 
 
 @get(
@@ -482,7 +482,7 @@ async def get_edits(
 ) -> Response[bytes]:
     """The oldest first, also those that were undone. Parameters: limit, after."""
     runtime, user = request.runtime, request.user.user_id
-    contract = contract_of(runtime, dataset)
+    contract = await contract_of(request, org, dataset)
     limit, given = read_page(request)
     purpose = f"{org}/{contract.name}/sessions/{session_id}/edits"
     cursor = read_cursor(runtime.settings.secret, runtime.clock, purpose, given["after"]) if "after" in given else None

@@ -124,7 +124,9 @@ class RetryAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 async def list_quarantine(request: VanguardRequest, org: Organization, dataset: DatasetName) -> Response[bytes]:
     """Rows of upstream that break the contract, by id: why, and as they were received. Parameters: limit, after."""
     runtime = request.runtime
-    return await _page(request, runtime, org, contract_of(runtime, dataset), "quarantine", LIST_QUARANTINE, "")
+    return await _page(
+        request, runtime, org, await contract_of(request, org, dataset), "quarantine", LIST_QUARANTINE, ""
+    )
 
 
 @get(
@@ -138,7 +140,7 @@ async def list_quarantine(request: VanguardRequest, org: Organization, dataset: 
 async def list_failed(request: VanguardRequest, org: Organization, dataset: DatasetName) -> Response[bytes]:
     """Everybody's changes in conflict or sync_error, in their order. Parameters: limit, after."""
     runtime = request.runtime
-    return await _page(request, runtime, org, contract_of(runtime, dataset), "failed", LIST_FAILED, "0")
+    return await _page(request, runtime, org, await contract_of(request, org, dataset), "failed", LIST_FAILED, "0")
 
 
 async def _page(
@@ -224,7 +226,7 @@ async def retry_failed(
 ) -> Response[bytes]:
     """Changes in conflict or sync_error, whoever made them, are committed again, as if they had never been tried."""
     runtime = request.runtime
-    contract = contract_of(runtime, dataset)
+    contract = await contract_of(request, org, dataset)
 
     async def work(desk: Desk) -> bytes:
         return exact_json.encode(await retry(desk, request.user.user_id, data, runtime.clock()))

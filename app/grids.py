@@ -87,7 +87,7 @@ async def get_grid(
 ) -> ASGIResponse:
     """As D/rows, with the columns, and for each row what the session has edited and what is wrong with it."""
     runtime, user = request.runtime, request.user.user_id
-    contract = contract_of(runtime, dataset)
+    contract = await contract_of(request, org, dataset)
     async with runtime.desk(contract, org) as desk:
         session = await read_session(desk, user, session_id, runtime.clock())
     listing = listing_of(request, contract)

@@ -83,7 +83,7 @@ async def get_history(
 ) -> Response[bytes]:
     """The newest revision first. Parameters: limit, after."""
     runtime, user = request.runtime, request.user
-    contract = contract_of(runtime, dataset)
+    contract = await contract_of(request, org, dataset)
     limit, given = read_page(request)
     purpose = f"{org}/{contract.name}/rows/{row_id}/history"
     cursor = read_cursor(runtime.settings.secret, runtime.clock, purpose, given["after"]) if "after" in given else None

@@ -293,7 +293,7 @@ async def get_kpis(request: VanguardRequest, org: Organization, dataset: Dataset
     """The contract's measures in total and by dimensions: baseline, mine (with your drafts), and the difference."""
     runtime = request.runtime
     started = time.perf_counter()
-    contract, user = contract_of(runtime, dataset), request.user.user_id
+    contract, user = await contract_of(request, org, dataset), request.user.user_id
     wanted = read_wanted(contract, read_parameters(request.scope["query_string"]))
     async with runtime.desk(contract, org) as desk:
         if etag := await unchanged(desk, request, runtime):

@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 from typing import TypeAlias
 
 import asyncpg
+import msgspec
 from litestar import Litestar, Response
 from litestar.config.cors import CORSConfig
 from litestar.exceptions import HTTPException
@@ -43,6 +44,7 @@ from app.base.errors import Forbidden, Unauthenticated, VanguardError
 from app.base.logs import configure_logs
 from app.base.settings import Settings, read_settings
 from app.contracts import BUILT_IN, Contract
+from app.engine.datasets import Datasets
 from app.engine.tailer import Tailer
 from app.migrate import head
 from app.web import problems
@@ -50,8 +52,10 @@ from app.web.auth import AnyRequest, Auth, reconnects
 from app.web.bodies import JsonBody
 from app.web.middleware import Middleware
 from app.web.paging import refuse_query
-from app.web.runtime import Runtime, VanguardRequest
+from app.web.runtime import Runtime, VanguardRequest, take_deprecated
 from app.web.schema_page import openapi_config
+
+OWNER_TIMEOUT = 600.0  # seconds: a new version may copy what is drafted on a million rows
 
 Lifespan: TypeAlias = Callable[[Litestar], AbstractAsyncContextManager[None]]
 
@@ -75,8 +79,9 @@ def create_runtime(settings: Settings, *, contracts: Sequence[Contract], clock: 
     return Runtime(
         settings=settings,
         database=database,
+        owner=Database(owner_settings(settings)),
         auth=auth,
-        contracts={contract.name: contract for contract in contracts},
+        datasets=Datasets(database, contracts),
         clock=clock,
         migration=head(),
         exports=asyncio.Semaphore(settings.places_of_exports),
@@ -84,15 +89,27 @@ def create_runtime(settings: Settings, *, contracts: Sequence[Contract], clock: 
     )
 
 
+def owner_settings(settings: Settings) -> Settings:
+    """Settings of the few connections that can make schemas: a pool of their own, and time for large tables."""
+    return msgspec.structs.replace(
+        settings,
+        database_url=settings.owner_url or settings.database_url,
+        pool_size=2,
+        statement_timeout=max(settings.statement_timeout, OWNER_TIMEOUT),
+    )
+
+
 @asynccontextmanager
 async def opened(runtime: Runtime) -> AsyncIterator[None]:
     """The runtime's pool is open while the block runs; its connections are closed in the end."""
     await runtime.database.open()
+    await runtime.owner.open()
     try:
         yield
     finally:
         await runtime.tailer.close()
         await runtime.auth.close()
+        await runtime.owner.close()
         await runtime.database.close()
 
 
@@ -144,6 +161,7 @@ def create_routes(settings: Settings, *, lifespan: Sequence[Lifespan] = ()) -> L
 
 async def _admit(request: AnyRequest) -> Response[None] | None:
     assert isinstance(request, VanguardRequest)
+    take_deprecated(request)
     try:
         await request.runtime.auth.admit(request)
     except (Unauthenticated, Forbidden):

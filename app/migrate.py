@@ -3,10 +3,10 @@
 Runs as the owner of the schema, over psycopg, which takes whole scripts. Two runs at once wait for each other.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import psycopg
 from alembic import command
@@ -18,17 +18,7 @@ from sqlalchemy import Connection, Engine, create_engine, pool
 
 from app.base.statements import statement
 from app.contracts import BUILT_IN, Contract
-from app.contracts.ddl import (
-    dataset_ddl,
-    drop_columns_ddl,
-    drop_images_ddl,
-    generated_columns,
-    index_scripts,
-    kpi_ddl,
-    kpi_shape,
-    made_of,
-    shared_ddl,
-)
+from app.contracts.ddl import Generated, Storage, shared_ddl, stale_columns, storage_steps
 from app.contracts.images import qualified
 
 IMAGE_MODIFICATIONS = statement("modifications/image_modifications")
@@ -117,41 +107,17 @@ def vacuum(engine: Engine, contracts: Sequence[Contract], tell: Tell) -> None:
 def migrate_dataset(connection: Connection, contract: Contract, tell: Tell) -> bool:
     """Make or complete the dataset's schema; whether columns of rows that were there are made anew."""
     before = generated(connection, contract)
-    # The view holds on to the columns that it reads.
-    folding = how_text_is_folded(connection)
-    same_shape = kpi_comment(connection, contract) == kpi_shape(contract)
-    if not same_shape:
-        run(connection, f"DROP MATERIALIZED VIEW IF EXISTS {contract.schema}.kpi")
-    stale = stale_columns(contract, before, folding)
-    if stale:
-        tell(f"{contract.name}: {len(stale)} columns of about {row_count(connection, contract):,} rows")
-        run(connection, drop_columns_ddl(contract, stale))
-    if retyped := [name for name in stale if before[name].type_name != sql_type(contract, name)]:
-        run(connection, drop_images_ddl(contract, retyped))
-    for script in dataset_ddl(contract, folding):
-        run(connection, script)
-    scripts = index_scripts(contract)
-    for number, script in enumerate(scripts, start=1):
-        if stale:
-            tell(f"{contract.name}: index {number} of {len(scripts)}")
-        run(connection, script)
-    if not same_shape:
-        if before:
-            tell(f"{contract.name}: KPIs")
-        run(connection, kpi_ddl(contract))
+    there = Storage(before, kpi_comment(connection, contract), how_text_is_folded(connection))
+    for step in storage_steps(contract, there):
+        if step.told:
+            tell(f"{contract.name}: {step.told} of about {row_count(connection, contract):,} rows")
+        run(connection, step.script)
     if before and generated(connection, contract) != before:
         image_everything(connection, contract, tell)
         # What filters and sorts find is another now: nobody may go on with an answer of before.
         with psycopg.RawCursor(driver(connection)) as cursor:
             cursor.execute(RAISE_REVISIONS.text, [contract.name])
-    return bool(stale)
-
-
-class Generated(NamedTuple):
-    """A generated column as it is: its type, and what it was made of."""
-
-    type_name: str
-    made_of: str
+    return bool(stale_columns(contract, there))
 
 
 def generated(connection: Connection, contract: Contract) -> dict[str, Generated]:
@@ -183,17 +149,6 @@ def how_text_is_folded(connection: Connection) -> str:
         cursor.execute(READ_FOLDING.text)
         found = cursor.fetchone()
         return "" if found is None else str(found[0])
-
-
-def stale_columns(contract: Contract, before: Mapping[str, Generated], folding: str) -> list[str]:
-    """Columns that would be made of something else now; they are made anew, with their indexes."""
-    wanted = {name: made_of(expression, folding) for name, (_, expression) in generated_columns(contract).items()}
-    return [name for name, column in before.items() if name in wanted and wanted[name] != column.made_of]
-
-
-def sql_type(contract: Contract, name: str) -> str:
-    """The type that a generated column should have, as PostgreSQL names it."""
-    return generated_columns(contract)[name][0].partition(" ")[0]
 
 
 def image_everything(connection: Connection, contract: Contract, tell: Tell) -> None:

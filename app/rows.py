@@ -196,7 +196,7 @@ def _no_such_row(key: str) -> RowNotFound:
 def listing_of(request: VanguardRequest, contract: Contract) -> Listing:
     """What is asked for. The same list is asked for again and again, so it is read once, unless it is long."""
     runtime, query_string = request.runtime, request.scope["query_string"]
-    key = (contract.name, query_string)
+    key = (contract.edition, query_string)
     listing: Listing | None = runtime.listings.get(key)
     if listing is None:
         listing = read_listing(contract, read_parameters(query_string))
@@ -221,7 +221,7 @@ async def list_rows(
     started = time.perf_counter()
     user = request.user.user_id
     composer = PageComposer(contract, listing, organization, user, keyed)
-    purpose = f"{organization}/{contract.name}?" + ",".join(f"{'-' * s.descending}{s.field}" for s in composer.order)
+    purpose = f"{organization}/{contract.edition}?" + ",".join(f"{'-' * s.descending}{s.field}" for s in composer.order)
     cursor = read_cursor(runtime.settings.secret, runtime.clock, purpose, listing.after) if listing.after else None
     async with runtime.desk(contract, organization) as desk:
         if listing.tagged and (etag := await unchanged(desk, request, runtime)):
@@ -342,7 +342,7 @@ async def _run(desk: Desk, page: Composed, listing: Listing) -> dict[str, Any]:
 async def get_rows(request: VanguardRequest, org: Organization, dataset: DatasetName) -> ASGIResponse:
     """Mirror, pending and drafts merged; filters, sort, totals and cursors are exact on merged values."""
     runtime = request.runtime
-    contract = contract_of(runtime, dataset)
+    contract = await contract_of(request, org, dataset)
     listing = listing_of(request, contract)
     answer = await list_rows(request, runtime, contract, org, listing)
     return not_modified(answer) if isinstance(answer, str) else page_response(answer, listing, answer.body)
@@ -359,7 +359,7 @@ async def get_rows(request: VanguardRequest, org: Organization, dataset: Dataset
 async def get_row(request: VanguardRequest, org: Organization, dataset: DatasetName, row_id: RowId) -> ASGIResponse:
     """The row, with base, delta and history; a row drafted for deletion is shown with its op."""
     runtime = request.runtime
-    contract = contract_of(runtime, dataset)
+    contract = await contract_of(request, org, dataset)
     include = _read_row_include(request)
     user = request.user
     async with runtime.desk(contract, org) as desk:

@@ -243,7 +243,7 @@ async def start_session(
         session = await start(desk, user, data, runtime.clock(), lifetime)
         return await _detail(desk, runtime, user, session)
 
-    return await answer_once(request, runtime, contract_of(runtime, dataset), org, work, status=201)
+    return await answer_once(request, runtime, await contract_of(request, org, dataset), org, work, status=201)
 
 
 @dataclass
@@ -269,7 +269,7 @@ class SessionsOperation(PageOperation):
 async def list_sessions(request: VanguardRequest, org: Organization, dataset: DatasetName) -> Response[bytes]:
     """Your own, the newest first. Parameters: status, limit, after."""
     runtime, user = request.runtime, request.user.user_id
-    contract = contract_of(runtime, dataset)
+    contract = await contract_of(request, org, dataset)
     limit, given = read_page(request, status=STATUSES)
     purpose = f"{org}/{contract.name}/sessions/{user}"
     cursor = read_cursor(runtime.settings.secret, runtime.clock, purpose, given["after"]) if "after" in given else None
@@ -309,7 +309,7 @@ async def get_session(
 ) -> Response[bytes]:
     """With the columns of the dataset, and the first rows."""
     runtime, user = request.runtime, request.user.user_id
-    async with runtime.desk(contract_of(runtime, dataset), org) as desk:
+    async with runtime.desk(await contract_of(request, org, dataset), org) as desk:
         position = await read_position(desk.connection, org, user)
         session = await read_session(desk, user, session_id, runtime.clock())
         answer = await _detail(desk, runtime, user, session)
@@ -342,7 +342,7 @@ async def extend_session(
         session = await extend(desk, user, session_id, runtime.clock(), timedelta(seconds=seconds))
         return exact_json.encode(shown(session))
 
-    return await answer_once(request, runtime, contract_of(runtime, dataset), org, work)
+    return await answer_once(request, runtime, await contract_of(request, org, dataset), org, work)
 
 
 @delete(
@@ -362,7 +362,7 @@ async def abort_session(
     async def work(desk: Desk) -> bytes:
         return exact_json.encode(await abort(desk, user, session_id, runtime.clock()))
 
-    return await answer_once(request, runtime, contract_of(runtime, dataset), org, work)
+    return await answer_once(request, runtime, await contract_of(request, org, dataset), org, work)
 
 
 @post(
@@ -378,13 +378,16 @@ async def clean_up(request: VanguardRequest, data: Annotated[Nothing | None, bod
     runtime = request.runtime
     at, before = runtime.clock(), runtime.clock() - timedelta(days=runtime.settings.keep_sessions_days)
     expired = removed = 0
-    for contract in runtime.contracts.values():
-        async with runtime.database.connection() as connection:
-            organizations = [row["id"] for row in await connection.rows(LIST_ORGANIZATIONS, dataset=contract.name)]
-        for organization in organizations:
-            expired += await expire_sessions(runtime.database, contract, organization, at)
-            async with runtime.desk(contract, organization) as desk:
-                removed += await forget_sessions(desk, before)
+    async with runtime.database.connection() as connection:
+        datasets = await runtime.datasets.own(connection)
+        for contract in runtime.datasets.built_in.values():
+            datasets += [
+                (row["id"], contract) for row in await connection.rows(LIST_ORGANIZATIONS, dataset=contract.name)
+            ]
+    for organization, contract in datasets:
+        expired += await expire_sessions(runtime.database, contract, organization, at)
+        async with runtime.desk(contract, organization) as desk:
+            removed += await forget_sessions(desk, before)
     return CleanupAnswer(expired=expired, removed=removed)
 
 

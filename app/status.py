@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 from litestar import get
 
+from app.base.database import Connection
 from app.base.statements import statement
 from app.contracts import Contract
 from app.contracts.ddl import index_names
@@ -13,7 +14,7 @@ from app.contracts.images import qualified
 from app.engine.desk import Desk
 from app.web.auth import require_operator
 from app.web.openapi import answers
-from app.web.runtime import Runtime, VanguardRequest
+from app.web.runtime import VanguardRequest
 
 READ_STATUS = statement("status/read_status")
 FIND_INDEXES = statement("status/find_indexes")
@@ -68,24 +69,28 @@ async def get_status(request: VanguardRequest) -> StatusAnswer:
     """Of all organizations: revisions, rows, drafts, what waits, KPIs, indexes, statistics, circuits."""
     runtime = request.runtime
     at = runtime.clock()
-    return StatusAnswer(
-        datasets=[
-            status for contract in runtime.contracts.values() for status in await _statuses(runtime, contract, at)
-        ]
-    )
-
-
-async def _statuses(runtime: Runtime, contract: Contract, at: datetime) -> list[DatasetStatus]:
-    wanted = index_names(contract)
+    found = []
     async with runtime.database.connection() as connection:
-        there = {row["name"] for row in await connection.rows(qualified(FIND_INDEXES, contract), names=wanted)}
-        missing = [name for name in wanted if name not in there]
-        found = []
-        for row in await connection.rows(LIST_ORGANIZATIONS, dataset=contract.name):
-            record = await Desk(connection, contract, row["id"]).row(READ_STATUS, at=at)
-            if record is not None:
-                found.append(_status(contract, row["id"], dict(record), missing))
-        return found
+        for contract in runtime.datasets.built_in.values():
+            rows = await connection.rows(LIST_ORGANIZATIONS, dataset=contract.name)
+            found += await _statuses(connection, contract, [row["id"] for row in rows], at)
+        for organization, contract in await runtime.datasets.own(connection):
+            found += await _statuses(connection, contract, [organization], at)
+    return StatusAnswer(datasets=found)
+
+
+async def _statuses(
+    connection: Connection, contract: Contract, organizations: list[str], at: datetime
+) -> list[DatasetStatus]:
+    wanted = index_names(contract)
+    there = {row["name"] for row in await connection.rows(qualified(FIND_INDEXES, contract), names=wanted)}
+    missing = [name for name in wanted if name not in there]
+    found = []
+    for organization in organizations:
+        record = await Desk(connection, contract, organization).row(READ_STATUS, at=at)
+        if record is not None:
+            found.append(_status(contract, organization, dict(record), missing))
+    return found
 
 
 def _status(contract: Contract, organization: str, record: dict[str, Any], missing: list[str]) -> DatasetStatus:

@@ -247,7 +247,9 @@ async def _answer_request(
         run = await request_run(desk, kind, user.user_id, runtime.clock(), full=wanted.full, allow=wanted.allow)
         return exact_json.encode(Requested(run_id=str(run)))
 
-    return await answer_once(request, runtime, contract_of(runtime, dataset), organization, work, status=202)
+    return await answer_once(
+        request, runtime, await contract_of(request, organization, dataset), organization, work, status=202
+    )
 
 
 @post(
@@ -334,7 +336,7 @@ class RunsOperation(PageOperation):
 async def list_runs(request: VanguardRequest, org: Organization, dataset: DatasetName) -> Response[bytes]:
     """Pulls, pushes and checks, the newest first. Parameters: kind, state, limit, after."""
     runtime = request.runtime
-    contract = contract_of(runtime, dataset)
+    contract = await contract_of(request, org, dataset)
     limit, given = read_page(request, kind=KINDS, state=STATES)
     purpose = f"{org}/{contract.name}/sync/runs"
     cursor: Cursor | None = None
@@ -372,7 +374,7 @@ async def list_runs(request: VanguardRequest, org: Organization, dataset: Datase
 async def get_run(request: VanguardRequest, org: Organization, dataset: DatasetName, run_id: RunId) -> Response[bytes]:
     """The run, with its progress while it runs."""
     runtime = request.runtime
-    contract = contract_of(runtime, dataset)
+    contract = await contract_of(request, org, dataset)
     id_ = id_of(run_id)
     async with runtime.desk(contract, org) as desk:
         return _answer(await read_run(desk, id_))
@@ -442,7 +444,7 @@ def run_of(record: Record) -> Run:
 async def get_health(request: VanguardRequest, org: Organization, dataset: DatasetName) -> Health:
     """Of the rows and pushes settled in 24 hours: healthy from 95 % that went well, degraded from 80 %."""
     runtime = request.runtime
-    contract, now = contract_of(runtime, dataset), runtime.clock()
+    contract, now = await contract_of(request, org, dataset), runtime.clock()
     async with runtime.desk(contract, org) as desk:
         found = await desk.row(READ_HEALTH, at=now, since=now - LATELY)
     if found is None:

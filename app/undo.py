@@ -124,7 +124,7 @@ async def _answer(
     async def work(desk: Desk) -> bytes:
         return exact_json.encode(await turn_last(desk, request.user.user_id, session_id, runtime.clock(), back=back))
 
-    return await answer_once(request, runtime, contract_of(runtime, dataset), organization, work)
+    return await answer_once(request, runtime, await contract_of(request, organization, dataset), organization, work)
 
 
 @post(

@@ -7,6 +7,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Computed,
     DateTime,
     ForeignKey,
     ForeignKeyConstraint,
@@ -119,6 +120,79 @@ Table(
     Column("require_approval", Boolean, nullable=False, server_default=text("false")),
     _time("created_at"),
     Column("unrecorded", BigInteger, nullable=False, server_default=text("0")),
+    Column("base", Text(collation="C"), Computed("split_part(name, '@'::text, 1)", persisted=True), nullable=False),
+    Column("major", Integer, nullable=False, server_default=text("1")),
+    Column("schema_name", Text(collation="C")),
+    Column("state", Text, ForeignKey("dataset_state.state"), nullable=False, server_default=text("'ACTIVE'")),
+    Column("owner", Text(collation="C")),
+    Column("supersedes", Integer),
+    _moment("promoted_at"),
+    _moment("deprecated_at"),
+    Column("kpi_revision", BigInteger, nullable=False, server_default=text("-1")),
+    UniqueConstraint("schema_name", name="dataset_schema_name_key"),
+    UniqueConstraint("organization_id", "base", "major", name="dataset_version_key"),
+    Index("dataset_active", "organization_id", "base", unique=True, postgresql_where=text("state = 'ACTIVE'")),
+    Index("dataset_own", "organization_id", "name", postgresql_where=text("schema_name IS NOT NULL")),
+)
+Table(
+    "dataset_state",
+    metadata,
+    Column("state", Text, primary_key=True),
+    *(
+        Column(name, Boolean, nullable=False)
+        for name in ("queryable", "writable", "edited", "filled", "visible", "auto_joined")
+    ),
+)
+Table(
+    "contract",
+    metadata,
+    _organization(),
+    _key(name="dataset"),
+    Column("major", Integer, primary_key=True, autoincrement=False),
+    Column("minor", Integer, primary_key=True, autoincrement=False),
+    _key(name="schema_name", primary=False),
+    Column("document", Text, nullable=False),
+    Column("fields", Integer, nullable=False),
+    Column("changes", JSONB, nullable=False, server_default=text("'[]'")),
+    Column("storage", Text, nullable=False),
+    _key(name="registered_by", primary=False),
+    _time("registered_at", default=False),
+    Index("contract_schema", "schema_name", "minor"),
+)
+Table(
+    "dataset_transition",
+    metadata,
+    _organization(),
+    _key(name="dataset"),
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("major", Integer, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("from_state", Text),
+    Column("to_state", Text, nullable=False),
+    Column("actor", Text(collation="C")),
+    Column("reason", Text),
+    _time("at", default=False),
+    _moment("undone_at"),
+)
+Table(
+    "system",
+    metadata,
+    Column("one", Boolean, primary_key=True, server_default=text("true")),
+    Column("mode", Text, nullable=False, server_default=text("'READ_ONLY'")),
+    _moment("changed_at"),
+    Column("changed_by", Text(collation="C")),
+)
+Table(
+    "received",
+    metadata,
+    _key(name="organization_id"),
+    _key(name="dataset"),
+    Column("received_at", DateTime(timezone=True), primary_key=True),
+    Column("run_id", Uuid, primary_key=True),
+    Column("line", BigInteger, primary_key=True, autoincrement=False),
+    Column("textual", Boolean, nullable=False),
+    Column("record", LargeBinary, nullable=False),
 )
 Table(
     "workspace",
@@ -189,6 +263,8 @@ Table(
     Column("stop_by", Text(collation="C")),
     _moment("stop_at"),
     Column("report", JSONB),
+    _count("skipped", BigInteger),
+    Column("parameters", JSONB),
     _dataset(),
     Index("sync_run_newest", "organization_id", "dataset", text("requested_at DESC"), "id"),
     Index(
@@ -211,6 +287,12 @@ Table(
     Column("run_id", Uuid, nullable=False),
     _time("first_seen_at", default=False),
     _time("last_seen_at", default=False),
+    Column("line", BigInteger),
+    Column("raw", LargeBinary),
+    Column("textual", Boolean),
+    _moment("discarded_at"),
+    Column("discarded_by", Text(collation="C")),
+    Column("discard_reason", Text),
     _dataset(),
 )
 Table(

@@ -40,6 +40,7 @@ async def connection(prepared_url: str) -> AsyncIterator["Connection[Any]"]:
 RUNNABLE = sorted(name for name in STATEMENTS if not name.startswith("schema/"))
 
 # What Python reads of the records, beside the files' own headers.
+STANDING = {"revision", "require_approval", "state", "schema_name", "contract_version", "incarnation"}
 COLUMNS = {
     "drafts/save_drafts": {"id", "problem", "modification_id", "version", "mirror_version", "sync_state", "empty"},
     "drafts/read_drafts": {"revision", "workspace_revision", "incarnation", "feed_number", "total", "body", "last_key"},
@@ -50,9 +51,10 @@ COLUMNS = {
     "migrate/read_shape": {"shape"},
     "migrate/read_folding": {"folding"},
     "kpis/read_views": {"organizations", "cells"},
-    "locks/lock_dataset": {"revision", "require_approval", "incarnation"},
-    "locks/read_dataset": {"revision", "require_approval", "incarnation"},
-    "locks/raise_workspace": {"revision", "incarnation", "feed_number", "absent", "refused"},
+    "locks/lock_dataset": STANDING,
+    "locks/hold_dataset": STANDING,
+    "locks/read_dataset": STANDING,
+    "locks/raise_workspace": {"revision", "state", "incarnation", "feed_number", "absent", "refused"},
     "commits/freeze_drafts": {"row_key", "op", "before", "after", "conflicts", "imaged", "left_out"},
     "commits/resolve_drafts": {"row_key", "written"},
     "selection/select_drafts": {"row_key", "version", "draft_op", "pending_state", "absent", "elsewhere"},

@@ -213,7 +213,7 @@ async def test_every_answer_is_the_same_after_the_upgrade(database_url: str) -> 
 
 def tag_of_before(world: World, user: User, revision: int, workspace: int) -> str:
     """A list's ETag as the release before made it."""
-    contract = world.runtime.contracts[user.dataset]
+    contract = world.runtime.datasets.built_in[user.dataset]
     whose = f"{user.organization} {user.id} {user.dataset} {contract.version} {world.runtime.version}"
     return f'W/"{revision}.{workspace}.{sha256(whose.encode()).hexdigest()[:16]}"'
 

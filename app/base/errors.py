@@ -5,10 +5,11 @@
     |-- Unauthenticated, InvalidCredentials
     |-- Forbidden, ApprovalRequired
     |-- NotFound: DatasetNotFound, RowNotFound, MemberNotFound, NoDrafts, NothingFailed, RunNotFound, SessionNotFound,
-    |             ChangeRequestNotFound, CommitNotFound, ResolutionNotFound, EventNotFound
+    |             ChangeRequestNotFound, CommitNotFound, ResolutionNotFound, EventNotFound, ContractNotFound
     |-- NoUpstream, SyncPaused, RunOver, VersionConflict, MergeConflict, AlreadyExists, LastAdmin
     |-- InvalidTransition, RowInOtherSession, SessionFull, NothingToUndo, NothingToRedo
     |-- PreviewStale, SchemaChanged, NothingToRevert
+    |-- DatasetReadOnly, SystemReadOnly, VersionInUse, QuotaExceeded
     |-- PreconditionFailed
     |-- FeedExpired
     |-- ValidationFailed, GroupSplit, IdempotencyKeyReused
@@ -195,8 +196,12 @@ class ResolutionNotFound(NotFound):
     code, title = "RESOLUTION_NOT_FOUND", "No such resolution"
 
 
+class ContractNotFound(NotFound):
+    code, title = "CONTRACT_NOT_FOUND", "No such contract"
+
+
 class InvalidTransition(VanguardError):
-    """`state` is the one that the session, or the change request, is in."""
+    """`state` is the one that the session, the change request or the dataset is in."""
 
     code, title, kind = "INVALID_TRANSITION", "That is not possible in this state", Kind.CONFLICT
 
@@ -225,6 +230,24 @@ class PreviewStale(VanguardError):
 
 class SchemaChanged(VanguardError):
     code, title, kind = "SCHEMA_CHANGED", "The contract has another version by now", Kind.CONFLICT
+
+
+class DatasetReadOnly(VanguardError):
+    """`state` is the one that the dataset is in."""
+
+    code, title, kind = "DATASET_READ_ONLY", "The dataset takes no such writes in its state", Kind.CONFLICT
+
+
+class SystemReadOnly(VanguardError):
+    code, title, kind = "SYSTEM_READ_ONLY", "The system takes no contracts and no records", Kind.CONFLICT
+
+
+class VersionInUse(VanguardError):
+    code, title, kind = "VERSION_IN_USE", "Somebody uses this version", Kind.CONFLICT
+
+
+class QuotaExceeded(VanguardError):
+    code, title, kind = "QUOTA_EXCEEDED", "The organization has as many as it may have", Kind.CONFLICT
 
 
 class NothingToRevert(VanguardError):

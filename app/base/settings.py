@@ -19,6 +19,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     database_url: str
     database_role: str = "vanguard_app"
+    owner_url: str | None = None
     secret: Annotated[str, msgspec.Meta(min_length=32)]
     jwt_algorithms: tuple[str, ...] = ("HS256",)
     jwks_url: str | None = None
@@ -35,6 +36,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     statement_timeout: Annotated[float, msgspec.Meta(gt=0)] = 30.0
     slow_statement_ms: Annotated[float, msgspec.Meta(gt=0)] = 500.0
     max_body_bytes: Annotated[int, msgspec.Meta(ge=1024)] = 8 * 1024 * 1024
+    max_datasets: Annotated[int, msgspec.Meta(ge=0)] = 100
+    max_dataset_fields: Annotated[int, msgspec.Meta(ge=0)] = 5000
     upstreams: str | None = None
     metrics_port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 0
     keep_changes_days: Annotated[int, msgspec.Meta(ge=1)] = 90

@@ -69,7 +69,7 @@ async def merge_request(
         return done if isinstance(done, VanguardError) else exact_json.encode(done)
 
     try:
-        return await answer_once(request, runtime, contract_of(runtime, dataset), org, work)
+        return await answer_once(request, runtime, await contract_of(request, org, dataset), org, work)
     except merge.DryRun as rehearsal:
         return await answer_rehearsal(request, org, rehearsal.answer)
 
@@ -133,8 +133,9 @@ async def forget_resolution(
     """The next time it is a conflict as any other."""
     runtime = request.runtime
     resolution = read_id(resolution_id, ResolutionNotFound, "There is no such resolution.")
+    contract = await contract_of(request, org, dataset)
     async with runtime.database.transaction() as connection:
-        desk = Desk(connection, contract_of(runtime, dataset), org)
+        desk = Desk(connection, contract, org)
         await resolutions.forget_resolution(desk, person_of(request), resolution, runtime.clock())
 
 

@@ -90,7 +90,7 @@ class RequestsOperation(PageOperation):
 async def list_requests(request: VanguardRequest, org: Organization, dataset: DatasetName) -> Response[bytes]:
     """Your own, those that name you, and for an ADMIN all, the newest first. Parameters: status, limit, after."""
     runtime, person = request.runtime, person_of(request)
-    contract = contract_of(runtime, dataset)
+    contract = await contract_of(request, org, dataset)
     limit, given = read_page(request, status=STATUSES)
     purpose = f"{org}/{contract.name}/change-requests/{person.id}"
     cursor = cursor_of(request, purpose, given)
@@ -124,7 +124,7 @@ async def get_request(
 ) -> Response[bytes]:
     """With its conflicts by now, and the digest that approve and merge take."""
     person = person_of(request)
-    async with request.runtime.desk(contract_of(request.runtime, dataset), org) as desk:
+    async with request.runtime.desk(await contract_of(request, org, dataset), org) as desk:
         position = await read_position(desk.connection, org, person.id)
         found = await read_request(desk, person, request_id_of(request_id))
         answer = await reading.detail_of(desk, person, found)
@@ -156,7 +156,7 @@ async def get_diff(
 ) -> ASGIResponse:
     """In the order of rows and fields. Parameters: limit, after; or format (csv, xlsx, ndjson), for a file of all."""
     runtime, person = request.runtime, person_of(request)
-    contract = contract_of(runtime, dataset)
+    contract = await contract_of(request, org, dataset)
     limit, given = read_page(request, format=("json", *WRITERS))
     purpose = f"{org}/{contract.name}/change-requests/{request_id}/diff"
     cursor = cursor_of(request, purpose, given)
@@ -192,7 +192,7 @@ async def get_conflicts(
     request: VanguardRequest, org: Organization, dataset: DatasetName, request_id: RequestId
 ) -> Response[bytes]:
     """Those by now, and those that the last merge met."""
-    async with request.runtime.desk(contract_of(request.runtime, dataset), org) as desk:
+    async with request.runtime.desk(await contract_of(request, org, dataset), org) as desk:
         found = await read_request(desk, person_of(request), request_id_of(request_id))
         conflicts = await reading.conflicts_now(desk, found)
     return json_of(
@@ -218,7 +218,7 @@ async def list_comments(
 ) -> Response[bytes]:
     """On the request, a row or a cell, the newest first. Parameters: limit, after."""
     runtime = request.runtime
-    contract = contract_of(runtime, dataset)
+    contract = await contract_of(request, org, dataset)
     limit, given = read_page(request)
     purpose = f"{org}/{contract.name}/change-requests/{request_id}/comments"
     cursor = cursor_of(request, purpose, given)
@@ -256,7 +256,9 @@ async def get_bundle(
     """Result, diff, conflicts and validation, each also when there is nothing in it. Parameters: format (json, zip)."""
     runtime = request.runtime
     form = read_given(request, format=FORMATS).get("format", "json")
-    made = Bundling(runtime.database, contract_of(runtime, dataset), org, person_of(request), request_id_of(request_id))
+    made = Bundling(
+        runtime.database, await contract_of(request, org, dataset), org, person_of(request), request_id_of(request_id)
+    )
     # The request is looked up before the answer begins.
     found = await made.begin()
     if form == "zip":
@@ -277,7 +279,7 @@ async def get_bundle(
 async def list_resolutions(request: VanguardRequest, org: Organization, dataset: DatasetName) -> Response[bytes]:
     """By id. Parameters: limit, after."""
     runtime = request.runtime
-    contract = contract_of(runtime, dataset)
+    contract = await contract_of(request, org, dataset)
     limit, given = read_page(request)
     purpose = f"{org}/{contract.name}/resolutions"
     cursor = cursor_of(request, purpose, given)

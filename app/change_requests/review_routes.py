@@ -168,7 +168,7 @@ async def comment(
         said = await review.comment(desk, person, request_id_of(request_id), data, runtime.clock())
         return exact_json.encode({"id": str(said)})
 
-    return await answer_once(request, runtime, contract_of(runtime, dataset), org, work, status=201)
+    return await answer_once(request, runtime, await contract_of(request, org, dataset), org, work, status=201)
 
 
 @post(

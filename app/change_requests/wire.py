@@ -60,7 +60,7 @@ async def answer(request: VanguardRequest, org: str, dataset: str, act: Act, *, 
         done = await act(desk, person, runtime.clock(), lifetime)
         return exact_json.encode(await reading.detail_of(desk, person, done))
 
-    return await answer_once(request, runtime, contract_of(runtime, dataset), org, work, status=status)
+    return await answer_once(request, runtime, await contract_of(request, org, dataset), org, work, status=status)
 
 
 def cursor_of(request: VanguardRequest, purpose: str, given: dict[str, str]) -> Cursor | None:

@@ -22,7 +22,17 @@ def read_contract(path: Path) -> Contract:
         raise ConfigurationError(f"{path.name}: {error}") from None
 
 
+def stored_contract(document: str, *, schema: str, name: str) -> Contract:
+    """An organization's own contract as it is stored, on its schema and under its address."""
+    contract = _decoder.decode(_with_schema(document, schema))
+    return msgspec.structs.replace(contract, name=name)
+
+
+def _with_schema(document: str, schema: str) -> bytes:
+    return b'{"schema":"%b",%b' % (schema.encode(), document.lstrip()[1:].encode())
+
+
 PFA = read_contract(Path(__file__).parent / "pfa.json")
 BUILT_IN: tuple[Contract, ...] = (PFA,)
 
-__all__ = ["BUILT_IN", "PFA", "Contract", "read_contract"]
+__all__ = ["BUILT_IN", "PFA", "Contract", "read_contract", "stored_contract"]

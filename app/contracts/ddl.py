@@ -2,8 +2,9 @@
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import combinations
+from typing import NamedTuple
 
 from app.base.statements import BUILT_IN_SCHEMA, Statement, statement
 from app.contracts.aggregates import REVISION_GRAIN, Aggregate, aggregates, grain_of
@@ -15,6 +16,8 @@ DATASET = statement("schema/dataset")
 SHARED = statement("schema/vanguard")
 # How the trigram index collects what is new: docs/decisions.md.
 INDEX = re.compile(r"CREATE INDEX IF NOT EXISTS (\w+) ON")
+# As PostgreSQL calls a type.
+TYPE_NAMES = {"timestamptz": "timestamp with time zone"}
 PENDING_LIST = "fastupdate=on, gin_pending_list_limit=256"
 
 
@@ -28,11 +31,79 @@ def dataset_ddl(contract: Contract, folding: str) -> list[str]:
 
     `folding` says by what the server folds text.
     """
-    scripts = [_qualified(DATASET, contract)]
+    scripts = [_qualified(DATASET, contract), _standing(contract)]
     if contract.functions is not None:
         scripts.append(_qualified(statement(f"schema/{contract.functions}"), contract))
     scripts.append("\n".join(_columns(contract, folding)))
     return scripts
+
+
+class Generated(NamedTuple):
+    """A generated column as it is: its type, and what it was made of."""
+
+    type_name: str
+    made_of: str
+
+
+class Storage(NamedTuple):
+    """What there is of a dataset's schema: the mirror's generated columns, what the view of KPIs was made of (None
+    where there is none), and by what the server folds text.
+    """
+
+    generated: Mapping[str, Generated]
+    kpis: str | None
+    folding: str
+
+
+class Step(NamedTuple):
+    """A script, and what is told before it where there are rows that take time."""
+
+    script: str
+    told: str = ""
+
+
+def stale_columns(contract: Contract, there: Storage) -> list[str]:
+    """Columns that would be made of something else now; they are made anew, with their indexes."""
+    wanted = {name: made_of(expression, there.folding) for name, (_, expression) in generated_columns(contract).items()}
+    return [name for name, column in there.generated.items() if name in wanted and wanted[name] != column.made_of]
+
+
+def storage_steps(contract: Contract, there: Storage) -> list[Step]:
+    """What makes the dataset's schema, or brings the one that is there to what the contract says, in order.
+
+    Images of rows under drafts are not made anew.
+    """
+    schema, stale = contract.schema, stale_columns(contract, there)
+    steps = []
+    # The view holds on to the columns that it reads.
+    same_kpis = there.kpis == kpi_shape(contract)
+    if not same_kpis:
+        steps.append(Step(f"DROP MATERIALIZED VIEW IF EXISTS {schema}.kpi;"))
+    if stale:
+        steps.append(Step(drop_columns_ddl(contract, stale), f"{len(stale)} columns"))
+    types = {name: sql_type.partition(" ")[0] for name, (sql_type, _) in generated_columns(contract).items()}
+    if retyped := [
+        name for name in stale if there.generated[name].type_name != TYPE_NAMES.get(types[name], types[name])
+    ]:
+        steps.append(Step(drop_images_ddl(contract, retyped)))
+    steps += [Step(script) for script in dataset_ddl(contract, there.folding)]
+    scripts = index_scripts(contract)
+    for number, script in enumerate(scripts, start=1):
+        steps.append(Step(script, f"index {number} of {len(scripts)}" if stale else ""))
+    if not same_kpis:
+        steps.append(Step(kpi_ddl(contract), "KPIs" if there.generated else ""))
+    return steps
+
+
+def _type_name(contract: Contract, column: str) -> str:
+    word = generated_columns(contract)[column][0].partition(" ")[0]
+    return TYPE_NAMES.get(word, word)
+
+
+def storage_digest(contract: Contract) -> str:
+    """A digest of all that the schema is made by: another release, or another contract, makes it otherwise."""
+    scripts = [*dataset_ddl(contract, ""), *index_scripts(contract), kpi_ddl(contract)]
+    return hashlib.sha256("\n".join(scripts).encode()).hexdigest()
 
 
 def index_scripts(contract: Contract) -> list[str]:
@@ -71,6 +142,11 @@ def drop_indexes_ddl(contract: Contract) -> str:
     return "\n".join(f"DROP INDEX IF EXISTS {contract.schema}.{name};" for name in names)
 
 
+def drop_schema_ddl(contract: Contract) -> str:
+    """Drop the dataset with all its rows."""
+    return f"DROP SCHEMA IF EXISTS {contract.schema} CASCADE;"
+
+
 def drop_columns_ddl(contract: Contract, names: Iterable[str]) -> str:
     """Drop generated columns of the mirror."""
     return f"ALTER TABLE {contract.schema}.mirror {', '.join(f'DROP COLUMN {name}' for name in names)};"
@@ -80,6 +156,18 @@ def drop_images_ddl(contract: Contract, names: Iterable[str]) -> str:
     """Drop the images of the mirror's columns of these names: their type is another now."""
     images = ", ".join(f"DROP COLUMN IF EXISTS {prefix}_{name.removeprefix('f_')}" for name in names for prefix in "ba")
     return "\n".join(f"ALTER TABLE {contract.schema}.{table} {images};" for table in ("modification", "history"))
+
+
+def _standing(contract: Contract) -> str:
+    """The dataset's rows of public.dataset, where they stand for this schema: what a statement reads with the revision
+    from there is of one version, even while another takes its place.
+    """
+    condition = f"d.schema_name = '{contract.schema}'" if contract.own else "d.schema_name IS NULL"
+    return f"""CREATE OR REPLACE VIEW {contract.schema}.dataset AS
+SELECT d.organization_id, d.name, d.contract_version, d.revision, d.require_approval, d.unrecorded, d.state, d.major
+  FROM public.dataset AS d
+ WHERE {condition};
+GRANT SELECT ON {contract.schema}.dataset TO vanguard_app;"""
 
 
 def _qualified(part: Statement, contract: Contract) -> str:
@@ -217,10 +305,15 @@ SELECT k.*, sha256(convert_to(jsonb_build_array({_list([f"k.{name}" for name in 
   FROM (
 SELECT d.organization_id, {REVISION_GRAIN} AS grain, d.revision, {_list(nothing)}
   FROM public.dataset AS d
- WHERE d.name = '{contract.name}'
+ WHERE {_of_dataset(contract)}
 {"".join(_grain(contract, wanted, found) for wanted in _grains(contract))}
        ) AS k;
 CREATE UNIQUE INDEX kpi_cell ON {schema}.kpi (organization_id, grain, cell)"""
+
+
+def _of_dataset(contract: Contract) -> str:
+    """Its rows of public.dataset: an organization's own changes its name when it is promoted."""
+    return f"d.schema_name = '{contract.schema}'" if contract.own else f"d.name = '{contract.name}'"
 
 
 def _grains(contract: Contract) -> list[tuple[str, ...]]:

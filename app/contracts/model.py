@@ -28,7 +28,7 @@ SQL_TYPES: dict[str, str] = {
 # Words that D/rows takes as parameters of its own, and the pseudo-field `id`.
 RESERVED = frozenset(
     """id search syncState sort sortBy sortOrder page pageSize after count fields include groupBy format header bom
-    since limit""".split()
+    since limit includeDeprecated""".split()
 )
 
 
@@ -62,8 +62,8 @@ class Field(Shape, frozen=True, kw_only=True):
     `merge` says what a draft of it conflicts with: `cell`, another change of the field; `row`, any change of what can
     be edited in the row; `theirs`, nothing, since another change wins.
     `label` is its name for people, made of `name` where it is empty; `format` a word for clients that show it, such as
-    money. `id` is the field's own through all versions of an organization's dataset, whatever it is called; `scale`: how
-    many digits a number has after the point.
+    money. `id` is the field's own through all versions of an organization's dataset, whatever it is called; `scale`:
+    how many digits a number has after the point.
     """
 
     name: Name
@@ -238,6 +238,16 @@ class Contract(Shape, frozen=True, kw_only=True, dict=True):
     def by_name(self) -> dict[str, Field]:
         """The document's fields by name."""
         return {field.name: field for field in self.fields}
+
+    @property
+    def own(self) -> bool:
+        """Whether it is an organization's own."""
+        return self.ingestion is not None
+
+    @cached_property
+    def edition(self) -> str:
+        """What tells one version from another: `customers own_7 1.2`."""
+        return f"{self.name} {self.schema} {self.version}"
 
     @property
     def types(self) -> dict[str, FieldType]:

@@ -5,7 +5,7 @@ which a test holds to what stands here; so it does with the statements that move
 """
 
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 
 class ChangeState(StrEnum):
@@ -126,10 +126,60 @@ REQUEST_TRANSITIONS: dict[RequestState, frozenset[RequestState]] = {
     RequestState.CLOSED: frozenset(),
 }
 
+
+class DatasetState(StrEnum):
+    """Where a version of a dataset is in its life."""
+
+    READ_ONLY = "READ_ONLY"
+    SHADOW = "SHADOW"
+    ACTIVE = "ACTIVE"
+    DEPRECATED = "DEPRECATED"
+
+
+class StateRights(NamedTuple):
+    """What a state allows, as public.dataset_state has it.
+
+    `queryable`: by everybody who may read, without asking for this version; `writable`: somebody writes to it, `edited`
+    people (drafts, sessions, commits, merges), `filled` pulls and ingestion; `visible` in lists and by its plain name;
+    `auto_joined`: looked at for join candidates.
+    """
+
+    queryable: bool
+    writable: bool
+    edited: bool
+    filled: bool
+    visible: bool
+    auto_joined: bool
+
+
+STATE_RIGHTS: dict[DatasetState, StateRights] = {
+    DatasetState.READ_ONLY: StateRights(True, False, False, True, True, True),
+    DatasetState.SHADOW: StateRights(False, True, False, True, False, False),
+    DatasetState.ACTIVE: StateRights(True, True, True, True, True, True),
+    DatasetState.DEPRECATED: StateRights(False, False, False, False, False, False),
+}
+
+DATASET_TRANSITIONS: dict[DatasetState, frozenset[DatasetState]] = {
+    DatasetState.READ_ONLY: frozenset(),
+    DatasetState.SHADOW: frozenset({DatasetState.ACTIVE}),
+    # Deprecated; or its promotion rolled back.
+    DatasetState.ACTIVE: frozenset({DatasetState.DEPRECATED, DatasetState.SHADOW}),
+    DatasetState.DEPRECATED: frozenset({DatasetState.ACTIVE}),
+}
+
+
+class SystemMode(StrEnum):
+    """Whether contracts can be registered, and records ingested, replayed and backfilled; it stops nothing else."""
+
+    READ_ONLY = "READ_ONLY"
+    INGESTION_READY = "INGESTION_READY"
+
+
 MACHINES: dict[str, dict[Any, frozenset[Any]]] = {
     "session": SESSION_TRANSITIONS,
     "validation": VALIDATION_TRANSITIONS,
     "request": REQUEST_TRANSITIONS,
+    "dataset": DATASET_TRANSITIONS,
 }
 
 # (machine, from, to) of every way, as public.state_transition has them.

@@ -9,11 +9,15 @@ from typing import NamedTuple
 import msgspec
 from asyncpg import ForeignKeyViolationError, Record
 
+from app.base.errors import DatasetReadOnly, SchemaChanged
 from app.base.statements import statement
+from app.contracts.states import STATE_RIGHTS, DatasetState
 from app.engine.desk import Desk
 from app.engine.positions import Position
 
 LOCK_DATASET = statement("locks/lock_dataset")
+HOLD_DATASET = statement("locks/hold_dataset")
+LOCK_VERSIONS = statement("locks/lock_versions")
 READ_DATASET = statement("locks/read_dataset")
 RAISE_REVISION = statement("locks/raise_revision")
 RAISE_WORKSPACE = statement("locks/raise_workspace")
@@ -25,10 +29,11 @@ HOLD_UNIQUE_VALUES = statement("locks/hold_unique_values")
 
 
 class Dataset(msgspec.Struct, frozen=True):
-    """A dataset's revision, whether a commit to it needs a change request, and the database's incarnation."""
+    """A dataset's revision, whether a commit to it needs a change request, its state; the database's incarnation."""
 
     revision: int
     require_approval: bool
+    state: DatasetState
     incarnation: int
 
 
@@ -41,19 +46,55 @@ class Workspace(NamedTuple):
 
 
 async def lock_dataset(desk: Desk) -> Dataset:
-    """Lock 1, for a transaction that may change the mirror; raises DatasetNotFound."""
+    """Lock 1, for a transaction that may change the mirror; raises DatasetNotFound and SchemaChanged."""
     return _dataset(desk, await desk.row(LOCK_DATASET))
 
 
+async def lock_filled(desk: Desk) -> Dataset:
+    """The same for pulls and ingestion; raises DatasetReadOnly, too, where the state takes none of them."""
+    dataset = await lock_dataset(desk)
+    if not STATE_RIGHTS[dataset.state].filled:
+        raise read_only(desk, dataset.state)
+    return dataset
+
+
 async def read_dataset(desk: Desk) -> Dataset:
-    """The same without the lock, for one that does not; raises DatasetNotFound."""
+    """The same without the lock, for one that does not; raises DatasetNotFound and SchemaChanged."""
     return _dataset(desk, await desk.row(READ_DATASET))
+
+
+async def lock_versions(desk: Desk) -> None:
+    """Lock 1 against everybody, for a transaction that changes contract, state or schema of the dataset's versions:
+    nobody writes to them until it ends, and whoever waited finds them as they are then.
+    """
+    await desk.rows(LOCK_VERSIONS)
 
 
 def _dataset(desk: Desk, row: Record | None) -> Dataset:
     if row is None:
         raise desk.not_set_up
-    return Dataset(row["revision"], row["require_approval"], row["incarnation"])
+    _check_edition(desk, row)
+    return Dataset(row["revision"], row["require_approval"], DatasetState(row["state"]), row["incarnation"])
+
+
+def _check_edition(desk: Desk, row: Record) -> None:
+    """Raises SchemaChanged where an organization's own dataset has another version than the desk's by now."""
+    contract = desk.contract
+    if contract.own and (row["schema_name"], row["contract_version"]) != (contract.schema, contract.version):
+        raise SchemaChanged(
+            f"{contract.name} {contract.version} is {row['contract_version']} since a moment ago. Nothing was saved; "
+            "read the dataset again, and send it once more if it still fits."
+        )
+
+
+def read_only(desk: Desk, state: DatasetState) -> DatasetReadOnly:
+    """The refusal of a write that the state does not take."""
+    why = {
+        DatasetState.READ_ONLY: "Nobody edits it; pulls and ingestion fill it.",
+        DatasetState.SHADOW: "Ingestion and backfill fill it; it can be edited once it is promoted.",
+        DatasetState.DEPRECATED: "Nothing changes in it any more, unless an ADMIN restores it.",
+    }
+    return DatasetReadOnly(f"{desk.contract.name} is {state}. {why.get(state, '')}".strip(), state=state.value)
 
 
 async def raise_revision(desk: Desk) -> int:
@@ -61,13 +102,22 @@ async def raise_revision(desk: Desk) -> int:
     return int(await desk.value(RAISE_REVISION))
 
 
-async def raise_workspace(desk: Desk, user: str, keys: Sequence[str] = ()) -> Workspace:
-    """Lock 2. Raises DatasetNotFound."""
+async def raise_workspace(desk: Desk, user: str, keys: Sequence[str] = (), *, expiring: bool = False) -> Workspace:
+    """Lock 2, for whatever people write. Raises DatasetNotFound, DatasetReadOnly and SchemaChanged.
+
+    `expiring`: a session whose time is over ends in whatever state the dataset is.
+    """
+    if desk.contract.own:
+        # Lock 1, shared: no version takes another's place until the transaction ends. A built-in one has no other.
+        _dataset(desk, await desk.row(HOLD_DATASET))
     try:
         row = await desk.row(RAISE_WORKSPACE, user=user, keys=list(keys))
     except ForeignKeyViolationError:
         raise desk.not_set_up from None
     assert row is not None, "an upsert returns its row"
+    state = DatasetState(row["state"])
+    if not STATE_RIGHTS[state].edited and not expiring:
+        raise read_only(desk, state)
     desk.positions[user] = Position(row["incarnation"], row["feed_number"] or 0, {desk.contract.name: row["revision"]})
     return Workspace(row["revision"], row["absent"], row["refused"])
 

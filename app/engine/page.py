@@ -92,7 +92,7 @@ class PageComposer(msgspec.Struct, frozen=True):
     def base_shape(self) -> bytes:
         """What a base count depends on, beside the revision: the filters, not the user, the sort or the page."""
         conditions = tuple((c.field, c.op, repr(c.value)) for c in self.listing.conditions)
-        return _digest(self.organization, self.contract.name, conditions, self.listing.search, self.reads_mirror)
+        return _digest(self.organization, self.contract.edition, conditions, self.listing.search, self.reads_mirror)
 
     @property
     def view_shape(self) -> bytes:

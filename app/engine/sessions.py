@@ -173,7 +173,7 @@ async def _expire(
     contract: Contract, organization: str, user: str, session_id: str, at: datetime, connection: Connection
 ) -> int:
     desk = Desk(connection, contract, organization)
-    await raise_workspace(desk, user)
+    await raise_workspace(desk, user, expiring=True)
     if await desk.value(EXPIRE_SESSION, id=session_id, at=at) is None:
         return 0
     await release_rows(desk, user, session_id)

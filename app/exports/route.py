@@ -136,7 +136,7 @@ def _fetched(contract: Contract) -> int:
 async def export(request: VanguardRequest, org: Organization, dataset: DatasetName) -> Download:
     """All rows that pass the filters, merged and sorted as in a list, as CSV, XLSX or NDJSON; streamed at any size."""
     runtime = request.runtime
-    contract = contract_of(runtime, dataset)
+    contract = await contract_of(request, org, dataset)
     wanted = read_wanted(contract, read_parameters(request.scope["query_string"]))
     columns = exported(contract, wanted.listing)
     writer = _writer(wanted, columns)

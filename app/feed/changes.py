@@ -69,9 +69,9 @@ def start_of(since: str, organization: str, user: str, standing: Standing) -> Po
     return check_position(since, organization, user, standing)
 
 
-def reader_of(request: VanguardRequest, organization: str, dataset: str | None) -> Reader:
+async def reader_of(request: VanguardRequest, organization: str, dataset: str | None) -> Reader:
     """Who asks; raises DatasetNotFound."""
-    contract = None if dataset is None else contract_of(request.runtime, dataset)
+    contract = None if dataset is None else await contract_of(request, organization, dataset)
     user = request.user
     admin = user.may(Action.REVIEW)
     return Reader(organization, user.user_id, user.name, request.runtime.clock, admin=admin, contract=contract)
@@ -79,7 +79,7 @@ def reader_of(request: VanguardRequest, organization: str, dataset: str | None) 
 
 async def answer_changes(request: VanguardRequest, organization: str, dataset: str | None) -> ASGIResponse:
     """A page of what happened; raises InvalidFilter, FeedExpired, DatasetNotFound."""
-    reader = reader_of(request, organization, dataset)
+    reader = await reader_of(request, organization, dataset)
     given = read_given(request, "since", LIMIT.name)
     text = given.get(LIMIT.name, str(LIMIT.default))
     if not INTEGER.fullmatch(text) or not 1 <= int(text) <= LIMIT.most:
@@ -139,8 +139,8 @@ async def get_changes(request: VanguardRequest, org: Organization, dataset: Data
 async def get_ids(request: VanguardRequest, org: Organization, dataset: DatasetName, event_id: EventId) -> ASGIResponse:
     """All rows that an event is about, which names up to 1,000 by itself. Parameters: limit, after."""
     runtime = request.runtime
-    reader = reader_of(request, org, dataset)
-    contract = contract_of(runtime, dataset)
+    reader = await reader_of(request, org, dataset)
+    contract = await contract_of(request, org, dataset)
     limit, given = read_page(request, IDS)
     purpose = f"{org}/{contract.name}/changes/{event_id}"
     secret, clock = runtime.settings.secret, runtime.clock

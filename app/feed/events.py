@@ -211,10 +211,10 @@ async def _left(receive: Receive) -> None:
         pass
 
 
-def stream(request: VanguardRequest, organization: str, dataset: str | None) -> Stream:
+async def stream(request: VanguardRequest, organization: str, dataset: str | None) -> Stream:
     """The stream of what a caller may see; raises InvalidFilter, DatasetNotFound."""
     runtime, user = request.runtime, request.user
-    reader = reader_of(request, organization, dataset)
+    reader = await reader_of(request, organization, dataset)
     since = request.headers.get("last-event-id") or read_given(request, "since").get("since", NOW)
     assert user.role is not None, "the gate let somebody in, with a role"
     bearer = Bearer(
@@ -242,7 +242,7 @@ EVENTS: dict[str, Any] = {
 )
 async def get_organization_events(request: VanguardRequest, org: Organization) -> Stream:
     """Server-sent events; they resume from Last-Event-ID or `since`. A browser authenticates by the login's cookie."""
-    return stream(request, org, None)
+    return await stream(request, org, None)
 
 
 @get(
@@ -253,7 +253,7 @@ async def get_organization_events(request: VanguardRequest, org: Organization) -
 )
 async def get_events(request: VanguardRequest, org: Organization, dataset: DatasetName) -> Stream:
     """The organization's stream, of one dataset alone; positions go for both."""
-    return stream(request, org, dataset)
+    return await stream(request, org, dataset)
 
 
 ROUTES = [get_organization_events, get_events]

@@ -182,7 +182,7 @@ async def post_preview(
 ) -> Response[bytes]:
     """Differences, validation, conflicts, overlaps and figures of the session as it is. The body may be left out."""
     runtime = request.runtime
-    contract, wanted = contract_of(runtime, dataset), data or PreviewRequest()
+    contract, wanted = await contract_of(request, org, dataset), data or PreviewRequest()
     secret, purpose = runtime.settings.secret, _purpose(org, contract.name, session_id)
     after = read_cursor(secret, runtime.clock, purpose, wanted.after) if wanted.after is not None else None
 
@@ -215,7 +215,7 @@ async def get_preview(
 ) -> Response[bytes]:
     """Only while the session is in preview: an edit ends it."""
     runtime = request.runtime
-    contract, user = contract_of(runtime, dataset), request.user.user_id
+    contract, user = await contract_of(request, org, dataset), request.user.user_id
     size, given = read_page(request, PAGE_SIZE)
     secret, purpose = runtime.settings.secret, _purpose(org, contract.name, session_id)
     after = read_cursor(secret, runtime.clock, purpose, given["after"]) if "after" in given else None
@@ -247,7 +247,7 @@ async def get_validation(
 ) -> Response[bytes]:
     """The last run of the session, whether or not it was edited since."""
     runtime = request.runtime
-    async with runtime.desk(contract_of(runtime, dataset), org) as desk:
+    async with runtime.desk(await contract_of(request, org, dataset), org) as desk:
         session = await read_session(desk, request.user.user_id, session_id, runtime.clock())
         validation = await read_validation(desk, session)
     return Response(exact_json.encode(validation), media_type="application/json", headers=PRIVATE)
@@ -270,7 +270,7 @@ async def override_validation(
 ) -> Response[bytes]:
     """Only warnings, and only those of the present preview: an edit or another preview asks for them anew."""
     runtime, user = request.runtime, request.user.user_id
-    contract = contract_of(runtime, dataset)
+    contract = await contract_of(request, org, dataset)
     if "\0" in data.reason or not data.reason.strip():
         message = "A reason has words, and not the character NUL."
         culprit = Culprit(code=Code.INVALID_VALUE, field="reason", message=message)

@@ -9,7 +9,7 @@ from typing import Any
 from litestar import Response
 
 from app.base import exact_json
-from app.base.database import Connection
+from app.base.database import Connection, Database
 from app.base.errors import Code, Culprit, IdempotencyKeyReused, MalformedRequest, VanguardError
 from app.base.statements import statement
 from app.contracts import Contract
@@ -33,9 +33,17 @@ Work = Callable[[Desk], Awaitable[Answer]]
 
 
 async def answer_once(
-    request: VanguardRequest, runtime: Runtime, contract: Contract, organization: str, work: Work, *, status: int = 200
+    request: VanguardRequest,
+    runtime: Runtime,
+    contract: Contract,
+    organization: str,
+    work: Work,
+    *,
+    status: int = 200,
+    database: Database | None = None,
 ) -> Response[bytes]:
     """Run `work` at a desk, in one transaction, and answer `status` with the JSON that it returns, or with the problem.
+    `database`: another pool than that of requests.
 
     The answer tells the feed's position, too. With a key it runs the first time only. A deadlock or a serialization
     failure runs it once more. Raises what `work` raises, with nothing saved.
@@ -52,9 +60,10 @@ async def answer_once(
         status, body, _ = problem(error, instance(request.scope), request_id(request))
         return status, body
 
+    pool = runtime.database if database is None else database
     key = request.headers.get("Idempotency-Key")
     if key is None:
-        answer = await runtime.database.run(at_desk)
+        answer = await pool.run(at_desk)
         if isinstance(answer, VanguardError):
             raise answer
         return Response(answer, status_code=status, media_type="application/json")
@@ -65,7 +74,7 @@ async def answer_once(
         raise MalformedRequest("The Idempotency-Key has 1 to 200 visible ASCII characters.", errors=[culprit])
     keeper = _Keeper(organization, request.user.user_id, key, await _digest(request), runtime.clock())
     try:
-        status, body = await runtime.database.run(lambda connection: keeper.run(connection, at_desk, status, told))
+        status, body = await pool.run(lambda connection: keeper.run(connection, at_desk, status, told))
     except VanguardError as error:
         status, body, headers = problem(error, instance(request.scope), request_id(request))
         if status >= 500 or isinstance(error, IdempotencyKeyReused):

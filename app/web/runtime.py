@@ -13,28 +13,34 @@ from app.base.database import Database, Lent
 from app.base.errors import DatasetNotFound
 from app.base.settings import Settings
 from app.contracts import Contract
-from app.contracts.filters import Listing
+from app.contracts.filters import Listing, refuse
+from app.contracts.states import DatasetState
+from app.engine.datasets import Datasets, Standing
 from app.engine.desk import Desk
 from app.engine.tailer import Tailer
-from app.web.auth import Auth, Principal
+from app.web.auth import Action, Auth, Principal
 from app.web.bodies import unpacked
 from app.web.headers import listed
 from app.web.paths import decoded
+
+DEPRECATED = "includeDeprecated"
 
 
 class Runtime(msgspec.Struct, frozen=True, kw_only=True):
     """Made once by create_app.
 
-    `contracts` by dataset name; `base_counts`: filter -> (revision, mirror rows that pass); `totals`: filter and user
-    -> (revision, workspace revision, rows of that user's view that pass); `listings`: dataset and query string -> what
-    it asks for. `migration`: the newest, which the database has to have. `exports`: a place for each that may be under
-    way. `tailer`: the reader of the feed.
+    `owner`: connections that can make schemas; `datasets` finds what a dataset's name stands for; `base_counts`: filter
+    -> (revision, mirror rows that pass);
+    `totals`: filter and user -> (revision, workspace revision, rows of that user's view that pass); `listings`: dataset
+    and query string -> what it asks for. `migration`: the newest, which the database has to have. `exports`: a place
+    for each that may be under way. `tailer`: the reader of the feed.
     """
 
     settings: Settings
     database: Database
+    owner: Database
     auth: Auth
-    contracts: dict[str, Contract]
+    datasets: Datasets
     clock: Clock
     migration: str
     base_counts: LRUCache[bytes, tuple[int, int]] = msgspec.field(default_factory=lambda: LRUCache(4096))
@@ -70,6 +76,8 @@ class VanguardRequest(Request[Principal, Any, Any]):
     """A request with what web/middleware.py gave it."""
 
     _unpacked: bytes | None = None
+    # Whether the query says includeDeprecated=true (`take_deprecated` takes it out of the query).
+    includes_deprecated: bool = False
 
     @property
     def runtime(self) -> Runtime:
@@ -91,9 +99,43 @@ class VanguardRequest(Request[Principal, Any, Any]):
         return self._unpacked
 
 
-def contract_of(runtime: Runtime, dataset: str) -> Contract:
-    """The contract of a dataset by its name on the wire; raises DatasetNotFound."""
-    try:
-        return runtime.contracts[dataset]
-    except KeyError:
-        raise DatasetNotFound(f"No dataset is called {dataset[:80]!r} here.") from None
+def take_deprecated(request: VanguardRequest) -> None:
+    """Take `includeDeprecated` out of the query of a route that names a dataset, or lists them: it says which one is
+    meant, and is no filter. Raises InvalidFilter where it is neither true nor false.
+    """
+    query = request.scope["query_string"]
+    if DEPRECATED.encode() not in query or "org" not in request.path_params:
+        return
+    others = []
+    for part in query.split(b"&"):
+        name, _, value = part.partition(b"=")
+        if name != DEPRECATED.encode():
+            others.append(part)
+        elif value not in (b"true", b"false"):
+            raise refuse(DEPRECATED, "true or false.")
+        else:
+            request.includes_deprecated = value == b"true"
+    request.scope["query_string"] = b"&".join(others)
+
+
+async def contract_of(request: VanguardRequest, organization: str, dataset: str) -> Contract:
+    """The contract of a dataset by its name in the path; raises DatasetNotFound.
+
+    A SHADOW version is there for those who may see it; a DEPRECATED one where it is asked for: by its number, or with
+    includeDeprecated.
+    """
+    return (await standing_of(request, organization, dataset)).contract
+
+
+async def standing_of(
+    request: VanguardRequest, organization: str, dataset: str, *, deprecated: bool = False
+) -> Standing:
+    """The same with its state; `deprecated`: one is asked for anyway."""
+    found = await request.runtime.datasets.find(organization, dataset)
+    if found is None or (found.state is DatasetState.SHADOW and not request.user.may(Action.SEE_SHADOW)):
+        raise DatasetNotFound(f"No dataset is called {dataset[:80]!r} here.")
+    asked = deprecated or request.includes_deprecated or "@" in dataset
+    if found.state is DatasetState.DEPRECATED and not asked:
+        name = f"{dataset}@{found.major}"
+        raise DatasetNotFound(f"{dataset} is DEPRECATED. Ask for it by {name}, or with includeDeprecated=true.")
+    return found

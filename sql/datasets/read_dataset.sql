@@ -19,7 +19,7 @@ SELECT d.revision, d.require_approval, (SELECT i.number FROM public.incarnation 
                         WHERE h.organization_id = $1 AND h.revision > v.revision)
            ELSE (SELECT count(*) FROM pfa.mirror AS m WHERE m.organization_id = $1)
        END AS row_count
-  FROM public.dataset AS d
+  FROM pfa.dataset AS d
   LEFT JOIN LATERAL (
            SELECT k.revision FROM pfa.kpi AS k WHERE k.organization_id = $1 AND k.grain = -1 LIMIT 1
        ) AS v ON TRUE

@@ -58,6 +58,6 @@ SELECT d.revision,
        convert_to(coalesce('[' || (SELECT string_agg(r.row, ',' ORDER BY r.place)
                                      FROM rendered AS r) || ']', '[]'), 'UTF8') AS body,
        CASE WHEN (SELECT count(*) FROM page) > $5 THEN (SELECT max(r.row_key) FROM rendered AS r) END AS last_key
-  FROM public.dataset AS d
+  FROM pfa.dataset AS d
  WHERE d.organization_id = $1
    AND d.name = $2;

@@ -11,4 +11,4 @@ SELECT r.row_key
                         WHERE x.organization_id = $1 AND x.user_id = $3 AND x.row_key = m.row_key)
     /*{}*/
        ) AS r
- WHERE EXISTS (SELECT FROM public.dataset AS d WHERE d.organization_id = $1 AND d.name = $2);
+ WHERE EXISTS (SELECT FROM pfa.dataset AS d WHERE d.organization_id = $1 AND d.name = $2);

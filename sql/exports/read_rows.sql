@@ -38,5 +38,5 @@ SELECT /*{line}*/ROW(v.c0, v.c1)::text/*{}*/ AS line
     /*{}*/
        ) AS r
  CROSS JOIN LATERAL (SELECT /*{cells}*/r.row_key AS c0, r.doc ->> 'category' AS c1/*{}*/ OFFSET 0) AS v
- WHERE EXISTS (SELECT FROM public.dataset AS d WHERE d.organization_id = $1 AND d.name = $2)
+ WHERE EXISTS (SELECT FROM pfa.dataset AS d WHERE d.organization_id = $1 AND d.name = $2)
  ORDER BY /*{order}*/s_forecast_start, row_key/*{}*/;

@@ -32,6 +32,6 @@ SELECT (SELECT i.number FROM public.incarnation AS i) AS incarnation,
        convert_to('[' || coalesce((SELECT string_agg(r.row, ',' ORDER BY r.place)
                                      FROM rendered AS r), '') || ']', 'UTF8') AS body,
        CASE WHEN (SELECT count(*) FROM page) > $4 THEN (SELECT max(r.row_key) FROM rendered AS r) END AS last_key
-  FROM public.dataset AS d
+  FROM pfa.dataset AS d
  WHERE d.organization_id = $1
    AND d.name = $2;

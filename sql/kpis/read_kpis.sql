@@ -21,7 +21,7 @@ WITH standing AS (
            (SELECT k.revision
               FROM pfa.kpi AS k
              WHERE k.organization_id = $1 AND k.grain = -1 AND k.revision >= d.unrecorded) AS view_revision
-      FROM public.dataset AS d
+      FROM pfa.dataset AS d
      WHERE d.organization_id = $1
        AND d.name = $2
 ),

@@ -1,7 +1,8 @@
--- Lock 1: the dataset, by everything that changes the mirror.
--- $1 organization, $2 dataset.
--- Returns revision (before this transaction), require_approval, incarnation; no row where there is no such dataset.
-SELECT d.revision, d.require_approval, (SELECT i.number FROM public.incarnation AS i) AS incarnation
+-- Lock 1: the dataset, by everything that changes the mirror. $1 organization, $2 dataset. Returns revision (before
+-- this transaction), require_approval, state, schema_name, contract_version, incarnation; no row where there is no
+-- such dataset.
+SELECT d.revision, d.require_approval, d.state, d.schema_name, d.contract_version,
+       (SELECT i.number FROM public.incarnation AS i) AS incarnation
   FROM public.dataset AS d
  WHERE d.organization_id = $1
    AND d.name = $2

@@ -27,7 +27,7 @@ WITH standing AS (
            coalesce((SELECT w.revision
                        FROM public.workspace AS w
                       WHERE w.organization_id = $1 AND w.dataset = $2 AND w.user_id = $3), 0) AS workspace_revision
-      FROM public.dataset AS d
+      FROM pfa.dataset AS d
      WHERE d.organization_id = $1
        AND d.name = $2
 ),

@@ -37,7 +37,7 @@ SELECT d.revision,
             WHEN s.open_until > $3 THEN 'open'
             WHEN s.open_until IS NOT NULL THEN 'half_open'
             ELSE 'closed' END AS circuit
-  FROM public.dataset AS d
+  FROM pfa.dataset AS d
   LEFT JOIN public.synchronization AS s ON s.organization_id = $1 AND s.dataset = $2
   LEFT JOIN LATERAL (
            SELECT k.revision FROM pfa.kpi AS k WHERE k.organization_id = $1 AND k.grain = -1 LIMIT 1

@@ -40,7 +40,7 @@ async def log_edit(
     """An entry in the log of a session's edits, as its last one."""
     await _insert(
         world,
-        f"{world.runtime.contracts[user.dataset].schema}.edit",
+        f"{world.runtime.datasets.built_in[user.dataset].schema}.edit",
         organization_id=user.organization, session_id=session_id, user_id=user.id, step=step, row_key=key,
         field=field, value=exact_json.encode(value).decode(), held=held, at=world.clock(),
     )  # fmt: skip

@@ -1,0 +1,6 @@
+-- All versions of all datasets that organizations registered themselves.
+-- No parameters. Returns organization_id, base, major; in the order of these.
+SELECT d.organization_id, d.base, d.major
+  FROM public.dataset AS d
+ WHERE d.schema_name IS NOT NULL
+ ORDER BY d.organization_id, d.base, d.major;
