@@ -485,5 +485,6 @@ Table(
     Column("details", JSONB, nullable=False, server_default=text("'{}'")),
     Column("audience", ARRAY(Text(collation="C"))),
     Column("for_admins", Boolean, nullable=False, server_default=text("false")),
+    Column("for_engineers", Boolean, nullable=False, server_default=text("false")),
     Index("feed_of_dataset", "organization_id", "dataset", "number"),
 )

@@ -102,11 +102,11 @@ async def test_the_tailer_reads_what_is_new_and_nothing_else(planner: "asyncpg.C
 @pytest.mark.parametrize("after", [0, MANY // 2, MANY - 5])
 async def test_a_page_of_a_reader_touches_a_page(planner: "asyncpg.Connection[Any]", after: int) -> None:
     """And what it passes over, since that is somebody else's."""
-    nodes = await nodes_of(planner, SEEN.text, ["acme", after, PAGE, "u1", False])
+    nodes = await nodes_of(planner, SEEN.text, ["acme", after, PAGE, "u1", False, False])
     assert read(nodes, "feed") <= PAGE * 1.3
     assert {node["Index Name"] for node in on(nodes, "feed")} == {"feed_pkey"}
     assert read(nodes, "account") <= PAGE
-    nodes = await nodes_of(planner, SEEN_OF_DATASET.text, ["acme", after, PAGE, "u1", False, "fleet"])
+    nodes = await nodes_of(planner, SEEN_OF_DATASET.text, ["acme", after, PAGE, "u1", False, False, "fleet"])
     assert read(nodes, "feed") <= PAGE * 1.3
     assert {node["Index Name"] for node in on(nodes, "feed")} == {"feed_of_dataset"}
 

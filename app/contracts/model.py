@@ -1,10 +1,9 @@
 """The contract: what a dataset is, declared as data. Everything that knows a field's name learned it here."""
 
 import re
-from collections import Counter
 from collections.abc import Collection, Mapping
 from datetime import timedelta
-from functools import cached_property, lru_cache
+from functools import cached_property
 from types import MappingProxyType
 from typing import Annotated, Literal
 
@@ -12,9 +11,11 @@ import msgspec
 
 from app.base.errors import ConfigurationError
 from app.contracts.expressions import Expression, parse
-from app.contracts.rule_types import AllowedValues, Condition, Range, Rule, cell_fields, fields_of, misfit, named
+from app.contracts.rule_types import AllowedValues, Condition, Range, Rule, cell_fields, fields_of, named
 from app.contracts.shape import FieldType as FieldType
 from app.contracts.shape import Name, SchemaName, Shape
+from app.contracts.shape import snake as snake
+from app.contracts.soundness import problems
 
 SQL_TYPES: dict[str, str] = {
     "text": "text",
@@ -25,31 +26,8 @@ SQL_TYPES: dict[str, str] = {
     "date": "date",
 }
 
-# Words that D/rows takes as parameters of its own, and the pseudo-field `id`.
-RESERVED = frozenset(
-    """id search syncState sort sortBy sortOrder page pageSize after count fields include groupBy format header bom
-    since limit includeDeprecated""".split()
-)
-
-
-# Kind of a measure -> the types that it can be of.
-MEASURABLE: dict[str, tuple[FieldType, ...]] = {
-    "sum": ("number", "integer"),
-    "average": ("number", "integer"),
-    "min": ("number", "integer", "date"),
-    "max": ("number", "integer", "date"),
-    "count": ("text", "enum", "number", "integer", "boolean", "date"),
-}
-
 # How a field merges: by itself, by the row, or giving way.
 Policy = Literal["cell", "row", "theirs"]
-
-# PostgreSQL's own schemas, that of the control tables, and that of the functions which all datasets share.
-TAKEN_SCHEMAS = frozenset({"public", "vanguard", "information_schema"})
-# PostgreSQL cuts identifiers off at 63 characters; KPI statements put up to 15 before a column's name.
-MAX_COLUMN = 48
-# vanguard.as_text reads no longer ones, for they would not fit a B-tree.
-INDEXED_BYTES = 500
 
 
 class Field(Shape, frozen=True, kw_only=True):
@@ -232,7 +210,9 @@ class Contract(Shape, frozen=True, kw_only=True, dict=True):
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "rules", named(self.rules))
-        _check(self)
+        problem = next(problems(self), None)
+        if problem is not None:
+            raise ConfigurationError(f"Contract {self.name} {self.version}: {problem.message}")
 
     @cached_property
     def by_name(self) -> dict[str, Field]:
@@ -425,93 +405,3 @@ class Column(msgspec.Struct, frozen=True):
     def of(self, doc: str) -> str:
         """The expression over another name for the document."""
         return re.sub(r"\bdoc\b", doc, self.expression)
-
-
-@lru_cache(maxsize=4096)
-def snake(name: str) -> str:
-    """camelCase to snake_case: forecastStart -> forecast_start."""
-    return re.sub(r"(?<!^)([A-Z])", r"_\1", name).lower()
-
-
-def _check(contract: Contract) -> None:
-    """Refuse a contract that names what it does not have, or whose names would collide in SQL."""
-
-    def refuse(reason: str) -> None:
-        raise ConfigurationError(f"Contract {contract.name} {contract.version}: {reason}")
-
-    names = [field.name for field in contract.fields] + [item.name for item in contract.computed]
-    types = {field.name: field.type for field in contract.fields} | {item.name: item.type for item in contract.computed}
-    documents = {field.name for field in contract.fields}
-    if len({snake(name) for name in names}) != len(names):
-        refuse("two fields have the same name.")
-    if long := [name for name in names if len(snake(name)) > MAX_COLUMN]:
-        refuse(f"{long[0]}: too long; with its capitals counted twice, a name has at most {MAX_COLUMN} characters.")
-    if taken := RESERVED & set(names):
-        refuse(f"{', '.join(sorted(taken))} is a word of the API.")
-    if contract.schema in TAKEN_SCHEMAS or contract.schema.startswith("pg_"):
-        refuse(f"the schema {contract.schema} is taken.")
-    if contract.key not in {field.name for field in contract.fields if field.type == "text" and not field.editable}:
-        refuse(f"the key {contract.key} is not one of its text fields that nobody edits.")
-    if contract.computed and contract.functions is None:
-        refuse("computed columns without the functions that compute them.")
-    for field in contract.fields:
-        if (field.type == "enum") != bool(field.values):
-            refuse(f"{field.name}: exactly the enums list values.")
-        if field.derived_from and field.editable:
-            refuse(f"{field.name}: a derived field is not editable.")
-        if (field.minimum is not None or field.maximum is not None) and field.type not in ("number", "integer"):
-            refuse(f"{field.name}: only numbers have a range.")
-        if field.minimum is not None and field.maximum is not None and field.minimum > field.maximum:
-            refuse(f"{field.name}: no number is in its range.")
-        if field.indexed and field.max_length > INDEXED_BYTES:
-            refuse(f"{field.name}: an indexed text has at most {INDEXED_BYTES} bytes.")
-    columns = {field.name for field in contract.fields if field.indexed} | {item.name for item in contract.computed}
-    for hot in contract.hot:
-        if missing := {hot.sort, *hot.filters} - columns:
-            refuse(f"hot sort of {', '.join(sorted(missing))}, which is not indexed.")
-    grouped = [name for group in contract.atomic_groups for name in group.fields]
-    if len(grouped) != len(set(grouped)):
-        refuse("a field is in two atomic groups.")
-    for field in contract.fields:
-        if field.merge != "cell" and (field.name in grouped or not field.editable):
-            why = "is in an atomic group" if field.name in grouped else "cannot be edited"
-            refuse(f"{field.name} is merged by {field.merge} and {why}.")
-    told = {*grouped, *(name for field in contract.fields for name in field.derived_from)}
-    told |= {name for rule in contract.rules for name in fields_of(rule)}
-    told |= {name for item in contract.computed for name in item.fields}
-    if missing := told - documents:
-        refuse(f"{', '.join(sorted(missing))} is no field of it.")
-    for rule in contract.rules:
-        if reason := misfit(rule, contract):
-            refuse(f"rule {rule.id}: {reason}")
-    for rule_id, times in Counter(rule.id for rule in (*contract.field_rules, *contract.rules)).items():
-        if times > 1:
-            refuse(f"two rules have the id {rule_id}.")
-    if len({group.name for group in contract.atomic_groups}) != len(contract.atomic_groups):
-        refuse("two atomic groups have the same name.")
-    if {group.name for group in contract.atomic_groups} & set(names):
-        refuse("an atomic group has the name of a field.")
-    kpi_fields = {*contract.dimensions, *contract.flags, *(each.of for each in (*contract.measures, *contract.bounds))}
-    if missing := kpi_fields - columns:
-        refuse(f"KPIs of {', '.join(sorted(missing))}, which is not indexed.")
-    for measure in (*contract.measures, *contract.bounds):
-        if types[measure.of] not in MEASURABLE[measure.kind]:
-            refuse(f"measure {measure.name} is the {measure.kind} of a {types[measure.of]}.")
-    if any(measure.kind not in ("min", "max") for measure in contract.bounds):
-        refuse("bounds are minima and maxima.")
-    for flag in contract.flags:
-        if types[flag] != "boolean":
-            refuse(f"{flag} leaves rows out and is no boolean.")
-    numbers = {measure.name for measure in contract.measures if measure.kind == "count" or types[measure.of] != "date"}
-    for figure in contract.derived:
-        if not {figure.of, figure.minus if isinstance(figure, Difference) else figure.by} <= numbers:
-            refuse(f"{figure.name} is not made of numbers that come before it.")
-        numbers.add(figure.name)
-    figures = ["rows", "drafts", *(figure.name for figure in (*contract.measures, *contract.derived))]
-    for what, given in (
-        ("figures", figures),
-        ("bounds", [bound.name for bound in contract.bounds]),
-        ("exclusions", [exclusion.name for exclusion in contract.exclusions]),
-    ):
-        if len(given) != len(set(given)):
-            refuse(f"two of the {what} have the same name.")

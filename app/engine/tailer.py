@@ -49,9 +49,22 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
     number: int
     dataset: str
-    audience: frozenset[str] | None
-    for_admins: bool
+    audience: "Audience"
     event: bytes
+
+
+class Audience(NamedTuple):
+    """Whom something is told: these accounts (None: every member), and besides every ADMIN, or every ENGINEER."""
+
+    accounts: frozenset[str] | None
+    admins: bool
+    engineers: bool
+
+
+def audience_of(row: Record) -> Audience:
+    """The audience of a record of read_events, or read_keys."""
+    accounts = None if row["audience"] is None else frozenset(row["audience"])
+    return Audience(accounts, row["for_admins"], row["for_engineers"])
 
 
 def entry_of(row: Record) -> Entry:
@@ -59,8 +72,7 @@ def entry_of(row: Record) -> Entry:
     return Entry(
         number=row["number"],
         dataset=row["dataset"],
-        audience=None if row["audience"] is None else frozenset(row["audience"]),
-        for_admins=row["for_admins"],
+        audience=audience_of(row),
         event=row["event"].encode(),
     )
 

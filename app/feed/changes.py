@@ -13,6 +13,7 @@ from app.base.statements import statement
 from app.contracts.filters import INTEGER, refuse
 from app.engine.cursors import Cursor, read_cursor, write_cursor
 from app.engine.positions import Position, Standing, check_position, position_of_event
+from app.engine.tailer import audience_of
 from app.feed.reader import Event, Reader
 from app.web.auth import Action, require
 from app.web.etags import PRIVATE
@@ -73,8 +74,15 @@ async def reader_of(request: VanguardRequest, organization: str, dataset: str | 
     """Who asks; raises DatasetNotFound."""
     contract = None if dataset is None else await contract_of(request, organization, dataset)
     user = request.user
-    admin = user.may(Action.REVIEW)
-    return Reader(organization, user.user_id, user.name, request.runtime.clock, admin=admin, contract=contract)
+    return Reader(
+        organization,
+        user.user_id,
+        user.name,
+        request.runtime.clock,
+        admin=user.may(Action.REVIEW),
+        engineer=user.may(Action.SEE_SHADOW),
+        contract=contract,
+    )
 
 
 async def answer_changes(request: VanguardRequest, organization: str, dataset: str | None) -> ASGIResponse:
@@ -150,7 +158,7 @@ async def get_ids(request: VanguardRequest, org: Organization, dataset: DatasetN
         row = None
         if event is not None:
             row = await desk.row(READ_KEYS, number=event.number, epoch=event.epoch, offset=offset, limit=limit)
-    if row is None or row["keys"] is None or not reader.may_see(row["audience"], for_admins=row["for_admins"]):
+    if row is None or row["keys"] is None or not reader.may_see(audience_of(row)):
         raise EventNotFound("There is no such event, it is about no rows, or it is not kept any more.")
     end = offset + len(row["keys"])
     following = write_cursor(secret, clock, purpose, Cursor((), str(end))) if end < row["row_count"] else None

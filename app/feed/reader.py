@@ -1,6 +1,6 @@
 """Who reads the feed, and what they are shown of it."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC
 from typing import Any
 
@@ -14,12 +14,15 @@ from app.engine.desk import Desk
 from app.engine.feed import EventType
 from app.engine.locks import read_dataset
 from app.engine.positions import Position, Reason, Standing, expired, read_standing
-from app.engine.tailer import READ_EVENTS, Entry, entry_of
+from app.engine.tailer import READ_EVENTS, Audience, Entry, entry_of
 from app.engine.view import Composed
 
-SEES = "(f.audience IS NULL OR $4::text = ANY (f.audience) OR (f.for_admins AND $5::boolean))"
+SEES = (
+    "(f.audience IS NULL OR $4::text = ANY (f.audience) OR (f.for_admins AND $5::boolean) "
+    "OR (f.for_engineers AND $6::boolean))"
+)
 SEEN = READ_EVENTS.fill(seen=SEES)
-SEEN_OF_DATASET = READ_EVENTS.fill(seen=f"{SEES} AND f.dataset = $6")
+SEEN_OF_DATASET = READ_EVENTS.fill(seen=f"{SEES} AND f.dataset = $7")
 
 Told = tuple[bytes, bytes]  # an event's id, and its JSON
 
@@ -31,9 +34,17 @@ class Reader:
     """
 
     def __init__(
-        self, organization: str, user: str, name: str | None, clock: Clock, *, admin: bool, contract: Contract | None
+        self,
+        organization: str,
+        user: str,
+        name: str | None,
+        clock: Clock,
+        *,
+        admin: bool,
+        engineer: bool,
+        contract: Contract | None,
     ):
-        self.organization, self.user, self.admin = organization, user, admin
+        self.organization, self.user, self.admin, self.engineer = organization, user, admin, engineer
         self.dataset = None if contract is None else contract.name
         self._name, self._contract = name, contract
         self._clock = clock
@@ -58,19 +69,20 @@ class Reader:
         """How far they have read, as text."""
         return f"{self.number:012x}{self._behind.decode()}"
 
-    def may_see(self, audience: Collection[str] | None, *, for_admins: bool) -> bool:
+    def may_see(self, audience: Audience) -> bool:
         """Whether they belong to those whom something is told."""
-        return audience is None or self.user in audience or (self.admin and for_admins)
+        told, admins, engineers = audience
+        return told is None or self.user in told or (self.admin and admins) or (self.engineer and engineers)
 
     def sees(self, entry: Entry) -> bool:
         """Whether the entry is for them, and what they read."""
-        return self.dataset in (None, entry.dataset) and self.may_see(entry.audience, for_admins=entry.for_admins)
+        return self.dataset in (None, entry.dataset) and self.may_see(entry.audience)
 
     async def read(self, connection: Connection, head: int, limit: int) -> list[Told]:
         """Go on to the entry `head`, or until there are `limit` events: what they are told of them. Raises FeedExpired
         where retention was faster.
         """
-        seen = [self.organization, self.number, limit, self.user, self.admin]
+        seen = [self.organization, self.number, limit, self.user, self.admin, self.engineer]
         if self.dataset is None:
             rows = await connection.rows(Composed(SEEN, seen))
         else:

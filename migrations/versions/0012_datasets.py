@@ -17,6 +17,7 @@ def upgrade() -> None:
     # storage: a digest of the DDL that its schema was made by.
     # dataset_state. What each state allows, as app/contracts/states.py has it; a test holds the two together.
     # dataset_transition. undone_at: when a promotion was rolled back.
+    # feed.for_engineers: told to every ENGINEER, of a version in SHADOW.
     # received. Records as they came, by run and line; textual: of a CSV, whose values are all texts.
     # quarantine. line, raw: of a record that was ingested; discarded_at: a person has put it away.
     op.execute("""
@@ -134,6 +135,8 @@ ALTER TABLE public.quarantine
     ADD COLUMN discarded_by text COLLATE "C",
     ADD COLUMN discard_reason text;
 
+ALTER TABLE public.feed ADD COLUMN for_engineers boolean NOT NULL DEFAULT FALSE;
+
 GRANT SELECT ON public.dataset_state TO vanguard_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON public.contract TO vanguard_app;
 GRANT SELECT, INSERT, UPDATE ON public.dataset_transition TO vanguard_app;
@@ -159,6 +162,7 @@ BEGIN
 END
 $$;
 DELETE FROM public.dataset WHERE schema_name IS NOT NULL;
+ALTER TABLE public.feed DROP COLUMN for_engineers;
 DELETE FROM public.sync_run WHERE kind IN ('ingest', 'replay', 'backfill');
 DELETE FROM public.quarantine WHERE line IS NOT NULL;
 ALTER TABLE public.quarantine

@@ -1,8 +1,8 @@
 -- What happened after a number, in order: all of it for the tailer, or what a reader may see of all, or of a dataset.
 -- $1 organization, $2 after (bigint), $3 limit (bigint), then what the marker needs: app/feed/reader.py fills it.
--- Returns number, dataset, audience, for_admins, and event (text: the members of its JSON object but for the id).
--- Plan: the primary key, or feed_of_dataset, from that number on; accounts by primary key.
-SELECT f.number, f.dataset, f.audience, f.for_admins,
+-- Returns number, dataset, audience, for_admins, for_engineers, and event (text: the members of its JSON object but
+-- for the id). Plan: the primary key, or feed_of_dataset, from that number on; accounts by primary key.
+SELECT f.number, f.dataset, f.audience, f.for_admins, f.for_engineers,
        concat('"type":', to_json(f.type), ',"at":', to_json(vanguard.utc(f.at)), ',"dataset":', to_json(f.dataset),
               ',"revision":', coalesce(f.revision::text, 'null'), ',"actor":',
               CASE WHEN f.actor IS NULL THEN 'null'
