@@ -129,8 +129,8 @@ Table(
     _moment("promoted_at"),
     _moment("deprecated_at"),
     Column("kpi_revision", BigInteger, nullable=False, server_default=text("-1")),
-    UniqueConstraint("schema_name", name="dataset_schema_name_key"),
-    UniqueConstraint("organization_id", "base", "major", name="dataset_version_key"),
+    UniqueConstraint("schema_name", name="dataset_schema_name_key", deferrable=True),
+    UniqueConstraint("organization_id", "base", "major", name="dataset_version_key", deferrable=True),
     Index("dataset_active", "organization_id", "base", unique=True, postgresql_where=text("state = 'ACTIVE'")),
     Index("dataset_own", "organization_id", "name", postgresql_where=text("schema_name IS NOT NULL")),
 )
@@ -173,6 +173,7 @@ Table(
     Column("actor", Text(collation="C")),
     Column("reason", Text),
     _time("at", default=False),
+    Column("revision", BigInteger),
     _moment("undone_at"),
 )
 Table(

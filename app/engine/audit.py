@@ -37,6 +37,12 @@ class Act(StrEnum):
     COMMIT_REVERTED = "commit.reverted"
     RESOLUTION_FORGOTTEN = "resolution.forgotten"
     SETTINGS_CHANGED = "settings.changed"
+    CONTRACT_REGISTERED = "contract.registered"
+    CONTRACT_DELETED = "contract.deleted"
+    DATASET_PROMOTED = "dataset.promoted"
+    DATASET_DEPRECATED = "dataset.deprecated"
+    DATASET_RESTORED = "dataset.restored"
+    DATASET_ROLLED_BACK = "dataset.rolled_back"
     AUDIT_EXPORTED = "audit.exported"
 
 

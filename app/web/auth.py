@@ -73,6 +73,8 @@ class Action(Enum):
     LIFT_GUARDS = "lift a pull's guards"
     SEE_SHADOW = "see shadow versions"
     REVIEW = "review"
+    PROMOTE = "promote or deprecate datasets"
+    REPLAY = "replay or backfill records"
     ADMINISTER = "administer"
 
     @property
@@ -96,6 +98,8 @@ ALLOWED: dict[Action, frozenset[Role]] = {
     Action.LIFT_GUARDS: _from(Role.ADMIN),
     Action.SEE_SHADOW: _from(Role.ENGINEER),
     Action.REVIEW: _from(Role.ADMIN),
+    Action.PROMOTE: _from(Role.ADMIN),
+    Action.REPLAY: _from(Role.ADMIN),
     Action.ADMINISTER: _from(Role.ADMIN),
 }
 

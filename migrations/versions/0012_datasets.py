@@ -16,7 +16,8 @@ def upgrade() -> None:
     # contract. document: the contract as it registers again, with all ids of fields; changes: from the version before;
     # storage: a digest of the DDL that its schema was made by.
     # dataset_state. What each state allows, as app/contracts/states.py has it; a test holds the two together.
-    # dataset_transition. undone_at: when a promotion was rolled back.
+    # dataset. Two versions exchange their places in one statement, so that what is unique is looked at after it.
+    # dataset_transition. revision: of the dataset behind it; undone_at: when a promotion was rolled back.
     # feed.for_engineers: told to every ENGINEER, of a version in SHADOW.
     # received. Records as they came, by run and line; textual: of a CSV, whose values are all texts.
     # quarantine. line, raw: of a record that was ingested; discarded_at: a person has put it away.
@@ -42,14 +43,15 @@ INSERT INTO public.state_transition (machine, from_state, to_state) VALUES
 ALTER TABLE public.dataset
     ADD COLUMN base text COLLATE "C" NOT NULL GENERATED ALWAYS AS (split_part(name, '@', 1)) STORED,
     ADD COLUMN major integer NOT NULL DEFAULT 1,
-    ADD COLUMN schema_name text COLLATE "C" UNIQUE,
+    ADD COLUMN schema_name text COLLATE "C",
     ADD COLUMN state text NOT NULL DEFAULT 'ACTIVE' REFERENCES public.dataset_state,
     ADD COLUMN owner text COLLATE "C",
     ADD COLUMN supersedes integer,
     ADD COLUMN promoted_at timestamptz,
     ADD COLUMN deprecated_at timestamptz,
     ADD COLUMN kpi_revision bigint NOT NULL DEFAULT -1,
-    ADD CONSTRAINT dataset_version_key UNIQUE (organization_id, base, major),
+    ADD CONSTRAINT dataset_schema_name_key UNIQUE (schema_name) DEFERRABLE,
+    ADD CONSTRAINT dataset_version_key UNIQUE (organization_id, base, major) DEFERRABLE,
     ADD CONSTRAINT dataset_deprecated_check CHECK ((deprecated_at IS NOT NULL) = (state = 'DEPRECATED'));
 CREATE UNIQUE INDEX dataset_active ON public.dataset (organization_id, base) WHERE state = 'ACTIVE';
 CREATE INDEX dataset_own ON public.dataset (organization_id, name) WHERE schema_name IS NOT NULL;
@@ -84,6 +86,7 @@ CREATE TABLE public.dataset_transition (
     actor text COLLATE "C",
     reason text,
     at timestamptz NOT NULL,
+    revision bigint,
     undone_at timestamptz,
     PRIMARY KEY (organization_id, dataset, id)
 );

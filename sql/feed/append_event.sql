@@ -25,9 +25,12 @@ WITH counted AS (
       FROM public.edit_session AS s
      WHERE $12::text IS NOT NULL AND s.organization_id = $1 AND s.id = $12::text
      UNION ALL
+    -- One that is gone was in SHADOW: no other can be deleted.
     SELECT NULL, '{}', TRUE, TRUE
-      FROM public.dataset AS d
-     WHERE $11::uuid IS NULL AND $12::text IS NULL AND d.organization_id = $1 AND d.name = $2 AND d.state = 'SHADOW'
+     WHERE $11::uuid IS NULL AND $12::text IS NULL
+       AND coalesce((SELECT d.state
+                       FROM public.dataset AS d
+                      WHERE d.organization_id = $1 AND d.name = $2), 'SHADOW') = 'SHADOW'
 )
 INSERT INTO public.feed AS f (organization_id, number, at, type, dataset, revision, actor, row_count, keys, renamed,
                               details, audience, for_admins, for_engineers)

@@ -236,6 +236,14 @@ CREATE OR REPLACE FUNCTION vanguard.pick(document jsonb, fields jsonb) RETURNS j
     RETURN (SELECT coalesce(jsonb_object_agg(field, coalesce(document -> field, 'null')), '{}')
               FROM jsonb_array_elements_text(fields) AS field);
 
+-- Whether two documents have another value in one of these fields; names: {name in the one: name in the other}. A field
+-- that is not there is null.
+CREATE OR REPLACE FUNCTION vanguard.differs(one jsonb, other jsonb, names jsonb) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN EXISTS (SELECT
+                     FROM jsonb_each_text(names) AS n (was, now)
+                    WHERE coalesce(one -> n.was, 'null') IS DISTINCT FROM coalesce(other -> n.now, 'null'));
+
 -- The fields that a document has of these.
 CREATE OR REPLACE FUNCTION vanguard.present(document jsonb, fields jsonb) RETURNS jsonb
     LANGUAGE sql IMMUTABLE PARALLEL SAFE

@@ -1,0 +1,293 @@
+"""What people have under way goes with them when another version takes a dataset's name.
+
+Drafts, what is under review, and the logs of open sessions follow, field by field: by the fields' ids, whatever they are
+called, where the value fits. What does not follow stays where it was, and is reported. Nothing is dropped.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import msgspec
+from asyncpg import Record
+
+from app.base.statements import statement
+from app.contracts import Contract
+from app.contracts.validation import check_cell
+from app.engine.desk import Desk
+from app.engine.locks import raise_workspaces
+from app.engine.modifications import fold, image
+from app.engine.requests import Event, tell_of
+
+READ_MODIFICATIONS = statement("lifecycle/read_modifications")
+ADD_MODIFICATIONS = statement("lifecycle/add_modifications")
+LEAVE_MODIFICATIONS = statement("lifecycle/leave_modifications")
+READ_CHANGES = statement("lifecycle/read_changes")
+MOVE_CHANGES = statement("lifecycle/move_changes")
+MOVE_EDITS = statement("lifecycle/move_edits")
+CHANGE_CONTENT = statement("lifecycle/change_content")
+LIST_COMMITS = statement("lifecycle/list_commits")
+
+AT_ONCE = 1000
+SHOWN = 100  # of what stays behind
+
+
+class Left(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Cells of somebody's that stay behind in the version before: a field that is there no more, or a value that does
+    not fit any more. `request_id`: they were under review.
+    """
+
+    user: str
+    row_id: str
+    fields: list[str]
+    request_id: str | None = None
+
+
+class Moved(msgspec.Struct, kw_only=True, rename="camel"):
+    """What followed and what stayed: counts, and the first hundred of `left`."""
+
+    drafts: int = 0
+    changes: int = 0
+    edits: int = 0
+    left_cells: int = 0
+    left: list[Left] = []
+
+    def leave(self, user: str, key: str, fields: Sequence[str], request: UUID | None = None) -> None:
+        """Note cells that stay behind."""
+        if not fields:
+            return
+        self.left_cells += len(fields)
+        if len(self.left) < SHOWN:
+            request_id = None if request is None else str(request)
+            self.left.append(Left(user=user, row_id=key, fields=list(fields), request_id=request_id))
+
+
+class Cells(NamedTuple):
+    """A document's cells: those that fit the other contract, under its names; and the names of those that do not."""
+
+    fit: dict[str, Any]
+    left: list[str]
+
+
+class Passage:
+    """From one contract to another of the same dataset: which fields are the same, and which values fit."""
+
+    def __init__(self, before: Contract, after: Contract):
+        self.before, self.after = before, after
+        by_id = {field.id: field.name for field in after.fields}
+        self.names = {field.name: by_id[field.id] for field in before.fields if field.id in by_id}
+        ids = {contract: [contract.by_name[name].id for name in contract.key_fields] for contract in (before, after)}
+        # A row is known by the same id only where the key is the same.
+        self.same_keys = ids[before] == ids[after] and all(
+            before.by_name[was].type == after.by_name[self.names[was]].type for was in before.key_fields
+        )
+
+    def cells(self, document: Mapping[str, Any]) -> Cells:
+        """The cells of a document."""
+        fit, left = {}, []
+        for name, value in document.items():
+            now = self.names.get(name)
+            if now is None or not (value is None or check_cell(self.after, now, value).storable):
+                left.append(name)
+            else:
+                fit[now] = value
+        return Cells(fit, left)
+
+    def renamed(self, document: Mapping[str, Any]) -> dict[str, Any]:
+        """The document under the other contract's names, where there are any: for what is over, and only told."""
+        return {self.names.get(name, name): value for name, value in document.items()}
+
+    def base(self, base: Mapping[str, Any], data: Mapping[str, Any] | None, there: Mapping[str, Any] | None) -> Any:
+        """What was seen when cells were touched. Where that is what the row has still, it is what the other version's
+        row has: the same value may be written otherwise there.
+        """
+        found = {}
+        for name, value in base.items():
+            now = self.names.get(name)
+            if now is None:
+                continue
+            unchanged = data is not None and data.get(name) == value
+            found[now] = there.get(now) if unchanged and there is not None else value
+        return found
+
+
+async def move_edits(before: Desk, after: Desk, at: datetime) -> Moved:
+    """Take everything that people have under way from one version to another, inside the caller's transaction, which
+    holds lock 1 of both against everybody.
+    """
+    passage, moved = Passage(before.contract, after.contract), Moved()
+    if not passage.same_keys:
+        await _leave_all(before, moved)
+        return moved
+    keys = await _move_changes(before, after, passage, moved, at)
+    keys |= await _move_modifications(before, after, passage, moved)
+    for some in _portions(sorted(keys)):
+        await fold(after, None, some)
+        await image(after, None, some)
+    statement_ = MOVE_EDITS.fill(other=after.contract.schema)
+    moved.edits = int(await before.value(statement_, names=passage.names) or 0)
+    return moved
+
+
+async def _leave_all(before: Desk, moved: Moved) -> None:
+    async for row in _modifications(before, before):
+        moved.leave(row["user_id"], row["row_key"], sorted({*row["delta"], *row["pending"]}))
+
+
+async def _modifications(before: Desk, after: Desk) -> Any:
+    read = READ_MODIFICATIONS.fill(other=after.contract.schema)
+    user, key, rows = "", "", [None] * AT_ONCE
+    while len(rows) == AT_ONCE:
+        rows = list(await before.rows(read, after_user=user, after_key=key, limit=AT_ONCE))
+        for row in rows:
+            yield row
+        if rows:
+            user, key = rows[-1]["user_id"], rows[-1]["row_key"]
+
+
+async def _move_modifications(before: Desk, after: Desk, passage: Passage, moved: Moved) -> set[str]:
+    coming, staying, keys, left_keys = [], [], set(), set()
+    async for row in _modifications(before, after):
+        draft = passage.cells(row["delta"])
+        left = draft.left
+        moved.leave(row["user_id"], row["row_key"], left)
+        whole = row["draft_op"] in ("insert", "delete")
+        drafted = row["draft_op"] if draft.fit or whole else None
+        staying.append(
+            {
+                "user_id": row["user_id"],
+                "row_key": row["row_key"],
+                "stays": bool(left),
+                "delta": {name: row["delta"][name] for name in left},
+                "base": {name: row["base"][name] for name in left if name in row["base"]},
+            }
+        )
+        if left:
+            left_keys.add(row["row_key"])
+        if drafted is None and row["pending_op"] is None:
+            continue
+        keys.add(row["row_key"])
+        moved.drafts += drafted is not None
+        coming.append(
+            {
+                "user_id": row["user_id"],
+                "row_key": row["row_key"],
+                "id": row["id"],
+                "pending_op": row["pending_op"],
+                "pending": passage.cells(row["pending"]).fit,
+                "pending_state": row["pending_state"],
+                "draft_op": drafted,
+                "delta": draft.fit,
+                "base": passage.base(row["base"], row["data"], row["there"]),
+                "version": row["version"],
+                "session_id": row["session_id"],
+                "change_reason": row["change_reason"],
+                "modified_at": row["modified_at"],
+            }
+        )
+    for some in _portions(coming):
+        await after.rows(ADD_MODIFICATIONS, modifications=some)
+    for some in _portions(staying):
+        await before.rows(LEAVE_MODIFICATIONS, modifications=some)
+    for some in _portions(sorted(left_keys)):
+        await image(before, None, some)
+    return keys
+
+
+async def _move_changes(
+    before: Desk, after: Desk, passage: Passage, moved: Moved, at: datetime
+) -> set[str]:
+    """Changes under review follow as far as they fit; those that are over, as they were told."""
+    move = MOVE_CHANGES.fill(other=after.contract.schema)
+    keys: set[str] = set()
+    touched: set[UUID] = set()
+    last, rows = 0, [None] * AT_ONCE
+    while len(rows) == AT_ONCE:
+        rows = list(await before.rows(READ_CHANGES, after=last, limit=AT_ONCE))
+        going = [_change(row, passage, moved, keys, touched) for row in rows]
+        if rows:
+            last = rows[-1]["id"]
+            await before.rows(move, changes=going)
+    if touched:
+        for row in await after.rows(CHANGE_CONTENT, ids=sorted(touched), at=at):
+            text = f"Cells stayed behind when version {after.contract.version} of the contract took over."
+            await tell_of(
+                after, row["id"], Event.RESUBMITTED, None, at,
+                iteration=row["iteration"], commit_id=row["commit_id"], text=text,
+            )  # fmt: skip
+    return keys
+
+
+def _change(row: Record, passage: Passage, moved: Moved, keys: set[str], touched: set[UUID]) -> dict[str, Any]:
+    if row["state"] != "in_review":
+        return {"id": row["id"], "base": passage.renamed(row["base"]), "delta": passage.renamed(row["delta"])}
+    cells = passage.cells(row["delta"])
+    keys.add(row["row_key"])
+    moved.changes += 1
+    if cells.left:
+        moved.leave(row["user_id"], row["row_key"], cells.left, row["change_request_id"])
+        touched.add(row["change_request_id"])
+    return {"id": row["id"], "base": passage.base(row["base"], None, None), "delta": cells.fit}
+
+
+async def commits_as_drafts(before: Desk, after: Desk, revision: int, at: datetime) -> Moved:
+    """What people committed to a version beyond a revision becomes drafts of its authors on another one."""
+    passage, moved = Passage(before.contract, after.contract), Moved()
+    read = LIST_COMMITS.fill(other=after.contract.schema)
+    folded: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in await before.rows(read, revision=revision):
+        if not passage.same_keys:
+            moved.leave(row["actor"], row["row_key"], sorted(row["after"] or row["before"] or {}))
+            continue
+        _fold(folded.setdefault((row["actor"], row["row_key"]), {"op": None, "delta": {}}), row, passage, moved)
+    coming = [
+        _draft(user, key, found, at) for (user, key), found in folded.items() if found["op"] is not None
+    ]
+    moved.drafts = len(coming)
+    await raise_workspaces(after, {each["user_id"] for each in coming})
+    for some in _portions(coming):
+        await after.rows(ADD_MODIFICATIONS, modifications=some)
+        await image(after, None, [each["row_key"] for each in some])
+    return moved
+
+
+def _fold(found: dict[str, Any], row: Record, passage: Passage, moved: Moved) -> None:
+    """One committed change of a row after those before it, of one person."""
+    cells = passage.cells(row["after"] or {})
+    moved.leave(row["actor"], row["row_key"], cells.left)
+    there = row["data"]
+    found.update(reason=row["change_reason"], there=there)
+    match row["op"]:
+        case "delete":
+            found.update(op=None if there is None else "delete", delta={})
+        case "insert" if there is None:
+            found.update(op="insert", delta=cells.fit)
+        case _:
+            delta = {**found["delta"], **cells.fit}
+            op = "insert" if found["op"] == "insert" else "update"
+            found.update(op=op if delta and (there is not None or op == "insert") else None, delta=delta)
+
+
+def _draft(user: str, key: str, found: Mapping[str, Any], at: datetime) -> dict[str, Any]:
+    there = found["there"] or {}
+    return {
+        "user_id": user,
+        "row_key": key,
+        "id": None,
+        "pending_op": None,
+        "pending": {},
+        "pending_state": None,
+        "draft_op": found["op"],
+        "delta": found["delta"],
+        "base": there if found["op"] == "delete" else {name: there.get(name) for name in found["delta"]},
+        "version": None,
+        "session_id": None,
+        "change_reason": found["reason"],
+        "modified_at": at,
+    }
+
+
+def _portions(items: Sequence[Any]) -> Iterator[list[Any]]:
+    for start in range(0, len(items), AT_ONCE):
+        yield list(items[start : start + AT_ONCE])
