@@ -7,7 +7,7 @@ beyond the view's revision, and by the caller's modifications. Any other filter 
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime, timedelta
 from decimal import Context, Decimal
 from functools import reduce
 from typing import Any
@@ -32,6 +32,7 @@ from app.contracts.filters import (
 )
 from app.contracts.images import qualified
 from app.contracts.model import Difference, Measure
+from app.contracts.values import write_datetime
 from app.engine.desk import Desk
 from app.engine.figures import SIDES, FigureComposer, Wanted
 from app.engine.view import Composed
@@ -43,6 +44,7 @@ from app.web.runtime import Runtime, VanguardRequest, contract_of
 READ_VIEWS = statement("kpis/read_views")
 REFRESH_KPIS = statement("kpis/refresh_kpis")
 DECIMALS = Decimal("1e-6")  # of quotients: sums keep all digits
+MICROSECOND = timedelta(microseconds=1)
 # A sum over any number of rows has fewer digits than this; Python's own 28 would round it, or refuse to.
 EXACT = Context(prec=200)
 
@@ -126,9 +128,18 @@ def figure_sets(contract: Contract, record: Record) -> dict[str, dict[str, Any]]
 
 def written(figures: dict[str, Any]) -> dict[str, Any]:
     """Figures for the wire. However a number was computed, it is written one way: without an exponent, and without
-    zeros behind the last digit of its fraction.
+    zeros behind the last digit of its fraction. A moment is as documents have it.
     """
-    return {name: _plain(value) if isinstance(value, Decimal) else value for name, value in figures.items()}
+    return {name: _written(value) for name, value in figures.items()}
+
+
+def _written(value: Any) -> Any:
+    match value:
+        case Decimal():
+            return _plain(value)
+        case datetime():
+            return write_datetime(value)
+    return value
 
 
 def _plain(number: Decimal) -> msgspec.Raw:
@@ -178,6 +189,8 @@ def total_of(values: Iterable[Decimal]) -> Decimal:
 def _difference(value: Any, other: Any) -> Any:
     if value is None or other is None:
         return None
+    if isinstance(value, datetime):
+        return Decimal((value - other) // MICROSECOND).scaleb(-6, EXACT)
     if isinstance(value, date):
         return (value - other).days
     return value - other if isinstance(value, int) and isinstance(other, int) else EXACT.subtract(value, other)

@@ -145,7 +145,7 @@ BAD: dict[str, tuple[Change, str]] = {
     "a unique field without an index": (add_rule(type="unique", field="remark"), "remark is not indexed"),
     "a range rule of a text": (
         add_rule(type="range", field="depot", min=1),
-        "Contract fleet 1.0: rule range:depot: depot is a text; only numbers and dates have a range.",
+        "Contract fleet 1.0: rule range:depot: depot is a text; only numbers, dates and datetimes have a range.",
     ),
     "a range of booleans": (add_rule(type="range", field="leased", min=False), "leased is a boolean"),
     "a range without bounds": (add_rule(type="range", field="mileage"), "it has neither min nor max"),

@@ -25,6 +25,7 @@ from tests.test_model import examples
 TYPES: dict[str, FieldType] = {
     "plan": "number", "rate": "number", "seats": "integer", "wheels": "integer", "model": "text", "note": "text",
     "kind": "enum", "scrapped": "boolean", "leased": "boolean", "start": "date", "end": "date",
+    "seen": "datetime", "due": "datetime",
 }  # fmt: skip
 CONTRACT = Contract(
     name="things",
@@ -81,7 +82,7 @@ def decimals(value: Decimal) -> int:
 
 FORKLIFT = {
     "plan": Decimal("100.00"), "rate": Decimal("0.1"), "seats": 3, "model": "Forklift", "kind": "a", "scrapped": False,
-    "start": "2026-01-31", "end": "2026-02-28",
+    "start": "2026-01-31", "end": "2026-02-28", "seen": "2026-01-31T08:30:00.5Z",
 }  # fmt: skip
 
 
@@ -113,6 +114,7 @@ FORKLIFT = {
         ("'a\\n\\x41\\101' == \"a\\nAA\" && r'\\n' == '\\\\n'", True),
         ("kind in ['a', 'b',] && !(seats in [1, 2]) && !(seats in [])", True),
         ("start < end && start == date('2026-01-31') && end <= date('2026-12-31')", True),
+        ("seen > datetime('2026-01-31T08:30:00Z') && seen == datetime('2026-01-31T08:30:00.500Z')", True),
         ("false < true && scrapped == false", True),
         # A missing field is null. Nothing but equality takes it.
         ("note == null && model != null && null == null", True),
@@ -191,7 +193,7 @@ def test_an_expression_knows_its_text_and_its_fields() -> None:
         ("model == 'a\nb'", "Line 1, column 10: this text is not closed."),
         ("a.b == 1", "Line 1, column 2: '.' begins nothing that there is."),
         ("width > 1", "Line 1, column 1: there is no field 'width'."),
-        ("size(model) > 1", "Line 1, column 1: there is no function 'size'; the only one is date."),
+        ("size(model) > 1", "Line 1, column 1: there is no function 'size'; there are date and datetime."),
         ("plan", "Line 1, column 1: a condition is true or false, and this is a number."),
         ("null", "Line 1, column 1: a condition is true or false, and this is null."),
         ("plan + rate", "Line 1, column 6: a condition is true or false, and this is a number."),
@@ -211,6 +213,12 @@ def test_an_expression_knows_its_text_and_its_fields() -> None:
         ("start > date('2026-02-30')", 'Line 1, column 9: date takes a day of the calendar: date("2026-01-31").'),
         ("start > date(model)", 'Line 1, column 9: date takes a day of the calendar: date("2026-01-31").'),
         ("start > date()", 'Line 1, column 9: date takes a day of the calendar: date("2026-01-31").'),
+        ("seen > '2026-01-31T08:30:00Z'",
+         'Line 1, column 6: > wants two values of one type, and gets a datetime and a text, which is written'
+         ' datetime("2026-01-31T08:30:00Z").'),
+        ("seen > start", "Line 1, column 6: > wants two values of one type, and gets a datetime and a date."),
+        ("seen > datetime('2026-01-31T08:30:00+01:00')",
+         'Line 1, column 8: datetime takes a moment in UTC: datetime("2026-01-31T08:30:00Z").'),
         ("plan in [1, 'a']", "Line 1, column 13: a list holds values of one type, and this is a text."),
         ("plan in [rate]", "Line 1, column 10: a list holds literals, and no null."),
         ("plan in [null]", "Line 1, column 10: a list holds literals, and no null."),
@@ -390,19 +398,35 @@ LITERALS = {
     ),
     "boolean": ("true", "false"),
     "date": ('date("2026-01-31")', 'date("0001-01-01")', 'date("9999-12-31")', 'date("2024-02-29")'),
-}
+    "datetime": (
+        'datetime("2026-01-31T08:30:00Z")', 'datetime("2026-01-31T08:30:00.000001Z")',
+        'datetime("0001-01-01T00:00:00Z")', 'datetime("9999-12-31T23:59:59.999999Z")',
+    ),
+}  # fmt: skip
 VALUES: dict[str, list[Any]] = {
     "number": [Decimal(text) for text in NUMBERS if "x" not in text] + [Decimal("-1"), Decimal("-0.30"), -7, 5, 12],
     "text": ["", "a", "b", "B", "é", "e\u0301", "\U0001f600", "\ufffd", "\\n", "a'b", "pfa.", "x" * 500],
     "boolean": [True, False],
     "date": ["2026-01-31", "0001-01-01", "9999-12-31", "2024-02-29", "2025-06-15"],
+    "datetime": [
+        "2026-01-31T08:30:00Z",
+        "2026-01-31T08:30:00.000Z",
+        "2026-01-31T08:30:00.000001Z",
+        "0001-01-01T00:00:00Z",
+        "9999-12-31T23:59:59.999999Z",
+        "2024-02-29T12:00:00.5Z",
+    ],
 }
 ODD = [
-    None, [], {}, [1], {"a": 1}, "1", "true", "2026-02-30", "2026-1-1", 1, True, Decimal("1.5"), Decimal("1e30"),
+    None, [], {}, [1], {"a": 1}, "1", "true", "2026-02-30", "2026-1-1", "2026-02-30T00:00:00Z",
+    "2026-01-31T24:00Z", 1, True, Decimal("1.5"), Decimal("1e30"),
     Decimal("-1e300"), Decimal("1e-21"), Decimal("1.000000000000000000000"), 2**53 - 1, 2**53, 10**29, 10**30, 10**100,
     Decimal("3.0"), Decimal("0e5"),
 ]  # fmt: skip
-KINDS = {"number": "number", "integer": "number", "text": "text", "enum": "text", "boolean": "boolean", "date": "date"}
+KINDS = {
+    "number": "number", "integer": "number", "text": "text", "enum": "text", "boolean": "boolean", "date": "date",
+    "datetime": "datetime",
+}  # fmt: skip
 FIELDS = {kind: [name for name, of in TYPES.items() if KINDS[of] == kind] for kind in LITERALS}
 
 
@@ -415,7 +439,7 @@ def expressions(draw: st.DrawFn, kind: str = "boolean", depth: int = 4) -> str:
     def inner(of: str) -> str:
         return draw(expressions(of, depth - 1))
 
-    if kind in ("text", "date") or draw(st.integers(0, 5)) == 0:
+    if kind in ("text", "date", "datetime") or draw(st.integers(0, 5)) == 0:
         first, second = inner(kind), "null" if draw(st.integers(0, 4)) == 0 else inner(kind)
         if draw(st.booleans()):
             first, second = second, first

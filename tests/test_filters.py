@@ -99,6 +99,28 @@ DATE_FILTERS = {
     "f[lt]=9999-12-31&f[gt]=0001-01-01": "A B C",
     "f[isnull]=true": "D E",
 }
+MOMENTS = {
+    "A": "2026-01-31T08:30:00Z",
+    "B": "2026-01-31T08:30:00.000001Z",
+    "C": "0001-01-01T00:00:00Z",
+    "D": None,
+    "E": ABSENT,
+}
+MOMENT_FILTERS = {
+    "f=2026-01-31T08:30:00Z": "A",
+    "f=2026-01-31T08:30:00.000Z": "A",
+    "f=2026-01-31T09:30:00%2B01:00": "A",
+    "f=2026-01-31 03:00:00-05:30": "A",
+    "f[ne]=2026-01-31T08:30:00Z": "B C D E",
+    "f[in]=2026-01-31T08:30:00Z,0001-01-01T00:00:00Z": "A C",
+    "f[nin]=2026-01-31T08:30:00Z": "B C D E",
+    "f[gt]=2026-01-31T08:30:00Z": "B",
+    "f[gte]=2026-01-31T08:30:00Z": "A B",
+    "f[lt]=2026-01-31T08:30:00.000001Z": "A C",
+    "f[lte]=2026-01-31T08:30:00Z": "A C",
+    "f[lt]=9999-12-31T23:59:59.999999Z": "A B C",
+    "f[isnull]=true": "D E",
+}
 BOOLEANS = {"A": True, "B": False, "D": None, "E": ABSENT}
 BOOLEAN_FILTERS = {
     "f=true": "A",
@@ -133,6 +155,7 @@ OTHER: dict[str, Any] = {
     "number": 7,
     "integer": 7,
     "date": "2020-05-05",
+    "datetime": "2020-05-05T05:05:05Z",
     "boolean": None,
     "enum": None,
 }
@@ -148,6 +171,7 @@ OTHER: dict[str, Any] = {
         pytest.param(PFA, ["source"], ENUMS, ENUM_FILTERS, id="enum"),
         pytest.param(FLEET, ["seats"], INTEGERS, INTEGER_FILTERS, id="integer"),
         pytest.param(FLEET, ["firstDay"], DATES, DATE_FILTERS, id="date without an index"),
+        pytest.param(FLEET, ["seenAt"], MOMENTS, MOMENT_FILTERS, id="datetime"),
         pytest.param(FLEET, ["leased"], BOOLEANS, BOOLEAN_FILTERS, id="boolean without an index"),
         pytest.param(FLEET, ["kind"], KINDS, KIND_FILTERS, id="enum of another dataset"),
     ],

@@ -103,7 +103,7 @@ POOLS = {
         FLEET,
         KEYS,
         tuple(
-            "depot depot kind seats mileage mileage inspectedOn inspectedOn inService scrapped leased remark".split()
+            "depot depot kind seats mileage mileage inspectedOn inspectedOn inService scrapped leased seenAt".split()
         ),
         most=3,
     ),
@@ -117,7 +117,7 @@ NARROW = {
         ("originalStart", "originalEnd"),
         most=2,
     ),
-    "fleet": Pool(FLEET, KEYS, ("depot", "depot", "inspectedOn", "mileage", "scrapped"), most=2),
+    "fleet": Pool(FLEET, KEYS, ("depot", "depot", "inspectedOn", "seenAt", "mileage", "scrapped"), most=2),
 }
 
 

@@ -115,12 +115,17 @@ TEXTS = ("a", "A", "", "Ä", "ä", "ß", "100%", "a_b", "\\", 'it\'s "so"', "x\x
 # What is looked for in them.
 PARTS = ("ς", "\u03c3", "Σ", "ss", "ẞ", "\u017f", "é", "e\u0301", "e", "\u0301", "\u0130", "i", "\ufb01", "f")
 DAYS = ("2026-01-01", "2026-01-31", "2024-02-29", "1999-12-31", "9999-12-31", "0001-01-01")
+MOMENTS = (
+    "2026-01-01T00:00:00Z", "2026-01-01T00:00:00.5Z", "2026-01-01T00:00:00.000001Z", "0001-01-01T00:00:00Z",
+    "9999-12-31T23:59:59.999999Z",
+)  # fmt: skip
 NUMBERS = tuple(map(Decimal, ("1", "1.0", "2", "0", "1.10", "0.00", "1E+2", "123456789012345678.05")))
 COUNTS = (1, 2, Decimal("2.0"), 0, 10, 200)
 WRONG: dict[str, tuple[Any, ...]] = {
     "number": ("1", True, -1, Decimal("1e31")),
     "integer": (Decimal("1.5"), "1", 201),
     "date": ("2026-02-30", 5),
+    "datetime": ("2026-01-01T01:00:00+01:00", "2026-01-01T00:00:00.50Z", "2026-01-01", 5),
     "boolean": ("true", 1),
     "enum": ("truck", 1),
     "text": (5, True),
@@ -170,7 +175,7 @@ EDITED = {
         most=2,
     ),
     "fleet": Pool(
-        FLEET, ("A", "B"), tuple("depot depot mileage mileage remark scrapped firstDay lastDay".split()), most=2
+        FLEET, ("A", "B"), tuple("depot depot mileage seenAt remark scrapped firstDay lastDay".split()), most=2
     ),
 }
 
@@ -186,6 +191,8 @@ def values(pool: Pool, name: str) -> st.SearchStrategy[Any]:
             found = declared.values
         case "date":
             found = DAYS
+        case "datetime":
+            found = MOMENTS
         case "boolean":
             found = (False, True)
         case "integer":

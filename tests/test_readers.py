@@ -4,7 +4,7 @@ import random
 import re
 import unicodedata
 from collections.abc import AsyncIterator, Sequence
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -13,10 +13,13 @@ import pytest
 
 from app.base import exact_json
 from app.contracts import PFA, Contract
-from app.contracts.values import MAX_INTEGER, is_date
+from app.contracts.values import MAX_INTEGER, is_date, normalize_datetime, read_datetime, write_datetime
 from tests.support.world import FLEET
 
-READERS = ("as_text", "as_long_text", "as_number", "as_integer", "as_boolean", "has_date", "as_date")
+READERS = (
+    "as_text", "as_long_text", "as_number", "as_integer", "as_boolean", "has_date", "as_date", "has_datetime",
+    "as_datetime",
+)  # fmt: skip
 READ = "SELECT {} FROM unnest($1::text[]) WITH ORDINALITY AS d (document, place) ORDER BY place"
 # As JSON texts: what upstream may send, or a person write.
 TEXTS = (
@@ -48,6 +51,18 @@ DAYS = (
     "2026-01-28\u200b", "é026-01-28", "2026-01-2e", "2026-0x-01",
     "9999-12-32", "9999-99-99", "0000-00-00", "2026-02-29", "1-01-2026", "28-01-2026", "2026-010-8", "2026-01-028",
 )  # fmt: skip
+MOMENTS = (
+    "2026-01-28T08:30:00Z", "2026-01-28T08:30:00.5Z", "2026-01-28T08:30:00.500000Z", "2026-01-28T08:30:00.123456Z",
+    "0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z", "2024-02-29T23:59:59Z", "2000-02-29T00:00:00Z",
+    "1900-02-29T00:00:00Z", "2025-02-29T00:00:00Z", "2026-04-31T00:00:00Z", "0000-01-01T00:00:00Z",
+    "0000-02-29T00:00:00Z", "2026-01-28T24:00:00Z", "2026-01-28T23:60:00Z", "2026-12-31T23:59:60Z",
+    "2026-01-28T08:30:00.1234567Z", "2026-01-28T08:30:00.Z", "2026-01-28T08:30Z", "2026-01-28 08:30:00Z",
+    "2026-01-28t08:30:00z", "2026-01-28T08:30:00", "2026-01-28T08:30:00+00:00", "2026-01-28T08:30:00+01:00",
+    "2026-01-28T08:30:00Z\n", " 2026-01-28T08:30:00Z", "2026-01-28T08:30:00ZZ", "2026-01-28T8:30:00Z",
+    "12026-01-28T08:30:00Z", "-001-01-28T08:30:00Z", "2026-01-28T08:30:0\uff10Z", "\u0662026-01-28T08:30:00Z",
+    "2026-W05-3T08:30:00Z", "2026-028T08:30:00Z", "20260128T083000Z", "2026-01-28T08:30:00,5Z",
+    "2026-01-28T08:30:00.5.5Z", "2026-01-28T08:30:00.+5Z", "2026-01-28T08:30:00.1e5Z", "infinity", "epoch", "now",
+)  # fmt: skip
 NUMBERS = (
     "0", "-0", "0.0", "5", "-5", "1.5", "-1.50", "1e2", "1E+2", "1e-2", "1e29", "999999999999999999999999999999",
     "1e30", "-1e30", "999999999999999999999999999999.99", "0.00000000000000000001", "0.000000000000000000001",
@@ -69,7 +84,7 @@ EUROPEAN = [letter for letter in CHARACTERS if letter < "\u0530" or "\u2000" < l
 KNOWN = "SELECT c FROM unnest($1::text[]) AS c WHERE unicode_assigned(c)"
 FOLD = "SELECT vanguard.fold(t) FROM unnest($1::text[]) WITH ORDINALITY AS u (t, place) ORDER BY place"
 COLLATIONS = "SELECT collname::text FROM pg_collation WHERE collname IN ('pg_c_utf8', 'und-x-icu', 'C.utf8') ORDER BY 1"
-ODD = [*(exact_json.encode(text).decode() for text in (*TEXTS, *DAYS)), *NUMBERS, *OTHERS]
+ODD = [*(exact_json.encode(text).decode() for text in (*TEXTS, *DAYS, *MOMENTS)), *NUMBERS, *OTHERS]
 
 
 @pytest.fixture
@@ -102,12 +117,28 @@ def expected(reader: str, value: str) -> Any:
             return is_date(found)
         case "as_date":
             return date.fromisoformat(found) if is_date(found) else None
+        case "has_datetime":
+            return moment(found) is not None
+        case "as_datetime":
+            return moment(found)
         case "as_number":
             fits = number is not None and number.copy_abs() < Decimal("1e30") and decimals(number) <= 20
             return number if fits else None
         case _:
             whole = number is not None and number.copy_abs() <= MAX_INTEGER and number == number.to_integral_value()
             return int(number) if whole and number is not None else None
+
+
+def moment(value: Any) -> datetime | None:
+    """The moment in UTC, by its parts."""
+    parts = re.fullmatch(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{1,6}))?Z", str(value), re.ASCII)
+    if not isinstance(value, str) or parts is None:
+        return None
+    try:
+        year, month, day, hour, minute, second = map(int, parts.groups()[:6])
+        return datetime(year, month, day, hour, minute, second, int((parts[7] or "").ljust(6, "0")), UTC)
+    except ValueError:
+        return None
 
 
 def decimals(number: Decimal) -> int:
@@ -126,9 +157,9 @@ async def test_an_odd_value_is_read_or_is_null(connection: "asyncpg.Connection[A
 async def test_a_field_that_is_not_there_is_null(connection: "asyncpg.Connection[Any]", reader: str) -> None:
     for document in ("{}", '{"g": "2026-01-28"}', '{"f": null}'):
         found = await connection.fetchval(f"SELECT vanguard.{reader}($1::text::jsonb, 'f')", document)
-        assert found is (False if reader == "has_date" else None)
+        assert found is (False if reader.startswith("has_") else None)
     found = await connection.fetchval(f"SELECT vanguard.{reader}(NULL, 'f')")
-    assert found is (False if reader == "has_date" else None)
+    assert found is (False if reader.startswith("has_") else None)
 
 
 async def test_every_day_of_the_calendar_is_read(connection: "asyncpg.Connection[Any]") -> None:
@@ -154,6 +185,64 @@ async def test_what_is_nearly_a_day_is_none(connection: "asyncpg.Connection[Any]
         texts.append("".join(text))
     found = await read(connection, "as_date", [exact_json.encode(text).decode() for text in texts])
     assert found == [date.fromisoformat(text) if is_date(text) else None for text in texts]
+
+
+async def test_every_moment_is_read_and_written_as_in_python(connection: "asyncpg.Connection[Any]") -> None:
+    """Whatever the time zone of the session: days of all months, fractions of each length, and what is nearly one."""
+    pick = random.Random(4711)
+    texts = []
+    for _ in range(20_000):
+        day = (
+            f"{pick.choice([0, 1, 4, 1900, 2000, 2024, 2026, 9999]):04}-{pick.randrange(14):02}-{pick.randrange(33):02}"
+        )
+        time = f"{pick.choice([0, 1, 12, 23, 24]):02}:{pick.choice([0, 59, 60]):02}:{pick.choice([0, 30, 59, 60]):02}"
+        fraction = pick.choice(["", "", f".{pick.choice('059')}", f".{pick.randrange(10**6):06}", ".1234567"])
+        text = list(f"{day}T{time}{fraction}Z")
+        if pick.random() < 0.2:
+            text[pick.randrange(len(text))] = pick.choice(["", *"0123456789-+ /.:TZtz,e\u00a0\t\uff10"])
+        texts.append("".join(text))
+    given = [exact_json.encode(text).decode() for text in texts]
+    found = await read(connection, "as_datetime", given)
+    assert found == [read_datetime(text) for text in texts] == [moment(text) for text in texts]
+    assert sum(value is not None for value in found) > 2_000
+    written = await connection.fetch(
+        "SELECT vanguard.datetime_text(vanguard.as_datetime(jsonb_build_object('f', f::jsonb), 'f')) "
+        "FROM unnest($1::text[]) WITH ORDINALITY AS d (f, place) ORDER BY place", given,
+    )  # fmt: skip
+    assert [row[0] for row in written] == [None if value is None else write_datetime(value) for value in found]
+
+
+@pytest.mark.parametrize(
+    ("text", "canonical"),
+    [
+        ("2026-01-28T08:30:00Z", "2026-01-28T08:30:00Z"),
+        ("2026-01-28T08:30:00.000Z", "2026-01-28T08:30:00Z"),
+        ("2026-01-28t08:30:00.120z", "2026-01-28T08:30:00.12Z"),
+        ("2026-01-28 08:30:00+01:00", "2026-01-28T07:30:00Z"),
+        ("2026-01-01T00:30:00+05:45", "2025-12-31T18:45:00Z"),
+        ("2026-01-28T08:30:00-00:00", "2026-01-28T08:30:00Z"),
+        ("0001-01-01T00:00:00-23:59", "0001-01-01T23:59:00Z"),
+        ("0001-01-01T00:00:00+00:01", None),
+        ("9999-12-31T23:59:59.999999-00:01", None),
+        ("2016-12-31T23:59:60Z", None),
+        ("2026-01-28T24:00:00Z", None),
+        ("2026-01-28T08:30:00", None),
+        ("2026-01-28T08:30:00.1234567Z", None),
+        ("2026-01-28T08:30:00+24:00", None),
+        ("2026-01-28T08:30:00+01", None),
+        ("2026-01-28T08:30:00+0100", None),
+        ("2026-01-28  08:30:00Z", None),
+        ("2026-01-28", None),
+        ("2026-02-30T08:30:00Z", None),
+        ("2026-01-28T08:30:0\uff10Z", None),
+        ("", None),
+    ],
+)  # fmt: skip
+def test_a_moment_with_an_offset_has_one_text(text: str, canonical: str | None) -> None:
+    assert normalize_datetime(text) == canonical
+    if canonical is not None:
+        assert normalize_datetime(canonical) == canonical
+        assert moment(canonical) is not None
 
 
 @pytest.mark.parametrize("contract", [PFA, FLEET], ids=lambda contract: contract.name)

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 
@@ -25,6 +25,8 @@ duration_of = lru_cache(maxsize=1024)(DURATION.labels)
 SLOW = Counter("vanguard_slow_statements_total", "Statements over the configured bound", ["statement"])
 
 EPOCH = date(2000, 1, 1).toordinal()  # PostgreSQL counts days from here
+EPOCH_MOMENT = datetime(2000, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
 
 # How statements are planned, wherever they are: here, in tests of plans, in benchmarks.
 PLANNING: Mapping[str, str] = {
@@ -309,4 +311,12 @@ async def _prepare(raw: Raw) -> None:
         format="tuple",
         encoder=lambda day: (day.toordinal() - EPOCH,),
         decoder=lambda stored: date.fromordinal(stored[0] + EPOCH),
+    )
+    # Nor is the first or the last moment of its calendar infinity.
+    await raw.set_type_codec(
+        "timestamptz",
+        schema="pg_catalog",
+        format="tuple",
+        encoder=lambda moment: ((moment - EPOCH_MOMENT) // MICROSECOND,),
+        decoder=lambda stored: EPOCH_MOMENT + timedelta(microseconds=stored[0]),
     )

@@ -15,7 +15,7 @@ import msgspec
 from app.base.errors import Code, Culprit, InvalidFilter
 from app.contracts.model import SQL_TYPES, Contract
 from app.contracts.shape import FieldType
-from app.contracts.values import MAX_DECIMALS, MAX_DIGITS, MAX_INTEGER, is_date
+from app.contracts.values import MAX_DECIMALS, MAX_DIGITS, MAX_INTEGER, is_date, normalize_datetime, read_datetime
 
 PARAMETER = re.compile(r"(?P<field>[A-Za-z]\w*)(?:\[(?P<op>[a-z]+)\])?")
 INTEGER = re.compile(r"-?\d{1,18}", re.ASCII)
@@ -304,7 +304,12 @@ def _value(parameter: str, kind: FieldType, text: str, choices: Sequence[str] = 
     """A filter's value in the field's type; one of the choices, if there are any."""
     value = parse(kind, text)
     if value is None:
-        expected = {"number": "a number", "integer": "a whole number", "date": "a date, YYYY-MM-DD"}
+        expected = {
+            "number": "a number",
+            "integer": "a whole number",
+            "date": "a date, YYYY-MM-DD",
+            "datetime": "a moment with its offset, such as 2026-01-31T08:30:00Z (a + is %2B in a URL)",
+        }
         raise refuse(parameter, f"{text[:80]!r} is not {expected.get(kind, 'true or false')}.")
     if choices and value not in choices:
         raise refuse(parameter, f"{text[:80]!r} is none of {', '.join(choices)}.")
@@ -320,6 +325,8 @@ def parse(kind: FieldType, text: str) -> Any:
             return BOOLEANS.get(text.lower())
         case "date":
             return datetime.date.fromisoformat(text) if is_date(text) else None
+        case "datetime":
+            return read_datetime(normalize_datetime(text))
         case "integer":
             return int(text) if INTEGER.fullmatch(text) and abs(int(text)) <= MAX_INTEGER else None
         case "number":

@@ -113,6 +113,8 @@ def _json(column: Column, value: str) -> str:
             written = f"trim_scale({value})::text"
         case "integer" | "boolean":
             written = f"({value})::text"
+        case "datetime":
+            written = f"to_json(vanguard.datetime_text({value}))::text"
         case _:
             written = f"to_json({value})::text"
     return f"coalesce({written}, 'null')"

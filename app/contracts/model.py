@@ -24,6 +24,7 @@ SQL_TYPES: dict[str, str] = {
     "integer": "bigint",
     "boolean": "boolean",
     "date": "date",
+    "datetime": "timestamptz",
 }
 
 # How a field merges: by itself, by the row, or giving way.
@@ -368,8 +369,8 @@ class Contract(Shape, frozen=True, kw_only=True, dict=True):
 
     def presence(self, name: str, doc: str) -> str:
         """SQL that tells whether `reader` yields a value."""
-        if self.by_name[name].type == "date":
-            return f"vanguard.has_date({doc}, '{name}')"
+        if (kind := self.by_name[name].type) in ("date", "datetime"):
+            return f"vanguard.has_{kind}({doc}, '{name}')"
         return f"{self.reader(name, doc)} IS NOT NULL"
 
     def computing(self, item: Computed, doc: str, known: Mapping[str, str] = MappingProxyType({})) -> str:

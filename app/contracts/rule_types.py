@@ -11,13 +11,13 @@ from app.contracts.expressions import ExpressionError, names_of, parse
 from app.contracts.findings import Severity
 from app.contracts.patterns import misfit_pattern
 from app.contracts.shape import FieldType, Name, Shape
-from app.contracts.values import has_type
+from app.contracts.values import has_type, normalize_datetime, order_of
 
 if TYPE_CHECKING:
     from app.contracts.model import Contract
 
 RuleId = Annotated[str, msgspec.Meta(pattern=r"^([A-Za-z0-9][A-Za-z0-9_.:,-]{0,199})?$")]
-RANGED: tuple[FieldType, ...] = ("number", "integer", "date")
+RANGED: tuple[FieldType, ...] = ("number", "integer", "date", "datetime")
 
 
 class RuleShape(Shape, frozen=True, kw_only=True):
@@ -183,10 +183,17 @@ def misfit(rule: Rule, contract: "Contract") -> str | None:
             if field.type != "text":
                 return f"{name} is a {field.type}; only texts have a pattern."
             return misfit_pattern(pattern, field.max_length)
+        case Ordered(first=first, second=second):
+            kinds = contract.by_name[first].type, contract.by_name[second].type
+            return (
+                f"a {kinds[0]} and a {kinds[1]} have no order." if "datetime" in kinds and len({*kinds}) == 2 else None
+            )
         case AllowedValues(field=name, values=values):
             kind = contract.by_name[name].type
             if wrong := [value for value in values if not has_type(kind, value)]:
                 return f"{wrong[0]!r} is no {kind}."
+            if kind == "datetime" and (longer := [text for text in values if normalize_datetime(text) != text]):
+                return f"{longer[0]} has zeros at the end of its fraction."
             return None if values else "it allows no value."
         case Condition():
             return _misfit_condition(rule, contract)
@@ -203,12 +210,12 @@ def _misfit_condition(rule: Condition, contract: "Contract") -> str | None:
 
 def _misfit_range(rule: Range, kind: FieldType) -> str | None:
     if kind not in RANGED:
-        return f"{rule.field} is a {kind}; only numbers and dates have a range."
+        return f"{rule.field} is a {kind}; only numbers, dates and datetimes have a range."
     bounds = [bound for bound in (rule.min, rule.max) if bound is not None]
     if not bounds:
         return "it has neither min nor max."
     if wrong := [bound for bound in bounds if not has_type(kind, bound)]:
         return f"{wrong[0]!r} is no {kind}."
-    if len(bounds) == 2 and rule.min > rule.max:
+    if len(bounds) == 2 and order_of(kind, rule.min) > order_of(kind, rule.max):
         return "nothing is in its range."
     return None

@@ -25,7 +25,7 @@ from app.contracts.rule_types import (
     fields_of,
     type_of,
 )
-from app.contracts.values import has_type
+from app.contracts.values import has_type, normalize_datetime, order_of
 
 Document = dict[str, Any]
 MAX_SHOWN = 200  # characters of an expression, a pattern or a list of values in a message
@@ -91,7 +91,7 @@ def check_row(contract: Contract, before: Document | None, after: Document | Non
 
     A rule is asked when the change touches one of its fields, or the row comes or goes. `unique` is left to
     engine/uniqueness.py. Numbers and texts compare as their JSON values; dates are texts of one width, so they compare
-    as texts.
+    as texts, which moments are not.
     """
     return sorted(_findings(contract, before, after), key=lambda finding: finding.field or "")
 
@@ -153,7 +153,8 @@ def _breaches(contract: Contract, rule: Rule, before: Document | None, after: Do
     match rule:
         case Ordered(first=first, second=second):
             start, end = after.get(first), after.get(second)
-            if _is_after(start, end):
+            kind = contract.by_name[first].type
+            if _is_after(order_of(kind, start), order_of(kind, end)):
                 yield second, f"{second} ({end}) is before {first} ({start})."
         case Required():
             yield from _missing(rule, before, after)
@@ -214,9 +215,10 @@ def _broken_by_value(field: Field, rule: Range | Regex | AllowedValues, value: A
         raise _Unchecked(f"{name} is no {field.type}")
     match rule:
         case Range(min=least, max=most):
-            if least is not None and value < least:
+            placed = order_of(field.type, value)
+            if least is not None and placed < order_of(field.type, least):
                 yield name, f"{name} is at least {least}."
-            if most is not None and value > most:
+            if most is not None and placed > order_of(field.type, most):
                 yield name, f"{name} is at most {most}."
         case Regex(pattern=pattern):
             if len(value.encode()) > field.max_length:
@@ -224,5 +226,6 @@ def _broken_by_value(field: Field, rule: Range | Regex | AllowedValues, value: A
             if not matches(pattern, value):
                 yield name, f"{name} has another form than {_shortened(pattern)}"
         case AllowedValues(values=values):
-            if value not in rule.allowed:
+            written = normalize_datetime(value) if field.type == "datetime" else value
+            if written not in rule.allowed:
                 yield name, f"{name} is one of {_shortened(', '.join(map(str, values)))}."

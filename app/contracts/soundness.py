@@ -29,9 +29,9 @@ INDEXED_BYTES = 500
 MEASURABLE: dict[str, tuple[FieldType, ...]] = {
     "sum": ("number", "integer"),
     "average": ("number", "integer"),
-    "min": ("number", "integer", "date"),
-    "max": ("number", "integer", "date"),
-    "count": ("text", "enum", "number", "integer", "boolean", "date"),
+    "min": ("number", "integer", "date", "datetime"),
+    "max": ("number", "integer", "date", "datetime"),
+    "count": ("text", "enum", "number", "integer", "boolean", "date", "datetime"),
 }
 
 

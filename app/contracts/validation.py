@@ -7,7 +7,7 @@ from app.base.errors import Code, Culprit
 from app.contracts.findings import Finding, Severity
 from app.contracts.model import Contract, Field
 from app.contracts.rules import check_value_rules
-from app.contracts.values import MAX_DECIMALS, MAX_DIGITS, MAX_INTEGER, fits, is_date
+from app.contracts.values import MAX_DECIMALS, MAX_DIGITS, MAX_INTEGER, fits, is_date, normalize_datetime
 
 MAX_KEY_BYTES = 200
 
@@ -126,6 +126,8 @@ def _check_type(field: Field, value: Any) -> tuple[str, str] | None:
             return None if isinstance(value, bool) else (Code.INVALID_TYPE, f"{field.name} is true or false.")
         case "date":
             return None if is_date(value) else (Code.INVALID_TYPE, f"{field.name} is a date, YYYY-MM-DD.")
+        case "datetime":
+            return _check_datetime(field, value)
 
 
 def _check_text(field: Field, value: Any) -> tuple[str, str] | None:
@@ -136,6 +138,14 @@ def _check_text(field: Field, value: Any) -> tuple[str, str] | None:
     if len(value.encode()) > field.max_length:
         return Code.INVALID_RANGE, f"{field.name} has at most {field.max_length} bytes."
     return None
+
+
+def _check_datetime(field: Field, value: Any) -> tuple[str, str] | None:
+    """One moment is one text: two would be a conflict of people who agree."""
+    canonical = normalize_datetime(value) if isinstance(value, str) else None
+    if canonical is None:
+        return Code.INVALID_TYPE, f"{field.name} is a moment in UTC, such as 2026-01-31T08:30:00Z."
+    return None if value == canonical else (Code.INVALID_TYPE, f"{field.name} is in UTC: write {canonical}.")
 
 
 def _check_enum(field: Field, value: Any) -> tuple[str, str] | None:

@@ -9,6 +9,9 @@ if TYPE_CHECKING:  # the model checks the expressions of its rules, which read v
     from app.contracts.model import FieldType
 
 ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+_TIME = r"(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,6})?"
+MOMENT = re.compile(rf"\d{{4}}-\d{{2}}-\d{{2}}T{_TIME}Z", re.ASCII)
+RFC_3339 = re.compile(rf"(\d{{4}}-\d{{2}}-\d{{2}})[Tt ]({_TIME})([Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)", re.ASCII)
 # What vanguard.as_number and vanguard.as_integer can index.
 MAX_DIGITS = 30
 MAX_DECIMALS = 20
@@ -16,7 +19,8 @@ MAX_INTEGER = 2**53 - 1
 
 
 def read_value(kind: "FieldType", value: Any) -> Any:
-    """What vanguard.as_* make of a JSON value: str, Decimal, bool or datetime.date; None for what is not of the type.
+    """What vanguard.as_* make of a JSON value: str, Decimal, bool, datetime.date or an aware datetime; None for what is
+    not of the type.
 
     Texts are read at any length, as by vanguard.as_long_text.
     """
@@ -31,6 +35,8 @@ def read_value(kind: "FieldType", value: Any) -> Any:
             return value if isinstance(value, bool) else None
         case "date":
             return read_date(value)
+        case "datetime":
+            return read_datetime(value)
 
 
 def has_type(kind: "FieldType", value: Any) -> bool:
@@ -51,6 +57,43 @@ def read_date(value: Any) -> datetime.date | None:
 def is_date(value: Any) -> bool:
     """A day of the calendar as YYYY-MM-DD."""
     return read_date(value) is not None
+
+
+def read_datetime(value: Any) -> datetime.datetime | None:
+    """The moment that is written YYYY-MM-DDTHH:MM:SSZ, with up to six digits of a fraction; None for anything else."""
+    if not (isinstance(value, str) and MOMENT.fullmatch(value)):
+        return None
+    try:
+        return datetime.datetime.fromisoformat(value)
+    except ValueError:  # no day of the calendar
+        return None
+
+
+def write_datetime(moment: datetime.datetime) -> str:
+    """The one way in which a document has an aware moment: in UTC, without zeros at the end of its fraction."""
+    text = moment.astimezone(datetime.UTC).replace(tzinfo=None).isoformat()
+    return f"{text.rstrip('0') if '.' in text else text}Z"
+
+
+def normalize_datetime(text: str) -> str | None:
+    """The moment of an RFC 3339 text, whose T may be a space, as a document has it.
+
+    None for what is no such text, and for what UTC to the microsecond cannot say: no offset, a leap second, more than
+    six digits of a fraction, a year that is not 1 to 9999 in UTC.
+    """
+    found = RFC_3339.fullmatch(text)
+    if found is None:
+        return None
+    day, time, offset = found.groups()
+    try:
+        return write_datetime(datetime.datetime.fromisoformat(f"{day}T{time}{offset.upper()}"))
+    except (ValueError, OverflowError):
+        return None
+
+
+def order_of(kind: "FieldType", value: Any) -> Any:
+    """What values of a type are ordered by where their JSON is not: a moment; it is None where that is none."""
+    return read_datetime(value) if kind == "datetime" else value
 
 
 def fits(value: int | Decimal) -> bool:

@@ -139,7 +139,7 @@ def _shown(name: str) -> str:
 def _computed(column: Column) -> Cell:
     """A number is written in its shortest form, as a list has it."""
     value = f"r.{_shown(column.field)}"
-    value = f"trim_scale({value})" if column.type == "number" else value
+    value = {"number": f"trim_scale({value})", "datetime": f"vanguard.datetime_text({value})"}.get(column.type, value)
     return Cell(column.field, f"to_jsonb({value})", f"{value}::text", typed=column.type != "text")
 
 

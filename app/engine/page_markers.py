@@ -4,7 +4,7 @@ Arm one reads the mirror without the rows that the caller's modifications cover,
 """
 
 from app.base.statements import statement
-from app.contracts.filters import Sort
+from app.contracts.filters import Sort, field_type
 from app.contracts.images import json_object
 from app.contracts.model import snake
 from app.engine.page_plan import PagePlan, Step, is_null
@@ -28,6 +28,7 @@ def markers(plan: PagePlan) -> dict[str, str]:
     """Marker -> its text."""
     view, walked, order = plan.view, plan.walked, _order(plan)
     columns = [_alias(sort) for sort in plan.keys]
+    kinds = [field_type(view.contract, sort.field) for sort in plan.keys]
     ending = f"ORDER BY {order} LIMIT {plan.limit or '$4::bigint + $5::bigint + 1'}"
     # What leaves is taken from the mirror's count, and there is none where the mirror is not read.
     left_counted = plan.counted and view.reads_mirror
@@ -49,7 +50,10 @@ def markers(plan: PagePlan) -> dict[str, str]:
         "same": conjunction(_same(plan, walked or (), [f"m.{column}" for column in columns])),
         "keys": UNION.join(arms),
         "order": order,
-        "sort_values": ", ".join(f"l.{column}::text" for column in columns),
+        "sort_values": ", ".join(
+            f"vanguard.datetime_text(l.{column})" if kind == "datetime" else f"l.{column}::text"
+            for column, kind in zip(columns, kinds, strict=True)
+        ),
         "document": _document(plan, "d.doc"),
         "absent": DELETED_BASE if plan.deleted else "'{}'",
         "mirror_members": _mirror_members(plan),

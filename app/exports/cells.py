@@ -5,11 +5,12 @@ from decimal import Decimal
 from typing import Any
 
 from app.base import exact_json
+from app.contracts.values import write_datetime
 from app.engine.export import FORMULA
 
 
 def plain(value: Any) -> str:
-    """A value that is no text and not None: a number with all its digits, true or false, a day, else JSON."""
+    """A value that is no text and not None: a number with all its digits, true or false, a day, a moment, else JSON."""
     match value:
         case bool():
             return "true" if value else "false"
@@ -17,6 +18,8 @@ def plain(value: Any) -> str:
             return f"{value:f}"
         case int():
             return str(value)
+        case datetime.datetime():
+            return write_datetime(value)
         case datetime.date():
             return value.isoformat()
         case _:

@@ -7,13 +7,14 @@ last, when it is known how many there are.
 import datetime
 import re
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from functools import lru_cache
 from typing import IO, Any, cast
 
 from app.base import exact_json
-from app.contracts.values import read_date
+from app.contracts.shape import FieldType
+from app.contracts.values import read_date, read_datetime, write_datetime
 from app.exports.cells import plain
 from app.exports.columns import Column
 from app.exports.formats import Row, Writer
@@ -26,6 +27,8 @@ DIGITS = 15  # that a spreadsheet keeps of a number
 EXPONENT = 307  # of ten, beyond which it has no numbers
 FIRST_DAY = datetime.date(1900, 3, 1)  # before it, spreadsheets do not agree which day is which
 DAY_ZERO = datetime.date(1899, 12, 30).toordinal()
+MOMENT_ZERO = datetime.datetime(1899, 12, 30, tzinfo=datetime.UTC)
+DAY = datetime.timedelta(days=1)
 
 # What XML cannot hold, or not as it is; and what Excel would take for an escaped character.
 SPECIAL = re.compile("[&<>\r\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]|_(?=x[0-9A-Fa-f]{4}_)")
@@ -37,24 +40,26 @@ OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
 PACKAGE = "http://schemas.openxmlformats.org/package/2006"
 TYPES = "application/vnd.openxmlformats-officedocument.spreadsheetml"
 
-# Two styles: as it is, and a day.
+# Three styles: as it is, a day, and a moment.
 STYLES = f"""\
-{DECLARED}<styleSheet xmlns="{MAIN}"><numFmts count="1"><numFmt numFmtId="164" formatCode="yyyy\\-mm\\-dd"/></numFmts>\
+{DECLARED}<styleSheet xmlns="{MAIN}"><numFmts count="2"><numFmt numFmtId="164" formatCode="yyyy\\-mm\\-dd"/>\
+<numFmt numFmtId="165" formatCode="yyyy\\-mm\\-dd\\ hh:mm:ss.000"/></numFmts>\
 <fonts count="1"><font><sz val="11"/><name val="Calibri"/></font></fonts>\
 <fills count="2"><fill><patternFill patternType="none"/></fill>\
 <fill><patternFill patternType="gray125"/></fill></fills>\
 <borders count="1"><border><left/><right/><top/><bottom/><diagonal/></border></borders>\
 <cellStyleXfs count="1"><xf numFmtId="0" fontId="0" fillId="0" borderId="0"/></cellStyleXfs>\
-<cellXfs count="2"><xf numFmtId="0" fontId="0" fillId="0" borderId="0" xfId="0"/>\
-<xf numFmtId="164" fontId="0" fillId="0" borderId="0" xfId="0" applyNumberFormat="1"/></cellXfs>\
+<cellXfs count="3"><xf numFmtId="0" fontId="0" fillId="0" borderId="0" xfId="0"/>\
+<xf numFmtId="164" fontId="0" fillId="0" borderId="0" xfId="0" applyNumberFormat="1"/>\
+<xf numFmtId="165" fontId="0" fillId="0" borderId="0" xfId="0" applyNumberFormat="1"/></cellXfs>\
 <cellStyles count="1"><cellStyle name="Normal" xfId="0" builtinId="0"/></cellStyles></styleSheet>"""
 
 
 class Workbook(Writer):
     """A spreadsheet with as many sheets as the rows need, each with the columns' names in its first row.
 
-    Numbers, days and booleans are cells of their kind; a number of more digits than a spreadsheet keeps is a text, and
-    so is a day that it does not know.
+    Numbers, days, moments and booleans are cells of their kind; a number of more digits than a spreadsheet keeps is a
+    text, and so is a day that it does not know, or a moment between two milliseconds.
     """
 
     ending, media_type, form, slow = "xlsx", f"{TYPES}.sheet", "array", True
@@ -62,7 +67,7 @@ class Workbook(Writer):
     def __init__(self, columns: Sequence[Column]):
         super().__init__(columns)
         self._letters = [_letters(place) for place in range(len(columns))]
-        self._days = [column.type == "date" for column in columns]
+        self._types = [column.type for column in columns]
         self._out = _Out()
         # An output that cannot be read or wound back is all that it needs.
         self._archive = _Archive(cast(IO[bytes], self._out), "w", zipfile.ZIP_DEFLATED, compresslevel=1)
@@ -119,8 +124,8 @@ class Workbook(Writer):
         self._row += 1
         number = str(self._row)
         cells = [
-            f'<c r="{letters}{number}"{_cell(value, is_day=is_day and not named)}'
-            for letters, is_day, value in zip(self._letters, self._days, row, strict=True)
+            f'<c r="{letters}{number}"{_cell(value, None if named else kind)}'
+            for letters, kind, value in zip(self._letters, self._types, row, strict=True)
             if value is not None
         ]
         return f'<row r="{number}">{"".join(cells)}</row>'
@@ -154,19 +159,24 @@ class _Out:
 # -- cells ------------------------------------------------------------------------------------------------------------
 
 
-def _cell(value: Any, *, is_day: bool) -> str:
+def _cell(value: Any, kind: FieldType | None) -> str:
     """The rest of a cell's XML, behind its place."""
     match value:
+        case str() if kind in SERIALS:
+            style, serial_of = SERIALS[kind]
+            serial = serial_of(value)
+            return _text(value) if serial is None else f' s="{style}"><v>{serial}</v></c>'
         case str():
-            serial = _serial(value) if is_day else None
-            return _text(value) if serial is None else f' s="1"><v>{serial}</v></c>'
+            return _text(value)
         case bool():
             return f' t="b"><v>{value:d}</v></c>'
         case int() | Decimal():
             number = plain(value)
             return f"><v>{number}</v></c>" if _is_exact(number) else _text(number)
+        case datetime.datetime():
+            return _cell(write_datetime(value), "datetime")
         case datetime.date():
-            return _cell(value.isoformat(), is_day=True)
+            return _cell(value.isoformat(), "date")
         case _:
             return _text(plain(value))
 
@@ -212,6 +222,22 @@ def _serial(text: str) -> int | None:
     """The number of a day in a spreadsheet; None for what is none."""
     day = read_date(text)
     return None if day is None or day < FIRST_DAY else day.toordinal() - DAY_ZERO
+
+
+def _moment(text: str) -> str | None:
+    """The same of a moment, in days and their fraction; None for one that would not be the same again."""
+    moment = read_datetime(text)
+    if moment is None or moment.date() < FIRST_DAY or moment.microsecond % 1000:
+        return None
+    days, rest = divmod(moment - MOMENT_ZERO, DAY)
+    return plain(days + (Decimal(rest // datetime.timedelta(milliseconds=1)) / 86_400_000).quantize(Decimal("1e-10")))
+
+
+# Type -> its style, and what makes a number of its text.
+SERIALS: dict[FieldType | None, tuple[int, Callable[[str], int | str | None]]] = {
+    "date": (1, _serial),
+    "datetime": (2, _moment),
+}
 
 
 def _letters(place: int) -> str:

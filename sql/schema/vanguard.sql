@@ -86,6 +86,35 @@ CREATE OR REPLACE FUNCTION vanguard.as_date(document jsonb, field text) RETURNS 
                   right(document ->> field, 2)::int)
     END;
 
+-- Whether the field is a moment in UTC, YYYY-MM-DDTHH:MM:SSZ with up to six digits of a fraction, of the Gregorian
+-- calendar, from year 1 to 9999: months of 31 days, of 30, February, and its last day in leap years.
+CREATE OR REPLACE FUNCTION vanguard.has_datetime(document jsonb, field text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN coalesce(
+        octet_length(document ->> field) BETWEEN 20 AND 27
+        AND (document ->> field) COLLATE "C" ~ (
+            '^([0-9]{4}-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)'
+            '|02-(0[1-9]|1[0-9]|2[0-8]))'
+            '|([0-9]{2}(0[48]|[2468][048]|[13579][26])|([02468][048]|[13579][26])00)-02-29)'
+            'T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,6})?Z$')
+        AND left(document ->> field, 4) <> '0000',
+        FALSE);
+
+-- Neither a cast from text nor make_timestamptz() is immutable, for both look at the session's time zone; these are.
+CREATE OR REPLACE FUNCTION vanguard.as_datetime(document jsonb, field text) RETURNS timestamptz
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE WHEN vanguard.has_datetime(document, field) THEN
+        make_timestamp(left(document ->> field, 4)::int, substr(document ->> field, 6, 2)::int,
+                       substr(document ->> field, 9, 2)::int, substr(document ->> field, 12, 2)::int,
+                       substr(document ->> field, 15, 2)::int, rtrim(substr(document ->> field, 18), 'Z')::float8)
+            AT TIME ZONE 'UTC'
+    END;
+
+-- A moment as documents have it, whatever time zone and date style the session has.
+CREATE OR REPLACE FUNCTION vanguard.datetime_text(moment timestamptz) RETURNS text
+    LANGUAGE sql STABLE STRICT PARALLEL SAFE
+    RETURN btrim(to_json(moment AT TIME ZONE 'UTC')::text, '"') || 'Z';
+
 -- Text without regard to case, the same on every server: Unicode's canonical caseless form, composed. PostgreSQL 18 has
 -- casefold(). Before, it is lower() with the best Unicode collation that the server has, and then those letters are put
 -- right whose fold is another one. Each call asks which server it is: the dump of an older one can be restored on a

@@ -121,9 +121,11 @@ def kind_of(contract: Contract, name: str) -> str:
 
 
 def later(value: Any, other: Any) -> Any:
-    """What a value has more than another: days, of dates."""
+    """What a value has more than another: days of dates, seconds of moments."""
     if value is None or other is None:
         return None
+    if isinstance(value, datetime.datetime):
+        return Fraction((value - other) // datetime.timedelta(microseconds=1), 10**6)
     return (value - other).days if isinstance(value, datetime.date) else Fraction(value) - Fraction(other)
 
 
@@ -133,6 +135,8 @@ def plain(value: Any) -> Any:
         return {name: plain(member) for name, member in value.items()}
     if isinstance(value, list):
         return [plain(member) for member in value]
+    if isinstance(value, datetime.datetime):
+        return value.isoformat().rstrip("0" if value.microsecond else "") + "Z"
     if isinstance(value, datetime.date):
         return value.isoformat()
     return value if value is None or isinstance(value, bool | str) else Fraction(value)

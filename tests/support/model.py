@@ -69,6 +69,20 @@ def day(value: Any) -> datetime.date | None:
         return None
 
 
+def moment(value: Any) -> datetime.datetime | None:
+    """The moment in UTC that a text stands for."""
+    if not isinstance(value, str) or not value.isascii() or len(value) < 20 or value[10] + value[-1] != "TZ":
+        return None
+    whole, point, fraction = value[:-1].partition(".")
+    if point and not (fraction.isdigit() and len(fraction) <= 6):
+        return None
+    try:
+        found = datetime.datetime.strptime(whole, "%Y-%m-%dT%H:%M:%S")
+    except ValueError:
+        return None
+    return found.replace(microsecond=int(f"{fraction:0<6}") if point else 0) if len(whole) == 19 else None
+
+
 def number(value: Any) -> Decimal | None:
     """A number below 1e30 with at most 20 decimals."""
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
@@ -88,6 +102,8 @@ def typed(kind: str, value: Any, *, indexed: bool = False) -> Any:
         return value if isinstance(value, bool) else None
     if kind == "date":
         return day(value)
+    if kind == "datetime":
+        return moment(value)
     found = number(value)
     if kind == "integer" and found is not None and (found != int(found) or abs(found) > 2**53 - 1):
         return None
@@ -101,6 +117,8 @@ def parsed(kind: str, text: str) -> Any:
             return {"true": True, "false": False}[text]
         case "date":
             return datetime.date.fromisoformat(text)
+        case "datetime":
+            return moment(text)
         case "number" | "integer":
             return Decimal(text)
         case _:
@@ -399,6 +417,8 @@ class Model:
         if typed(declared.type, value) is None:
             too_large = declared.type == "number" and isinstance(value, int | Decimal) and not isinstance(value, bool)
             return "INVALID_RANGE" if too_large else "INVALID_TYPE"
+        if declared.type == "datetime" and "." in value:
+            return "INVALID_TYPE" if value[-2] == "0" else None
         if declared.type == "enum":
             return None if value in declared.values else "INVALID_ENUM_VALUE"
         if declared.type == "text":

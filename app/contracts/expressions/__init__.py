@@ -36,8 +36,8 @@ class Expression(msgspec.Struct, frozen=True, kw_only=True):
     def sql(self, column: Callable[[str], str]) -> str:
         """The same condition as SQL, NULL where `holds` raises.
 
-        `column(name)` yields SQL of the field's typed value, such as `Contract.reader`: text, numeric, bigint, boolean
-        or date. Nothing else of the text gets into the SQL as it was written.
+        `column(name)` yields SQL of the field's typed value, such as `Contract.reader`: text, numeric, bigint,
+        boolean, date or timestamptz. Nothing else of the text gets into the SQL as it was written.
         """
         return render(self.steps, column)
 

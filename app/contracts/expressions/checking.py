@@ -14,12 +14,12 @@ import msgspec
 from lark import Token, Tree
 
 from app.contracts.expressions.grammar import ExpressionError
-from app.contracts.values import MAX_DECIMALS, MAX_DIGITS, fits, read_date
+from app.contracts.values import MAX_DECIMALS, MAX_DIGITS, fits, read_date, read_datetime
 
 if TYPE_CHECKING:
     from app.contracts.model import FieldType
 
-Kind = Literal["text", "number", "boolean", "date", "null"]
+Kind = Literal["text", "number", "boolean", "date", "datetime", "null"]
 
 KINDS: "dict[FieldType, Kind]" = {
     "text": "text",
@@ -28,6 +28,7 @@ KINDS: "dict[FieldType, Kind]" = {
     "integer": "number",
     "boolean": "boolean",
     "date": "date",
+    "datetime": "datetime",
 }
 # Digits before and behind the point.
 WIDTHS = {"number": (MAX_DIGITS, MAX_DECIMALS), "integer": (16, 0)}
@@ -43,7 +44,12 @@ ARITHMETIC = {"+", "-", "*", "/", "%"}
 
 ESCAPE = re.compile(r"\\(?:[xX]([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([0-3][0-7]{2})|([\s\S]))")
 ESCAPED = dict(zip("abfnrtv\\?\"'`", "\a\b\f\n\r\t\v\\?\"'`", strict=True))
-NOUNS = {"text": "a text", "number": "a number", "boolean": "true or false", "date": "a date", "null": "null"}
+NOUNS = {
+    "text": "a text", "number": "a number", "boolean": "true or false", "date": "a date", "datetime": "a datetime",
+    "null": "null",
+}  # fmt: skip
+# How a literal is written that takes a text.
+WRITTEN = {"date": 'date("2026-01-31")', "datetime": 'datetime("2026-01-31T08:30:00Z")'}
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,7 +127,7 @@ class _Checker:
             case "field":
                 step = self._field(word)
             case "call":
-                step = _date(word, operands)
+                step = _call(word, operands)
                 self._drop(count)
             case "prefix" if word == "-" and operands[0].op == "literal":
                 step = _negative(word, operands[0])
@@ -245,7 +251,9 @@ def _want(word: Token, kind: Kind, *operands: Step) -> None:
 def _agree(word: Token, left: Step, right: Step) -> None:
     if left.kind != right.kind:
         given = f"{NOUNS[left.kind]} and {NOUNS[right.kind]}"
-        hint = ', which is written date("2026-01-31")' if {left.kind, right.kind} == {"date", "text"} else ""
+        kinds = {left.kind, right.kind}
+        written = next((WRITTEN[kind] for kind in WRITTEN if kinds == {kind, "text"}), None)
+        hint = f", which is written {written}" if written else ""
         raise _wrong(word, f"{word} wants two values of one type, and gets {given}{hint}.")
 
 
@@ -274,14 +282,18 @@ def _negative(word: Token, literal: Step) -> Step:
     )
 
 
-def _date(word: Token, arguments: Sequence[Step]) -> Step:
-    if word != "date":
-        raise _wrong(word, f"there is no function {str(word)[:80]!r}; the only one is date.")
+def _call(word: Token, arguments: Sequence[Step]) -> Step:
+    """A day or a moment: a literal, too."""
     value = arguments[0].value if len(arguments) == 1 and arguments[0].op == "literal" else None
-    day = read_date(value)
-    if day is None:
-        raise _wrong(word, 'date takes a day of the calendar: date("2026-01-31").')
-    return _step(word, "literal", "date", value=day)
+    if word == "date":
+        if (day := read_date(value)) is None:
+            raise _wrong(word, f"date takes a day of the calendar: {WRITTEN['date']}.")
+        return _step(word, "literal", "date", value=day)
+    if word == "datetime":
+        if (moment := read_datetime(value)) is None:
+            raise _wrong(word, f"datetime takes a moment in UTC: {WRITTEN['datetime']}.")
+        return _step(word, "literal", "datetime", value=moment)
+    raise _wrong(word, f"there is no function {str(word)[:80]!r}; there are date and datetime.")
 
 
 def _literal(kind: str, word: Token) -> Step:

@@ -33,7 +33,7 @@ def judge(steps: Sequence[Step], document: Mapping[str, Any]) -> bool:
 
 
 def evaluate(steps: Sequence[Step], document: Mapping[str, Any]) -> Any:
-    """The value of the last step: str, Decimal, bool, datetime.date, None or a Failure."""
+    """The value of the last step: str, Decimal, bool, datetime.date, an aware datetime.datetime, None or a Failure."""
     values: list[Any] = []
     for step in steps:
         values.append(_value(step, [values[number] for number in step.operands], document))

@@ -14,7 +14,7 @@ from typing import Any
 
 from app.contracts.expressions.checking import EQUALITY, QUOTIENT_DECIMALS, Step
 
-SQL_KINDS = {"text": "text", "number": "numeric", "boolean": "boolean", "date": "date"}
+SQL_KINDS = {"text": "text", "number": "numeric", "boolean": "boolean", "date": "date", "datetime": "timestamptz"}
 OPERATORS = {"&&": "AND", "||": "OR"}
 EQUAL = {"==": ("IS NOT DISTINCT FROM", "="), "!=": ("IS DISTINCT FROM", "<>")}
 
@@ -106,6 +106,10 @@ def _literal(value: Any, kind: str) -> str:
             return "TRUE" if value else "FALSE"
         case Decimal():
             return f"({value:f})::numeric"
+        case datetime.datetime():
+            seconds = Decimal(value.second) + Decimal(value.microsecond).scaleb(-6)
+            parts = f"{value.year}, {value.month}, {value.day}, {value.hour}, {value.minute}, {seconds}"
+            return f"(make_timestamp({parts}) AT TIME ZONE 'UTC')"
         case datetime.date():
             return f"make_date({value.year}, {value.month}, {value.day})"
     return f"(E'{''.join(map(_quoted, value))}' COLLATE \"C\")"
