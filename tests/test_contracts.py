@@ -75,6 +75,9 @@ BAD: dict[str, tuple[Change, str]] = {
         add_field(type="boolean", derivedFrom=["noDay"], editable=False),
         "noDay is no field of it",
     ),
+    "a scale of an integer": (add_field(type="integer", scale=0), "extra: only a number has a scale"),
+    "a scale below zero": (add_field(type="number", scale=-1), "Expected `int` >= 0"),
+    "a scale of more digits than there are": (add_field(type="number", scale=21), "Expected `int` <= 20"),
     "a range of a text": (add_field(minimum=1), "extra: only numbers have a range"),
     "a range with nothing in it": (add_field(type="number", minimum=2, maximum=1), "extra: no number is in its range"),
     "an index over a long text": (

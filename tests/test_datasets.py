@@ -56,7 +56,7 @@ async def test_a_column_says_how_it_is_shown_and_edited(ann: User) -> None:
     found = await columns(ann)
     assert found["monthlyRate"] == {
         "name": "monthlyRate", "label": "Monthly rate", "description": "Rental per month", "type": "number",
-        "format": "money", "values": [], "editable": True, "nullable": True, "computed": False,
+        "format": "money", "scale": None, "values": [], "editable": True, "nullable": True, "computed": False,
         "filterable": True, "operators": [op for op in OPERATORS if op not in ("contains", "startswith")],
         "sortable": True, "fast": True, "searchable": False, "groupable": False, "merge": "atomic",
         "rules": found["monthlyRate"]["rules"],

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from app.contracts import PFA, Contract
+from app.contracts.model import Field
 from app.contracts.validation import check_delta, check_key, check_value
 from tests.support.world import FLEET, User, World, line, refused
 
@@ -78,6 +79,12 @@ FLEET_REFUSALS: list[tuple[str, Any, str]] = [
     ("kind", "Plane", "INVALID_ENUM_VALUE"),
     ("remark", "x" * 2001, "INVALID_RANGE"),
     ("inService", "no", "INVALID_TYPE"),
+    ("seenAt", "2026-01-31", "INVALID_TYPE"),
+    ("seenAt", "2026-01-31T08:30:00", "INVALID_TYPE"),
+    ("seenAt", "2026-01-31T08:30:00+01:00", "INVALID_TYPE"),
+    ("seenAt", "2026-01-31T08:30:00.50Z", "INVALID_TYPE"),
+    ("seenAt", "2026-01-31T08:30:60Z", "INVALID_TYPE"),
+    ("seenAt", 1769848200, "INVALID_TYPE"),
 ]
 PFA_ACCEPTED: list[tuple[str, Any]] = [
     ("model", ""),
@@ -103,6 +110,9 @@ FLEET_ACCEPTED: list[tuple[str, Any]] = [
     ("seats", Decimal("12.0")),
     ("remark", "x" * 2000),
     ("kind", "Bus"),
+    ("seenAt", "2026-01-31T08:30:00Z"),
+    ("seenAt", "0001-01-01T00:00:00.000001Z"),
+    ("seenAt", "9999-12-31T23:59:59.999999Z"),
 ]
 
 
@@ -129,6 +139,19 @@ def test_each_refusal_has_its_code(contract: Contract, refusals: list[tuple[str,
 def test_what_fits_is_accepted(contract: Contract, accepted: list[tuple[str, Any]]) -> None:
     for field, value in accepted:
         assert check_delta(contract, "A", {field: value}, inserting=False) == [], (field, value)
+
+
+@pytest.mark.parametrize(
+    ("scale", "value", "fits"),
+    [
+        (2, "1.05", True), (2, "1.050000", True), (2, "1.051", False), (2, "-0.001", False), (2, "1e-2", True),
+        (2, "1e-3", False), (2, "0e-19", True), (2, "1e2", True), (0, "5", True), (0, "5.0", True), (0, "5.5", False),
+        (20, "0.00000000000000000001", True), (None, "0.00000000000000000001", True),
+    ],
+)  # fmt: skip
+def test_a_number_has_no_more_digits_after_the_point_than_its_scale(scale: int | None, value: str, fits: bool) -> None:
+    refused = check_value(Field(name="price", type="number", scale=scale), Decimal(value))
+    assert refused == (None if fits else ("INVALID_RANGE", f"price has at most {scale} digits after the point."))
 
 
 async def test_what_was_accepted_can_be_filtered_by(world: World, ann: User) -> None:

@@ -27,6 +27,7 @@ class ShownColumn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     description: str
     type: FieldType
     format: str | None
+    scale: int | None
     values: tuple[str, ...]
     editable: bool
     nullable: bool
@@ -76,6 +77,7 @@ def _shown(contract: Contract, item: Field | Computed, needed: set[str], fast: s
         description=item.description,
         type=item.type,
         format=item.format,
+        scale=field.scale if field else None,
         values=field.values if field else (),
         editable=field is not None and field.editable,
         nullable=item.name not in needed,

@@ -104,6 +104,9 @@ def types(contract: "Contract") -> Problems:
         if field.derived_from and (field.editable or field.type != "boolean"):
             member, wanted = ("editable", "is not editable") if field.editable else ("type", "is a boolean")
             yield Problem(f"{path}.{member}", Code.INVALID_FIELD, f"{field.name}: a derived field {wanted}.")
+        if field.scale is not None and field.type != "number":
+            message = f"{field.name}: only a number has a scale. Its type is {field.type}; leave out scale."
+            yield Problem(f"{path}.scale", Code.INVALID_FIELD, message)
         yield from _ranges(path, field)
         if field.indexed and field.max_length > INDEXED_BYTES:
             message = f"{field.name}: an indexed text has at most {INDEXED_BYTES} bytes."

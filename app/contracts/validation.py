@@ -7,7 +7,7 @@ from app.base.errors import Code, Culprit
 from app.contracts.findings import Finding, Severity
 from app.contracts.model import Contract, Field
 from app.contracts.rules import check_value_rules
-from app.contracts.values import MAX_DECIMALS, MAX_DIGITS, MAX_INTEGER, fits, is_date, normalize_datetime
+from app.contracts.values import MAX_DECIMALS, MAX_DIGITS, MAX_INTEGER, decimals, fits, is_date, normalize_datetime
 
 MAX_KEY_BYTES = 200
 
@@ -164,6 +164,8 @@ def _check_number(field: Field, value: Any) -> tuple[str, str] | None:
         return Code.INVALID_RANGE, f"{field.name} has at most {MAX_DIGITS} digits, and {MAX_DECIMALS} after the point."
     if whole and value != int(value):
         return Code.INVALID_TYPE, f"{field.name} is a whole number."
+    if field.scale is not None and decimals(value) > field.scale:
+        return Code.INVALID_RANGE, f"{field.name} has at most {field.scale} digits after the point."
     if whole and not -MAX_INTEGER <= value <= MAX_INTEGER:
         return Code.INVALID_RANGE, f"{field.name} is a whole number of at most 15 digits."
     return None

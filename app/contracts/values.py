@@ -104,6 +104,15 @@ def fits(value: int | Decimal) -> bool:
     return isinstance(exponent, int) and -exponent <= MAX_DECIMALS and (value == 0 or value.adjusted() < MAX_DIGITS)
 
 
+def decimals(value: int | Decimal) -> int:
+    """How many digits a number has after the point, without zeros at their end; it has to fit."""
+    if isinstance(value, int):
+        return 0
+    _, digits, exponent = value.as_tuple()
+    text = "".join(map(str, digits))
+    return max(0, -int(exponent) - (len(text) - len(text.rstrip("0")))) if value else 0
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, Decimal)) and not isinstance(value, bool)
 
