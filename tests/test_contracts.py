@@ -10,7 +10,7 @@ import pytest
 from app.base.errors import ConfigurationError
 from app.contracts import BUILT_IN, PFA, read_contract
 from app.contracts.ddl import dataset_ddl, drop_indexes_ddl, indexes_ddl
-from app.contracts.model import snake
+from app.contracts.model import Column, snake
 from tests.support.world import FLEET, User, World, ids, refused, vehicle
 
 Change = Callable[[dict[str, Any]], Any]
@@ -50,8 +50,13 @@ BAD: dict[str, tuple[Change, str]] = {
     "an upstream that is no name": (lambda d: d.update(upstream="R/3"), "matching regex"),
     "an unknown kind of measure": (lambda d: d["measures"][0].update(kind="median"), "Invalid enum value 'median'"),
     "a version that is none": (lambda d: d.update(version="one"), "matching regex"),
+    "a version in other digits": (lambda d: d.update(version="\u0661.\u0660"), "matching regex"),
+    "a version with a zero before": (lambda d: d.update(version="01.0"), "matching regex"),
     "no key": (lambda d: d.pop("key"), "missing required field `key`"),
     "a name that SQL would not take": (add_field(name="x;DROP"), "matching regex"),
+    "a name and a new line": (add_field(name="extra\n"), "matching regex"),
+    "a schema and a new line": (lambda d: d.update(schema="fleet\n"), "matching regex"),
+    "a rule's id and a new line": (add_rule(type="not_null", field="depot", id="a\n"), "matching regex"),
     "a name in upper case": (add_field(name="Extra"), "matching regex"),
     "a schema that SQL would not take": (lambda d: d.update(schema="a.b"), "matching regex"),
     "a schema that is taken": (lambda d: d.update(schema="public"), "the schema public is taken"),
@@ -323,6 +328,11 @@ def test_names_of_fields_become_names_of_columns() -> None:
     assert [snake(name) for name in ("category", "areaSilo", "isFundsTransferable", "aB")] == [
         "category", "area_silo", "is_funds_transferable", "a_b",
     ]  # fmt: skip
+
+
+def test_a_field_can_be_called_as_the_document_is_in_sql() -> None:
+    column = Column("doc", "text", "(vanguard.as_text(doc, 'doc') || E'doc' || vanguard.as_text(doc, 'x'))")
+    assert column.of("d.data") == "(vanguard.as_text(d.data, 'doc') || E'doc' || vanguard.as_text(d.data, 'x'))"
 
 
 async def test_a_dataset_of_another_shape_serves_the_same_api(world: World, ann: User, bob: User) -> None:

@@ -138,7 +138,9 @@ class HotSort(Shape, frozen=True, kw_only=True):
     filters: tuple[Name, ...] = ()
 
 
-Duration = Annotated[str, msgspec.Meta(pattern=r"^(0|[1-9]\d{0,8})(s|m|h|d)$")]
+Duration = Annotated[str, msgspec.Meta(pattern=r"^(0|[1-9][0-9]{0,8})(s|m|h|d)\Z")]
+# Major and minor, each written in one way.
+Version = Annotated[str, msgspec.Meta(pattern=r"^(0|[1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,5})\Z")]
 # What an organization's own contract names instead of a field: when the record was received.
 RECEIVED_AT = "receivedAt"
 
@@ -188,7 +190,7 @@ class Contract(Shape, frozen=True, kw_only=True, dict=True):
     """
 
     name: SchemaName
-    version: Annotated[str, msgspec.Meta(pattern=r"^\d+\.\d+$")]
+    version: Version
     title: str
     schema: SchemaName
     key: Name
@@ -386,6 +388,10 @@ class Contract(Shape, frozen=True, kw_only=True, dict=True):
         return f"vanguard.fold({texts})"
 
 
+# The document in an expression, or a text between quotes, where a field can be called doc.
+DOCUMENT = re.compile(r"'[^']*'|\bdoc\b")
+
+
 class Column(msgspec.Struct, frozen=True):
     """A typed column of the index image: `name` in snake case, `expression` over the document `doc`."""
 
@@ -405,4 +411,4 @@ class Column(msgspec.Struct, frozen=True):
 
     def of(self, doc: str) -> str:
         """The expression over another name for the document."""
-        return re.sub(r"\bdoc\b", doc, self.expression)
+        return DOCUMENT.sub(lambda found: doc if found[0] == "doc" else found[0], self.expression)

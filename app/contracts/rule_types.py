@@ -16,7 +16,7 @@ from app.contracts.values import has_type, normalize_datetime, order_of
 if TYPE_CHECKING:
     from app.contracts.model import Contract
 
-RuleId = Annotated[str, msgspec.Meta(pattern=r"^([A-Za-z0-9][A-Za-z0-9_.:,-]{0,199})?$")]
+RuleId = Annotated[str, msgspec.Meta(pattern=r"^([A-Za-z0-9][A-Za-z0-9_.:,-]{0,199})?\Z")]
 RANGED: tuple[FieldType, ...] = ("number", "integer", "date", "datetime")
 
 

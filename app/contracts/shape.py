@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 import msgspec
 
 FieldType = Literal["text", "enum", "number", "integer", "boolean", "date", "datetime"]
-Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z][A-Za-z0-9]{0,39}$")]
-SchemaName = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z][A-Za-z0-9]{0,39}\Z")]
+SchemaName = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,39}\Z")]
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
