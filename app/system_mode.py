@@ -42,9 +42,7 @@ async def _read(request: VanguardRequest) -> ModeAnswer:
     return ModeAnswer(**dict(row))
 
 
-@get(
-    PATH, opt=require_operator(), tags=["operations"], summary="The mode of the system", responses=answers(ModeAnswer)
-)
+@get(PATH, opt=require_operator(), tags=["operations"], summary="The mode of the system", responses=answers(ModeAnswer))
 async def get_mode(request: VanguardRequest) -> ModeAnswer:
     """Whether contracts can be registered, and records ingested, replayed and backfilled."""
     return await _read(request)

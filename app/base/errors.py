@@ -7,7 +7,7 @@
     |-- NotFound: DatasetNotFound, RowNotFound, MemberNotFound, NoDrafts, NothingFailed, RunNotFound, SessionNotFound,
     |             ChangeRequestNotFound, CommitNotFound, ResolutionNotFound, EventNotFound, ContractNotFound
     |-- NoUpstream, SyncPaused, RunOver, VersionConflict, MergeConflict, AlreadyExists, LastAdmin
-    |-- InvalidTransition, RowInOtherSession, SessionFull, NothingToUndo, NothingToRedo
+    |-- InvalidTransition: DatasetTransitionRefused; RowInOtherSession, SessionFull, NothingToUndo, NothingToRedo
     |-- PreviewStale, SchemaChanged, NothingToRevert
     |-- DatasetReadOnly, SystemReadOnly, VersionInUse, QuotaExceeded
     |-- PreconditionFailed
@@ -211,6 +211,12 @@ class InvalidTransition(VanguardError):
     """`state` is the one that the session, the change request or the dataset is in."""
 
     code, title, kind = "INVALID_TRANSITION", "That is not possible in this state", Kind.CONFLICT
+
+
+class DatasetTransitionRefused(InvalidTransition):
+    """There is no such way between states of a dataset."""
+
+    kind = Kind.MALFORMED
 
 
 class RowInOtherSession(VanguardError):

@@ -18,9 +18,7 @@ from app.base import exact_json
 from app.base.database import Connection
 from app.base.errors import (
     AlreadyExists,
-    Code,
     ContractNotFound,
-    Culprit,
     QuotaExceeded,
     SystemReadOnly,
     ValidationFailed,
@@ -29,7 +27,7 @@ from app.base.errors import (
 from app.base.settings import Settings
 from app.base.statements import statement
 from app.contracts import BUILT_IN, Contract, stored_contract
-from app.contracts.comparison import Comparison, compare, may_follow
+from app.contracts.comparison import compare, may_follow
 from app.contracts.ddl import storage_digest
 from app.contracts.keys import with_ids
 from app.contracts.registration import read_registration, wire_of
@@ -58,7 +56,9 @@ HOLD_MODE = statement("system_mode/hold_mode")
 
 BUILT_IN_NAMES = frozenset(contract.name for contract in BUILT_IN)
 
-REGISTERED = Counter("vanguard_contracts_registered_total", "Contracts that were registered, by what they are", ["kind"])
+REGISTERED = Counter(
+    "vanguard_contracts_registered_total", "Contracts that were registered, by kind", ["kind"]
+)
 
 
 class Version(NamedTuple):
@@ -141,7 +141,7 @@ async def register(
     if any(version.contract.version == contract.version for version in before):
         raise AlreadyExists(f"{contract.name} {contract.version} is registered already. A contract never changes.")
     highest = max((field.id or 0 for version in before for field in version.contract.fields), default=0)
-    major, minor = version_of(contract.version)
+    major = version_of(contract.version)[0]
     peers = [version for version in before if version.numbers[0] == major]
     latest = (peers or before)[0].contract if before else None
     contract = with_ids(contract, latest, highest=highest)
@@ -180,7 +180,7 @@ async def _check_quota(
 async def _begin(desk: Desk, changes: list[dict[str, Any]], user: str, at: datetime) -> Registered:
     """A new major version, in SHADOW; or READ_ONLY, where people write nothing to it."""
     contract = desk.contract
-    major, minor = version_of(contract.version)
+    major = version_of(contract.version)[0]
     state = DatasetState.READ_ONLY if contract.read_only else DatasetState.SHADOW
     await desk.value(
         ADD_DATASET, version=contract.version, major=major, schema=contract.schema, state=state, owner=user

@@ -8,19 +8,18 @@ from litestar.openapi.spec import Example
 from litestar.params import PathParameter
 
 from app.base import exact_json
-from app.base.errors import ContractNotFound, DatasetNotFound
+from app.base.errors import DatasetNotFound
 from app.base.statements import statement
 from app.contract_versions.registry import Version, pick_version, read_versions, register, remove
 from app.contracts import PFA, Contract
 from app.contracts.comparison import compare
-from app.contracts.odcs import from_odcs, to_odcs
+from app.contracts.odcs import to_odcs
 from app.contracts.registration import wire_of
 from app.contracts.states import DatasetState
 from app.engine.desk import Desk
 from app.web.auth import Action, require
-from app.web.bodies import check_containers
 from app.web.idempotency import answer_once
-from app.web.openapi import Organization, answers, answers_with_position, body, parameter
+from app.web.openapi import Organization, answers, answers_with_position, body
 from app.web.paging import read_given
 from app.web.runtime import VanguardRequest
 

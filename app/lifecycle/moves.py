@@ -1,10 +1,10 @@
 """What people have under way goes with them when another version takes a dataset's name.
 
-Drafts, what is under review, and the logs of open sessions follow, field by field: by the fields' ids, whatever they are
-called, where the value fits. What does not follow stays where it was, and is reported. Nothing is dropped.
+Drafts, what is under review, and the logs of open sessions follow, field by field: by the fields' ids, whatever they
+are called, where the value fits. What does not follow stays where it was, and is reported. Nothing is dropped.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -135,15 +135,15 @@ async def _leave_all(before: Desk, moved: Moved) -> None:
         moved.leave(row["user_id"], row["row_key"], sorted({*row["delta"], *row["pending"]}))
 
 
-async def _modifications(before: Desk, after: Desk) -> Any:
+async def _modifications(before: Desk, after: Desk) -> AsyncIterator[Record]:
     read = READ_MODIFICATIONS.fill(other=after.contract.schema)
-    user, key, rows = "", "", [None] * AT_ONCE
-    while len(rows) == AT_ONCE:
-        rows = list(await before.rows(read, after_user=user, after_key=key, limit=AT_ONCE))
+    user, key, full = "", "", True
+    while full:
+        rows = await before.rows(read, after_user=user, after_key=key, limit=AT_ONCE)
         for row in rows:
             yield row
-        if rows:
-            user, key = rows[-1]["user_id"], rows[-1]["row_key"]
+            user, key = row["user_id"], row["row_key"]
+        full = len(rows) == AT_ONCE
 
 
 async def _move_modifications(before: Desk, after: Desk, passage: Passage, moved: Moved) -> set[str]:
@@ -195,20 +195,18 @@ async def _move_modifications(before: Desk, after: Desk, passage: Passage, moved
     return keys
 
 
-async def _move_changes(
-    before: Desk, after: Desk, passage: Passage, moved: Moved, at: datetime
-) -> set[str]:
+async def _move_changes(before: Desk, after: Desk, passage: Passage, moved: Moved, at: datetime) -> set[str]:
     """Changes under review follow as far as they fit; those that are over, as they were told."""
     move = MOVE_CHANGES.fill(other=after.contract.schema)
     keys: set[str] = set()
     touched: set[UUID] = set()
-    last, rows = 0, [None] * AT_ONCE
-    while len(rows) == AT_ONCE:
-        rows = list(await before.rows(READ_CHANGES, after=last, limit=AT_ONCE))
+    last, full = 0, True
+    while full:
+        rows = await before.rows(READ_CHANGES, after=last, limit=AT_ONCE)
         going = [_change(row, passage, moved, keys, touched) for row in rows]
-        if rows:
-            last = rows[-1]["id"]
-            await before.rows(move, changes=going)
+        await before.rows(move, changes=going)
+        full = len(rows) == AT_ONCE
+        last = rows[-1]["id"] if rows else last
     if touched:
         for row in await after.rows(CHANGE_CONTENT, ids=sorted(touched), at=at):
             text = f"Cells stayed behind when version {after.contract.version} of the contract took over."
@@ -241,9 +239,7 @@ async def commits_as_drafts(before: Desk, after: Desk, revision: int, at: dateti
             moved.leave(row["actor"], row["row_key"], sorted(row["after"] or row["before"] or {}))
             continue
         _fold(folded.setdefault((row["actor"], row["row_key"]), {"op": None, "delta": {}}), row, passage, moved)
-    coming = [
-        _draft(user, key, found, at) for (user, key), found in folded.items() if found["op"] is not None
-    ]
+    coming = [_draft(user, key, found, at) for (user, key), found in folded.items() if found["op"] is not None]
     moved.drafts = len(coming)
     await raise_workspaces(after, {each["user_id"] for each in coming})
     for some in _portions(coming):
