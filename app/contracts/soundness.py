@@ -126,7 +126,7 @@ def _ranges(path: str, field: "Field") -> Problems:
 
 def computed(contract: "Contract") -> Problems:
     """A computed column has something that computes it."""
-    if contract.computed and contract.functions is None:
+    if contract.functions is None and any(item.function for item in contract.computed):
         yield Problem("functions", Code.INVALID_FIELD, "computed columns without the functions that compute them.")
 
 
