@@ -1,5 +1,6 @@
 """`GET D` and `PUT D/settings`: a dataset as a client needs to know it, and how it is to be used."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Annotated
@@ -7,6 +8,7 @@ from typing import Annotated
 import msgspec
 import structlog
 from litestar import Response, get, put
+from litestar.openapi.spec import Operation
 from litestar.response.base import ASGIResponse
 
 from app.base import exact_json
@@ -14,6 +16,7 @@ from app.base.database import Connection
 from app.base.statements import statement
 from app.contracts import Contract
 from app.contracts.columns import FastSort, ShownColumn, ShownMeasure, columns_of, fast_sorts, measures_of
+from app.contracts.states import DatasetState
 from app.engine.audit import Act, Entry, record
 from app.engine.desk import Desk
 from app.engine.feed import EventType, reached, tell
@@ -22,23 +25,40 @@ from app.engine.positions import position_in
 from app.web.auth import Action, require
 from app.web.etags import PRIVATE, body_etag, matches, not_modified
 from app.web.idempotency import placed
-from app.web.openapi import DATASET_PATH, DatasetName, Organization, answers_with_position, body
-from app.web.runtime import VanguardRequest, contract_of
+from app.web.openapi import (
+    DATASET_PATH,
+    DatasetName,
+    Organization,
+    answers,
+    answers_with_position,
+    body,
+    parameter,
+)
+from app.web.paging import read_given
+from app.web.runtime import DEPRECATED, VanguardRequest, contract_of
 
 log = structlog.get_logger(__name__)
 
 READ_DATASET = statement("datasets/read_dataset")
+LIST_DATASETS = statement("datasets/list_datasets")
 CHANGE_SETTINGS = statement("datasets/change_settings")
 
 
 class DatasetAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A dataset; `key` is the field that holds a row's id, `row_count` how many rows its mirror has, `may` what the
-    caller's role allows. `require_approval`: drafts cannot be committed, but for a change request.
+    caller's role allows. `require_approval`: drafts cannot be committed, but for a change request. `owner`: who registered
+    it, null for a built-in one; `supersedes`: the major version whose place it took; `source`: where its records come
+    from.
     """
 
     name: str
     title: str
     contract_version: str
+    state: str
+    owner: str | None
+    supersedes: int | None
+    deprecated_at: str | None
+    source: str
     key: str
     revision: int
     row_count: int
@@ -68,6 +88,11 @@ async def get_dataset(request: VanguardRequest, org: Organization, dataset: Data
         name=contract.name,
         title=contract.title,
         contract_version=contract.version,
+        state=found["state"],
+        owner=found["owner"],
+        supersedes=found["supersedes"],
+        deprecated_at=found["deprecated_at"],
+        source=contract.source,
         key=contract.key,
         revision=found["revision"],
         row_count=found["row_count"],
@@ -131,4 +156,68 @@ async def _change_settings(
     return True, await reached(desk, user)
 
 
-ROUTES = [get_dataset, put_settings]
+class DatasetSummary(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A dataset of the organization: `name` is its address, `dataset` its name without a version."""
+
+    name: str
+    dataset: str
+    title: str
+    contract_version: str
+    state: str
+    owner: str | None
+    supersedes: int | None
+    deprecated_at: str | None
+    revision: int
+
+
+class DatasetsAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """The organization's datasets, by name."""
+
+    data: list[DatasetSummary]
+
+
+@dataclass
+class DatasetsOperation(Operation):
+    """The one parameter of a list of datasets."""
+
+    def __post_init__(self) -> None:
+        self.parameters = [parameter(DEPRECATED, "boolean", "Those that are DEPRECATED, too")]
+
+
+@get(
+    "/api/v1/orgs/{org:str}/datasets",
+    opt=require(Action.QUERY),
+    tags=["datasets"],
+    summary="The organization's datasets",
+    operation_class=DatasetsOperation,
+    responses=answers(DatasetsAnswer),
+)
+async def list_datasets(request: VanguardRequest, org: Organization) -> DatasetsAnswer:
+    """Versions in SHADOW are for those who may see them. Parameters: includeDeprecated."""
+    read_given(request)
+    hidden = set() if request.includes_deprecated else {DatasetState.DEPRECATED}
+    if not request.user.may(Action.SEE_SHADOW):
+        hidden.add(DatasetState.SHADOW)
+    built_in = request.runtime.datasets.built_in
+    async with request.runtime.database.connection() as connection:
+        rows = await connection.rows(LIST_DATASETS, organization=org, hidden=sorted(hidden))
+    return DatasetsAnswer(
+        data=[
+            DatasetSummary(
+                name=row["name"],
+                dataset=row["base"],
+                title=row["title"] or built_in[row["name"]].title,
+                contract_version=row["contract_version"],
+                state=row["state"],
+                owner=row["owner"],
+                supersedes=row["supersedes"],
+                deprecated_at=row["deprecated_at"],
+                revision=row["revision"],
+            )
+            for row in rows
+            if row["title"] is not None or row["name"] in built_in
+        ]
+    )
+
+
+ROUTES = [list_datasets, get_dataset, put_settings]

@@ -16,6 +16,7 @@ from app import (
     audit,
     change_requests,
     commits,
+    contract_versions,
     control,
     datasets,
     discards,
@@ -28,6 +29,7 @@ from app import (
     health,
     history,
     kpis,
+    lifecycle,
     login,
     members,
     pfa,
@@ -36,6 +38,7 @@ from app import (
     sessions,
     status,
     synchronization,
+    system_mode,
     undo,
 )
 from app.base.clock import Clock, now
@@ -123,6 +126,9 @@ def create_routes(settings: Settings, *, lifespan: Sequence[Lifespan] = ()) -> L
             *members.ROUTES,
             *audit.ROUTES,
             *datasets.ROUTES,
+            *lifecycle.ROUTES,
+            *contract_versions.ROUTES,
+            *system_mode.ROUTES,
             *rows.ROUTES,
             *history.ROUTES,
             *exports.ROUTES,

@@ -21,16 +21,16 @@ from app.base.errors import (
     ContractNotFound,
     QuotaExceeded,
     SystemReadOnly,
-    ValidationFailed,
     VersionInUse,
 )
 from app.base.settings import Settings
 from app.base.statements import statement
 from app.contracts import BUILT_IN, Contract, stored_contract
-from app.contracts.comparison import compare, may_follow
+from app.contracts.comparison import compare, may_apply
 from app.contracts.ddl import storage_digest
 from app.contracts.keys import with_ids
-from app.contracts.registration import read_registration, wire_of
+from app.contracts.registration import read_registration, refuse_any, wire_of
+from app.contracts.soundness import Problem
 from app.contracts.states import DatasetState, SystemMode
 from app.engine.audit import Act, Entry, record
 from app.engine.datasets import version_of
@@ -54,11 +54,10 @@ FIND_USES = statement("versions/find_uses")
 REMOVE_CONTRACT = statement("versions/remove_contract")
 HOLD_MODE = statement("system_mode/hold_mode")
 
+FIRST = "1.0"
 BUILT_IN_NAMES = frozenset(contract.name for contract in BUILT_IN)
 
-REGISTERED = Counter(
-    "vanguard_contracts_registered_total", "Contracts that were registered, by kind", ["kind"]
-)
+REGISTERED = Counter("vanguard_contracts_registered_total", "Contracts that were registered, by kind", ["kind"])
 
 
 class Version(NamedTuple):
@@ -146,8 +145,12 @@ async def register(
     latest = (peers or before)[0].contract if before else None
     contract = with_ids(contract, latest, highest=highest)
     comparison = None if latest is None else compare(latest, contract)
-    if wrong := may_follow(latest, contract, comparison, newest=before[0].contract if before else None):
-        raise ValidationFailed("The contract cannot be registered as it is.", errors=wrong)
+    if comparison is not None:
+        empty = bool(peers) and await _is_empty(connection, organization, peers[0].contract)
+        refuse_any(may_apply(comparison, contract.version, fits=empty))
+    elif contract.version != FIRST:
+        message = f"The first version of a contract is {FIRST}, not {contract.version}."
+        refuse_any([Problem("version", Code.INVALID_VERSION, message)])
     await _check_quota(connection, organization, contract, peers[0].contract if peers else None, settings)
     changes = [] if comparison is None else msgspec.to_builtins(comparison.changes)
     if peers:
@@ -157,6 +160,11 @@ async def register(
     address = contract.name if latest is None else f"{contract.name}@{major}"
     contract = msgspec.structs.replace(contract, name=address)
     return await _begin(Desk(connection, contract, organization), changes, user, at)
+
+
+async def _is_empty(connection: Connection, organization: str, contract: Contract) -> bool:
+    uses = await Desk(connection, contract, organization).row(FIND_USES)
+    return uses is not None and not uses["rows"]
 
 
 async def _check_quota(

@@ -164,7 +164,8 @@ def _standing(contract: Contract) -> str:
     """
     condition = f"d.schema_name = '{contract.schema}'" if contract.own else "d.schema_name IS NULL"
     return f"""CREATE OR REPLACE VIEW {contract.schema}.dataset AS
-SELECT d.organization_id, d.name, d.contract_version, d.revision, d.require_approval, d.unrecorded, d.state, d.major
+SELECT d.organization_id, d.name, d.contract_version, d.revision, d.require_approval, d.unrecorded, d.state, d.major,
+       d.owner, d.supersedes, d.deprecated_at
   FROM public.dataset AS d
  WHERE {condition};
 GRANT SELECT ON {contract.schema}.dataset TO vanguard_app;"""

@@ -8,9 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import msgspec
-import structlog
 from asyncpg import Record
-from prometheus_client import Counter
 
 from app.base.errors import DatasetTransitionRefused, InvalidTransition
 from app.base.statements import statement
@@ -25,8 +23,6 @@ from app.engine.locks import lock_versions, read_dataset
 from app.lifecycle.differences import Differences, compare_versions
 from app.lifecycle.moves import Moved, commits_as_drafts, move_edits
 
-log = structlog.get_logger(__name__)
-
 LOCK_REQUESTS = statement("lifecycle/lock_requests")
 READ_STATES = statement("versions/read_states")
 MOVE_STATE = statement("versions/move_state")
@@ -37,7 +33,6 @@ READ_PROMOTION = statement("versions/read_promotion")
 RAISE_WORKSPACES = statement("versions/raise_workspaces")
 
 UNDONE_WITHIN = timedelta(hours=24)
-TRANSITIONS = Counter("vanguard_dataset_transitions_total", "Datasets that went to another state", ["action"])
 
 ACTS = {
     "promote": Act.DATASET_PROMOTED,
@@ -254,14 +249,5 @@ async def _tell(
         revision=revision,
         event=wanted.action,
         version=outcome.version,
-        state=now.value,
-    )
-    TRANSITIONS.labels(wanted.action).inc()
-    log.info(
-        "dataset changed its state",
-        organization=desk.organization,
-        dataset=outcome.dataset,
-        version=outcome.version,
-        action=wanted.action,
         state=now.value,
     )
