@@ -18,6 +18,7 @@ from app.base import exact_json
 from app.base.database import Connection
 from app.base.errors import (
     AlreadyExists,
+    Code,
     ContractNotFound,
     QuotaExceeded,
     SystemReadOnly,

@@ -1,6 +1,6 @@
 """The life of a dataset over HTTP: its state, and the ways from one to another."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import structlog
@@ -137,7 +137,7 @@ async def _answer(
     return answer
 
 
-TRANSITION = {
+TRANSITION: dict[str, Any] = {
     "opt": require(Action.PROMOTE),
     "status_code": 200,
     "tags": ["datasets"],
