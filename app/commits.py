@@ -284,8 +284,8 @@ async def apply_changes(
     """A commit's changes into the mirror, then everybody's changes and modifications of those rows brought up to date;
     `source` is what the history calls it.
     """
-    key_field = desk.contract.key
-    await desk.value(APPLY_CHANGES, commit_id=commit_id, revision=revision, key_field=key_field, source=source, at=at)
+    id_field = desk.contract.id_field
+    await desk.value(APPLY_CHANGES, commit_id=commit_id, revision=revision, id_field=id_field, source=source, at=at)
     await desk.value(COMPLETE_BASES, revision=revision)
     await fold(desk, None, keys)
     await image(desk, None, keys, revision)

@@ -45,10 +45,10 @@ CHANGE_SETTINGS = statement("datasets/change_settings")
 
 
 class DatasetAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A dataset; `key` is the field that holds a row's id, `row_count` how many rows its mirror has, `may` what the
-    caller's role allows. `require_approval`: drafts cannot be committed, but for a change request. `owner`: who
-    registered it, null for a built-in one; `supersedes`: the major version whose place it took; `source`: where its
-    records come from.
+    """A dataset; `key` is the field or fields by which a row is the same row, `row_count` how many rows its mirror has,
+    `may` what the caller's role allows. `require_approval`: drafts cannot be committed, but for a change request.
+    `owner`: who registered it, null for a built-in one; `supersedes`: the major version whose place it took; `source`:
+    where its records come from.
     """
 
     name: str
@@ -59,7 +59,7 @@ class DatasetAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     supersedes: int | None
     deprecated_at: str | None
     source: str
-    key: str
+    key: str | tuple[str, ...]
     revision: int
     row_count: int
     require_approval: bool

@@ -16,7 +16,8 @@ from app.base.database import Connection
 from app.base.errors import Code, Culprit, RowInOtherSession, ValidationFailed
 from app.base.statements import statement
 from app.contracts import Contract
-from app.contracts.validation import check_delta, check_key, check_new_key, check_seen
+from app.contracts.keys import check_key, key_values
+from app.contracts.validation import check_delta, check_new_key, check_seen
 from app.engine.cursors import Cursor, check_incarnation, read_cursor, write_cursor
 from app.engine.desk import Desk
 from app.engine.feed import reached
@@ -333,7 +334,7 @@ def _expected_of(versions: Iterable[int | None]) -> int | None:
 
 
 def _check(contract: Contract, draft: Draft) -> list[Culprit]:
-    reason = check_new_key(draft.id) if draft.op == "insert" else check_key(draft.id)
+    reason = check_new_key(contract, draft.id) if draft.op == "insert" else check_key(draft.id)
     if reason is not None:
         return [Culprit(id=draft.id[:200], code=Code.INVALID_ID, message=reason)]
     if max(len(draft.delta), len(draft.unset)) > len(contract.fields):
@@ -381,7 +382,8 @@ def _wanted(contract: Contract, draft: Draft, shapes: Shapes) -> Wanted:
     if shape not in shapes:
         shapes[shape] = contract.touched(shape)
     if draft.op == "insert" and contract.upstream is None:
-        delta = {contract.key: draft.id, **delta}
+        delta = (key_values(contract, draft.id) or {}) | delta
+        unset = tuple(name for name in unset if name not in contract.key_fields)
     return Wanted(
         id=draft.id,
         op=draft.op,

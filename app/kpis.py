@@ -32,7 +32,7 @@ from app.contracts.filters import (
 )
 from app.contracts.images import qualified
 from app.contracts.model import Difference, Measure
-from app.contracts.values import write_datetime
+from app.contracts.values import write_datetime, write_number
 from app.engine.desk import Desk
 from app.engine.figures import SIDES, FigureComposer, Wanted
 from app.engine.view import Composed
@@ -136,17 +136,10 @@ def written(figures: dict[str, Any]) -> dict[str, Any]:
 def _written(value: Any) -> Any:
     match value:
         case Decimal():
-            return _plain(value)
+            return msgspec.Raw(write_number(value).encode())
         case datetime():
             return write_datetime(value)
     return value
-
-
-def _plain(number: Decimal) -> msgspec.Raw:
-    if not number:
-        return msgspec.Raw(b"0")  # also of one with a sign, or with an exponent
-    text = f"{number:f}"
-    return msgspec.Raw((text.rstrip("0").rstrip(".") if "." in text else text).encode())
 
 
 def figures_of(contract: Contract, record: Record, side: str) -> dict[str, Any]:

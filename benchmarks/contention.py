@@ -369,7 +369,7 @@ async def _check_replay(
     findings = []
     fresh = line() if contract.name == "pfa" else vehicle()
     free = FREE[contract.name]
-    rows: dict[str, Document] = {key: {contract.key: key, **fresh, free: "first"} for key in ROWS}
+    rows: dict[str, Document] = {key: {contract.text_key: key, **fresh, free: "first"} for key in ROWS}
     for change in changes:
         key, op, before, after = change["row_key"], change["op"], change["before"], change["after"]
         was = rows.get(key)
@@ -385,7 +385,7 @@ async def _check_replay(
             was.update(after)
         elif was is not None:
             # The outbox has an inserted row without its key field.
-            if was | {contract.key: key} != before | {contract.key: key}:
+            if was | {contract.text_key: key} != before | {contract.text_key: key}:
                 findings.append(f"deleted {before}, not {was}")
             del rows[key]
     if contract.upstream is None:

@@ -316,7 +316,7 @@ async def nothing_is_lost(
     assert response.status_code == 200, response.text
     answer = exact_json.decode(response.content)
     conflicting = {each["field"] for each in answer["skipped"]}
-    now = {contract.key: "A", **row, **theirs}
+    now = {contract.text_key: "A", **row, **theirs}
     done = found["pending"] if contract.upstream else await mirrored(world, "A", contract) or {}
     assert left == {name: value for name, value in mine.items() if cell_of(contract, name) in conflicting}
     for name in mine.keys() - left.keys():

@@ -472,7 +472,11 @@ async def test_a_row_deleted_elsewhere_is_inserted_again_or_let_go(sides: Sides)
     gone = {"id": "B", "field": None, "use": "theirs"}
     assert (await committed(sides.ann, resolutions=[again, gone]))["committed"] == 1
     row = await sides.ann.row("A")
-    assert (row["data"][sides.field], row["data"][sides.other], row["data"][sides.contract.key]) == ("C", "kept", "A")
+    assert (row["data"][sides.field], row["data"][sides.other], row["data"][sides.contract.text_key]) == (
+        "C",
+        "kept",
+        "A",
+    )
     assert set(await drafts(sides.ann)) == ({"A"} if sides.contract is PFA else set())
     if sides.contract is PFA:
         assert [change[:3] for change in await changes(sides.world)] == [

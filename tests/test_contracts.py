@@ -13,6 +13,7 @@ from app.contracts.ddl import dataset_ddl, drop_indexes_ddl, indexes_ddl
 from app.contracts.model import Column, snake
 from tests.support.world import FLEET, User, World, ids, refused, vehicle
 
+EXTRA = {"name": "extra", "type": "text", "editable": False}
 Change = Callable[[dict[str, Any]], Any]
 
 
@@ -63,11 +64,18 @@ BAD: dict[str, tuple[Change, str]] = {
     "a schema of PostgreSQL's": (lambda d: d.update(schema="pg_catalog"), "the schema pg_catalog is taken"),
     "a field twice": (add_field(name="depot"), "two fields have the same name"),
     "a word of the API as a field": (add_field(name="syncState"), "syncState is a word of the API"),
-    "a key that is no field": (lambda d: d.update(key="number"), "the key number is not one of its text fields"),
-    "a key that is no text": (lambda d: d.update(key="seats"), "the key seats is not one of its text fields"),
+    "a key that is no field": (lambda d: d.update(key="number"), "the key number is not one of its"),
+    "a key that is a boolean": (lambda d: d.update(key="leased"), "the key leased is not one of its"),
+    "a key of nothing": (lambda d: d.update(key=[]), "length >= 1"),
+    "a key that has a field twice": (lambda d: d.update(key=["plate", "plate"]), "a field is in the key twice"),
+    "a key with a field that can be edited": (lambda d: d.update(key=["plate", "depot"]), "the key depot is not one"),
+    "a key of two fields, and an upstream": (
+        lambda d: d.update(key=["plate", "extra"], upstream="pems", fields=[*d["fields"], EXTRA]),
+        "what has an upstream has one text as its key",
+    ),
     "a key that can be edited": (
         lambda d: field(d, "plate").pop("editable"),
-        "the key plate is not one of its text fields",
+        "the key plate is not one of its",
     ),
     "an enum without values": (add_field(type="enum"), "extra: exactly the enums list values"),
     "values of a text": (add_field(values=["a"]), "extra: exactly the enums list values"),

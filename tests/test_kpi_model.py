@@ -188,7 +188,7 @@ class KpiComparison(Comparison):
                 APPLY_CHANGES,
                 commit_id=commit,
                 revision=model.revision,
-                key_field=contract.key,
+                id_field=contract.id_field,
                 source="pull",
                 at=at,
             )

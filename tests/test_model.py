@@ -149,7 +149,7 @@ class Pool:
     def seen(self) -> list[str]:
         """What can be filtered and sorted by."""
         computed = [item.name for item in self.contract.computed]
-        return [*self.names, *self.read_only, *computed, self.contract.key, "id"]
+        return [*self.names, *self.read_only, *computed, self.contract.text_key, "id"]
 
 
 MANY = ("A", "B", "a", "B%", "Ä_")
@@ -249,7 +249,7 @@ def inserts(pool: Pool, keys: st.SearchStrategy[str]) -> st.SearchStrategy[Docum
     content = st.builds(_both, st.fixed_dictionaries(needed), deltas(pool, pool.names, 2))
     parts: dict[str, st.SearchStrategy[Any]] = {"id": keys, "op": st.just("insert"), "delta": content}
     found = st.fixed_dictionaries(parts)
-    return found | found.map(lambda draft: {**draft, "delta": {**draft["delta"], contract.key: draft["id"]}})
+    return found | found.map(lambda draft: {**draft, "delta": {**draft["delta"], contract.text_key: draft["id"]}})
 
 
 def deletes(keys: st.SearchStrategy[str]) -> st.SearchStrategy[Document]:
@@ -262,7 +262,7 @@ def drafts(pool: Pool) -> st.SearchStrategy[Document]:
     contract, keys = pool.contract, ids(pool)
     changing, deleting = updates(pool, keys, 1), deletes(keys)
     wrong = [(name, value) for name in set(pool.names) for value in WRONG[contract.by_name[name].type]]
-    wrongs = st.sampled_from([*sorted(wrong, key=str), ("nothing", 1), (contract.key, "X")])
+    wrongs = st.sampled_from([*sorted(wrong, key=str), ("nothing", 1), (contract.text_key, "X")])
     bad = st.builds(lambda key, one: {"id": key, "delta": dict([one])}, keys, wrongs)
     off = st.sampled_from((0, 0, 0, 1, -1))
     words = st.sampled_from(("expectedVersion", "expectedMirrorVersion", "expectedMirrorVersion"))
@@ -337,7 +337,7 @@ def conditions_on(pool: Pool, name: str) -> st.SearchStrategy[list[tuple[str, st
     """The parameters of one filter of this field."""
     contract = pool.contract
     kind = field_type(contract, name)
-    if name in ("id", contract.key):
+    if name in ("id", contract.text_key):
         texts = st.sampled_from((*pool.keys, "", "%", "ä"))
     elif kind == "boolean":
         texts = st.sampled_from(("true", "false"))
@@ -416,7 +416,7 @@ class Comparison:
         self.world, self.contract, self.story = world, contract, story
         self.users = [user.on(contract.name) for user in users]
         self.models = {
-            organization: Model(contract, {key: {contract.key: key, **row} for key, row in rows.items()})
+            organization: Model(contract, {key: {contract.text_key: key, **row} for key, row in rows.items()})
             for organization, rows in story.rows.items()
         }
         self.memory = Memory(each_time=3)

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.base.errors import NotFound
-from app.contracts.validation import MAX_KEY_BYTES, check_key
+from app.contracts.keys import MAX_KEY_BYTES, check_key
 from app.web.auth import Role
 from app.web.paths import decoded, path_for_routes
 from tests.support.world import NEW, User, World, line, refused

@@ -339,7 +339,7 @@ class RequestComparison(SessionComparison):
                 continue
             for name, value in after[key].items():
                 was = before.get(key, {}).get(name)
-                if not equal(was, value) and name != self.contract.key:
+                if not equal(was, value) and name != self.contract.text_key:
                     assert shown([was, value]) == shown([*told[key, name]]), (key, name)
 
     async def revert(self, request: Request, step: Revert) -> None:

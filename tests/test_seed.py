@@ -49,9 +49,9 @@ def test_every_value_fits_the_contract(documents: list[dict[str, Any]]) -> None:
     ordered = {rule.code for rule in PFA.rules if isinstance(rule, Ordered)}
     for document in documents:
         assert document.keys() == PFA.by_name.keys()
-        assert check_key(document[PFA.key]) is None
+        assert check_key(document[PFA.text_key]) is None
         wrong = [found for field in PFA.fields if (found := check_value(field, document[field.name]))]
-        broken = {culprit.code for culprit in check_rules(PFA, document[PFA.key], None, document)}
+        broken = {culprit.code for culprit in check_rules(PFA, document[PFA.text_key], None, document)}
         # Figures may be missing, as upstream's are; nothing else may be wrong.
         assert (wrong, broken - {"MISSING_REQUIRED_FIELD"}) == ([], set())
         assert not broken & ordered

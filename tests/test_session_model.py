@@ -427,7 +427,8 @@ class Teller:
     def cell(self) -> tuple[str, str, Any]:
         name = self.one(*self.names)
         return self.one(
-            *[(self.key(), name, self.value(name))] * 19, (self.key(), self.one("nothing", self.contract.key), 1)
+            *[(self.key(), name, self.value(name))] * 19,
+            (self.key(), self.one("nothing", self.contract.text_key), 1),
         )
 
     def edits(self) -> tuple[Any, ...]:

@@ -63,7 +63,7 @@ class ShownMeasure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 @lru_cache(maxsize=64)
 def columns_of(contract: Contract) -> tuple[ShownColumn, ...]:
     """The columns in the order of the contract, computed ones last."""
-    needed = {name for rule in contract.rules for name in _never_null(rule)} | {contract.key}
+    needed = {name for rule in contract.rules for name in _never_null(rule)} | {*contract.key_fields}
     fast = {hot.sort for hot in contract.hot if not hot.filters}
     items: tuple[Field | Computed, ...] = (*contract.fields, *contract.computed)
     return tuple(_shown(contract, item, needed, fast) for item in items)

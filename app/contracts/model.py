@@ -184,6 +184,7 @@ class Contract(Shape, frozen=True, kw_only=True, dict=True):
 
     `schema` is the PostgreSQL schema that holds it; `upstream` names the kind of system of record behind it, or is null
     where a commit goes straight to the mirror; `functions` names the file under sql/schema/ with its computed columns.
+    `key` names the field, or the fields, by which a row is the same row: its id is made of them.
     KPIs show `measures` and what `derived` makes of them for every group, `bounds` for the total alone. `source` says
     where an organization's records come from (an address or a word, for people); with `read_only` people write nothing;
     a run of `ingestion` that puts more than `max_quarantined` records aside fails as a whole.
@@ -193,7 +194,7 @@ class Contract(Shape, frozen=True, kw_only=True, dict=True):
     version: Version
     title: str
     schema: SchemaName
-    key: Name
+    key: Name | Annotated[tuple[Name, ...], msgspec.Meta(min_length=1)]
     upstream: SchemaName | None = None
     functions: SchemaName | None = None
     fields: tuple[Field, ...]
@@ -221,6 +222,29 @@ class Contract(Shape, frozen=True, kw_only=True, dict=True):
     def by_name(self) -> dict[str, Field]:
         """The document's fields by name."""
         return {field.name: field for field in self.fields}
+
+    @cached_property
+    def key_fields(self) -> tuple[str, ...]:
+        """The fields by which a row is the same row."""
+        return (self.key,) if isinstance(self.key, str) else self.key
+
+    @property
+    def text_key(self) -> str:
+        """The field that is the key where there is but one, as of all that has an upstream."""
+        return self.key_fields[0]
+
+    @property
+    def appends(self) -> bool:
+        """Whether each record that is ingested is a row of its own."""
+        return self.ingestion is not None and self.ingestion.mode == "append"
+
+    @cached_property
+    def id_field(self) -> str | None:
+        """The text field whose value is the row's id, as it is for all that has an upstream; None where the id is made
+        of the key (keys.py).
+        """
+        name, *more = self.key_fields
+        return None if more or self.appends or self.by_name[name].type != "text" else name
 
     @property
     def own(self) -> bool:
@@ -344,7 +368,7 @@ class Contract(Shape, frozen=True, kw_only=True, dict=True):
         if self.upstream is None:
             return ()
         fields = (field for field in self.fields if not (field.editable or field.identifies or field.derived_from))
-        return tuple(field.name for field in fields if field.name != self.key)
+        return tuple(field.name for field in fields if field.name not in self.key_fields)
 
     @cached_property
     def initial(self) -> dict[str, bool]:

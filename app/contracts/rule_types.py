@@ -173,7 +173,7 @@ def misfit(rule: Rule, contract: "Contract") -> str | None:
     """Why the rule cannot be one of the contract, or None; its fields are there."""
     match rule:
         case Unique(field=name):
-            if name == contract.key:
+            if contract.key_fields == (name,):
                 return "the key is unique anyway."
             return None if contract.by_name[name].indexed else f"{name} is not indexed."
         case Range(field=name):

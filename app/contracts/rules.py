@@ -8,6 +8,7 @@ import msgspec
 from app.base.errors import Code, Culprit
 from app.contracts.expressions import EvaluationError
 from app.contracts.findings import Finding, Severity
+from app.contracts.keys import key_values
 from app.contracts.model import Contract, Field
 from app.contracts.patterns import matches
 from app.contracts.rule_types import (
@@ -80,8 +81,8 @@ def check_rules(contract: Contract, key: str, before: Document | None, after: Do
 
 def check_change(contract: Contract, key: str, before: Document | None, after: Document | None) -> list[Finding]:
     """`check_row` in the order of the contract, on documents that may lack the key, as that of a new row does."""
-    if contract.key in contract.ruled:
-        own = {contract.key: key}
+    if not contract.ruled.isdisjoint(contract.key_fields):
+        own = key_values(contract, key) or {}
         before, after = (document if document is None else own | document for document in (before, after))
     return list(_findings(contract, before, after))
 

@@ -35,6 +35,10 @@ MEASURABLE: dict[str, tuple[FieldType, ...]] = {
 }
 
 
+# What a key can be made of.
+KEY_TYPES: tuple[FieldType, ...] = ("text", "enum", "integer", "number", "date", "datetime")
+
+
 class Problem(NamedTuple):
     """One thing that is wrong: `path` leads to it in the JSON (`fields[3].maxLength`), `message` says what is wanted,
     what was found, and how it passes.
@@ -88,11 +92,17 @@ def schemas(contract: "Contract") -> Problems:
 
 
 def keys(contract: "Contract") -> Problems:
-    """A row is known by a text that nobody edits."""
-    fit = {field.name for field in contract.fields if field.type == "text" and not field.editable}
-    if contract.key not in fit:
-        message = f"the key {contract.key} is not one of its text fields that nobody edits."
+    """A row is known by fields that nobody edits; one of upstream by a text."""
+    fit = {field.name for field in contract.fields if field.type in KEY_TYPES and not field.editable}
+    wrong = [name for name in contract.key_fields if name not in fit]
+    if wrong:
+        message = f"the key {wrong[0]} is not one of its {', '.join(KEY_TYPES)} fields that nobody edits."
         yield Problem("key", Code.INVALID_KEY, f"{message} Name one that has `editable: false`.")
+    if len({*contract.key_fields}) != len(contract.key_fields):
+        yield Problem("key", Code.INVALID_KEY, "a field is in the key twice. Name it once.")
+    if contract.upstream is not None and not wrong and contract.id_field is None:
+        message = "what has an upstream has one text as its key, and no records that are appended."
+        yield Problem("key", Code.INVALID_KEY, message)
 
 
 def types(contract: "Contract") -> Problems:

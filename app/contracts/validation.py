@@ -5,44 +5,55 @@ from typing import Any, NamedTuple
 
 from app.base.errors import Code, Culprit
 from app.contracts.findings import Finding, Severity
+from app.contracts.keys import SEPARATOR, key_values
+from app.contracts.keys import check_key as check_key
 from app.contracts.model import Contract, Field
 from app.contracts.rules import check_value_rules
-from app.contracts.values import MAX_DECIMALS, MAX_DIGITS, MAX_INTEGER, decimals, fits, is_date, normalize_datetime
-
-MAX_KEY_BYTES = 200
-
-
-def check_key(key: str) -> str | None:
-    """Why the text cannot be a row's id, or None."""
-    if not key:
-        return "An id cannot be empty."
-    if len(key.encode("utf-8", "surrogatepass")) > MAX_KEY_BYTES:
-        return f"An id has at most {MAX_KEY_BYTES} bytes."
-    if not key.isprintable():
-        return "An id has printable characters only."
-    return None
+from app.contracts.values import (
+    MAX_DECIMALS,
+    MAX_DIGITS,
+    MAX_INTEGER,
+    decimals,
+    fits,
+    has_type,
+    is_date,
+    normalize_datetime,
+)
 
 
-def check_new_key(key: str) -> str | None:
+def check_new_key(contract: Contract, key: str) -> str | None:
     """Why the text cannot be the id of a new row, or None: also what does not come through every URL (docs/api.md)."""
     if "/" in key:
         return "The id of a new row has no slash."
     if key in (".", ".."):
         return "The id of a new row is not . or .., which URLs take for steps of a path."
-    return check_key(key)
+    return check_key(key) or _check_key_values(contract, key)
+
+
+def _check_key_values(contract: Contract, key: str) -> str | None:
+    """Why the key's fields cannot have the values that the id is made of."""
+    if contract.id_field is not None:
+        return None
+    values = key_values(contract, key)
+    if values is None:
+        form = SEPARATOR.join((*contract.key_fields, *(["event time", "counter"] if contract.appends else [])))
+        return f"The id of a new row is made of its key: {form}."
+    wrong = (check_value(contract.by_name[name], value) for name, value in values.items())
+    return next((found[1] for found in wrong if found is not None), None)
 
 
 def check_delta(contract: Contract, key: str, delta: dict[str, Any], *, inserting: bool) -> list[Culprit]:
     """What is wrong with the delta of row `key`, a culprit a field; empty when all is well.
 
-    A new row may carry its own key field, equal to its id; every other read-only field is refused.
+    A new row may carry its own key, equal to what its id is made of; every other read-only field is refused.
     """
     culprits = []
+    own = (key_values(contract, key) if inserting else None) or {}
     for name, value in delta.items():
         field = contract.by_name.get(name)
         if field is None:
             found: tuple[str, str] = Code.UNKNOWN_FIELD, f"{contract.name} has no field {name[:80]!r}."
-        elif inserting and name == contract.key and value == key:
+        elif name in own and has_type(field.type, value) and value == own[name]:
             continue
         elif not field.editable:
             found = Code.READ_ONLY_FIELD, f"{name} cannot be edited."

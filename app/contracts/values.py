@@ -44,6 +44,14 @@ def has_type(kind: "FieldType", value: Any) -> bool:
     return read_value(kind, value) is not None
 
 
+def write_number(value: Decimal) -> str:
+    """The shortest text of a number: without an exponent, and without zeros behind the last digit of its fraction."""
+    if not value:
+        return "0"  # also of one with a sign, or with an exponent
+    text = f"{value:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
 def read_date(value: Any) -> datetime.date | None:
     """The day of the calendar that is written YYYY-MM-DD; None for anything else."""
     if not (isinstance(value, str) and ISO_DATE.fullmatch(value) and value.isascii()):

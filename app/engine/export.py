@@ -38,11 +38,15 @@ class Cell(msgspec.Struct, frozen=True):
 
 
 def cells_of(contract: Contract, listing: Listing) -> tuple[Cell, ...]:
-    """The cells of a listing's rows: the key, which is the row's id; the fields of documents; computed columns."""
+    """The cells of a listing's rows: the key, which may be the row's id; the fields of documents; computed columns."""
     fields = contract.by_name if listing.fields is None else listing.fields
     return (
-        Cell(contract.key, "to_jsonb(r.row_key)", "r.row_key"),
-        *(Cell(name, f"r.doc -> '{name}'", f"r.doc ->> '{name}'") for name in fields if name != contract.key),
+        *(
+            Cell(name, "to_jsonb(r.row_key)", "r.row_key")
+            if name == contract.id_field
+            else Cell(name, f"r.doc -> '{name}'", f"r.doc ->> '{name}'")
+            for name in dict.fromkeys((*contract.key_fields, *fields))
+        ),
         *(_computed(contract.column_of[name]) for name in listing.computed or ()),
     )
 

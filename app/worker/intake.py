@@ -40,8 +40,8 @@ def fit(contract: Contract, row: Row) -> dict[str, Any] | None:
 
 def twice(contract: Contract, key: str, document: dict[str, Any]) -> Broken:
     """One of several rows with the same key, put aside: nobody knows which is meant."""
-    message = f"Upstream sent two rows with the {contract.key} {key[:80]!r}."
-    reason = Culprit(id=key[:200], field=contract.key, code=Code.DUPLICATE_ROW, message=message)
+    message = f"Upstream sent two rows with the {contract.text_key} {key[:80]!r}."
+    reason = Culprit(id=key[:200], field=contract.text_key, code=Code.DUPLICATE_ROW, message=message)
     return Broken(key=key, reasons=(reason,), received=document)
 
 
@@ -56,7 +56,7 @@ def _check(contract: Contract, row: Row) -> tuple[Culprit, ...]:
     """What is wrong with a row, a culprit a field."""
     wrong = []
     if (reason := check_key(row.key)) is not None:
-        wrong.append(Culprit(id=row.key[:200], field=contract.key, code=Code.INVALID_ID, message=reason))
+        wrong.append(Culprit(id=row.key[:200], field=contract.text_key, code=Code.INVALID_ID, message=reason))
     by_name = contract.by_name
     for name, value in row.document.items():
         if value is None:

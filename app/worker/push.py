@@ -277,7 +277,7 @@ class _Push:
 
     def _gets_key(self, change: Change) -> bool:
         """Whether it is a new row whose key upstream gives."""
-        return change.op == "insert" and self.contract.key not in change.delta
+        return change.op == "insert" and self.contract.text_key not in change.delta
 
     async def _change(self, change: Change, claim: uuid.UUID) -> Outcome:
         """A change of a row whose key is known: read, compare, write, read back."""

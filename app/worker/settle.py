@@ -88,7 +88,7 @@ async def settle(desk: Desk, claim: UUID, ended: Collection[Ended], at: datetime
                 temporary_key=change.row_key,
                 key=outcome.key,
                 user=change.user_id,
-                key_field=desk.contract.key,
+                key_field=desk.contract.text_key,
                 change_id=change.id,
             )
             settled.add(outcome.key)
@@ -174,7 +174,7 @@ async def _incoming(desk: Desk, mine: Collection[Ended]) -> list[Incoming]:
     for change, outcome in mine:
         key, document = outcome.key or change.row_key, outcome.document
         if document is msgspec.UNSET and outcome.state == "synced":
-            wanted = mirror.get(key, {desk.contract.key: key}) | change.delta
+            wanted = mirror.get(key, {desk.contract.text_key: key}) | change.delta
             document = None if change.op == "delete" else wanted
         if document is not msgspec.UNSET:
             done = outcome.state == "synced" and (document is None) == (change.op == "delete")

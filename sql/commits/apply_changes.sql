@@ -1,8 +1,9 @@
 -- Apply the changes of a commit to the mirror, write history, and finish them. The caller holds locks 1, 3 (exclusive)
 -- and 4 on these rows. Whoever has modifications there is re-imaged afterwards, by statements of their own.
 --
--- $1 organization, $2 commit_id (uuid), $3 revision (bigint: the dataset's new one), $4 key_field (text: name of the
--- key field), $5 source (text: of the change), $6 at (timestamptz now). Returns applied, the number of changes.
+-- $1 organization, $2 commit_id (uuid), $3 revision (bigint: the dataset's new one), $4 id_field (text: name of the
+-- field that holds the row's id, or null where new rows bring their key), $5 source (text: of the change),
+-- $6 at (timestamptz now). Returns applied, the number of changes.
 --
 -- History keeps the images of what KPIs need: before from the row as it was, after from the row as it is written.
 -- No version of a row comes twice: a row that was deleted goes on from the revision of that, and all go on from the
@@ -11,7 +12,8 @@
 -- not joined with each other: the planner knows nothing of their size.
 WITH due AS MATERIALIZED (
     SELECT c.row_key, c.user_id, c.op, c.change_reason,
-           CASE c.op WHEN 'insert' THEN jsonb_build_object($4::text, c.row_key) || c.delta ELSE c.delta END AS delta
+           CASE WHEN c.op = 'insert' AND $4::text IS NOT NULL THEN jsonb_build_object($4::text, c.row_key) || c.delta
+                ELSE c.delta END AS delta
       FROM pfa.change AS c
      WHERE c.organization_id = $1
        AND c.commit_id = $2

@@ -398,7 +398,7 @@ class Model:
         for name, value in request.get("delta", {}).items():
             if name not in fields:
                 codes.append("UNKNOWN_FIELD")
-            elif name == self.contract.key and request.get("op") == "insert" and value == key:
+            elif name == self.contract.text_key and request.get("op") == "insert" and value == key:
                 continue
             elif not fields[name].editable:
                 codes.append("READ_ONLY_FIELD")
@@ -469,7 +469,7 @@ class Model:
             return None
 
         if op == "insert" and self.contract.upstream is None:
-            delta = {self.contract.key: key, **delta}
+            delta = {self.contract.text_key: key, **delta}
         old = draft if draft and draft.op != "delete" else Draft("update")
         if op == "insert" and drafted in (None, "delete"):
             old = Draft("insert", {item.name: False for item in self.contract.fields if item.derived_from})
@@ -622,7 +622,7 @@ class Model:
         key, document = change.key, self.mirror.pop(change.key, None)
         delta = change.delta
         if change.op == "insert":
-            delta = {self.contract.key: key, **delta}
+            delta = {self.contract.text_key: key, **delta}
         after = lay(document, change.op, delta)
         if after is None:
             self.mirror_versions.pop(key, None)

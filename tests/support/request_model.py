@@ -431,7 +431,7 @@ class RequestModel(SessionModel):
             if local:
                 self.reach_mirror(change)
                 if one.op == "insert":
-                    one.after = {self.contract.key: one.key, **one.after}
+                    one.after = {self.contract.text_key: one.key, **one.after}
             else:
                 self.changes.append(change)
         request.merged = deepcopy(done)

@@ -175,7 +175,7 @@ class World:
         await self.db.executemany(
             f"INSERT INTO {contract.schema}.mirror (organization_id, row_key, data, revision) VALUES ($1, $2, $3, 1)",
             [
-                (organization, key, exact_json.encode({contract.key: key, **data}).decode())
+                (organization, key, exact_json.encode({contract.text_key: key, **data}).decode())
                 for key, data in documents.items()
             ],
         )

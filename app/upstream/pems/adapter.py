@@ -145,7 +145,7 @@ class Pems:
         recent, unread = await self._list(code, [of_code, self._modified_since(sent_at - LATELY)])
         near = [row for key, row in recent.items() if key not in same and is_near(kinds, wanted, row.document)]
         # Lines with the same texts that cannot be read may be it, too.
-        near += [Row(key=key, document={self._contract.key: key}) for key in broken if key in unread]
+        near += [Row(key=key, document={self._contract.text_key: key}) for key in broken if key in unread]
         return Created(near=tuple(near))
 
     async def check(self) -> Report:
@@ -195,7 +195,7 @@ class Pems:
     async def _post_grid(
         self, code: str, filters: list[Condition], position: int | str, size: int, *, headed: bool
     ) -> bytes:
-        key = self._read[self._contract.key]
+        key = self._read[self._contract.text_key]
         body = grid_request(self._config.grid, key, filters, position=position, size=size, headed=headed)
         return await self._client.post(self._config.grid.data_path, body, organization=code)
 
@@ -210,7 +210,10 @@ class Pems:
         return Place(code=self._listings[0])
 
     def _named(self, code: str, key: str) -> list[Condition]:
-        return [Condition(self._read[ORGANIZATION], "=", code), Condition(self._read[self._contract.key], "=", key)]
+        return [
+            Condition(self._read[ORGANIZATION], "=", code),
+            Condition(self._read[self._contract.text_key], "=", key),
+        ]
 
     def _modified_since(self, moment: datetime) -> Condition:
         locale = self._config.locale
@@ -233,7 +236,7 @@ class Pems:
             if record is None:
                 continue
             document = read_document(self._contract, self._write, self._forms, record.values)
-            document |= {self._contract.key: key, ORGANIZATION: code}
+            document |= {self._contract.text_key: key, ORGANIZATION: code}
             token = None if record.recordid is None else str(record.recordid)
             return Held(document=document, token=token, record=record.values)
         return None
@@ -308,10 +311,10 @@ class Pems:
 
     @property
     def _identity(self) -> tuple[str, str]:
-        return self._contract.key, ORGANIZATION
+        return self._contract.text_key, ORGANIZATION
 
     def _identified(self, code: str, key: str | None) -> Pairs:
-        names = {self._contract.key: key, ORGANIZATION: code}
+        names = {self._contract.text_key: key, ORGANIZATION: code}
         return {self._write[name]: {"TEXTDATA": value} for name, value in names.items() if value is not None}
 
     def _laid_over(self, code: str, write: Write, record: Pairs) -> Pairs:
@@ -343,7 +346,7 @@ class Pems:
 
     def _assigned(self, answer: ScreenAnswer) -> str:
         record = answer.record
-        shown = None if record is None else record.values.get(self._write[self._contract.key])
+        shown = None if record is None else record.values.get(self._write[self._contract.text_key])
         key = (shown or {}).get("TEXTDATA")
         if not isinstance(key, str) or not key:
             raise OutcomeUnknown("PEMS wrote a new row and did not say its id.")

@@ -147,7 +147,7 @@ async def _look_at_time_filter(at: Look, found: dict[str, Any], problems: list[s
     code = row.document[ORGANIZATION]
     condition = at.modified_since(page.mark)
     of_code = Condition(at.read[ORGANIZATION], "=", code)
-    keyed = Condition(at.read[at.contract.key], "=", row.key)
+    keyed = Condition(at.read[at.contract.text_key], "=", row.key)
     brings = at.reader.read(await at.post(code, [of_code, keyed, condition]))
     beyond = at.reader.read(await at.post(code, [of_code, keyed, at.modified_since(page.mark + FUTURE)]))
     fits = bool(brings.rows) and not beyond.identities

@@ -181,10 +181,10 @@ def aliases_of(contract: Contract, config: PemsConfig) -> dict[str, Alias]:
         raise ConfigurationError(f"mapping: {contract.name} has no field {min(unknown)} that PEMS could hold.")
     merged: dict[str, Alias | None] = {**MAPPING, **config.mapping}
     aliases = {name: alias for name, alias in merged.items() if alias is not None and name in fields}
-    unmapped = fields - merged.keys() | {contract.key, ORGANIZATION, VERSION} - aliases.keys()
+    unmapped = fields - merged.keys() | {contract.text_key, ORGANIZATION, VERSION} - aliases.keys()
     if unmapped:
         raise ConfigurationError(f"mapping: {min(unmapped)} has no names in PEMS.")
-    for name in (contract.key, ORGANIZATION):
+    for name in (contract.text_key, ORGANIZATION):
         if aliases[name].write is None:
             raise ConfigurationError(f"mapping: {name} needs its name on the screen (write), which identifies a row.")
     return aliases

@@ -222,7 +222,7 @@ class GridReader:
 
     def __init__(self, contract: Contract, aliases: Mapping[str, str], codes: Collection[str], locale: Locale):
         self._codes = frozenset(codes)
-        self._key = contract.key
+        self._key = contract.text_key
         readers = Readers(locale)
         self._text = readers.of("text")
         self.columns = tuple(
@@ -234,7 +234,9 @@ class GridReader:
             for field in contract.fields
             if field.name in aliases
         )
-        self._key_alias, self._organization_alias = (aliases[name].lower() for name in (contract.key, ORGANIZATION))
+        self._key_alias, self._organization_alias = (
+            aliases[name].lower() for name in (contract.text_key, ORGANIZATION)
+        )
         self.numbers: dict[str, str] | None = None
 
     def read(self, body: bytes) -> GridPage:
