@@ -29,7 +29,7 @@ from app.base.statements import statement
 from app.contracts import BUILT_IN, Contract, stored_contract
 from app.contracts.comparison import compare, may_apply
 from app.contracts.ddl import storage_digest
-from app.contracts.keys import with_ids
+from app.contracts.field_ids import with_ids
 from app.contracts.registration import read_registration, refuse_any, wire_of
 from app.contracts.soundness import Problem
 from app.contracts.states import DatasetState, SystemMode
