@@ -21,6 +21,7 @@ from app.base.errors import VanguardError
 from app.base.settings import PREFIX, Settings
 from app.cli import main
 from app.contracts import PFA
+from app.contracts.comparison import Compatibility, Kind
 from app.contracts.filters import OPERATORS, SYNC_STATES
 from app.contracts.model import Contract, Field
 from app.contracts.rule_types import Rule
@@ -211,7 +212,7 @@ def codes_of_culprits() -> set[str]:
                 found |= set(re.findall(r"^[A-Z]+(?:_[A-Z]+)+$", node.value))
     for file in (ROOT / "sql").rglob("*.sql"):
         found |= set(re.findall(r"'([A-Z]+(?:_[A-Z]+)+)'", file.read_text(encoding="utf-8")))
-    return {word for word in found - NO_CODES if not word.startswith(PREFIX)}
+    return {word for word in found - NO_CODES - {*Kind} if not word.startswith(PREFIX)}
 
 
 def test_every_code_is_documented_with_its_status() -> None:
@@ -229,6 +230,18 @@ def test_every_code_is_documented_with_its_status() -> None:
         field.default for kind in Rule.__args__ for field in msgspec.structs.fields(kind) if field.name == "code"
     }
     assert defaults <= culprits
+
+
+def test_every_kind_of_change_is_documented() -> None:
+    kinds, severities = words_of_tables("docs/contracts.md", "## Versions", 0, 2)
+    assert kinds == {"kind", *Kind}
+    assert severities == {*Compatibility}
+
+
+def words_of_tables(name: str, heading: str, *columns: int) -> list[set[str]]:
+    """What stands between backticks in columns of the tables under a heading that have so many."""
+    rows = [row for row in rows_of(section_of(name, heading)) if len(row) > max(columns)]
+    return [words_of(row[column] for row in rows) for column in columns]
 
 
 def test_every_sqlstate_is_documented() -> None:

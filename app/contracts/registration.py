@@ -65,8 +65,8 @@ def read_registration(document: Any, *, schema: str, limits: Limits = DEFAULT_LI
 
 def wire_of(contract: Contract) -> dict[str, Any]:
     """The contract as it is told, and as it registers again: without its schema and what has its default."""
-    wire: dict[str, Any] = _wire(contract)
-    return {name: value for name, value in wire.items() if name != "schema"}
+    members: dict[str, Any] = wire(contract)
+    return {name: value for name, value in members.items() if name != "schema"}
 
 
 def refuse_any(found: list[Problem]) -> None:
@@ -80,18 +80,19 @@ def refuse_any(found: list[Problem]) -> None:
     raise ValidationFailed(detail, errors=culprits[:MAX_TOLD])
 
 
-def _wire(part: Any) -> Any:
+def wire(part: Any) -> Any:
+    """A part of a contract as JSON has it, without what has its default."""
     match part:
         case msgspec.Struct():
             tag = part.__struct_config__.tag
             members = {
-                field.encode_name: _wire(getattr(part, field.name))
+                field.encode_name: wire(getattr(part, field.name))
                 for field in msgspec.structs.fields(part)
                 if field.required or getattr(part, field.name) != field.default
             }
             return members if tag is None else {"type": tag} | members
         case tuple():
-            return [_wire(each) for each in part]
+            return [wire(each) for each in part]
         case str():
             return str(part)
     return part

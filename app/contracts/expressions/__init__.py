@@ -51,9 +51,23 @@ def parse(text: str, types: "Mapping[str, FieldType]") -> Expression:
 
 def names_of(text: str) -> tuple[str, ...]:
     """The names of fields in the text, each once, whatever fields there are; raises ExpressionError."""
+    return tuple(dict.fromkeys(map(str, _words_of(text))))
+
+
+def renamed(text: str, names: Mapping[str, str]) -> str:
+    """The text with other names of fields, all at once; raises ExpressionError where it is no expression."""
+    pieces, place = [], 0
+    for word in _words_of(text):
+        start = word.start_pos or 0
+        pieces += [text[place:start], names.get(str(word), str(word))]
+        place = start + len(word)
+    return "".join([*pieces, text[place:]])
+
+
+def _words_of(text: str) -> list[Token]:
+    """The names of fields, as they come."""
     found = [node.children[0] for node in read_tree(text).find_data("field")]
-    words = sorted((word for word in found if isinstance(word, Token)), key=lambda word: word.start_pos or 0)
-    return tuple(dict.fromkeys(map(str, words)))
+    return sorted((word for word in found if isinstance(word, Token)), key=lambda word: word.start_pos or 0)
 
 
-__all__ = ["EvaluationError", "Expression", "ExpressionError", "names_of", "parse"]
+__all__ = ["EvaluationError", "Expression", "ExpressionError", "names_of", "parse", "renamed"]
