@@ -194,7 +194,8 @@ class Contract(Shape, frozen=True, kw_only=True, dict=True):
     version: Version
     title: str
     schema: SchemaName
-    key: Name | Annotated[tuple[Name, ...], msgspec.Meta(min_length=1)]
+    # Without the pattern of a name: msgspec 0.22 crashes over the union of such a text and a list of such texts.
+    key: str | tuple[str, ...]
     upstream: SchemaName | None = None
     functions: SchemaName | None = None
     fields: tuple[Field, ...]

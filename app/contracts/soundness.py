@@ -94,6 +94,9 @@ def schemas(contract: "Contract") -> Problems:
 def keys(contract: "Contract") -> Problems:
     """A row is known by fields that nobody edits; one of upstream by a text."""
     fit = {field.name for field in contract.fields if field.type in KEY_TYPES and not field.editable}
+    if not contract.key_fields:
+        yield Problem("key", Code.INVALID_KEY, "the key has no field. Name at least one.")
+        return
     wrong = [name for name in contract.key_fields if name not in fit]
     if wrong:
         message = f"the key {wrong[0]} is not one of its {', '.join(KEY_TYPES)} fields that nobody edits."

@@ -27,7 +27,7 @@ def customers(**more: Any) -> dict[str, Any]:
             {"name": "company", "type": "text", "indexed": True},
             {"name": "tier", "type": "enum", "values": ["gold", "silver"], "indexed": True, "dimension": True},
             {"name": "revenue", "type": "number", "indexed": True, "scale": 2},
-            {"name": "since", "type": "date"},
+            {"name": "customerSince", "type": "date"},
         ],
         "hot": [{"sort": "revenue"}],
         "measures": [{"name": "revenue", "kind": "sum", "of": "revenue"}],
