@@ -1,10 +1,14 @@
 """The life of a dataset: registered, promoted, deprecated, restored, rolled back; one version after another."""
 
+from typing import Any
+
 import pytest
 
 from app.web.auth import Role
 from tests.support.own import customers, moved, ready, registered
-from tests.support.world import User, World, committed, written
+from tests.support.world import User, World, committed, drafts, refused
+
+ACME = {"company": "Acme", "tier": "gold", "revenue": 5}
 
 
 @pytest.fixture
@@ -14,51 +18,128 @@ async def people(world: World) -> dict[str, User]:
     return {role.value: (await world.user(role.value.lower(), role=role)).on("customers") for role in Role}
 
 
+async def used(people: dict[str, User]) -> dict[str, Any]:
+    """The contract of a dataset that is in use."""
+    contract: dict[str, Any] = (await registered(people["ENGINEER"]))["contract"]
+    await moved(people["ADMIN"], "promote")
+    return contract
+
+
+def second(contract: dict[str, Any]) -> dict[str, Any]:
+    """A breaking version of it: `company` has another name, `customerSince` is gone."""
+    fields = [dict(field) for field in contract["fields"] if field["name"] != "customerSince"]
+    fields[1]["name"] = "companyName"
+    return contract | {"version": "2.0", "fields": fields}
+
+
 async def test_a_registered_contract_is_in_shadow_until_it_is_promoted(people: dict[str, User]) -> None:
     answer = await registered(people["ENGINEER"])
     assert (answer["dataset"], answer["version"], answer["state"]) == ("customers", "1.0", "SHADOW")
     assert (await people["VIEWER"].get("rows")).status_code == 404
     assert (await people["ENGINEER"].get("rows")).status_code == 200
-    assert (await people["ADMIN"].post("drafts", {"drafts": []})).status_code in (409, 422)
+    draft = {"modifications": [{"id": "C1", "op": "insert", "delta": ACME}]}
+    assert refused(await people["ADMIN"].post("drafts", draft), 409, "DATASET_READ_ONLY")["state"] == "SHADOW"
     promoted = await moved(people["ADMIN"], "promote")
     assert (promoted["dataset"], promoted["state"]) == ("customers", "ACTIVE")
     assert (await people["VIEWER"].get("rows")).status_code == 200
 
 
 async def test_rows_of_an_own_dataset_are_drafted_and_committed(people: dict[str, User]) -> None:
-    await registered(people["ENGINEER"])
-    await moved(people["ADMIN"], "promote")
+    await used(people)
     ann = people["ANALYST"]
-    saved = await ann.post(
-        "drafts", {"drafts": [{"id": "C1", "op": "insert", "delta": {"company": "Acme", "tier": "gold", "revenue": 5}}]}
-    )
-    assert saved.status_code == 200, saved.text
+    await ann.draft("C1", ACME, op="insert")
     await committed(ann)
     rows = await people["VIEWER"].rows(sort="-revenue")
     assert [(row["id"], row["data"]["company"]) for row in rows] == [("C1", "Acme")]
 
 
 async def test_a_breaking_version_takes_over_what_people_have_under_way(people: dict[str, User]) -> None:
-    contract = (await registered(people["ENGINEER"]))["contract"]
-    await moved(people["ADMIN"], "promote")
-    ann = people["ANALYST"]
-    new = {"id": "C1", "op": "insert", "delta": {"company": "Acme", "tier": "gold", "revenue": 5}}
-    assert (await ann.post("drafts", {"drafts": [new]})).status_code == 200
+    contract = await used(people)
+    ann, boss = people["ANALYST"], people["ADMIN"]
+    await ann.draft("C1", ACME, op="insert")
     await committed(ann)
-    edit = {"id": "C1", "op": "update", "delta": {"company": "Acme Ltd", "customerSince": "2026-01-01"}}
-    assert (await ann.post("drafts", {"drafts": [edit]})).status_code == 200
-    fields = [dict(field) for field in contract["fields"] if field["name"] != "customerSince"]
-    fields[1]["name"] = "companyName"
-    second = customers(**contract | {"version": "2.0", "fields": fields})
-    answer = await registered(people["ENGINEER"], second)
+    await ann.draft("C1", {"company": "Acme Ltd", "customerSince": "2026-01-01"})
+    answer = await registered(people["ENGINEER"], second(contract))
     assert (answer["address"], answer["state"]) == ("customers@2", "SHADOW")
-    outcome = await moved(people["ADMIN"].on("customers@2"), "promote")
+    outcome = await moved(boss.on("customers@2"), "promote")
     assert outcome["superseded"] == "customers@1"
     assert outcome["moved"]["drafts"] == 1
-    assert outcome["moved"]["left"] == [{"user": "analyst", "rowId": "C1", "fields": ["customerSince"], "requestId": None}]
-    now = (await people["ADMIN"].get("")).json() if False else (await people["ADMIN"].get("state")).json()
-    assert (now["state"], now["version"]) == ("ACTIVE", "2.0")
-    back = await moved(people["ADMIN"], "rollback")
+    assert outcome["moved"]["left"] == [
+        {"user": "analyst", "rowId": "C1", "fields": ["customerSince"], "requestId": None}
+    ]
+    state = (await boss.get("state")).json()
+    assert (state["state"], state["version"]) == ("ACTIVE", "2.0")
+    assert {key: row["delta"] for key, row in (await drafts(ann)).items()} == {"C1": {"companyName": "Acme Ltd"}}
+    back = await moved(boss, "rollback")
     assert (back["dataset"], back["superseded"]) == ("customers@2", "customers")
-    draft = written(await ann.get("drafts")) if False else (await ann.get("drafts")).json()
-    assert [row["delta"] for row in draft["data"]] == [{"company": "Acme Ltd"}]
+    assert {key: row["delta"] for key, row in (await drafts(ann)).items()} == {
+        "C1": {"company": "Acme Ltd", "customerSince": "2026-01-01"}
+    }
+
+
+async def test_what_was_committed_since_a_promotion_is_drafted_by_its_authors_after_a_rollback(
+    people: dict[str, User],
+) -> None:
+    contract = await used(people)
+    ann, boss = people["ANALYST"], people["ADMIN"]
+    await ann.draft("C1", ACME, op="insert")
+    await committed(ann)
+    await registered(people["ENGINEER"], second(contract))
+    await moved(boss.on("customers@2"), "promote")
+    await ann.draft("C2", {"companyName": "Beta", "tier": "gold", "revenue": 7}, op="insert")
+    await committed(ann)
+    rehearsal = await moved(boss, "rollback", dryRun=True)
+    assert rehearsal["commits"]["drafts"] == 1
+    await moved(boss, "rollback")
+    found = (await drafts(ann))["C2"]
+    assert (found["op"], found["delta"]["company"]) == ("insert", "Beta")
+    assert [row["id"] for row in await ann.rows()] == ["C1", "C2"]
+    assert [row["id"] for row in await boss.rows()] == ["C1"]
+
+
+async def test_a_compatible_version_applies_in_place(people: dict[str, User]) -> None:
+    contract = await used(people)
+    ann = people["ANALYST"]
+    await ann.draft("C1", ACME, op="insert")
+    fields = [*contract["fields"], {"name": "region", "type": "text", "indexed": True}]
+    answer = await registered(people["ENGINEER"], contract | {"version": "1.1", "fields": fields})
+    assert (answer["address"], answer["state"], answer["version"]) == ("customers", "ACTIVE", "1.1")
+    await ann.draft("C1", {"region": "North"})
+    await committed(ann)
+    assert [row["id"] for row in await people["VIEWER"].rows(region="North")] == ["C1"]
+
+
+async def test_a_deprecated_dataset_is_read_by_who_asks_for_it_and_written_by_nobody(people: dict[str, User]) -> None:
+    await used(people)
+    ann, boss = people["ANALYST"], people["ADMIN"]
+    await ann.draft("C1", ACME, op="insert")
+    await moved(boss, "deprecate")
+    refused(await ann.get("rows"), 404, "DATASET_NOT_FOUND")
+    assert (await ann.get("rows", {"includeDeprecated": "true"})).status_code == 200
+    assert (await ann.on("customers@1").get("rows")).status_code == 200
+    refused(await ann.on("customers@1").commit(), 409, "DATASET_READ_ONLY")
+    await moved(boss, "restore")
+    await committed(ann)
+
+
+async def test_no_other_way_between_states(people: dict[str, User]) -> None:
+    await registered(people["ENGINEER"])
+    boss, reason = people["ADMIN"], {"reason": "as the test has it"}
+    for action in ("deprecate", "restore", "rollback"):
+        refused(await boss.post(action, reason), 400, "INVALID_TRANSITION")
+    refused(await boss.post("promote", reason | {"fromState": "ACTIVE"}), 409, "INVALID_TRANSITION")
+    assert (await people["ENGINEER"].post("promote", reason)).status_code == 403
+
+
+async def test_versions_are_compared_before_one_is_promoted(people: dict[str, User]) -> None:
+    contract = await used(people)
+    ann, boss = people["ANALYST"], people["ADMIN"]
+    await ann.draft("C1", ACME, op="insert")
+    await committed(ann)
+    await registered(people["ENGINEER"], second(customers(**contract)))
+    rehearsal = await moved(boss.on("customers@2"), "promote", dryRun=True)
+    assert rehearsal["differences"]["rows"] == {
+        "before": 1, "after": 0, "onlyBefore": 1, "onlyAfter": 0, "differing": 0,
+    }  # fmt: skip
+    assert rehearsal["differences"]["kpis"] == [{"name": "sum_revenue", "before": 5, "after": 0}]
+    assert (await boss.get("state")).json()["version"] == "1.0"

@@ -208,10 +208,21 @@ async def _exchange(
     base = used.name
     around = {"organization": desk.organization, "base": base, "beside": beside.name}
     await desk.connection.row(FOLLOW_NAME, **around)
-    await desk.connection.rows(EXCHANGE, **around, used=now, left=left, at=wanted.at, promoted=promoted)
+    moved = await desk.connection.rows(EXCHANGE, **around, used=now, left=left, at=wanted.at, promoted=promoted)
     before = Desk(desk.connection, _called(used.contract, f"{base}@{used.major}"), desk.organization)
     after = Desk(desk.connection, _called(beside.contract, base), desk.organization)
     await after.rows(RAISE_WORKSPACES)
+    aside = next(row for row in moved if row["name"] != base)
+    tell(
+        before,
+        EventType.DATASET,
+        wanted.at,
+        actor=wanted.user,
+        revision=aside["revision"],
+        event="superseded",
+        version=used.contract.version,
+        state=left.value,
+    )
     return before, after
 
 
