@@ -17,8 +17,8 @@ from psycopg.types.json import Jsonb
 from sqlalchemy import Connection, Engine, create_engine, pool
 
 from app.base.statements import statement
-from app.contracts import BUILT_IN, Contract
-from app.contracts.ddl import Generated, Storage, shared_ddl, stale_columns, storage_steps
+from app.contracts import BUILT_IN, Contract, stored_contract
+from app.contracts.ddl import Generated, Storage, shared_ddl, stale_columns, storage_digest, storage_steps
 from app.contracts.images import qualified
 
 IMAGE_MODIFICATIONS = statement("modifications/image_modifications")
@@ -31,6 +31,9 @@ BEGIN_INCARNATION = statement("migrate/begin_incarnation")
 RAISE_COUNTERS = statement("migrate/raise_counters")
 RAISE_CHANGES = statement("migrate/raise_changes")
 RAISE_REVISIONS = statement("migrate/raise_revisions")
+FIND_OUTDATED = statement("migrate/find_outdated")
+LIST_SCHEMAS = statement("migrate/list_schemas")
+NOTE_STORAGE = statement("migrate/note_storage")
 RETIRED = statement("schema/retired")
 
 ROOT = Path(__file__).parent.parent
@@ -78,9 +81,30 @@ def migrate(
         run(connection, RETIRED.text)
         begin_incarnation(connection, contracts, restored, tell)
         revision = MigrationContext.configure(connection).get_current_revision() or ""
+    remade += migrate_own(engine, tell)
     if remade:
         vacuum(engine, remade, tell)
     return revision
+
+
+def migrate_own(engine: Engine, tell: Tell) -> list[Contract]:
+    """Bring the schemas of organizations' own datasets up to date that another release made, each in a transaction of
+    its own: all at once would take more locks than a server has. Returns those whose columns were made anew.
+    """
+    with engine.begin() as connection, psycopg.RawCursor(driver(connection)) as cursor:
+        digest = storage_digest(how_text_is_folded(connection))
+        cursor.execute(FIND_OUTDATED.text, [digest])
+        found = [stored_contract(document, schema=schema, name=name) for name, schema, document in cursor.fetchall()]
+    remade = []
+    for number, contract in enumerate(found, start=1):
+        tell(f"{contract.name}: dataset {number} of {len(found)} of organizations' own")
+        with engine.begin() as connection:
+            run(connection, f"SELECT pg_advisory_xact_lock({LOCK})")
+            if migrate_dataset(connection, contract, tell):
+                remade.append(contract)
+            with psycopg.RawCursor(driver(connection)) as cursor:
+                cursor.execute(NOTE_STORAGE.text, [contract.schema, digest])
+    return remade
 
 
 def begin_incarnation(connection: Connection, contracts: Sequence[Contract], restored: bool, tell: Tell) -> None:
@@ -92,8 +116,9 @@ def begin_incarnation(connection: Connection, contracts: Sequence[Contract], res
             return
         tell("the database was restored or copied: its counters go on from a new number")
         cursor.execute(RAISE_COUNTERS.text, begun)
-        for contract in contracts:
-            cursor.execute(RAISE_CHANGES.within(contract.schema).text, begun)
+        cursor.execute(LIST_SCHEMAS.text)
+        for schema in [*(contract.schema for contract in contracts), *(row[0] for row in cursor.fetchall())]:
+            cursor.execute(RAISE_CHANGES.within(schema).text, begun)
 
 
 def vacuum(engine: Engine, contracts: Sequence[Contract], tell: Tell) -> None:
@@ -116,7 +141,7 @@ def migrate_dataset(connection: Connection, contract: Contract, tell: Tell) -> b
         image_everything(connection, contract, tell)
         # What filters and sorts find is another now: nobody may go on with an answer of before.
         with psycopg.RawCursor(driver(connection)) as cursor:
-            cursor.execute(RAISE_REVISIONS.text, [contract.name])
+            cursor.execute(RAISE_REVISIONS.text, [contract.name, contract.schema if contract.own else None])
     return bool(stale_columns(contract, there))
 
 

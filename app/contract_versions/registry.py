@@ -28,7 +28,6 @@ from app.base.settings import Settings
 from app.base.statements import statement
 from app.contracts import BUILT_IN, Contract, stored_contract
 from app.contracts.comparison import compare, may_apply
-from app.contracts.ddl import storage_digest
 from app.contracts.field_ids import with_ids
 from app.contracts.registration import read_registration, refuse_any, wire_of
 from app.contracts.soundness import Problem
@@ -38,7 +37,7 @@ from app.engine.datasets import version_of
 from app.engine.desk import Desk
 from app.engine.feed import EventType, tell
 from app.engine.locks import lock_versions
-from app.engine.storage import drop_storage, image_all, make_storage
+from app.engine.storage import Made, drop_storage, image_all, make_storage
 from app.organizations import lock_organization
 
 log = structlog.get_logger(__name__)
@@ -194,8 +193,8 @@ async def _begin(desk: Desk, changes: list[dict[str, Any]], user: str, at: datet
     await desk.value(
         ADD_DATASET, version=contract.version, major=major, schema=contract.schema, state=state, owner=user
     )
-    await make_storage(desk.connection, contract)
-    await _keep(desk, changes, user, at)
+    made = await make_storage(desk.connection, contract)
+    await _keep(desk, changes, made, user, at)
     await add_transition(desk, "register", None, state, user, None, at)
     REGISTERED.labels("dataset" if major == 1 else "major").inc()
     return Registered(contract, state, changes)
@@ -206,18 +205,18 @@ async def _apply(desk: Desk, before: Version, changes: list[dict[str, Any]], use
     contract = desk.contract
     assert before.state is not None, "a version that can be followed is there"
     await lock_versions(desk)
-    remade = await make_storage(desk.connection, contract)
+    made = await make_storage(desk.connection, contract)
     await desk.rows(RAISE_WORKSPACES)
-    if remade:
+    if made.remade:
         await image_all(desk)
     revision = await desk.value(ADVANCE_DATASET, version=contract.version)
-    await _keep(desk, changes, user, at, revision=revision)
+    await _keep(desk, changes, made, user, at, revision=revision)
     REGISTERED.labels("minor").inc()
     return Registered(contract, before.state, changes)
 
 
 async def _keep(
-    desk: Desk, changes: Sequence[Mapping[str, Any]], user: str, at: datetime, revision: int | None = None
+    desk: Desk, changes: Sequence[Mapping[str, Any]], made: Made, user: str, at: datetime, revision: int | None = None
 ) -> None:
     contract = desk.contract
     base = contract.name.partition("@")[0]
@@ -233,7 +232,7 @@ async def _keep(
         document=document,
         fields=len(contract.fields),
         changes=list(changes),
-        storage=storage_digest(contract),
+        storage=made.digest,
         user=user,
         at=at,
     )

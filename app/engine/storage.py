@@ -6,6 +6,7 @@ connection was made by has to be that of the owner (VANGUARD_OWNER_URL).
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import NamedTuple
 
 from asyncpg import InsufficientPrivilegeError
 
@@ -13,7 +14,7 @@ from app.base.database import Connection
 from app.base.errors import SystemReadOnly
 from app.base.statements import statement
 from app.contracts import Contract
-from app.contracts.ddl import Generated, Storage, drop_schema_ddl, storage_steps
+from app.contracts.ddl import Generated, Storage, drop_schema_ddl, storage_digest, storage_steps
 from app.engine.desk import Desk
 from app.engine.modifications import image
 
@@ -27,8 +28,15 @@ READ_KEYS = statement("migrate/read_keys")
 PORTION = 5_000  # rows whose drafts are imaged at a time
 
 
-async def make_storage(connection: Connection, contract: Contract) -> bool:
-    """Make the contract's schema, or bring it to what the contract says; whether columns of rows changed by it.
+class Made(NamedTuple):
+    """Whether columns of rows changed, and a digest of what the schema was made by."""
+
+    remade: bool
+    digest: str
+
+
+async def make_storage(connection: Connection, contract: Contract) -> Made:
+    """Make the contract's schema, or bring it to what the contract says.
 
     Raises SystemReadOnly where the installation lets the service make no schemas.
     """
@@ -37,7 +45,8 @@ async def make_storage(connection: Connection, contract: Contract) -> bool:
         there = Storage(before, await connection.value(READ_SHAPE, schema=contract.schema), await _folding(connection))
         for step in storage_steps(contract, there):
             await connection.raw.execute(step.script)
-        return bool(before) and await _generated(connection, contract) != before
+        remade = bool(before) and await _generated(connection, contract) != before
+    return Made(remade, storage_digest(there.folding))
 
 
 async def drop_storage(connection: Connection, contract: Contract) -> None:

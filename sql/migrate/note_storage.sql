@@ -1,0 +1,2 @@
+-- What a schema is made by now. Run by the owner. $1 schema, $2 digest (text). Returns nothing.
+UPDATE public.contract AS c SET storage = $2 WHERE c.schema_name = $1;
