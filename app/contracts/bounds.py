@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from app.base import exact_json
-from app.base.errors import Code
+from app.base.errors import Code, Culprit, ValidationFailed
 from app.contracts.reading import joined
 from app.contracts.soundness import Problem, Problems
 from app.contracts.values import fits
@@ -39,6 +39,17 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 DEFAULT_LIMITS = Limits()
+
+
+def refuse_any(found: list[Problem]) -> None:
+    """Raise ValidationFailed where there is a problem; of very many the first are told."""
+    if not found:
+        return
+    culprits = [Culprit(code=each.code, message=each.message, parameter=each.path or None) for each in found]
+    more = f" The first {MAX_TOLD} are told." if len(found) > MAX_TOLD else ""
+    things = "one thing" if len(found) == 1 else f"{len(found):,} things"
+    detail = f"The contract cannot be registered: {things} to mend.{more}"
+    raise ValidationFailed(detail, errors=culprits[:MAX_TOLD])
 
 
 def bounds(document: Any, limits: Limits) -> Problems:

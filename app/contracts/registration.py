@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 
-from app.base.errors import Code, Culprit, ValidationFailed
+from app.base.errors import Code
 from app.contracts import BUILT_IN
-from app.contracts.bounds import DEFAULT_LIMITS, MAX_TOLD, Limits, beyond, bounds, parts
+from app.contracts.bounds import DEFAULT_LIMITS, Limits, beyond, bounds, parts, refuse_any
 from app.contracts.ddl import INDEX, index_scripts, landings, sorts
 from app.contracts.model import RECEIVED_AT, Contract, IngestionSemantics
 from app.contracts.reading import read_shape, shown
@@ -67,17 +67,6 @@ def wire_of(contract: Contract) -> dict[str, Any]:
     """The contract as it is told, and as it registers again: without its schema and what has its default."""
     members: dict[str, Any] = wire(contract)
     return {name: value for name, value in members.items() if name != "schema"}
-
-
-def refuse_any(found: list[Problem]) -> None:
-    """Raise ValidationFailed where there is a problem; of very many the first are told."""
-    if not found:
-        return
-    culprits = [Culprit(code=each.code, message=each.message, parameter=each.path or None) for each in found]
-    more = f" The first {MAX_TOLD} are told." if len(found) > MAX_TOLD else ""
-    things = "one thing" if len(found) == 1 else f"{len(found):,} things"
-    detail = f"The contract cannot be registered: {things} to mend.{more}"
-    raise ValidationFailed(detail, errors=culprits[:MAX_TOLD])
 
 
 def wire(part: Any) -> Any:
