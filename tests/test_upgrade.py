@@ -50,6 +50,9 @@ CREATE FUNCTION vanguard.as_date(value jsonb) RETURNS date LANGUAGE sql IMMUTABL
                     left(value #>> '{}', 4)::int, substr(value #>> '{}', 6, 2)::int, right(value #>> '{}', 2)::int)
             END
     END;
+-- There was none; the column has to be made of something that is another now.
+CREATE FUNCTION vanguard.as_datetime(value jsonb) RETURNS timestamptz LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN vanguard.as_datetime(jsonb_build_object('f', value), 'f');
 CREATE FUNCTION pfa.actual_cost(source text, rate numeric, price numeric, first_day date, last_day date)
     RETURNS numeric LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN CASE WHEN first_day IS NULL OR last_day IS NULL THEN 0
@@ -97,6 +100,7 @@ REWORDED = "SELECT row_key FROM {}.modification WHERE reworded ORDER BY row_key"
 LEFT_OF_BEFORE = """
 SELECT p.oid::regprocedure::text FROM pg_proc AS p
  WHERE p.pronamespace = 'vanguard'::regnamespace AND p.proname ~ '^as_' AND p.pronargs = 1
+   AND p.proname <> 'as_datetime' -- of which there was none
     OR p.oid = to_regprocedure('pfa.incomplete(text, numeric, numeric, date, date, date, date)')
 """
 OPTIONS = "SELECT reloptions::text FROM pg_class WHERE oid = 'pfa.mirror_search'::regclass"

@@ -27,9 +27,10 @@ from app.base.errors import (
 from app.base.settings import Settings
 from app.base.statements import statement
 from app.contracts import BUILT_IN, Contract, stored_contract
+from app.contracts.bounds import refuse_any
 from app.contracts.comparison import compare, may_apply
 from app.contracts.field_ids import with_ids
-from app.contracts.registration import read_registration, refuse_any, wire_of
+from app.contracts.registration import read_registration, wire_of
 from app.contracts.soundness import Problem
 from app.contracts.states import DatasetState, SystemMode
 from app.engine.audit import Act, Entry, record

@@ -182,7 +182,7 @@ async def get_contract(
     given = read_given(request, format=("json", "odcs"))
     found = pick_version(await _versions(request, org, dataset), version)
     if given.get("format") == "odcs":
-        return Response(to_odcs(found.contract, found.state).encode(), media_type="application/yaml")
+        return Response(to_odcs(found.contract, found.state or "").encode(), media_type="application/yaml")
     answer = _answer(found.contract, found.address, found.state, found.changes, [])
     return Response(exact_json.encode(answer), media_type="application/json")
 
