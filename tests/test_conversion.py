@@ -31,6 +31,7 @@ FIELDS: list[dict[str, Any]] = [
     {"name": "grade", "type": "enum", "values": ["A", "B"]},
     {"name": "price", "type": "number"},
     {"name": "share", "type": "number", "minimum": 0, "maximum": 100},
+    {"name": "rate", "type": "number", "scale": 2},
     {"name": "seats", "type": "integer"},
     {"name": "floor", "type": "integer", "minimum": -2},
     {"name": "open", "type": "boolean"},
@@ -104,7 +105,7 @@ def test_json_is_taken_exactly_where_check_value_lets_it_through(record: dict[st
     assert [(culprit.field, culprit.code, culprit.message) for culprit in found.culprits] == expected
 
 
-@given(st.sampled_from(["price", "share", "seats", "floor"]), TEXTS)
+@given(st.sampled_from(["price", "share", "rate", "seats", "floor"]), TEXTS)
 def test_a_text_that_is_a_number_is_taken_as_the_number_is(name: str, text: str) -> None:
     found = read({name: text}, textual=True)
     if not text:

@@ -450,6 +450,12 @@ def test_too_many_columns_are_refused_at_once() -> None:
         infer(({f"c{n}": 1} for n in range(10**9)), name="things", textual=False, whole=True)
 
 
+@pytest.mark.parametrize("header", ["", " ", "a\0b", "é" * 251])
+def test_a_member_that_no_label_can_keep_is_refused(header: str) -> None:
+    with pytest.raises(ValidationFailed, match="A name of 1 to 500 bytes"):
+        of_records({"tag": "a", header: 1})
+
+
 # -- samples -----------------------------------------------------------------------------------------------------------
 
 

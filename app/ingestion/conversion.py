@@ -15,10 +15,11 @@ import msgspec
 from app.base.errors import Code, Culprit
 from app.contracts import Contract
 from app.contracts.filters import BOOLEANS, INTEGER, NUMBER
+from app.contracts.keys import check_key
 from app.contracts.model import RECEIVED_AT, Field, IngestionSemantics
 from app.contracts.rule_types import Rule
 from app.contracts.rules import judge
-from app.contracts.validation import check_key, check_value
+from app.contracts.validation import check_value
 from app.contracts.values import (
     MAX_DIGITS,
     MAX_INTEGER,
@@ -112,7 +113,7 @@ class Converter:
         self._empty = "" if textual else None
         readers = {field.name: _parsing(field) if textual else _reading(field) for field in contract.fields}
         self._readers = {member: (name, readers[name]) for member, name in fields_by_member(contract).items()}
-        self._key = _key_of(contract)
+        self._key = contract.key_fields
         self._required = tuple(dict.fromkeys((*self._key, *self._semantics.idempotency_key)))
         self._rules = tuple((name, rule) for name in contract.by_name for rule in _own_rules(contract, name))
         self._derived = tuple(field for field in contract.fields if field.derived_from)
@@ -216,11 +217,6 @@ class Converter:
         key = document.get(self._key[0]) if len(self._key) == 1 else None
         if isinstance(key, str) and (reason := check_key(key)) is not None:
             wrong.append((Code.INVALID_ID, self._key[0], reason))
-
-
-def _key_of(contract: Contract) -> tuple[str, ...]:
-    key: str | Iterable[str] = contract.key
-    return (key,) if isinstance(key, str) else tuple(key)
 
 
 def _own_rules(contract: Contract, name: str) -> list[Rule]:

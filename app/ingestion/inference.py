@@ -27,6 +27,7 @@ MOST_TRIED = 8  # columns of which keys of several are made
 MOST_GROUP_VALUES = 50
 LONGEST_WORD = 60  # bytes of a text that rows are looked for by
 LONGEST_NAME = 40
+LONGEST_HEADER = 500  # bytes
 KEY_KINDS = ("text", "enum", "integer", "date", "datetime")
 PERIODS = re.compile(r"^(?:year|month|week|day|quarter|hour|line|row|seq|position)$|(?:Year|Month|Week|Day)$")
 # What a key is called, and what is called so that its sum says nothing.
@@ -108,6 +109,8 @@ def infer(
     columns, total = count_columns(records, textual=textual)
     if not columns:
         raise ValidationFailed("There is no record that can be read: nothing can be inferred.")
+    for column in columns:
+        _check_header(column.header)
     names = field_names(column.header for column in columns)
     guesses = [guess(column, textual=textual, whole=whole) for column in columns]
     parts = [_Part(each, names[each.header], found, total) for each, found in zip(columns, guesses, strict=True)]
@@ -151,6 +154,13 @@ def infer_upload(raws: Iterable[Raw], *, name: str, key: Sequence[str] | None = 
         message = f"{sample.unread:,} records could not be read, the first of them in {sample.first_unread}"
         found.notes.insert(1, Note(path="", message=message))
     return found
+
+
+def _check_header(header: str) -> None:
+    """Raises ValidationFailed for a name that no label can keep, so that no file could be read by it."""
+    if not header.strip() or "\0" in header or len(header.encode()) > LONGEST_HEADER:
+        message = f"A name of 1 to {LONGEST_HEADER} bytes without NUL; it is {header[:SHOWN]!r}."
+        raise ValidationFailed(f"A column cannot be called so. {message}")
 
 
 def _read(total: int, *, whole: bool) -> Note:
