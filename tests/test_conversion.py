@@ -14,7 +14,7 @@ from app.base.errors import MalformedRequest
 from app.contracts import Contract, stored_contract
 from app.contracts.validation import check_value
 from app.contracts.values import normalize_datetime
-from app.ingestion.conversion import Converted, Converter, columns_by_header
+from app.records.conversion import Converted, Converter, columns_by_header
 
 NOW = datetime.datetime(2026, 11, 29, 12, 0, 0, 500, datetime.UTC)
 SEMANTICS = {

@@ -15,11 +15,11 @@ from app.base import exact_json
 from app.base.errors import ValidationFailed
 from app.contracts import Contract
 from app.contracts.registration import read_registration
-from app.ingestion.conversion import Converter, columns_by_header
-from app.ingestion.inference import Inferred, infer, infer_upload
-from app.ingestion.names import field_names
-from app.ingestion.records import Raw, read_csv, read_ndjson
-from app.ingestion.sample import draw
+from app.records.conversion import Converter, columns_by_header
+from app.records.inference import Inferred, infer, infer_upload
+from app.records.names import field_names
+from app.records.records import Raw, read_csv, read_ndjson
+from app.records.sample import draw
 
 PUBLIC = Path(__file__).parent / "support" / "public"
 NOW = datetime.datetime(2026, 11, 29, tzinfo=datetime.UTC)

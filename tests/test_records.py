@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.base.errors import MalformedRequest
-from app.ingestion.records import MAX_RECORD, Raw, read_csv, read_ndjson
+from app.records.records import MAX_RECORD, Raw, read_csv, read_ndjson
 
 SPECTRUM = json.loads((Path(__file__).parent / "support" / "csv_spectrum.json").read_bytes())
 
@@ -256,7 +256,7 @@ def test_it_does_not_matter_where_a_large_upload_is_cut(monkeypatch: pytest.Monk
     text = "a,b\r\n" + '1,"é\r\n"\r\r\n2,3\n' * 50
     wanted = csv_of(text)
     for piece in range(1, 40):
-        monkeypatch.setattr("app.ingestion.records.PIECE", piece)
+        monkeypatch.setattr("app.records.records.PIECE", piece)
         assert csv_of(text) == wanted
 
 

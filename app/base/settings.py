@@ -36,6 +36,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     statement_timeout: Annotated[float, msgspec.Meta(gt=0)] = 30.0
     slow_statement_ms: Annotated[float, msgspec.Meta(gt=0)] = 500.0
     max_body_bytes: Annotated[int, msgspec.Meta(ge=1024)] = 8 * 1024 * 1024
+    max_upload_bytes: Annotated[int, msgspec.Meta(ge=1024)] = 1024 * 1024 * 1024
     max_datasets: Annotated[int, msgspec.Meta(ge=0)] = 100
     max_dataset_fields: Annotated[int, msgspec.Meta(ge=0)] = 5000
     upstreams: str | None = None
@@ -47,6 +48,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     keep_runs_days: Annotated[int, msgspec.Meta(ge=1)] = 30
     keep_sessions_days: Annotated[int, msgspec.Meta(ge=1)] = 30
     keep_requests_days: Annotated[int, msgspec.Meta(ge=1)] = 365
+    keep_received_days: Annotated[int, msgspec.Meta(ge=1)] = 30
     session_ttl: Annotated[int, msgspec.Meta(ge=60, le=30 * 86400)] = 24 * 3600
     session_max_bytes: Annotated[int, msgspec.Meta(ge=1024)] = 100 * 1024 * 1024
     export_timeout: Annotated[float, msgspec.Meta(gt=0)] = 900.0

@@ -125,7 +125,8 @@ def index_scripts(contract: Contract) -> list[str]:
     lands = [_lands_index(contract, hot, also) for hot, also in landings(contract).items()]
     leaves = [_merged_index(contract, sort) for sort in contract.merged_sorts]
     changes = [script for rule in unique_rules(contract) for script in _unique_index(contract, rule.field)]
-    last = [_search_index(contract), _primary_keys_last(contract)]
+    events = [_events_index(contract)] if contract.appends else []
+    last = [*events, _search_index(contract), _primary_keys_last(contract)]
     return [*mirror, *lands, *_former_indexes(contract), *leaves, *changes, *last]
 
 
@@ -445,6 +446,14 @@ def _unique_index(contract: Contract, field: str) -> list[str]:
         f"CREATE INDEX IF NOT EXISTS change_{kind}_{column} ON {schema}.change (organization_id, {value}, row_key) "
         f"WHERE state IN ({unfinished}) AND {value} IS NOT NULL;",
     ]
+
+
+def _events_index(contract: Contract) -> str:
+    """Rows of appended records by what they are about, and when."""
+    return (
+        f"CREATE INDEX IF NOT EXISTS mirror_events ON {contract.schema}.mirror "
+        "(organization_id, event_key, event_at) WHERE event_key IS NOT NULL;"
+    )
 
 
 def _search_index(contract: Contract) -> str:

@@ -254,7 +254,7 @@ class Contract(Shape, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def edition(self) -> str:
-        """What tells one version from another, `customers own_7 1.2`; of a built-in one the name, for there is but one."""
+        """What tells one version from another, `customers own_7 1.2`; of a built-in one the name: there is but one."""
         return f"{self.name} {self.schema} {self.version}" if self.own else self.name
 
     @property

@@ -22,6 +22,7 @@ class EventType(StrEnum):
 
     PULL = "pull"
     PUSH = "push"
+    INGEST = "ingest"
     COMMIT = "commit"
     MERGE = "merge"
     CONFLICT = "conflict"

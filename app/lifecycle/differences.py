@@ -8,8 +8,8 @@ import msgspec
 from app.base.statements import statement
 from app.contracts.aggregates import Aggregate, aggregates
 from app.engine.desk import Desk
+from app.engine.passage import Passage
 from app.engine.view import Composed
-from app.lifecycle.moves import Passage
 
 COMPARE_ROWS = statement("lifecycle/compare_rows")
 SAMPLE_DIFFERENCES = statement("lifecycle/sample_differences")

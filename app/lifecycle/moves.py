@@ -6,18 +6,17 @@ are called, where the value fits. What does not follow stays where it was, and i
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 import msgspec
 from asyncpg import Record
 
 from app.base.statements import statement
-from app.contracts import Contract
-from app.contracts.validation import check_cell
 from app.engine.desk import Desk
 from app.engine.locks import raise_workspaces
 from app.engine.modifications import fold, image
+from app.engine.passage import Passage
 from app.engine.requests import Event, tell_of
 
 READ_MODIFICATIONS = statement("lifecycle/read_modifications")
@@ -61,55 +60,6 @@ class Moved(msgspec.Struct, kw_only=True, rename="camel"):
         if len(self.left) < SHOWN:
             request_id = None if request is None else str(request)
             self.left.append(Left(user=user, row_id=key, fields=list(fields), request_id=request_id))
-
-
-class Cells(NamedTuple):
-    """A document's cells: those that fit the other contract, under its names; and the names of those that do not."""
-
-    fit: dict[str, Any]
-    left: list[str]
-
-
-class Passage:
-    """From one contract to another of the same dataset: which fields are the same, and which values fit."""
-
-    def __init__(self, before: Contract, after: Contract):
-        self.before, self.after = before, after
-        by_id = {field.id: field.name for field in after.fields}
-        self.names = {field.name: by_id[field.id] for field in before.fields if field.id in by_id}
-        ids = {contract: [contract.by_name[name].id for name in contract.key_fields] for contract in (before, after)}
-        # A row is known by the same id only where the key is the same.
-        self.same_keys = ids[before] == ids[after] and all(
-            before.by_name[was].type == after.by_name[self.names[was]].type for was in before.key_fields
-        )
-
-    def cells(self, document: Mapping[str, Any]) -> Cells:
-        """The cells of a document."""
-        fit, left = {}, []
-        for name, value in document.items():
-            now = self.names.get(name)
-            if now is None or not (value is None or check_cell(self.after, now, value).storable):
-                left.append(name)
-            else:
-                fit[now] = value
-        return Cells(fit, left)
-
-    def renamed(self, document: Mapping[str, Any]) -> dict[str, Any]:
-        """The document under the other contract's names, where there are any: for what is over, and only told."""
-        return {self.names.get(name, name): value for name, value in document.items()}
-
-    def base(self, base: Mapping[str, Any], data: Mapping[str, Any] | None, there: Mapping[str, Any] | None) -> Any:
-        """What was seen when cells were touched. Where that is what the row has still, it is what the other version's
-        row has: the same value may be written otherwise there.
-        """
-        found = {}
-        for name, value in base.items():
-            now = self.names.get(name)
-            if now is None:
-                continue
-            unchanged = data is not None and data.get(name) == value
-            found[now] = there.get(now) if unchanged and there is not None else value
-        return found
 
 
 async def move_edits(before: Desk, after: Desk, at: datetime) -> Moved:

@@ -22,12 +22,23 @@ from app.base.errors import DatabaseUnavailable
 from app.base.statements import statement
 from app.contracts import Contract
 from app.contracts.images import qualified
+from app.engine.datasets import Datasets
 from app.engine.desk import Desk
 from app.worker.check import check
+from app.worker.ingestion import ingest
 from app.worker.pull import pull
 from app.worker.push import push
 from app.worker.target import ReadClock, Target
-from app.worker.upkeep import Retention, end_requests, end_sessions, forget, refresh_kpis
+from app.worker.upkeep import (
+    Retention,
+    end_own_sessions,
+    end_requests,
+    end_sessions,
+    forget,
+    forget_own,
+    refresh_kpis,
+    refresh_own_kpis,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -35,6 +46,7 @@ CONNECT = statement("worker/connect")
 READ_CLOCK = statement("worker/read_clock")
 READ_DUE = statement("worker/read_due")
 MEASURE = statement("worker/measure")
+FIND_WORK = statement("ingestion/find_work")
 
 TICK = 0.5  # seconds
 LONG_TICK = 10.0  # after a step that failed
@@ -87,6 +99,7 @@ class Worker:
     ):
         self.database, self.contracts, self.retention = database, contracts, retention
         self.read_clock, self.chance, self.jobs = read_clock, chance, jobs
+        self.datasets = Datasets(database, contracts)
         self.targets = {(target.organization, target.dataset): target for target in targets}
         self.stopping = asyncio.Event()
         self._connected = False
@@ -134,6 +147,7 @@ class Worker:
             if self._is_time(("measure",), at, MEASURE_EVERY):
                 for contract in self.contracts:
                     await self._measure(connection, contract, at)
+        await self._begin_own(at)
         for contract in self.contracts:
             if self._is_time(("kpis", contract.name), at, KPIS_EVERY):
                 self._begin(("kpis", contract.name), at, partial(refresh_kpis, self.database, contract))
@@ -197,6 +211,28 @@ class Worker:
             if row["check"]:
                 name = ("check", target.organization, target.dataset)
                 self._begin(name, at, partial(check, self.database, target, self.read_clock))
+
+    async def _begin_own(self, at: datetime) -> None:
+        """What is due of organizations' own datasets, found by one statement, however many there are."""
+        async with self.database.connection() as connection:
+            for row in await connection.rows(FIND_WORK, at=at):
+                found = await self.datasets.find_on(connection, row["organization_id"], row["base"], row["major"])
+                if found is not None:
+                    self._begin_work(row["work"], row["organization_id"], found.contract, at)
+        if self._is_time(("forget", "own"), at, FORGET_EVERY):
+            work = partial(forget_own, self.database, self.datasets, self.retention, self.read_clock)
+            self._begin(("forget", "own"), at, work)
+
+    def _begin_work(self, work: str, organization: str, contract: Contract, at: datetime) -> None:
+        name = (work, organization, contract.schema)
+        if work == "ingest":
+            self._begin(
+                name, at, partial(ingest, self.database, organization, contract, self.read_clock, self.stopping)
+            )
+        elif work == "kpis" and self._is_time(name, at, KPIS_EVERY):
+            self._begin(name, at, partial(refresh_own_kpis, self.database, organization, contract))
+        elif work == "sessions" and self._is_time(name, at, SESSIONS_EVERY):
+            self._begin(name, at, partial(end_own_sessions, self.database, organization, contract, self.read_clock))
 
     def _end_runs(self, target: Target, due: Record) -> None:
         """Tell those under way here that were stopped or paused; whoever waits for upstream would learn it too late."""

@@ -18,6 +18,7 @@ APPLY_STAGED = statement("worker/apply_staged")
 COMPLETE_BASES = statement("worker/complete_bases")
 
 COLUMNS = ("row_key", "data", "actor", "commit_id", "change_reason")
+INGESTED = ("row_key", "data", "event_at", "processed_at", "event_key")
 
 
 class Incoming(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,8 +47,15 @@ async def stage(desk: Desk, rows: Iterable[Incoming]) -> int:
     return int(await desk.value(SIFT_STAGED))
 
 
+async def stage_ingested(
+    desk: Desk, rows: Sequence[tuple[str, dict[str, Any], datetime | None, datetime, str | None]]
+) -> None:
+    """Stage rows that differ from the mirror's: key, document, event time, processing time, event key."""
+    await desk.connection.raw.copy_records_to_table("staged", columns=INGESTED, records=rows)
+
+
 async def write(
-    desk: Desk, source: Literal["pull", "push"], at: datetime, others: Sequence[str] = (), **told: Any
+    desk: Desk, source: Literal["pull", "push", "ingest"], at: datetime, others: Sequence[str] = (), **told: Any
 ) -> Written:
     """Write what is staged, under locks 1, 3 and 4 on it, then bring everybody's modifications of it up to date.
 

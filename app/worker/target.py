@@ -58,6 +58,7 @@ class Job(Enum):
     PUSH = 4
     UPKEEP = 5
     CHECK = 6
+    INGEST = 7
 
 
 @asynccontextmanager

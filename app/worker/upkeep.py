@@ -13,6 +13,7 @@ from app.base.database import Database
 from app.base.statements import statement
 from app.contracts import Contract
 from app.contracts.images import qualified
+from app.engine.datasets import Datasets
 from app.engine.desk import Desk
 from app.engine.requests import close_requests, forget_requests
 from app.engine.sessions import expire_sessions, forget_sessions
@@ -28,14 +29,16 @@ FORGET_HISTORY = statement("worker/forget_history")
 FORGET_AUDIT = statement("worker/forget_audit")
 FORGET_FEED = statement("worker/forget_feed")
 FORGET_RUNS = statement("worker/forget_runs")
+FORGET_RECEIVED = statement("ingestion/forget_received")
+NOTE_KPIS = statement("ingestion/note_kpis")
 FORGET_STEPS = statement("worker/forget_steps")
 
 AT_ONCE = 5000  # rows that a statement forgets
 
 
 class Retention(msgspec.Struct, frozen=True, kw_only=True):
-    """How long finished changes, history, the audit, the feed, records of runs, what sessions and undo go by, and
-    requests are kept.
+    """How long finished changes, history, the audit, the feed, records of runs, what sessions and undo go by, requests,
+    and records as they were received are kept.
     """
 
     changes: timedelta
@@ -45,6 +48,7 @@ class Retention(msgspec.Struct, frozen=True, kw_only=True):
     runs: timedelta
     sessions: timedelta
     requests: timedelta
+    received: timedelta = timedelta(days=30)
 
 
 async def refresh_kpis(database: Database, contract: Contract) -> bool:
@@ -54,6 +58,43 @@ async def refresh_kpis(database: Database, contract: Contract) -> bool:
             return False
         await connection.value(qualified(REFRESH_KPIS, contract))
         return True
+
+
+async def refresh_own_kpis(database: Database, organization: str, contract: Contract) -> bool:
+    """The same of an organization's own dataset, which notes how far its view has come."""
+    async with alone(database, Job.UPKEEP, "kpis", contract.schema) as connection:
+        if connection is None:
+            return False
+        await connection.value(qualified(REFRESH_KPIS, contract))
+        await Desk(connection, contract, organization).value(NOTE_KPIS, schema=contract.schema)
+        return True
+
+
+async def end_own_sessions(database: Database, organization: str, contract: Contract, read_clock: ReadClock) -> int:
+    """End the sessions of an organization's own dataset whose time is over; returns how many did."""
+    async with alone(database, Job.UPKEEP, "sessions", contract.schema) as connection:
+        if connection is None:
+            return 0
+        expired = await expire_sessions(database, contract, organization, await read_clock(connection))
+        log.info("sessions expired", dataset=contract.name, sessions=expired)
+        return expired
+
+
+async def forget_own(database: Database, datasets: Datasets, retention: Retention, read_clock: ReadClock) -> int:
+    """What `forget` does, of all organizations' own datasets; and records that were received long ago."""
+    async with alone(database, Job.UPKEEP, "retention", "own") as connection:
+        if connection is None:
+            return 0
+        at = await read_clock(connection)
+        forgotten, gone = 0, AT_ONCE
+        for organization, contract in await datasets.own(connection):
+            forgotten += await _forget(Desk(connection, contract, organization), retention, at)
+        while gone == AT_ONCE:
+            gone = await connection.value(FORGET_RECEIVED, before=at - retention.received, limit=AT_ONCE)
+            forgotten += gone
+        if forgotten:
+            log.info("forgot what is old", dataset="own", rows=forgotten)
+        return forgotten
 
 
 async def end_sessions(database: Database, contract: Contract, read_clock: ReadClock) -> int:

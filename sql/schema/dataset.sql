@@ -19,6 +19,13 @@ CREATE TABLE IF NOT EXISTS pfa.mirror (
     autovacuum_analyze_scale_factor = 0.02
 );
 
+-- event_at, processed_at: of the record that a row was last ingested of; event_key: where records are appended, what
+-- they are about. NULL where nothing is ingested.
+ALTER TABLE pfa.mirror
+    ADD COLUMN IF NOT EXISTS event_at timestamptz,
+    ADD COLUMN IF NOT EXISTS processed_at timestamptz,
+    ADD COLUMN IF NOT EXISTS event_key text COLLATE "C";
+
 -- One user's layer over one row: pending || delta over the mirror.
 -- leaves: the mirror has the row and a page's first arm skips it; lands: the merged row exists and its second arm
 -- yields it; reworded: neither, but its search text differs, so that a search treats it as both.

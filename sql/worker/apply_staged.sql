@@ -12,7 +12,7 @@
 -- Plan: the staged rows, each by the mirror's primary key. The results of steps are not joined with each other: the
 -- planner knows nothing of their size.
 WITH due AS MATERIALIZED (
-    SELECT s.row_key, s.data, s.actor, s.commit_id, s.change_reason, n.names,
+    SELECT s.row_key, s.data, s.actor, s.commit_id, s.change_reason, s.event_at, s.processed_at, s.event_key, n.names,
            CASE WHEN m.data IS NULL THEN 'insert' WHEN s.data IS NULL THEN 'delete' ELSE 'update' END AS op
       FROM staged AS s
       LEFT JOIN LATERAL (
@@ -28,7 +28,8 @@ WITH due AS MATERIALIZED (
 updated AS (
     UPDATE pfa.mirror AS m
        SET data = d.data, version = greatest(m.version, (SELECT i.number FROM public.incarnation AS i)) + 1,
-           revision = $2, updated_at = $4
+           revision = $2, updated_at = $4, event_at = coalesce(d.event_at, m.event_at),
+           processed_at = coalesce(d.processed_at, m.processed_at)
       FROM due AS d
      CROSS JOIN LATERAL (
                SELECT was.data/*{kpi_was}*/, was.f_source AS b_source, was.f_monthly_rental AS b_monthly_rental/*{}*/
@@ -45,8 +46,10 @@ updated AS (
               /*{kpi_after}*/, m.f_source AS a_source, m.f_monthly_rental AS a_monthly_rental/*{}*/
 ),
 inserted AS (
-    INSERT INTO pfa.mirror AS m (organization_id, row_key, data, version, revision, updated_at)
-    SELECT $1, d.row_key, d.data, 1 + greatest((SELECT i.number FROM public.incarnation AS i), w.revision), $2, $4
+    INSERT INTO pfa.mirror AS m (organization_id, row_key, data, version, revision, updated_at, event_at,
+                                 processed_at, event_key)
+    SELECT $1, d.row_key, d.data, 1 + greatest((SELECT i.number FROM public.incarnation AS i), w.revision), $2, $4,
+           d.event_at, d.processed_at, d.event_key
       FROM due AS d
       LEFT JOIN LATERAL (
                SELECT h.revision

@@ -49,6 +49,22 @@ class Raw(msgspec.Struct, frozen=True, gc=False):
     message: str | None = None
 
 
+def stored(raw: Raw) -> bytes:
+    """The record as it is kept; of one that cannot be read with the reason, as [text, code, message]."""
+    if raw.members is not None:
+        return raw.record
+    return b"[%b,%b]" % (raw.record, _encoder.encode([raw.code, raw.message])[1:-1])
+
+
+def read_record(line: int, record: bytes) -> Raw:
+    """The record of what `stored` kept of it."""
+    members = _decoder.decode(record)
+    if isinstance(members, dict):
+        return Raw(line, record, members)
+    text, code, message = members
+    return Raw(line, _encoder.encode(text), None, code, message)
+
+
 # -- NDJSON ------------------------------------------------------------------------------------------------------------
 
 

@@ -29,7 +29,7 @@ from app.contracts.values import (
     read_datetime,
     write_datetime,
 )
-from app.ingestion.records import SHOWN, refuse
+from app.records.records import SHOWN, refuse
 
 LONGEST_MOMENT = 40
 

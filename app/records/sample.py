@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from app.base import exact_json
-from app.ingestion.records import Raw
+from app.records.records import Raw
 
 WHOLE = 10_000_000  # bytes of records that are kept
 MOST = 500_000  # records that are kept

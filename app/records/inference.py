@@ -14,10 +14,10 @@ from app.contracts.keys import MAX_KEY_BYTES
 from app.contracts.model import RECEIVED_AT
 from app.contracts.shape import snake
 from app.contracts.soundness import INDEXED_BYTES
-from app.ingestion.columns import Column, Guess, count_columns, guess
-from app.ingestion.names import field_names
-from app.ingestion.records import SHOWN, Raw
-from app.ingestion.sample import WHOLE, draw
+from app.records.columns import Column, Guess, count_columns, guess
+from app.records.names import field_names
+from app.records.records import SHOWN, Raw
+from app.records.sample import WHOLE, draw
 
 MOST_INDEXED = 12
 MOST_MEASURES = 3

@@ -1,0 +1,56 @@
+"""From one version of a dataset to another: which fields are the same, and which values fit."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from app.contracts import Contract
+from app.contracts.validation import check_cell
+
+
+class Cells(NamedTuple):
+    """A document's cells: those that fit the other contract, under its names; and the names of those that do not."""
+
+    fit: dict[str, Any]
+    left: list[str]
+
+
+class Passage:
+    """From one contract to another of the same dataset: which fields are the same, and which values fit."""
+
+    def __init__(self, before: Contract, after: Contract):
+        self.before, self.after = before, after
+        by_id = {field.id: field.name for field in after.fields}
+        self.names = {field.name: by_id[field.id] for field in before.fields if field.id in by_id}
+        ids = {contract: [contract.by_name[name].id for name in contract.key_fields] for contract in (before, after)}
+        # A row is known by the same id only where the key is the same.
+        self.same_keys = ids[before] == ids[after] and all(
+            before.by_name[was].type == after.by_name[self.names[was]].type for was in before.key_fields
+        )
+
+    def cells(self, document: Mapping[str, Any]) -> Cells:
+        """The cells of a document."""
+        fit, left = {}, []
+        for name, value in document.items():
+            now = self.names.get(name)
+            if now is None or not (value is None or check_cell(self.after, now, value).storable):
+                left.append(name)
+            else:
+                fit[now] = value
+        return Cells(fit, left)
+
+    def renamed(self, document: Mapping[str, Any]) -> dict[str, Any]:
+        """The document under the other contract's names, where there are any: for what is over, and only told."""
+        return {self.names.get(name, name): value for name, value in document.items()}
+
+    def base(self, base: Mapping[str, Any], data: Mapping[str, Any] | None, there: Mapping[str, Any] | None) -> Any:
+        """What was seen when cells were touched. Where that is what the row has still, it is what the other version's
+        row has: the same value may be written otherwise there.
+        """
+        found = {}
+        for name, value in base.items():
+            now = self.names.get(name)
+            if now is None:
+                continue
+            unchanged = data is not None and data.get(name) == value
+            found[now] = there.get(now) if unchanged and there is not None else value
+        return found
