@@ -15,7 +15,7 @@ from app.base.errors import Code
 from app.contracts.expressions import renamed
 from app.contracts.findings import BLOCKING
 from app.contracts.model import Computed, Contract, Field, Measure
-from app.contracts.registration import key_fields, wire
+from app.contracts.registration import plain_name, wire
 from app.contracts.rule_types import NotNull, Required, Rule, fields_of, type_of
 from app.contracts.soundness import Problem
 
@@ -197,7 +197,6 @@ def _changes(pair: _Pair) -> Changes:
 
 
 WHOLE = {
-    "name": MOVED,
     "upstream": MOVED,
     "functions": SENT_OTHERWISE,
     "read_only": SENT_OTHERWISE,
@@ -209,11 +208,14 @@ WHOLE = {
 
 
 def _whole(pair: _Pair) -> Changes:
+    names = plain_name(pair.old), plain_name(pair.new)
+    if len({*names}) > 1:
+        yield _change(Kind.CHANGE, "name", *names, MOVED)
     for member, why in WHOLE.items():
         was, now = getattr(pair.old, member), getattr(pair.new, member)
         if was != now:
             yield _change(Kind.CHANGE, _camel(Contract, member), was, now, why)
-    was, now = tuple(pair.names.get(name, name) for name in key_fields(pair.old)), key_fields(pair.new)
+    was, now = tuple(pair.names.get(name, name) for name in pair.old.key_fields), pair.new.key_fields
     if was != now:
         yield _change(Kind.KEY_CHANGE, "key", pair.old.key, pair.new.key, REKEYED)
 

@@ -9,7 +9,8 @@ import msgspec
 
 from app.base.errors import Code
 from app.contracts import BUILT_IN
-from app.contracts.bounds import DEFAULT_LIMITS, Limits, beyond, bounds, parts, refuse_any
+from app.contracts.bounds import DEFAULT_LIMITS, Limits, beyond, bounds, parts
+from app.contracts.bounds import refuse_any as refuse_any
 from app.contracts.ddl import INDEX, index_scripts, landings, sorts
 from app.contracts.model import RECEIVED_AT, Contract, IngestionSemantics
 from app.contracts.reading import read_shape, shown
@@ -66,7 +67,12 @@ def read_registration(document: Any, *, schema: str, limits: Limits = DEFAULT_LI
 def wire_of(contract: Contract) -> dict[str, Any]:
     """The contract as it is told, and as it registers again: without its schema and what has its default."""
     members: dict[str, Any] = wire(contract)
-    return {name: value for name, value in members.items() if name != "schema"}
+    return {name: value for name, value in members.items() if name != "schema"} | {"name": plain_name(contract)}
+
+
+def plain_name(contract: Contract) -> str:
+    """The dataset's name; a loaded contract has its address, `customers@2`."""
+    return contract.name.partition("@")[0]
 
 
 def wire(part: Any) -> Any:
@@ -199,7 +205,7 @@ def _semantics(contract: Contract, semantics: IngestionSemantics) -> Problems:
 
 def _idempotency(contract: Contract, semantics: IngestionSemantics) -> Problems:
     """Rows are found by their key, so that records are told apart by nothing else."""
-    named, key = semantics.idempotency_key, key_fields(contract)
+    named, key = semantics.idempotency_key, contract.key_fields
     for place, name in enumerate(named):
         if name not in contract.by_name:
             message = f"{name} is no field of it. Add the field, or correct the name."
@@ -209,12 +215,6 @@ def _idempotency(contract: Contract, semantics: IngestionSemantics) -> Problems:
     if set(named) != set(key):
         message = f"It names the fields of the key: {', '.join(key)}, not {', '.join(named)}. Change one of the two."
         yield Problem("ingestion.idempotencyKey", Code.INVALID_SEMANTICS, message)
-
-
-def key_fields(contract: Contract) -> tuple[str, ...]:
-    """The fields of the key, one or several."""
-    key: Any = contract.key
-    return (key,) if isinstance(key, str) else tuple(key)
 
 
 def _indexes(contract: Contract) -> Problems:

@@ -17,6 +17,7 @@ from app.contracts.bounds import MAX_TOLD, refuse_any
 from app.contracts.odcs.text import read_yaml
 from app.contracts.odcs.words import STATUS, own
 from app.contracts.soundness import RESERVED, Problem
+from app.contracts.states import DatasetState
 from app.contracts.values import MAX_INTEGER, has_type
 
 # The standard's types that have one of ours; a time of day is a text.
@@ -135,7 +136,7 @@ class _Reading:
             self.note(where, f"Words of others are left out: {', '.join(foreign)[:200]}.")
 
     def state(self, status: str | None) -> None:
-        if status is not None and status not in ("proposed", STATUS["SHADOW"]):
+        if status is not None and status not in ("proposed", STATUS[DatasetState.SHADOW]):
             self.note("status", f"{status[:40]}: a registered contract begins in SHADOW, whatever it was elsewhere.")
 
     def version(self, text: str) -> str:

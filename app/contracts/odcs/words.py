@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from app.contracts.states import DatasetState
+
 API_VERSION = "v3.2.0"
 VENDOR = "vanguard"
 # Our type -> the standard's; an enum is a string that has an `enum`.
@@ -16,7 +18,12 @@ LOGICAL = {
     "datetime": "timestamp",
 }
 # Our state -> the standard's example; a dataset that is read only is in use. Nothing of ours is retired.
-STATUS = {"SHADOW": "draft", "ACTIVE": "active", "READ_ONLY": "active", "DEPRECATED": "deprecated"}
+STATUS = {
+    DatasetState.SHADOW: "draft",
+    DatasetState.ACTIVE: "active",
+    DatasetState.READ_ONLY: "active",
+    DatasetState.DEPRECATED: "deprecated",
+}
 
 
 def custom(words: Mapping[str, Any]) -> list[dict[str, Any]]:

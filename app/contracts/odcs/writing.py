@@ -6,8 +6,9 @@ from app.contracts.findings import BLOCKING
 from app.contracts.model import Contract
 from app.contracts.odcs.text import write_yaml
 from app.contracts.odcs.words import API_VERSION, LOGICAL, STATUS, custom
-from app.contracts.registration import key_fields, wire_of
+from app.contracts.registration import wire_of
 from app.contracts.rule_types import NotNull, Required, Unique
+from app.contracts.states import DatasetState
 
 # Members that have a word of the standard's.
 SAID = frozenset({"name", "version", "title", "key", "fields", "computed"})
@@ -15,10 +16,10 @@ SAID_OF_FIELD = frozenset({"name", "type", "label", "description", "values", "mi
 SAID_OF_COMPUTED = frozenset({"name", "type", "label", "description", "expression"})
 
 
-def to_odcs(contract: Contract, state: str) -> str:
-    """YAML of the standard; `state` is the dataset's: SHADOW, ACTIVE, READ_ONLY or DEPRECATED."""
+def to_odcs(contract: Contract, state: DatasetState | None) -> str:
+    """YAML of the standard; `state` is the dataset's, None where nobody has set it up."""
     wire = wire_of(contract)
-    place = {name: number for number, name in enumerate(key_fields(contract), 1)}
+    place = {name: number for number, name in enumerate(contract.key_fields, 1)}
     rules = {"required": _required(contract), "unique": _unique(contract)}
     properties = [
         *(_property(field, place, rules) for field in wire["fields"]),
@@ -27,11 +28,11 @@ def to_odcs(contract: Contract, state: str) -> str:
     document = {
         "apiVersion": API_VERSION,
         "kind": "DataContract",
-        "id": contract.name,
+        "id": wire["name"],
         "name": contract.title,
         "version": contract.version,
-        "status": STATUS[state],
-        "schema": [{"name": contract.name, "logicalType": "object", "properties": properties}],
+        **({"status": STATUS[state]} if state else {}),
+        "schema": [{"name": wire["name"], "logicalType": "object", "properties": properties}],
     }
     more = {name: value for name, value in wire.items() if name not in SAID}
     return write_yaml(document | ({"customProperties": custom(more)} if more else {}))
