@@ -322,6 +322,11 @@ def test_words_for_people_never_come_into_a_statement(word: str) -> None:
     ]
     contract = register(document)
     assert ddl_of(contract) == plain
+    written = json.dumps(word, ensure_ascii=False).replace("\u2028", "\\u2028").replace("\u0085", "\\u0085")
+    document["computed"] = [{"name": "same", "type": "boolean", "expression": f"note == {written}"}]
+    ddl = ddl_of(register(document))
+    assert word not in ddl
+    assert ddl.count("$comment$") == plain.count("$comment$") + 2
     assert register(wire_of(contract)) == contract
 
 
@@ -410,6 +415,20 @@ def test_a_pattern_is_bounded_by_re2(pattern: str, reason: str | None) -> None:
     else:
         assert reason in message_of(document)
         assert told(document) == [("rules[0]", "INVALID_RULE")]
+
+
+@pytest.mark.parametrize("pattern", [r"(?:\pL{}){{300}}", r"(?:\pL{}){{1000}}"])
+def test_patterns_are_bounded_together(pattern: str) -> None:
+    """One of them is a large one, a hundred would take ten seconds and half a gigabyte."""
+    document = customers()
+    document["fields"][1]["maxLength"] = 50
+    document["rules"] = [
+        {"type": "regex", "field": "name", "id": f"r{number}", "pattern": pattern.format(number)}
+        for number in range(100)
+    ]
+    paths = told(document)
+    assert [code for _, code in paths] == ["LIMIT_EXCEEDED"]
+    assert paths[0][0] in ("rules[1].pattern", "rules[4].pattern")
 
 
 def test_depth_is_bounded_before_anybody_walks_into_it() -> None:

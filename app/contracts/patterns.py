@@ -8,6 +8,7 @@ import re2
 MAX_PATTERN_BYTES = 1024
 # Instructions of the compiled pattern by bytes of the longest text, of which each takes up to ten nanoseconds.
 MAX_WORK = 20_000_000
+GIVEN_UP = 100_000
 REMEMBERED = 10_000
 REMEMBERED_LENGTH = 500
 
@@ -27,6 +28,18 @@ def misfit_pattern(pattern: str, max_length: int) -> str | None:
     if size * max_length > MAX_WORK:
         return f"the pattern is too large for texts of {max_length} bytes; repeat less, or set a smaller maxLength."
     return None
+
+
+def size_of(pattern: str) -> int:
+    """Instructions of the compiled pattern, which takes so much time and memory; of one that RE2 gives up on, those
+    that it makes until then; none of one that is refused before.
+    """
+    try:
+        return int(_compiled(pattern).programsize) if len(pattern.encode()) <= MAX_PATTERN_BYTES else 0
+    except UnicodeEncodeError:
+        return 0
+    except re2.error as error:
+        return GIVEN_UP if error.args[0].startswith(b"pattern too large") else 0
 
 
 def matches(pattern: str, text: str) -> bool:

@@ -13,8 +13,9 @@ from app.contracts.bounds import DEFAULT_LIMITS, Limits, beyond, bounds, parts
 from app.contracts.bounds import refuse_any as refuse_any
 from app.contracts.ddl import INDEX, index_scripts, landings, sorts
 from app.contracts.model import RECEIVED_AT, Contract, IngestionSemantics
+from app.contracts.patterns import size_of
 from app.contracts.reading import read_shape, shown
-from app.contracts.rule_types import named
+from app.contracts.rule_types import Regex, named
 from app.contracts.soundness import INDEXED_BYTES, Problem, Problems, problems
 
 # What only contracts that come with the product say.
@@ -142,6 +143,10 @@ def _worded(problem: Problem, key_word: str) -> Problem:
 
 
 def _misfits(contract: Contract, limits: Limits) -> Problems:
+    large = [*_large_patterns(contract, limits)]
+    if large:  # nobody compiles the rest
+        yield from large
+        return
     found = [*problems(contract)]
     yield from found
     yield from _names(contract)
@@ -151,6 +156,18 @@ def _misfits(contract: Contract, limits: Limits) -> Problems:
         yield from _semantics(contract, contract.ingestion)
     if not found:  # indexes are of columns that are there
         yield from _indexes(contract)
+
+
+def _large_patterns(contract: Contract, limits: Limits) -> Problems:
+    """The first pattern with which all are too large together; those behind it are not compiled."""
+    size = 0
+    for place, rule in enumerate(contract.rules):
+        if isinstance(rule, Regex):
+            size += size_of(rule.pattern)
+            if size > limits.pattern_instructions:
+                what = "instructions of every pattern together, compiled up to this one,"
+                yield beyond(f"rules[{place}].pattern", what, size, limits.pattern_instructions)
+                return
 
 
 def _names(contract: Contract) -> Problems:
