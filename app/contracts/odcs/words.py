@@ -18,7 +18,7 @@ LOGICAL = {
     "datetime": "timestamp",
 }
 # Our state -> the standard's example; a dataset that is read only is in use. Nothing of ours is retired.
-STATUS = {
+STATUS: dict[str, str] = {
     DatasetState.SHADOW: "draft",
     DatasetState.ACTIVE: "active",
     DatasetState.READ_ONLY: "active",

@@ -8,7 +8,6 @@ from app.contracts.odcs.text import write_yaml
 from app.contracts.odcs.words import API_VERSION, LOGICAL, STATUS, custom
 from app.contracts.registration import wire_of
 from app.contracts.rule_types import NotNull, Required, Unique
-from app.contracts.states import DatasetState
 
 # Members that have a word of the standard's.
 SAID = frozenset({"name", "version", "title", "key", "fields", "computed"})
@@ -16,7 +15,7 @@ SAID_OF_FIELD = frozenset({"name", "type", "label", "description", "values", "mi
 SAID_OF_COMPUTED = frozenset({"name", "type", "label", "description", "expression"})
 
 
-def to_odcs(contract: Contract, state: DatasetState | None) -> str:
+def to_odcs(contract: Contract, state: str | None) -> str:
     """YAML of the standard; `state` is the dataset's, None where nobody has set it up."""
     wire = wire_of(contract)
     place = {name: number for number, name in enumerate(contract.key_fields, 1)}
