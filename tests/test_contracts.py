@@ -37,6 +37,10 @@ def add_rule(**rule: Any) -> Change:
     return lambda document: document["rules"].append(rule)
 
 
+def computed(**more: Any) -> Change:
+    return lambda document: document.update(computed=[{"name": "extra", "type": "number"} | more])
+
+
 # What is wrong -> (how, the words of the refusal).
 BAD: dict[str, tuple[Change, str]] = {
     "an unknown member": (lambda d: d.update(colour="red"), "unknown field `colour`"),
@@ -66,7 +70,7 @@ BAD: dict[str, tuple[Change, str]] = {
     "a word of the API as a field": (add_field(name="syncState"), "syncState is a word of the API"),
     "a key that is no field": (lambda d: d.update(key="number"), "the key number is not one of its"),
     "a key that is a boolean": (lambda d: d.update(key="leased"), "the key leased is not one of its"),
-    "a key of nothing": (lambda d: d.update(key=[]), "length >= 1"),
+    "a key of nothing": (lambda d: d.update(key=[]), "the key has no field"),
     "a key that has a field twice": (lambda d: d.update(key=["plate", "plate"]), "a field is in the key twice"),
     "a key with a field that can be edited": (lambda d: d.update(key=["plate", "depot"]), "the key depot is not one"),
     "a key of two fields, and an upstream": (
@@ -106,6 +110,40 @@ BAD: dict[str, tuple[Change, str]] = {
         lambda d: d.update(computed=[{"name": "cost", "type": "number", "function": "cost", "reads": ["mileage"]}]),
         "computed columns without the functions",
     ),
+    "a computed column of nothing at all": (computed(), "extra: a computed column has a function or an expression"),
+    "a computed column of two things": (
+        lambda d: [computed(function="cost", expression="mileage")(d), d.update(functions="costs")],
+        "extra: a computed column has a function or an expression",
+    ),
+    "a computed column that says twice what it reads": (
+        computed(expression="mileage", reads=["mileage"]),
+        "extra: what an expression reads stands in it",
+    ),
+    "a computed column of an unknown field": (
+        computed(expression="weight"),
+        "weight is no field of it",
+    ),
+    "a computed column of itself": (computed(expression="extra + 1"), "extra is no field of it"),
+    "a computed column of no expression": (computed(expression="mileage +"), "extra: Line 1, column 10: something is"),
+    "a computed column of another type": (
+        computed(expression="mileage > 1"),
+        "extra: Line 1, column 9: the column is a number, and this is true or false",
+    ),
+    "a computed enum": (computed(type="enum", expression="kind"), "an expression makes no enum; its type is text"),
+    "a computed integer that may be none": (
+        computed(type="integer", expression="seats / 2"),
+        "an integer has no digits behind the point, and this may have some",
+    ),
+    "a computed integer of a number": (
+        computed(type="integer", expression="mileage"),
+        "an integer has no digits behind the point, and this may have some",
+    ),
+    "a computed number that is too long": (
+        computed(expression="mileage * mileage * mileage"),
+        "a column has at most 60 digits before the point and 40 behind it",
+    ),
+    "a computed constant": (computed(expression="1 + 1"), "it looks at no field"),
+    "a computed null": (computed(expression="null"), "the column is a number, and this is null"),
     "a computed column of nothing": (
         lambda d: d.update(
             computed=[{"name": "cost", "type": "number", "function": "cost", "reads": ["weight"]}], functions="f"

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from app.base.errors import ConfigurationError
-from app.contracts.expressions import Expression, parse
+from app.contracts.expressions import Expression, ExpressionError, Formula, names_of, parse, parse_formula
 from app.contracts.rule_types import AllowedValues, Condition, Range, Rule, cell_fields, fields_of, named
 from app.contracts.shape import FieldType as FieldType
 from app.contracts.shape import Name, SchemaName, Shape
@@ -82,8 +82,17 @@ class Computed(Shape, frozen=True, kw_only=True):
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """The fields that it is computed of, each once."""
+        """The fields that it is computed of, each once; none where its expression is none, which is told elsewhere."""
+        if self.expression is not None:
+            return _names(self.expression)
         return tuple(dict.fromkeys((*self.reads, *self.present)))
+
+
+def _names(expression: str) -> tuple[str, ...]:
+    try:
+        return names_of(expression)
+    except ExpressionError:
+        return ()
 
 
 class Measure(Shape, frozen=True, kw_only=True):
@@ -349,6 +358,15 @@ class Contract(Shape, frozen=True, kw_only=True, dict=True):
         return {rule.id: parse(rule.expression, self.types) for rule in self.rules if isinstance(rule, Condition)}
 
     @cached_property
+    def formulas(self) -> dict[str, Formula]:
+        """Name -> the parsed expression of each computed column that has one."""
+        return {
+            item.name: parse_formula(item.expression, self.types, item.type)
+            for item in self.computed
+            if item.expression is not None
+        }
+
+    @cached_property
     def watches(self) -> tuple[tuple[Rule, frozenset[str]], ...]:
         """Every rule, with the fields that it looks at."""
         return tuple((rule, frozenset(fields_of(rule))) for rule in (*self.field_rules, *self.rules))
@@ -402,6 +420,8 @@ class Contract(Shape, frozen=True, kw_only=True, dict=True):
 
     def computing(self, item: Computed, doc: str, known: Mapping[str, str] = MappingProxyType({})) -> str:
         """SQL that computes a column out of the document `doc`; `known` has columns that hold a field's value."""
+        if item.expression is not None:
+            return self.formulas[item.name].sql(lambda name: known.get(name) or self.reader(name, doc))
         values = [known.get(name) or self.reader(name, doc) for name in item.reads]
         present = [f"{known[name]} IS NOT NULL" if name in known else self.presence(name, doc) for name in item.present]
         return f"{self.schema}.{item.function}({', '.join((*values, *present))})"

@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from app.base.errors import Code
+from app.contracts.expressions import ExpressionError, parse_formula
 from app.contracts.rule_types import fields_of, misfit
 from app.contracts.shape import FieldType, snake
 
 if TYPE_CHECKING:  # the model asks here
-    from app.contracts.model import Contract, Field
+    from app.contracts.model import Computed, Contract, Field
 
 # Words that D/rows takes as parameters of its own, and the pseudo-field `id`.
 RESERVED = frozenset(
@@ -138,9 +139,27 @@ def _ranges(path: str, field: "Field") -> Problems:
 
 
 def computed(contract: "Contract") -> Problems:
-    """A computed column has something that computes it."""
+    """A computed column has something that computes it, and is of its type."""
     if contract.functions is None and any(item.function for item in contract.computed):
         yield Problem("functions", Code.INVALID_FIELD, "computed columns without the functions that compute them.")
+    for path, item in _paths("computed", contract.computed):
+        if (item.function is None) == (item.expression is None):
+            message = f"{item.name}: a computed column has a function or an expression. Say one of them."
+            yield Problem(path, Code.INVALID_FIELD, message)
+        elif item.expression is not None:
+            yield from _expressions(contract, path, item, item.expression)
+
+
+def _expressions(contract: "Contract", path: str, item: "Computed", expression: str) -> Problems:
+    for member, said in (("reads", item.reads), ("present", item.present)):
+        if said:
+            message = f"{item.name}: what an expression reads stands in it. Leave out {member}."
+            yield Problem(f"{path}.{member}", Code.INVALID_FIELD, message)
+    if contract.by_name.keys() >= {*item.fields}:
+        try:
+            parse_formula(expression, contract.types, item.type)
+        except ExpressionError as error:
+            yield Problem(f"{path}.expression", Code.INVALID_FIELD, f"{item.name}: {error}")
 
 
 def references(contract: "Contract") -> Problems:

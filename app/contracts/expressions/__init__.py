@@ -1,7 +1,8 @@
 """The expression language of contracts: parsed once, meaning the same in Python and in SQL. See docs/expressions.md.
 
 `grammar` turns text into a tree, `checking` the tree into steps of known types, `evaluation` and `rendering` take these
-steps one after the other: no function here calls itself, so that no text is too deep for it.
+steps one after the other, and `formulas` make columns of them: no function here calls itself, so that no text is too
+deep for it.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,6 +13,7 @@ from lark import Token
 
 from app.contracts.expressions.checking import Step, check_condition
 from app.contracts.expressions.evaluation import EvaluationError, judge
+from app.contracts.expressions.formulas import Formula, parse_formula
 from app.contracts.expressions.grammar import ExpressionError, read_tree
 from app.contracts.expressions.rendering import render
 
@@ -70,4 +72,13 @@ def _words_of(text: str) -> list[Token]:
     return sorted((word for word in found if isinstance(word, Token)), key=lambda word: word.start_pos or 0)
 
 
-__all__ = ["EvaluationError", "Expression", "ExpressionError", "names_of", "parse", "renamed"]
+__all__ = [
+    "EvaluationError",
+    "Expression",
+    "ExpressionError",
+    "Formula",
+    "names_of",
+    "parse",
+    "parse_formula",
+    "renamed",
+]

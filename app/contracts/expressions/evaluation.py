@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from decimal import MAX_EMAX, MIN_EMIN, ROUND_HALF_UP, Context, Decimal
 from typing import Any, NamedTuple
 
-from app.contracts.expressions.checking import MAX_RESULT, NOUNS, QUOTIENT_DECIMALS, Step
+from app.contracts.expressions.checking import LOGIC, MAX_RESULT, NOUNS, QUOTIENT_DECIMALS, Step
 from app.contracts.values import read_value
 
 # Room for every result, and for the whole part of every quotient: nothing is rounded but what is rounded on purpose.
@@ -15,6 +15,10 @@ LAST_DECIMAL = Decimal(1).scaleb(-QUOTIENT_DECIMALS)
 
 class EvaluationError(Exception):
     """An expression is neither true nor false for a document, and why: line and column count from 1."""
+
+
+# The value of a step that depends on the document.
+UNKNOWN: Any = object()
 
 
 class Failure(NamedTuple):
@@ -38,6 +42,28 @@ def evaluate(steps: Sequence[Step], document: Mapping[str, Any]) -> Any:
     for step in steps:
         values.append(_value(step, [values[number] for number in step.operands], document))
     return values[-1]
+
+
+def foresee(steps: Sequence[Step]) -> list[Any]:
+    """The value of each step as far as it is the same for every document, else UNKNOWN."""
+    values: list[Any] = []
+    for step in steps:
+        values.append(_foreseen(step, [values[number] for number in step.operands]))
+    return values
+
+
+def _foreseen(step: Step, operands: Sequence[Any]) -> Any:
+    if step.op == "field":
+        return UNKNOWN
+    if step.op == "?" and operands[0] is not UNKNOWN:
+        return _choice(step, operands)
+    if all(value is not UNKNOWN for value in operands):
+        return _value(step, operands, {})
+    if step.op in LOGIC:
+        decisive = step.op == "||"
+        return decisive if any(value is decisive for value in operands) else UNKNOWN
+    failures = (value for value in operands if isinstance(value, Failure))
+    return UNKNOWN if step.op == "?" else next(failures, UNKNOWN)
 
 
 def _value(step: Step, operands: Sequence[Any], document: Mapping[str, Any]) -> Any:

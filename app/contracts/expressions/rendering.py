@@ -5,6 +5,9 @@ of its value, so that ARRAY[NULL] is null, and NULL a failure. PostgreSQL takes 
 
 Nothing raises. Divisors are never zero, numbers never too long (see `checking`), and an operand stands once in what it
 is an operand of, so that the SQL is never more than some times as long as the text.
+
+What is the same for every row is its value in the SQL. It has to be: PostgreSQL would compute it while it makes a
+generated column, before it has found out by which collation texts compare there, and refuse.
 """
 
 import datetime
@@ -13,6 +16,7 @@ from decimal import Decimal
 from typing import Any
 
 from app.contracts.expressions.checking import EQUALITY, QUOTIENT_DECIMALS, Step
+from app.contracts.expressions.evaluation import UNKNOWN, Failure, foresee
 
 SQL_KINDS = {"text": "text", "number": "numeric", "boolean": "boolean", "date": "date", "datetime": "timestamptz"}
 OPERATORS = {"&&": "AND", "||": "OR"}
@@ -23,7 +27,17 @@ def render(steps: Sequence[Step], column: Callable[[str], str]) -> str:
     """SQL of the last step; `column` yields that of a field."""
     plain: list[str] = []
     boxed: list[str] = []
-    for step in steps:
+    foreseen = foresee(steps)
+    for step, value in zip(steps, foreseen, strict=True):
+        if value is not UNKNOWN:
+            plain.append(_literal(None if isinstance(value, Failure) else value, step.kind))
+            boxed.append(f"NULL::{SQL_KINDS[step.kind]}[]" if isinstance(value, Failure) else f"ARRAY[{plain[-1]}]")
+            continue
+        if step.op == "?" and foreseen[step.operands[0]] is not UNKNOWN:
+            chosen = step.operands[1 if foreseen[step.operands[0]] else 2]
+            plain.append(plain[chosen])
+            boxed.append(boxed[chosen])
+            continue
         operands = [steps[number] for number in step.operands]
         texts = [plain[number] for number in step.operands]
         boxes = [boxed[number] for number in step.operands]
