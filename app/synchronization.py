@@ -42,8 +42,17 @@ LIST_RUNS = statement("synchronization/list_runs")
 READ_RUN = statement("synchronization/read_run")
 READ_HEALTH = statement("synchronization/read_health")
 
-KINDS = ("pull", "push", "check")
+KINDS = ("pull", "push", "check", "ingest", "replay", "backfill")
 STATES = ("requested", "running", "succeeded", "failed")
+INGESTED = {
+    "read": "rows_read",
+    "inserted": "inserted",
+    "updated": "updated",
+    "unchanged": "unchanged",
+    "skipped": "skipped",
+    "quarantined": "quarantined",
+    "conflicts": "conflicts",
+}
 # What a run counts, with the column of each, and which of them make out how far it is.
 COUNTS: dict[str, dict[str, str]] = {
     "pull": {
@@ -65,16 +74,18 @@ COUNTS: dict[str, dict[str, str]] = {
         "normalized": "normalized",
     },
     "check": {},
+    **dict.fromkeys(("ingest", "replay", "backfill"), INGESTED),
 }
 DONE: dict[str, tuple[str, ...]] = {
     "pull": ("read", "dropped"),
     "push": ("synced", "conflicts", "syncErrors"),
     "check": (),
+    **dict.fromkeys(("ingest", "replay", "backfill"), ("read",)),
 }
 LATELY = timedelta(hours=24)
 HEALTHY, DEGRADED = 95, 80  # per cent that went well
 
-Kind = Literal["pull", "push", "check"]
+Kind = Literal["pull", "push", "check", "ingest", "replay", "backfill"]
 Guard = Literal["deletions", "inserts", "changes", "quarantine"]
 RunId = Annotated[
     str, PathParameter(description="Id of the run", examples=[Example(value="8a0e4a5e-6f0b-4d0e-9b8e-0a4f6f3c2d11")])

@@ -6,7 +6,7 @@
     |-- Forbidden, ApprovalRequired
     |-- NotFound: DatasetNotFound, RowNotFound, MemberNotFound, NoDrafts, NothingFailed, RunNotFound, SessionNotFound,
     |             ChangeRequestNotFound, CommitNotFound, ResolutionNotFound, EventNotFound, ContractNotFound
-    |-- NoUpstream, SyncPaused, RunOver, VersionConflict, MergeConflict, AlreadyExists, LastAdmin
+    |-- NoUpstream, HasUpstream, SyncPaused, RunOver, VersionConflict, MergeConflict, AlreadyExists, LastAdmin
     |-- InvalidTransition: DatasetTransitionRefused; RowInOtherSession, SessionFull, NothingToUndo, NothingToRedo
     |-- PreviewStale, SchemaChanged, NothingToRevert
     |-- DatasetReadOnly, SystemReadOnly, VersionInUse, QuotaExceeded
@@ -278,6 +278,10 @@ class NothingToRevert(VanguardError):
 
 class NoUpstream(VanguardError):
     code, title, kind = "NO_UPSTREAM", "No system of record is connected", Kind.CONFLICT
+
+
+class HasUpstream(VanguardError):
+    code, title, kind = "HAS_UPSTREAM", "The dataset has a system of record", Kind.CONFLICT
 
 
 class SyncPaused(VanguardError):

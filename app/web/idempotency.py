@@ -88,7 +88,7 @@ async def answer_rehearsal(request: VanguardRequest, organization: str, answer: 
     """Answer what a dry run came to, whose transaction is taken back, with the feed's position as it is."""
     async with request.runtime.database.connection() as connection:
         position = await read_position(connection, organization, request.user.user_id)
-    return Response(placed(exact_json.encode(answer), position), media_type="application/json")
+    return Response(placed(exact_json.encode(answer), position), status_code=200, media_type="application/json")
 
 
 def placed(answer: bytes, position: str) -> bytes:
@@ -97,7 +97,8 @@ def placed(answer: bytes, position: str) -> bytes:
 
 
 async def _digest(request: VanguardRequest) -> bytes:
-    return hashlib.sha256(f"{request.method} {request.url.path}\n".encode() + await request.body()).digest()
+    body = request.digest if request.digest is not None else await request.body()
+    return hashlib.sha256(f"{request.method} {request.url.path}\n".encode() + body).digest()
 
 
 class _Keeper:

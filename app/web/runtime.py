@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 from cachetools import LRUCache
 from litestar import Request
+from litestar.types import Empty
 
 from app import __version__
 from app.base.clock import Clock
@@ -22,6 +23,7 @@ from app.web.auth import Action, Auth, Principal
 from app.web.bodies import unpacked
 from app.web.headers import listed
 from app.web.paths import decoded
+from app.web.problems import PayloadTooLarge
 
 DEPRECATED = "includeDeprecated"
 
@@ -78,6 +80,8 @@ class VanguardRequest(Request[Principal, Any, Any]):
     _unpacked: bytes | None = None
     # Whether the query says includeDeprecated=true (`take_deprecated` takes it out of the query).
     includes_deprecated: bool = False
+    # Of a body that was put down on disk while it came in, in place of the body itself.
+    digest: bytes | None = None
 
     @property
     def runtime(self) -> Runtime:
@@ -93,9 +97,25 @@ class VanguardRequest(Request[Principal, Any, Any]):
 
     async def body(self) -> bytes:
         """The body as it was before it was packed, so that it is the same request either way."""
+        return await self._body_of(self.runtime.settings.max_body_bytes)
+
+    async def bounded_body(self) -> bytes:
+        """The same where the route itself takes a body of any size; raises PayloadTooLarge."""
+        most = self.runtime.settings.max_body_bytes
+        if self._unpacked is None and self._body is Empty:
+            pieces, size = [], 0
+            async for piece in self.stream():
+                size += len(piece)
+                if size > most:
+                    raise PayloadTooLarge(f"A body of JSON has at most {most:,} bytes. Send records as NDJSON.")
+                pieces.append(piece)
+            self._body = b"".join(pieces)
+        return await self._body_of(most)
+
+    async def _body_of(self, most: int) -> bytes:
         if self._unpacked is None:
             packed, coding = await super().body(), listed(self.scope, b"content-encoding")
-            self._unpacked = unpacked(packed, coding, self.runtime.settings.max_body_bytes)
+            self._unpacked = unpacked(packed, coding, most)
         return self._unpacked
 
 

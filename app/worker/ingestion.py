@@ -25,7 +25,7 @@ from app.engine.desk import Desk
 from app.engine.passage import Passage
 from app.records.records import Raw, read_record
 from app.worker import runs
-from app.worker.semantics import SHOWN, Counts, Ingester, Record, Refused
+from app.worker.semantics import SHOWN, Counts, Ingester, Record, Refused, note
 from app.worker.target import Job, ReadClock, alone
 
 log = structlog.get_logger(__name__)
@@ -132,6 +132,7 @@ class _Ingestion:
                 return "SYSTEM_READ_ONLY", "The system went READ_ONLY. What was done until then stays."
             ends, counts = await self._take(portion)
             total = total + counts
+            note(counts)
             self._guard(total)
             if ends:
                 return runs.STOPPED, "Somebody stopped it. What it had done until then stays."
@@ -231,7 +232,7 @@ async def rows_of_version(
     datasets: Datasets, desk: Desk, run_id: uuid.UUID, after: str, size: int
 ) -> AsyncIterator[Portion]:
     """Rows of the version in use, under the names that their fields have here; nothing where there is none."""
-    used = await _used(datasets, desk)
+    used = await version_in_use(datasets, desk)
     if used is None:
         return
     names = Passage(used, desk.contract).names
@@ -251,7 +252,7 @@ async def rows_of_version(
         yield Portion(records, f"rows:{after}")
 
 
-async def _used(datasets: Datasets, desk: Desk) -> Contract | None:
+async def version_in_use(datasets: Datasets, desk: Desk) -> Contract | None:
     """The contract of the version that has the plain name, where that is another one."""
     found = await datasets.find_on(desk.connection, desk.organization, base_of(desk.contract.name))
     return None if found is None or found.contract.schema == desk.contract.schema else found.contract

@@ -22,7 +22,7 @@ from app.contracts.keys import NoRowId, row_id
 from app.engine.desk import Desk
 from app.engine.locks import lock_filled, lock_rows
 from app.records.conversion import Converted, Converter
-from app.records.records import Raw
+from app.records.records import Raw, stored
 from app.worker import runs
 from app.worker.staging import Written, stage_ingested, write
 
@@ -80,6 +80,12 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
         return Counts(**{name: getattr(self, name) + getattr(other, name) for name in names})
 
 
+def note(counts: Counts) -> None:
+    """Tell the metrics what became of records, once that is certain."""
+    for outcome in ("inserted", "updated", "unchanged", "skipped", "quarantined"):
+        RECORDS.labels(outcome).inc(getattr(counts, outcome))
+
+
 class _Read(NamedTuple):
     """A record that is a row's document."""
 
@@ -129,8 +135,6 @@ class Ingester:
             quarantined=len(broken),
             conflicts=written.conflicts,
         )
-        for outcome in ("inserted", "updated", "unchanged", "skipped", "quarantined"):
-            RECORDS.labels(outcome).inc(getattr(counts, outcome))
         return counts
 
     # --- records
@@ -168,7 +172,7 @@ class Ingester:
                 textual=textual,
                 ids=[record.id for record, _ in some],
                 lines=[record.raw.line for record, _ in some],
-                raws=[record.raw.record for record, _ in some],
+                raws=[stored(record.raw) for record, _ in some],
                 received=[runs.storable(_shown(record.raw)) for record, _ in some],
                 reasons=[runs.storable(msgspec.to_builtins(culprits)) for _, culprits in some],
             )

@@ -4,5 +4,6 @@
 INSERT INTO public.sync_run
        (organization_id, id, dataset, kind, state, requested_by, requested_at, started_at, progressed_at, finished_at,
         parameters, total)
-VALUES ($1, $3, $2, $4, CASE WHEN $9 THEN 'succeeded' ELSE 'requested' END, $5, $6, CASE WHEN $9 THEN $6 END,
-        CASE WHEN $9 THEN $6 END, CASE WHEN $9 THEN $6 END, $7, $8);
+VALUES ($1, $3, $2, $4, CASE WHEN $9 THEN 'succeeded' ELSE 'requested' END, $5, $6::timestamptz,
+        CASE WHEN $9 THEN $6::timestamptz END, CASE WHEN $9 THEN $6::timestamptz END,
+        CASE WHEN $9 THEN $6::timestamptz END, $7, $8);

@@ -1,6 +1,6 @@
--- Add to a run's counts, and note how far it has come. $1 organization, $2 run_id (uuid), $3 at (timestamptz), $4 cursor
--- (text: the last record that is done, or NULL), $5 counts (jsonb: {column: how many more}).
--- Returns ends (boolean: whether somebody stopped it).
+-- Add to a run's counts, and note how far it has come. $1 organization, $2 run_id (uuid), $3 at (timestamptz),
+-- $4 cursor (text: the last record that is done, or NULL), $5 counts (jsonb: {column: how many more}). Returns ends
+-- (boolean: whether somebody stopped it).
 UPDATE public.sync_run AS r
    SET progressed_at = $3, cursor = coalesce($4, r.cursor),
        rows_read = r.rows_read + coalesce(($5::jsonb ->> 'rows_read')::bigint, 0),

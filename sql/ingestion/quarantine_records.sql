@@ -1,8 +1,7 @@
--- Put records aside that cannot become rows, each under the run and line that it came with.
--- $1 organization, $2 dataset, $3 run_id (uuid), $4 at (timestamptz now), $5 textual (boolean: whether all values are
--- texts), $6 ids (text[]), $7 lines (bigint[]), $8 raws (bytea[]: as received), $9 received (jsonb: [what was received]),
--- $10 reasons (jsonb: [[{code, field, message}]]); one of each for a record.
--- Returns nothing.
+-- Put records aside that cannot become rows, each under the run and line that it came with. $1 organization,
+-- $2 dataset, $3 run_id (uuid), $4 at (timestamptz now), $5 textual (boolean: whether all values are texts),
+-- $6 ids (text[]), $7 lines (bigint[]), $8 raws (bytea[]: as received), $9 received (jsonb: [what was received]),
+-- $10 reasons (jsonb: [[{code, field, message}]]); one of each for a record. Returns nothing.
 INSERT INTO public.quarantine AS q
        (organization_id, dataset, row_key, reasons, received, run_id, first_seen_at, last_seen_at, line, raw, textual)
 SELECT $1, $2, g.id, $10::jsonb -> (g.place - 1)::int, $9::jsonb -> (g.place - 1)::int, $3, $4, $4, g.line, g.raw, $5

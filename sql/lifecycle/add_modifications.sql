@@ -1,12 +1,11 @@
 -- Modifications that come from another version, before they are imaged. Where there is one already, what comes is laid
--- over it: it was done later. Without an id it is a new one, without a version it has the workspace's, which the caller
--- has raised.
--- $1 organization, $2 dataset, $3 modifications (jsonb: [{user_id, row_key, id, pending_op, pending, pending_state, draft_op, delta,
--- base, version, session_id, change_reason, modified_at}]).
--- Returns row_key of each.
+-- over it: it was done later. Without an id it is a new one, without a version it has the workspace's, which the
+-- caller has raised. $1 organization, $2 dataset, $3 modifications (jsonb: [{user_id, row_key, id, pending_op,
+-- pending, pending_state, draft_op, delta, base, version, session_id, change_reason, modified_at}]). Returns row_key
+-- of each.
 INSERT INTO pfa.modification AS x
-       (organization_id, user_id, row_key, id, pending_op, pending, pending_state, draft_op, delta, base, version, leaves,
-        lands, session_id, change_reason, modified_at)
+       (organization_id, user_id, row_key, id, pending_op, pending, pending_state, draft_op, delta, base, version,
+        leaves, lands, session_id, change_reason, modified_at)
 SELECT $1, r.user_id, r.row_key, coalesce(r.id, gen_random_uuid()), r.pending_op, r.pending, r.pending_state,
        r.draft_op, r.delta, r.base,
        coalesce(r.version, (SELECT w.revision

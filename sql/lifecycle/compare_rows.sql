@@ -1,8 +1,7 @@
 -- The rows of two versions side by side, by their ids; values by the names that the fields have in this one.
--- $1 organization, $2 names (jsonb: {name in the other: name here}, of the fields that both have).
--- Returns rows_before (of the other), rows_after, only_before, only_after, differing (rows of both with another value in
--- a field that both have).
--- Plan: one pass over each mirror, joined by the primary keys.
+-- $1 organization, $2 names (jsonb: {name in the other: name here}, of the fields that both have). Returns rows_before
+-- (of the other), rows_after, only_before, only_after, differing (rows of both with another value in a field that both
+-- have). Plan: one pass over each mirror, joined by the primary keys.
 SELECT count(o.row_key) AS rows_before, count(m.row_key) AS rows_after,
        count(*) FILTER (WHERE m.row_key IS NULL) AS only_before,
        count(*) FILTER (WHERE o.row_key IS NULL) AS only_after,

@@ -1,9 +1,9 @@
 -- Everybody's modifications of a version, with the row that each lies on, there and in the version that it goes to.
 -- $1 organization, $2 after_user (text), $3 after_key (text: only modifications beyond these two), $4 limit (bigint).
 -- Returns user_id, row_key, pending_op, pending, pending_state, draft_op, delta, base, version, session_id,
--- change_reason, modified_at, id, data (jsonb: the row's document, NULL where there is none), there (jsonb: of the other
--- version), taken (boolean: whether the other version has a modification there already).
--- Plan: the primary keys of modifications and mirrors.
+-- change_reason, modified_at, id, data (jsonb: the row's document, NULL where there is none), there (jsonb: of the
+-- other version), taken (boolean: whether the other version has a modification there already). Plan: the primary keys
+-- of modifications and mirrors.
 SELECT x.user_id, x.row_key, x.pending_op, x.pending, x.pending_state, x.draft_op, x.delta, x.base, x.version,
        x.session_id, x.change_reason, x.modified_at, x.id, m.data, n.data AS there,
        EXISTS (SELECT

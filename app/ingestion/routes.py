@@ -1,0 +1,276 @@
+"""`POST D/ingest` and `POST contracts/infer`: records as JSON, or as an upload of CSV or NDJSON."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from typing import Annotated, Any
+
+import msgspec
+import structlog
+from litestar import Response, post
+from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
+
+from app.base import exact_json
+from app.base.errors import Code, Culprit, HasUpstream, ValidationFailed
+from app.base.statements import statement
+from app.contract_versions.registry import hold_ingestion_ready
+from app.contracts import Contract
+from app.engine.datasets import base_of
+from app.engine.desk import Desk
+from app.engine.locks import lock_filled
+from app.ingestion.upload import CSV, NDJSON, Upload, media_type, received
+from app.records.conversion import columns_by_header
+from app.records.inference import Inferred, infer, infer_upload
+from app.records.records import Raw, stored
+from app.web.auth import Action, require
+from app.web.bodies import check_containers
+from app.web.idempotency import answer_once
+from app.web.openapi import DATASET_PATH, DatasetName, Organization, answers, answers_with_position, parameter
+from app.web.paging import read_given
+from app.web.runtime import VanguardRequest, contract_of
+from app.worker.semantics import Counts, Ingester, Record, Refused, note
+
+log = structlog.get_logger(__name__)
+
+ADD_RUN = statement("ingestion/add_run")
+COUNT_RUN = statement("ingestion/count_run")
+COLUMNS = ("organization_id", "dataset", "received_at", "run_id", "line", "textual", "record")
+
+AT_ONCE = 1_000  # records that are taken in the request itself
+PORTION = 5_000  # records that are copied at once
+Records = Annotated[list[dict[str, Any]], msgspec.Meta(min_length=1)]
+
+
+class IngestRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Records, in the order in which they are to be taken."""
+
+    records: Records
+
+
+class IngestAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+    """The run; of up to 1,000 records also what became of them: `skipped` were older than what is there, or the same
+    event again.
+    """
+
+    run_id: str
+    read: int | None = None
+    inserted: int | None = None
+    updated: int | None = None
+    unchanged: int | None = None
+    skipped: int | None = None
+    quarantined: int | None = None
+
+
+class Sample(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Records to infer a contract from."""
+
+    sample: Records
+
+
+@dataclass
+class RecordsOperation(Operation):
+    """A body of JSON, CSV or NDJSON, for /schema: the handler reads it itself."""
+
+    def __post_init__(self) -> None:
+        records = Schema(type=OpenAPIType.ARRAY, items=Schema(type=OpenAPIType.OBJECT), examples=[[{"id": "C-1"}]])
+        json = Schema(type=OpenAPIType.OBJECT, properties={self.member: records}, required=[self.member])
+        text = OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING))
+        content = {"application/json": OpenAPIMediaType(schema=json), CSV: text, NDJSON: text}
+        self.request_body = RequestBody(content=content, required=True)
+
+    @property
+    def member(self) -> str:
+        """What the records are called in JSON."""
+        return "records"
+
+
+@dataclass
+class InferOperation(RecordsOperation):
+    """The same, with the parameters of an inference."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.parameters = [
+            parameter("name", "string", "Name of the dataset", pattern="^[a-z][a-z0-9_]{0,39}$"),
+            parameter("key", "string", "The field, or fields with commas, by which a row is the same row"),
+        ]
+
+    @property
+    def member(self) -> str:
+        """What the records are called in JSON."""
+        return "sample"
+
+
+@post(
+    f"{DATASET_PATH}/ingest",
+    opt=require(Action.INGEST),
+    status_code=200,
+    tags=["ingestion"],
+    summary="Take records in",
+    operation_class=RecordsOperation,
+    request_max_body_size=None,
+    responses=answers_with_position(IngestAnswer, 404, 409, 422),
+)
+async def post_records(request: VanguardRequest, org: Organization, dataset: DatasetName) -> Response[bytes]:
+    """Up to 1,000 records of JSON become rows at once; more, and an upload of CSV or NDJSON, by a run of the worker
+    (202). All are kept as received. By the semantics of the contract.
+    """
+    contract = await contract_of(request, org, dataset)
+    check_ingested(contract)
+    if media_type(request) == "application/json":
+        records = await _json(request, IngestRequest)
+        if len(records.records) <= AT_ONCE:
+            return await _take(request, contract, org, records.records)
+        return await _receive(request, contract, org, textual=False, raws=_raws(records.records))
+    async with received(request) as upload:
+        await asyncio.to_thread(_check_header, contract, upload)
+        return await _receive(request, contract, org, textual=upload.textual, raws=upload.raws())
+
+
+def check_ingested(contract: Contract) -> None:
+    """Raises HasUpstream where rows come from elsewhere."""
+    if contract.ingestion is None or contract.upstream is not None:
+        raise HasUpstream(f"Rows of {contract.name} come from its system of record, and from nowhere else.")
+
+
+async def _json(request: VanguardRequest, shape: type[Any]) -> Any:
+    body = await request.bounded_body()
+    check_containers(body)
+    return exact_json.read(body, shape)
+
+
+def _raws(records: list[dict[str, Any]]) -> Iterator[Raw]:
+    for line, members in enumerate(records, start=1):
+        yield Raw(line, exact_json.encode(members), members)
+
+
+def _check_header(contract: Contract, upload: Upload) -> None:
+    """Raises MalformedRequest where the columns cannot be told apart, before anything is kept."""
+    first = next(upload.raws(), None)
+    if first is not None and upload.textual and first.members is not None:
+        columns_by_header(contract, first.members)
+
+
+async def _take(
+    request: VanguardRequest, contract: Contract, organization: str, records: list[dict[str, Any]]
+) -> Response[bytes]:
+    """Everything in the request's transaction."""
+    runtime, user = request.runtime, request.user.user_id
+    at, taken = runtime.clock(), Counts()
+
+    async def work(desk: Desk) -> bytes:
+        nonlocal taken
+        await hold_ingestion_ready(desk.connection)
+        run_id = uuid.uuid4()
+        run = {"run_id": run_id, "kind": "ingest", "user": user, "at": at, "parameters": {}, "total": len(records)}
+        await desk.value(ADD_RUN, **run, done=True)
+        raws = list(_raws(records))
+        await _keep(desk, run_id, at, False, raws)
+        counts = taken = await take(desk, [Record(run_id, at, False, raw) for raw in raws], at)
+        await desk.value(COUNT_RUN, run_id=run_id, at=at, cursor=None, counts=msgspec.to_builtins(counts))
+        return exact_json.encode(_answer(run_id, counts))
+
+    answer = await answer_once(request, runtime, contract, organization, work)
+    note(taken)
+    return answer
+
+
+async def take(desk: Desk, records: list[Record], at: datetime) -> Counts:
+    """Take records in the caller's transaction; raises ValidationFailed where the contract refuses them all."""
+    contract = desk.contract
+    try:
+        counts = await Ingester(desk).take(records, at)
+    except Refused as refused:
+        raise _refused(refused.code, str(refused)) from None
+    most = contract.max_quarantined
+    if most is not None and counts.quarantined > most:
+        message = f"{counts.quarantined} records cannot become rows; the contract lets {most} be put aside."
+        raise _refused("TOO_MANY_QUARANTINED", message)
+    return counts
+
+
+def _refused(code: str, message: str) -> ValidationFailed:
+    return ValidationFailed(message, errors=[Culprit(code=code, message=message)])
+
+
+def _answer(run_id: uuid.UUID, counts: Counts) -> IngestAnswer:
+    return IngestAnswer(
+        run_id=str(run_id),
+        read=counts.rows_read,
+        inserted=counts.inserted,
+        updated=counts.updated,
+        unchanged=counts.unchanged,
+        skipped=counts.skipped,
+        quarantined=counts.quarantined,
+    )
+
+
+async def _keep(desk: Desk, run_id: uuid.UUID, at: datetime, textual: bool, raws: list[Raw]) -> None:
+    """Keep records as they were received."""
+    base = base_of(desk.contract.name)
+    rows = [(desk.organization, base, at, run_id, raw.line, textual, stored(raw)) for raw in raws]
+    await desk.connection.raw.copy_records_to_table("received", schema_name="public", columns=COLUMNS, records=rows)
+
+
+async def _receive(
+    request: VanguardRequest, contract: Contract, organization: str, *, textual: bool, raws: Iterator[Raw]
+) -> Response[bytes]:
+    """Keep all records in one transaction, and ask the worker to take them."""
+    runtime, user = request.runtime, request.user.user_id
+    at = runtime.clock()
+
+    async def work(desk: Desk) -> bytes:
+        await hold_ingestion_ready(desk.connection)
+        await lock_filled(desk)
+        run_id, total = uuid.uuid4(), 0
+        async for some in _portions(raws):
+            total += len(some)
+            await _keep(desk, run_id, at, textual, some)
+        if not total:
+            raise _refused(Code.MISSING_MEMBER, "There is no record in the upload.")
+        await desk.value(
+            ADD_RUN, run_id=run_id, kind="ingest", user=user, at=at, parameters={"since": at.isoformat()}, total=total,
+            done=False,
+        )  # fmt: skip
+        log.info("records received", organization=organization, dataset=contract.name, run=str(run_id), records=total)
+        return exact_json.encode(IngestAnswer(run_id=str(run_id)))
+
+    return await answer_once(request, runtime, contract, organization, work, status=202)
+
+
+async def _portions(raws: Iterator[Raw]) -> AsyncIterator[list[Raw]]:
+    """Read in a thread: other requests go on meanwhile."""
+    while some := await asyncio.to_thread(lambda: list(islice(raws, PORTION))):
+        yield some
+
+
+@post(
+    "/api/v1/orgs/{org:str}/contracts/infer",
+    opt=require(Action.REGISTER_CONTRACT),
+    status_code=200,
+    tags=["contracts"],
+    summary="Propose a contract for records",
+    operation_class=InferOperation,
+    request_max_body_size=None,
+    responses=answers(Inferred, 422),
+)
+async def infer_contract(request: VanguardRequest, org: Organization) -> Response[bytes]:
+    """The contract registers as it stands; `notes` tell every guess and what else it could be. Nothing is kept.
+    Parameters: name, key.
+    """
+    given = read_given(request, "name", "key")
+    name = given.get("name", "records")
+    key = [part.strip() for part in given["key"].split(",") if part.strip()] if given.get("key") else None
+    if media_type(request) == "application/json":
+        sample = await _json(request, Sample)
+        found = await asyncio.to_thread(infer, sample.sample, name=name, key=key, textual=False, whole=True)
+    else:
+        async with received(request) as upload:
+            found = await asyncio.to_thread(infer_upload, upload.raws(), name=name, key=key, textual=upload.textual)
+    return Response(exact_json.encode(found), media_type="application/json")
+
+
+ROUTES = [post_records, infer_contract]

@@ -1,0 +1,164 @@
+"""Ingestion: records into rows of an organization's own dataset, by the semantics of its contract."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from app.web.auth import Role
+from tests.support.own import SEMANTICS, customers, moved, ready, registered
+from tests.support.world import User, World, ids, refused, written
+
+TIMED = SEMANTICS | {"eventTimeColumn": "seenAt", "processingTimeColumn": "receivedAt"}
+SEEN = {"name": "seenAt", "type": "datetime", "editable": False}
+
+
+@pytest.fixture
+async def people(world: World) -> dict[str, User]:
+    """Somebody in each role, in a system that takes records; everybody on `customers`."""
+    await ready(world)
+    return {role.value: (await world.user(role.value.lower(), role=role)).on("customers") for role in Role}
+
+
+async def used(people: dict[str, User], **more: Any) -> None:
+    """A dataset that is in use, with a moment in each record where its semantics ask for one."""
+    contract = customers(**more)
+    if contract["ingestion"]["eventTimeColumn"] == "seenAt":
+        contract["fields"] = [*contract["fields"], SEEN]
+    await registered(people["ENGINEER"], contract)
+    await moved(people["ADMIN"], "promote")
+
+
+async def ingested(engineer: User, *records: dict[str, Any]) -> dict[str, Any]:
+    """What became of records, without the run's id."""
+    answer = written(await engineer.post("ingest", {"records": list(records)}))
+    assert answer.pop("runId")
+    return {name: count for name, count in answer.items() if count}
+
+
+async def values(user: User, field: str) -> dict[str, Any]:
+    """The field of all rows, by id."""
+    return {row["id"]: row["data"].get(field) for row in await user.rows()}
+
+
+async def test_records_become_rows(people: dict[str, User]) -> None:
+    await used(people)
+    bob = people["ENGINEER"]
+    first = {"customerId": "C1", "company": "Acme", "tier": "gold", "revenue": 5}
+    assert await ingested(bob, first, {"customerId": "C2", "company": "Beta"}) == {"read": 2, "inserted": 2}
+    assert await ingested(bob, first) == {"read": 1, "unchanged": 1}
+    assert await ingested(bob, {"customerId": "C1", "tier": "silver"}) == {"read": 1, "updated": 1}
+    assert await values(people["VIEWER"], "company") == {"C1": "Acme", "C2": "Beta"}
+    assert await values(people["VIEWER"], "tier") == {"C1": "silver", "C2": None}
+
+
+async def test_the_later_event_wins_in_whatever_order_they_come(people: dict[str, User]) -> None:
+    await used(people, ingestion=TIMED)
+    bob = people["ENGINEER"]
+    late = {"customerId": "C1", "company": "Late", "seenAt": "2026-01-01T00:00:00.000001Z"}
+    early = {"customerId": "C1", "company": "Early", "seenAt": "2026-01-01T00:00:00Z"}
+    assert await ingested(bob, late, early) == {"read": 2, "inserted": 1, "skipped": 1}
+    assert await values(bob, "company") == {"C1": "Late"}
+    assert await ingested(bob, early) == {"read": 1, "skipped": 1}
+
+
+async def test_a_moment_that_repeats_what_is_there_moves_on_without_a_version(people: dict[str, User]) -> None:
+    await used(people, ingestion=TIMED)
+    bob = people["ENGINEER"]
+    first = {"customerId": "C1", "company": "A"}
+    await ingested(bob, first | {"seenAt": "2026-01-01T00:00:00Z"})
+    # The field itself says another moment, so this one is a change of the row.
+    assert await ingested(bob, first | {"seenAt": "2026-01-03T00:00:00Z"}) == {"read": 1, "updated": 1}
+    assert await ingested(bob, {"customerId": "C1", "company": "B", "seenAt": "2026-01-02T00:00:00Z"}) == {
+        "read": 1, "skipped": 1,
+    }  # fmt: skip
+
+
+async def test_a_contract_that_takes_no_second_record_puts_it_aside(people: dict[str, User]) -> None:
+    await used(people, ingestion=SEMANTICS | {"conflictResolution": "error"})
+    bob = people["ENGINEER"]
+    await ingested(bob, {"customerId": "C1", "company": "A"})
+    assert await ingested(bob, {"customerId": "C1", "company": "B"}) == {"read": 1, "quarantined": 1}
+    found = (await bob.get("quarantine")).json()["data"]
+    assert [entry["reasons"][0]["code"] for entry in found] == ["CONFLICTING_RECORD"]
+
+
+APPENDED = TIMED | {"mode": "append", "dedupeWindow": "1h"}
+
+
+@pytest.mark.parametrize(
+    ("at", "again"),
+    [
+        ("2026-01-01T12:00:00Z", True),
+        ("2026-01-01T12:59:59.999999Z", True),
+        ("2026-01-01T13:00:00Z", False),
+        ("2026-01-01T11:00:00.000001Z", True),
+        ("2026-01-01T11:00:00Z", False),
+    ],
+)
+async def test_the_window_starts_inclusive_and_ends_exclusive(people: dict[str, User], at: str, again: bool) -> None:
+    await used(people, ingestion=APPENDED)
+    bob = people["ENGINEER"]
+    await ingested(bob, {"customerId": "C1", "company": "A", "seenAt": "2026-01-01T12:00:00Z"})
+    counts = await ingested(bob, {"customerId": "C1", "company": "B", "seenAt": at})
+    assert counts == {"read": 1, "skipped": 1} if again else counts == {"read": 1, "inserted": 1}
+
+
+async def test_without_a_window_a_counter_tells_equal_moments_apart(people: dict[str, User]) -> None:
+    await used(people, ingestion=APPENDED | {"dedupeWindow": "0s"})
+    bob = people["ENGINEER"]
+    record = {"customerId": "C1", "company": "A", "seenAt": "2026-01-01T12:00:00Z"}
+    assert await ingested(bob, record, record) == {"read": 2, "inserted": 2}
+    assert await ingested(bob, record) == {"read": 1, "inserted": 1}
+    moment = "C1~2026-01-01T12:00:00Z"
+    assert ids(await bob.rows()) == [f"{moment}~0", f"{moment}~1", f"{moment}~2"]
+
+
+async def test_what_breaks_the_contract_goes_to_quarantine_and_comes_back(people: dict[str, User]) -> None:
+    await used(people)
+    bob = people["ENGINEER"]
+    assert await ingested(bob, {"customerId": "C1", "revenue": "much"}, {"company": "no key"}) == {
+        "read": 2, "quarantined": 2,
+    }  # fmt: skip
+    found = (await bob.get("quarantine")).json()["data"]
+    assert [(entry["line"], entry["reasons"][0]["code"]) for entry in found] == [
+        (1, "INVALID_TYPE"),
+        (2, "MISSING_FIELD"),
+    ]
+    answer = written(await bob.post("quarantine/replay", {"ids": [found[0]["id"]], "dryRun": True}))
+    assert (answer["read"], answer["quarantined"]) == (1, 1)
+    gone = written(await bob.post("quarantine/discard", {"ids": [found[1]["id"]], "reason": "a test"}))
+    assert gone == {"discarded": 1}
+
+
+async def test_a_system_that_is_read_only_takes_none(world: World, people: dict[str, User]) -> None:
+    await used(people)
+    await world.db.execute("UPDATE system SET mode = 'READ_ONLY'")
+    bob = people["ENGINEER"]
+    refused(await bob.post("ingest", {"records": [{"customerId": "C1"}]}), 409, "SYSTEM_READ_ONLY")
+    refused(await bob.post("/api/v1/orgs/acme/contracts", customers(name="others")), 409, "SYSTEM_READ_ONLY")
+
+
+async def test_only_engineers_and_admins_ingest(people: dict[str, User]) -> None:
+    await used(people)
+    for role, status in (("VIEWER", 403), ("ANALYST", 403), ("ENGINEER", 200), ("ADMIN", 200)):
+        response = await people[role].post("ingest", {"records": [{"customerId": role}]})
+        assert response.status_code == status, role
+
+
+async def test_a_dataset_of_upstream_takes_no_records(people: dict[str, User]) -> None:
+    refused(await people["ENGINEER"].on("pfa").post("ingest", {"records": [{"pfaId": "P"}]}), 409, "HAS_UPSTREAM")
+
+
+async def test_replay_is_tried_first_and_confirmed_by_its_digest(world: World, people: dict[str, User]) -> None:
+    await used(people)
+    bob, boss = people["ENGINEER"], people["ADMIN"]
+    await ingested(bob, {"customerId": "C1", "company": "A"}, {"customerId": "C2", "revenue": "much"})
+    hour = timedelta(hours=1)
+    time = {"from": (world.clock.at - hour).isoformat(), "to": (world.clock.at + hour).isoformat()}
+    tried = written(await boss.post("replay", time))
+    assert (tried["estimatedRows"], tried["estimatedDuplicates"], tried["confirmationRequired"]) == (2, 1, True)
+    assert tried["preview"][0]["data"] == {"customerId": "C1", "company": "A"}
+    refused(await boss.post("replay", time | {"dryRun": False, "digest": "another"}), 409, "PREVIEW_STALE")
+    started = written(await boss.post("replay", time | {"dryRun": False, "digest": tried["digest"]}), 202)
+    assert (await boss.get(f"sync/runs/{started['runId']}")).json()["state"] == "requested"
