@@ -39,15 +39,29 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True):
     field: str | None
 
 
+class Discarded(msgspec.Struct, frozen=True, kw_only=True):
+    """Who put a record away, when and why."""
+
+    at: str
+    by: str
+    reason: str
+
+
 class Quarantined(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A row of upstream that breaks the contract, as it was received."""
+    """A row of upstream, or a record that was ingested, that breaks the contract, as it was received.
+
+    `line` of the upload, and `raw`, its text, are those of a record; null else.
+    """
 
     id: str
     reasons: list[Reason]
-    received: dict[str, Any]
+    received: dict[str, Any] | str
     first_seen_at: str
     last_seen_at: str
     run_id: str
+    line: int | None
+    raw: str | None
+    discarded: Discarded | None
 
 
 class Quarantine(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -114,7 +128,7 @@ class RetryAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 @get(
-    f"{DATASET_PATH}/sync/quarantine",
+    [f"{DATASET_PATH}/quarantine", f"{DATASET_PATH}/sync/quarantine"],
     opt=require(Action.SYNCHRONIZE),
     tags=["synchronization"],
     summary="Rows that could not be taken",

@@ -1,13 +1,19 @@
 """Ingestion: records into rows of an organization's own dataset, by the semantics of its contract."""
 
-from datetime import timedelta
+import asyncio
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
+from app.base.database import Connection
 from app.web.auth import Role
+from app.worker.ingestion import ingest
+from app.worker.loop import Worker
+from app.worker.target import ReadClock
 from tests.support.own import SEMANTICS, customers, moved, ready, registered
-from tests.support.world import User, World, ids, refused, written
+from tests.support.syncing import KEPT
+from tests.support.world import CONTRACTS, User, World, ids, refused, written
 
 TIMED = SEMANTICS | {"eventTimeColumn": "seenAt", "processingTimeColumn": "receivedAt"}
 SEEN = {"name": "seenAt", "type": "datetime", "editable": False}
@@ -162,3 +168,100 @@ async def test_replay_is_tried_first_and_confirmed_by_its_digest(world: World, p
     refused(await boss.post("replay", time | {"dryRun": False, "digest": "another"}), 409, "PREVIEW_STALE")
     started = written(await boss.post("replay", time | {"dryRun": False, "digest": tried["digest"]}), 202)
     assert (await boss.get(f"sync/runs/{started['runId']}")).json()["state"] == "requested"
+
+
+class Leaving:
+    """A worker's clock, by which it is told to stop once it has begun a portion."""
+
+    def __init__(self, world: World):
+        self.world, self.stopping, self.asked = world, asyncio.Event(), 0
+
+    async def read(self, _: Connection) -> datetime:
+        """What time it is."""
+        self.asked += 1
+        if self.asked == 2:
+            self.stopping.set()
+        return self.world.clock.at
+
+
+def world_clock(world: World) -> ReadClock:
+    """The world's clock, as a worker reads it."""
+
+    async def read(_: Connection) -> datetime:
+        return world.clock.at
+
+    return read
+
+
+async def work(world: World) -> None:
+    """What a worker does until nothing is left."""
+    worker = Worker(world.runtime.database, [], CONTRACTS, KEPT, read_clock=world_clock(world))
+    for _ in range(3):
+        await worker.step()
+        await worker.idle()
+
+
+CSV = b"""customerId,company,tier,revenue,customerSince
+C1,Acme,gold,5.25,2026-01-31
+C2,"Beta, Ltd",silver,,
+C3,Gamma,bronze,1,
+"""
+
+
+async def test_an_upload_is_received_and_taken_by_the_worker(world: World, people: dict[str, User]) -> None:
+    await used(people)
+    bob = people["ENGINEER"]
+    response = await bob.request("POST", "ingest", content=CSV, headers={"Content-Type": "text/csv"})
+    run = written(response, 202)["runId"]
+    waiting = (await bob.get(f"sync/runs/{run}")).json()
+    assert (waiting["kind"], waiting["state"], waiting["progress"]) == (
+        "ingest", "requested", {"done": 0, "total": 3, "share": 0.0},
+    )  # fmt: skip
+    await work(world)
+    done = (await bob.get(f"sync/runs/{run}")).json()
+    assert (done["state"], done["error"]) == ("succeeded", None)
+    assert {name: count for name, count in done["counts"].items() if count} == {
+        "read": 3, "inserted": 2, "quarantined": 1,
+    }  # fmt: skip
+    assert await values(bob, "company") == {"C1": "Acme", "C2": "Beta, Ltd"}
+    entry = (await bob.get("quarantine")).json()["data"][0]
+    assert (entry["line"], entry["reasons"][0]["code"]) == (4, "INVALID_ENUM_VALUE")
+    assert entry["raw"] == '{"customerId":"C3","company":"Gamma","tier":"bronze","revenue":"1","customerSince":""}'
+
+
+async def test_a_run_that_a_worker_left_goes_on_and_does_nothing_twice(world: World, people: dict[str, User]) -> None:
+    await used(people, ingestion=APPENDED | {"dedupeWindow": "0s"})
+    bob = people["ENGINEER"]
+    lines = [f'{{"customerId":"C{n}","seenAt":"2026-01-01T00:00:00Z"}}' for n in range(4_500)]
+    sent = {"content": "\n".join(lines).encode(), "headers": {"Content-Type": "application/x-ndjson"}}
+    run = written(await bob.request("POST", "ingest", **sent), 202)["runId"]
+    standing = await world.runtime.datasets.find("acme", "customers")
+    assert standing is not None
+    leaving = Leaving(world)
+    await ingest(world.runtime.database, "acme", standing.contract, leaving.read, leaving.stopping)
+    half = (await bob.get(f"sync/runs/{run}")).json()
+    assert (half["state"], half["counts"]["inserted"]) == ("running", 2_000)
+    await work(world)
+    done = (await bob.get(f"sync/runs/{run}")).json()
+    assert (done["state"], done["counts"]["inserted"]) == ("succeeded", 4_500)
+    assert (await bob.page(pageSize=1))["pagination"]["totalRecords"] == 4_500
+
+
+async def test_backfill_fills_a_version_in_shadow(world: World, people: dict[str, User]) -> None:
+    await used(people)
+    bob, boss = people["ENGINEER"], people["ADMIN"]
+    await ingested(bob, {"customerId": "C1", "company": "A", "revenue": 5})
+    contract = (await bob.get("/api/v1/orgs/acme/contracts/customers/1.0")).json()["contract"]
+    fields = [dict(field) for field in contract["fields"]]
+    fields[1]["name"] = "companyName"
+    await registered(bob, contract | {"version": "2.0", "fields": fields})
+    shadow = boss.on("customers@2")
+    span = {"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z"}
+    tried = written(await shadow.post("backfill", span))
+    assert (tried["estimatedRows"], tried["preview"][0]["data"]["companyName"]) == (1, "A")
+    written(await shadow.post("backfill", span | {"dryRun": False, "digest": tried["digest"]}), 202)
+    await work(world)
+    assert await values(shadow, "companyName") == {"C1": "A"}
+    rehearsal = await moved(shadow, "promote", dryRun=True)
+    assert rehearsal["differences"]["rows"]["differing"] == 0
+    refused(await boss.post("backfill", span), 409, "INVALID_TRANSITION")

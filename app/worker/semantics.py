@@ -61,7 +61,7 @@ class Record(NamedTuple):
     @property
     def id(self) -> str:
         """What it is called in quarantine."""
-        return f"{self.run_id}:{self.raw.line}"
+        return f"{self.run_id}:{self.raw.line:09}"
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,9 +1,10 @@
--- A page of the rows that a pull could not take, by id.
+-- A page of what a pull or ingestion could not take, by id.
 -- $1 organization, $2 dataset, $3 after (text: only ids beyond this one, '' for the first page), $4 limit (bigint).
 -- Returns one row: incarnation, total, body (bytea, JSON array), last_key (NULL on the last page).
 -- No row: no such dataset.
 WITH page AS MATERIALIZED (
-    SELECT q.row_key, q.reasons, q.received, q.run_id, q.first_seen_at, q.last_seen_at,
+    SELECT q.row_key, q.reasons, q.received, q.run_id, q.first_seen_at, q.last_seen_at, q.line,
+           q.raw, q.discarded_at, q.discarded_by, q.discard_reason,
            row_number() OVER (ORDER BY q.row_key) AS place
       FROM public.quarantine AS q
      WHERE q.organization_id = $1
@@ -23,7 +24,12 @@ rendered AS (
                'received', p.received,
                'firstSeenAt', vanguard.utc(p.first_seen_at),
                'lastSeenAt', vanguard.utc(p.last_seen_at),
-               'runId', p.run_id)::text AS row
+               'runId', p.run_id,
+               'line', p.line,
+               'raw', convert_from(p.raw, 'UTF8'),
+               'discarded', CASE WHEN p.discarded_at IS NOT NULL
+                                 THEN json_build_object('at', vanguard.utc(p.discarded_at), 'by', p.discarded_by,
+                                                        'reason', p.discard_reason) END)::text AS row
       FROM page AS p
      WHERE p.place <= $4
 )
