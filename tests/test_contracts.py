@@ -67,6 +67,11 @@ BAD: dict[str, tuple[Change, str]] = {
     "a schema that is taken": (lambda d: d.update(schema="public"), "the schema public is taken"),
     "a schema of PostgreSQL's": (lambda d: d.update(schema="pg_catalog"), "the schema pg_catalog is taken"),
     "a field twice": (add_field(name="depot"), "two fields have the same name"),
+    "an id of two fields": (
+        lambda d: [add_field(id=7)(d), field(d, "depot").update(id=7)],
+        "two fields have the id 7",
+    ),
+    "an id that counts from nothing": (add_field(id=0), "Expected `int` >= 1"),
     "a word of the API as a field": (add_field(name="syncState"), "syncState is a word of the API"),
     "a key that is no field": (lambda d: d.update(key="number"), "the key number is not one of its"),
     "a key that is a boolean": (lambda d: d.update(key="leased"), "the key leased is not one of its"),

@@ -74,6 +74,10 @@ def names(contract: "Contract") -> Problems:
         [(f"{path}.name", snake(item.name)) for path, item in places],
         lambda name, other: f"two fields have the same name. {other} is the other one; call one of them otherwise.",
     )
+    yield from _twice(
+        [(f"{path}.id", str(field.id)) for path, field in _paths("fields", contract.fields) if field.id is not None],
+        lambda id_, other: f"two fields have the id {id_}. {other} is that of the other one; leave out one of them.",
+    )
     for path, item in places:
         if len(snake(item.name)) > MAX_COLUMN:
             yield Problem(
