@@ -74,6 +74,9 @@ async def test_quarantine_shows_what_was_received_and_why_not(world: World, erin
                 "firstSeenAt": "2026-03-01T12:00:00.000Z",
                 "lastSeenAt": "2026-03-01T12:00:00.000Z",
                 "runId": "00000000-0000-0000-0000-000000000001",
+                "line": None,
+                "raw": None,
+                "discarded": None,
             }
         ],
         "total": 1,
