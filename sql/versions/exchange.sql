@@ -1,20 +1,9 @@
-<<<<<<< HEAD
 -- Two versions exchange their places: the one beside takes the plain name, and the one in use the name with its
 -- number. What belongs to the name stays with it: settings, workspaces, sessions, change requests, runs. What belongs
 -- to the schema goes with that. Both revisions go on beyond what either has reached. The caller holds lock 1 against
 -- everybody. $1 organization, $2 base (the plain name), $3 beside (the other's address), $4 used (the new state of the
 -- one that takes the plain name), $5 left (that of the other), $6 at (timestamptz), $7 promoted (boolean: whether this
 -- is a promotion, which can be undone). Returns name, major, revision of both.
-=======
--- Two versions exchange their places: the one beside takes the plain name, and the one in use the name with its number.
--- What belongs to the name stays with it: settings, workspaces, sessions, change requests, runs. What belongs to the
--- schema goes with that. Both revisions go on beyond what either has reached. The caller holds lock 1 against
--- everybody.
--- $1 organization, $2 base (the plain name), $3 beside (the other's address), $4 used (the new state of the one that
--- takes the plain name), $5 left (that of the other), $6 at (timestamptz), $7 promoted (boolean: whether this is a
--- promotion, which can be undone).
--- Returns name, major, revision of both.
->>>>>>> ed92bf73 (docs: tell of states, versions and names of own datasets (WIP))
 UPDATE public.dataset AS d
    SET name = CASE WHEN d.name = $2 THEN $2 ELSE $2 || '@' || o.major END,
        contract_version = o.contract_version, major = o.major, schema_name = o.schema_name, owner = o.owner,
