@@ -449,6 +449,8 @@ def test_the_matrix_is_the_table_of_the_handbook() -> None:
         Action.LIFT_GUARDS: admin,
         Action.SEE_SHADOW: engineer | admin,
         Action.REVIEW: admin,
+        Action.PROMOTE: admin,
+        Action.REPLAY: admin,
         Action.ADMINISTER: admin,
     } == ALLOWED
     assert Role.VIEWER < Role.ANALYST < Role.ENGINEER < Role.ADMIN

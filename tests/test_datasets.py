@@ -152,10 +152,11 @@ async def test_measures_are_what_kpis_show(world: World, ann: User) -> None:
     [
         (Role.VIEWER, ["query"]),
         (Role.ANALYST, ["query", "edit"]),
-        (Role.ENGINEER, ["query", "edit", "registerContract", "ingest", "synchronize", "seeShadow"]),
+        (Role.ENGINEER, "query edit registerContract ingest synchronize seeShadow".split()),
         (
             Role.ADMIN,
-            "query edit registerContract ingest synchronize liftGuards seeShadow review administer".split(),
+            "query edit registerContract ingest synchronize liftGuards seeShadow review promote replay "
+            "administer".split(),
         ),
     ],
 )

@@ -322,6 +322,7 @@ NAMES = {
     "{resolution_id}": str(UUID(int=0)),
     "{event_id}": "none",
     "{account}": "ann",
+    "{version}": "1.0",
     "{name}": "swagger-ui.css",
     "{path}": "nope",
 }

@@ -12,14 +12,18 @@ import pytest
 from app.base import exact_json
 from app.web.auth import ALLOWED, Account, Action, Role
 from tests.conftest import new_database
+from tests.support.own import customers, moved, ready, registered
 from tests.support.records import add_run, begin_session, connect, quarantine, settle
 from tests.support.requests import submitted
-from tests.support.world import CONTRACTS, FLEET, User, World, line, open_world, vehicle, written
+from tests.support.world import CONTRACTS, FLEET, User, World, committed, line, open_world, vehicle, written
 
 ACME, RIVAL = "SECRET-OF-ACME", "SECRET-OF-THE-RIVAL"
 D = "/api/v1/orgs/{org}/datasets/{dataset}"
 MEMBERS = "/api/v1/orgs/{org}/members"
 AUDIT = "/api/v1/orgs/{org}/audit"
+CONTRACT = "/api/v1/orgs/{org}/contracts"
+REHEARSED = {"reason": "as the test has it", "dryRun": True}
+OWN = "customers"  # a dataset that both organizations have registered
 SESSION = "the-same"  # of ann and of eve, each in her own organization
 SESSIONS = f"{D}/sessions"
 AT_SESSION = f"{SESSIONS}/{{session_id}}"
@@ -53,6 +57,17 @@ ORGANIZATION_ROUTES = {
     f"GET {D}/changes": Door(Action.QUERY, query="?since=earliest"),
     f"GET {D}/changes/{{event_id}}/ids": Door(Action.QUERY),
     f"GET {D}/events": Door(Action.QUERY, query="?since=earliest"),
+    "GET /api/v1/orgs/{org}/datasets": Door(Action.QUERY),
+    f"POST {CONTRACT}": Door(Action.REGISTER_CONTRACT, customers()),
+    f"GET {CONTRACT}": Door(Action.QUERY),
+    f"GET {CONTRACT}/{{dataset}}/diff": Door(Action.QUERY, query="?from=1.0&to=1.0"),
+    f"GET {CONTRACT}/{{dataset}}/{{version}}": Door(Action.QUERY),
+    f"DELETE {CONTRACT}/{{dataset}}/{{version}}": Door(Action.REGISTER_CONTRACT),
+    f"GET {D}/state": Door(Action.QUERY),
+    f"POST {D}/promote": Door(Action.PROMOTE, REHEARSED),
+    f"POST {D}/deprecate": Door(Action.PROMOTE, REHEARSED),
+    f"POST {D}/restore": Door(Action.PROMOTE, REHEARSED),
+    f"POST {D}/rollback": Door(Action.PROMOTE, REHEARSED),
     f"GET {D}": Door(Action.QUERY),
     f"PUT {D}/settings": Door(Action.ADMINISTER, {"requireApproval": False}),
     f"GET {D}/rows": Door(Action.QUERY),
@@ -130,6 +145,8 @@ OTHER_ROUTES = {
     "POST /api/auth/logout",
     "POST /api/v1/admin/sessions/cleanup",
     "GET /api/v1/admin/status",
+    "GET /api/v1/system/mode",
+    "PUT /api/v1/system/mode",
     "GET /schema",
     "GET /schema/swagger",
     "GET /schema/openapi.json",
@@ -146,6 +163,7 @@ async def two(server_url: str, template: str) -> AsyncIterator[World]:
     """acme and its rival with the same row ids and other contents; ann and eve administer one each, and both draft."""
     with new_database(server_url, template) as url:
         async with open_world(url) as world:
+            await ready(world)
             for name, administrator, secret in (("acme", "ann", ACME), ("rival", "eve", RIVAL)):
                 await world.organization(name)
                 await world.mirror({key: line(equipment=secret) for key in "ABC"}, name)
@@ -155,6 +173,7 @@ async def two(server_url: str, template: str) -> AsyncIterator[World]:
                 await user.draft("A", {"model": secret, "forecastCategory": secret})
                 await user.draft(f"new-{name}", {"equipment": secret}, op="insert")
                 await user.on("fleet").draft("A", {"depot": secret}, changeReason=secret)
+                await own_dataset(user.on(OWN), secret)
                 request = await submitted(clerk, {"id": "A", "delta": {"model": secret}}, title=secret)
                 SUBMITTED[name] = request["id"]
                 await begin_session(world, user, SESSION)
@@ -174,6 +193,17 @@ async def two(server_url: str, template: str) -> AsyncIterator[World]:
             yield world
 
 
+async def own_dataset(user: User, secret: str) -> None:
+    """A dataset in use, with a row and a draft on it; and a second version of it in SHADOW."""
+    await registered(user, customers(title=secret))
+    await moved(user, "promote")
+    await user.draft("A", {"company": secret}, op="insert")
+    await committed(user)
+    await user.draft("A", {"company": f"{secret} again"})
+    fields = [field for field in customers()["fields"] if field["name"] != "customerSince"]
+    await registered(user, customers(version="2.0", title=secret, fields=fields))
+
+
 @pytest.fixture
 async def eve(two: World) -> User:
     """An ADMIN of the rival, with drafts."""
@@ -191,7 +221,7 @@ async def call(user: User, route: str, organization: str, **names: str) -> httpx
     given = {"dataset": "pfa", "row_id": "A", "account": f"clerk-of-{organization}", "run_id": RUN}
     request_id = NOBODYS if route in AUTHORS else SUBMITTED.get(organization, NOBODYS)
     given |= {"request_id": request_id, "commit_id": NOBODYS, "resolution_id": NOBODYS}
-    given |= {"event_id": COMMITTED.get(organization, COMMITTED["acme"])}
+    given |= {"event_id": COMMITTED.get(organization, COMMITTED["acme"]), "version": "1.0"}
     names = given | {"session_id": SESSION} | names
     _, body, query = ORGANIZATION_ROUTES[route]
     return await user.request(
@@ -207,7 +237,7 @@ async def belongings(world: World, organization: str) -> dict[str, str]:
     tables = await world.db.fetch(
         "SELECT table_schema || '.' || table_name, column_name FROM information_schema.columns"
         " WHERE (column_name = 'organization_id' OR (table_name, column_name) = ('organization', 'id'))"
-        " AND table_schema IN ('public', 'pfa', 'fleet')"
+        " AND (table_schema IN ('public', 'pfa', 'fleet') OR table_schema LIKE 'own%')"
     )
     assert len(tables) >= 12
     digests = " UNION ALL ".join(
@@ -270,7 +300,7 @@ async def test_without_a_token_no_organization_can_be_told_from_another(two: Wor
     assert without_place(refusal) == without_place(await call(nobody, route, "nowhere"))
 
 
-@pytest.mark.parametrize("dataset", [contract.name for contract in CONTRACTS])
+@pytest.mark.parametrize("dataset", [*(contract.name for contract in CONTRACTS), OWN, f"{OWN}@2"])
 @every_organization_route
 async def test_what_is_done_at_home_neither_shows_nor_changes_anything_elsewhere(
     two: World, eve: User, route: str, dataset: str
@@ -282,6 +312,45 @@ async def test_what_is_done_at_home_neither_shows_nor_changes_anything_elsewhere
     assert answer.status_code not in (401, 403, 405, 500)
     assert ACME not in answer.text
     assert await belongings(two, "acme") == before
+
+
+async def test_a_dataset_that_only_another_organization_has_is_not_there(two: World, eve: User) -> None:
+    """In whatever state it is, and on every route: the answer is that of a name that nobody has."""
+    ann = member(two, "ann", "acme", Role.ADMIN)
+    await registered(ann, customers(name="ledger", title=ACME))
+    for action in ("promote", "deprecate", "restore"):
+        before = await belongings(two, "acme")
+        for route in ORGANIZATION_ROUTES:
+            if "{dataset}" in route:
+                told = await call(eve, route, "rival", dataset="ledger")
+                nothing = await call(eve, route, "rival", dataset="nobody")
+                assert told.status_code in (400, 404), route
+                said = [
+                    each.replace("ledger", "nobody").partition('"instance"')[0] for each in (told.text, nothing.text)
+                ]
+                assert said[0] == said[1], route
+        assert await belongings(two, "acme") == before
+        await moved(ann.on("ledger"), action)
+
+
+async def test_two_datasets_of_one_name_are_two(two: World, eve: User) -> None:
+    """Their lists, versions, rows and states: what the one organization does with its own is nothing to the other."""
+    ann = member(two, "ann", "acme", Role.ADMIN)
+    fields = [*customers()["fields"], {"name": "region", "type": "text", "indexed": True}]
+    before = await belongings(two, "rival")
+    await registered(ann, customers(version="1.1", title=ACME, fields=fields))
+    await moved(ann.on(f"{OWN}@2"), "promote")
+    await moved(ann.on(OWN), "deprecate")
+    await moved(ann.on(OWN), "restore")
+    assert await belongings(two, "rival") == before
+    found = (await eve.get("/api/v1/orgs/rival/datasets")).json()["data"]
+    assert [(each["name"], each["contractVersion"], each["state"]) for each in found if each["dataset"] == OWN] == [
+        (OWN, "1.0", "ACTIVE"),
+        (f"{OWN}@2", "2.0", "SHADOW"),
+    ]
+    assert [row["data"]["company"] for row in await eve.on(OWN).rows()] == [f"{RIVAL} again"]
+    for path in ("/api/v1/orgs/rival/contracts", "/api/v1/orgs/rival/changes?since=earliest", "state"):
+        assert ACME not in (await eve.on(OWN).get(path)).text
 
 
 async def test_filters_searches_and_totals_count_ones_own_rows_only(two: World, eve: User) -> None:
