@@ -30,7 +30,7 @@ from app.contracts import BUILT_IN, Contract, stored_contract
 from app.contracts.bounds import refuse_any
 from app.contracts.comparison import compare, may_apply
 from app.contracts.field_ids import with_ids
-from app.contracts.registration import read_registration, wire_of
+from app.contracts.registration import wire_of
 from app.contracts.soundness import Problem
 from app.contracts.states import DatasetState, SystemMode
 from app.engine.audit import Act, Entry, record
@@ -126,7 +126,7 @@ def pick_version(versions: Sequence[Version], version: str) -> Version:
 
 
 async def register(
-    connection: Connection, organization: str, document: Any, user: str, at: datetime, settings: Settings
+    connection: Connection, organization: str, contract: Contract, user: str, at: datetime, settings: Settings
 ) -> Registered:
     """Register a contract, with its schema, inside the caller's transaction, on a connection that may make schemas.
 
@@ -134,7 +134,6 @@ async def register(
     """
     await hold_ingestion_ready(connection)
     await lock_organization(connection, organization)
-    contract = read_registration(document, schema=await connection.value(NEXT_SCHEMA))
     if contract.name in BUILT_IN_NAMES:
         raise AlreadyExists(f"{contract.name} is a built-in dataset. Call yours otherwise.")
     before = await read_versions(connection, organization, contract.name)
@@ -154,12 +153,13 @@ async def register(
         refuse_any([Problem("version", Code.INVALID_VERSION, message)])
     await _check_quota(connection, organization, contract, peers[0].contract if peers else None, settings)
     changes = [] if comparison is None else msgspec.to_builtins(comparison.changes)
+    schema = peers[0].contract.schema if peers else await connection.value(NEXT_SCHEMA)
     if peers:
         address = peers[0].address or contract.name
-        contract = msgspec.structs.replace(contract, schema=peers[0].contract.schema, name=address)
+        contract = msgspec.structs.replace(contract, schema=schema, name=address)
         return await _apply(Desk(connection, contract, organization), peers[0], changes, user, at)
     address = contract.name if latest is None else f"{contract.name}@{major}"
-    contract = msgspec.structs.replace(contract, name=address)
+    contract = msgspec.structs.replace(contract, schema=schema, name=address)
     return await _begin(Desk(connection, contract, organization), changes, user, at)
 
 

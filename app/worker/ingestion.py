@@ -79,7 +79,8 @@ async def ingest(
             found = await desk.row(OPEN_RUN, at=at)
             if found is None:
                 break
-            await _Ingestion(database, desk, msgspec.convert(dict(found), Run), read_clock, stopping).run()
+            if not await _Ingestion(database, desk, msgspec.convert(dict(found), Run), read_clock, stopping).run():
+                break
         return True
 
 
@@ -92,8 +93,10 @@ class _Ingestion:
         self.ingester = Ingester(desk)
         self.size = int(run.parameters.get("batchSize", PORTION))
 
-    async def run(self) -> None:
-        """To its end, or until the worker stops, which leaves it to be resumed."""
+    async def run(self) -> bool:
+        """To its end, or until the worker stops, which leaves it to be resumed. False where the contract is another by
+        now: the worker's next step goes on with that.
+        """
         connection, run = self.desk.connection, self._run
         contract = self.desk.contract
         whole = contract.max_quarantined is not None or "refuse" in (
@@ -112,8 +115,7 @@ class _Ingestion:
         except DatasetReadOnly as refused:
             await self._finish(refused.code, refused.detail)
         except SchemaChanged:
-            # The next step of the worker goes on with the contract that there is now.
-            return
+            return False
         except Exception:
             if not connection.raw.is_closed():
                 await self._finish("INTERNAL_ERROR", runs.DEFECT)
@@ -121,6 +123,7 @@ class _Ingestion:
         else:
             if ended is not None:
                 await self._finish(*ended)
+        return True
 
     async def _take_all(self, cursor: str | None) -> tuple[str | None, str | None] | None:
         """Code and words that the run ends with, both None where it went well; None where the worker stops."""
