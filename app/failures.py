@@ -13,7 +13,7 @@ from app.contracts import Contract
 from app.engine.cursors import Cursor, check_incarnation, read_cursor, write_cursor
 from app.engine.desk import Desk
 from app.engine.feed import EventType, tell_rows
-from app.engine.locks import lock_rows, raise_workspaces
+from app.engine.locks import hold_filled, lock_rows, raise_workspaces
 from app.engine.modifications import fold, image
 from app.web.auth import Action, require
 from app.web.etags import PRIVATE
@@ -188,9 +188,11 @@ async def _page(
 async def retry(desk: Desk, person: str, wanted: RetryRequest, at: datetime) -> RetryAnswer:
     """Put failed changes back into the outbox, inside the caller's transaction.
 
-    Raises NothingSelected, and NothingFailed where named changes are not there, or are not in such a state.
+    Raises NothingSelected, DatasetReadOnly, and NothingFailed where named changes are not there, or are not in such a
+    state.
     """
     kind, value = _selected(wanted)
+    await hold_filled(desk)
     failed = await desk.row(SELECT_FAILED.fill(selection=SELECTIONS[kind]), value=value)
     assert failed is not None, "a statement without FROM returns its row"
     keys, users = sorted(failed["keys"] or ()), failed["users"]
@@ -230,7 +232,7 @@ def _selected(wanted: RetryRequest) -> tuple[str, Any]:
     status_code=200,
     tags=["synchronization"],
     summary="Try failed changes again",
-    responses=answers_with_position(RetryAnswer, 404, 422),
+    responses=answers_with_position(RetryAnswer, 404, 409, 422),
 )
 async def retry_failed(
     request: VanguardRequest,

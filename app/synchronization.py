@@ -20,7 +20,7 @@ from app.base.statements import statement
 from app.contracts import Contract
 from app.engine.cursors import Cursor, check_incarnation, read_cursor, write_cursor
 from app.engine.desk import Desk
-from app.engine.locks import read_dataset
+from app.engine.locks import hold_filled, read_dataset
 from app.web.auth import Action, require
 from app.web.idempotency import answer_once
 from app.web.openapi import (
@@ -220,7 +220,7 @@ async def request_run(
 ) -> uuid.UUID:
     """The run of this kind that waits for a worker, added where none does.
 
-    Raises NoUpstream, DatasetNotFound, and SyncPaused but for a check.
+    Raises NoUpstream, DatasetNotFound, and but for a check SyncPaused and DatasetReadOnly.
     """
     standing = await desk.row(LOCK_SYNCHRONIZATION)
     if standing is None:
@@ -228,6 +228,8 @@ async def request_run(
     if standing["paused_at"] is not None and kind != "check":
         who = f" by {standing['paused_by']}" if standing["paused_by"] else ""
         raise SyncPaused(f"It was paused at {standing['paused_at']}{who}. Resume it first: POST D/sync/resume.")
+    if kind != "check":
+        await hold_filled(desk)
     found: uuid.UUID = await desk.value(
         REQUEST_RUN, kind=kind, full=full, user=user, at=at, run_id=uuid.uuid4(), allow=list(allow)
     )

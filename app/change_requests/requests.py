@@ -17,7 +17,7 @@ from app.base.errors import ChangeRequestNotFound, Forbidden, InvalidTransition,
 from app.base.statements import statement
 from app.contracts.states import REQUEST_TRANSITIONS, RequestState
 from app.engine.desk import Desk
-from app.engine.locks import lock_rows
+from app.engine.locks import hold_edited, lock_rows
 from app.engine.requests import Event, tell_of
 
 LOCK_REQUEST = statement("locks/lock_request")
@@ -117,9 +117,11 @@ async def read_request(desk: Desk, person: Person, request_id: uuid.UUID) -> Cha
 
 
 async def lock_request(desk: Desk, person: Person, request_id: uuid.UUID) -> ChangeRequest:
-    """The same under its lock, for whoever changes it."""
+    """The same under its lock, for whoever changes it; raises DatasetReadOnly and SchemaChanged, too."""
     await desk.value(LOCK_REQUEST, id=request_id)
-    return await read_request(desk, person, request_id)
+    request = await read_request(desk, person, request_id)
+    await hold_edited(desk)
+    return request
 
 
 def check_reviewer(request: ChangeRequest, person: Person) -> None:

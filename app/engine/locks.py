@@ -58,6 +58,25 @@ async def lock_filled(desk: Desk) -> Dataset:
     return dataset
 
 
+async def hold_dataset(desk: Desk) -> Dataset:
+    """Lock 1, shared: its state and version stay until the transaction ends; raises DatasetNotFound, SchemaChanged."""
+    return _dataset(desk, await desk.row(HOLD_DATASET))
+
+
+async def hold_edited(desk: Desk) -> None:
+    """The same for what people write without a workspace of their own; raises DatasetReadOnly, too."""
+    dataset = await hold_dataset(desk)
+    if not STATE_RIGHTS[dataset.state].edited:
+        raise read_only(desk, dataset.state)
+
+
+async def hold_filled(desk: Desk) -> None:
+    """The same for what comes from outside; raises DatasetReadOnly where the state takes none of it."""
+    dataset = await hold_dataset(desk)
+    if not STATE_RIGHTS[dataset.state].filled:
+        raise read_only(desk, dataset.state)
+
+
 async def read_dataset(desk: Desk) -> Dataset:
     """The same without the lock, for one that does not; raises DatasetNotFound and SchemaChanged."""
     return _dataset(desk, await desk.row(READ_DATASET))
@@ -109,7 +128,7 @@ async def raise_workspace(desk: Desk, user: str, keys: Sequence[str] = (), *, ex
     """
     if desk.contract.own:
         # Lock 1, shared: no version takes another's place until the transaction ends. A built-in one has no other.
-        _dataset(desk, await desk.row(HOLD_DATASET))
+        await hold_dataset(desk)
     try:
         row = await desk.row(RAISE_WORKSPACE, user=user, keys=list(keys))
     except ForeignKeyViolationError:

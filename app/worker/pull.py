@@ -16,9 +16,10 @@ import stamina
 import structlog
 
 from app.base.database import Connection, Database
+from app.base.errors import DatasetReadOnly
 from app.base.statements import statement
 from app.engine.desk import Desk
-from app.engine.locks import lock_dataset, lock_rows
+from app.engine.locks import lock_filled, lock_rows
 from app.upstream.protocol import Broken, Failed, Page, Unavailable, UpstreamError
 from app.worker import runs
 from app.worker.guards import Kind, Tally, TooMuch, check, check_deletions
@@ -115,6 +116,10 @@ class _Pull:
                 await self._finish(run)
             elif (ending := await runs.read_ending(self.desk, run, await self._now())) is not None:
                 await self._end(run, ending)
+        except DatasetReadOnly as error:
+            await self._end(
+                run, runs.Ending(code=runs.CLOSED, error=f"{error.detail} What it had done until then stays.")
+            )
         except UpstreamError as error:
             await self._fail(run, runs.code_of(error), str(error))
             await runs.note_failure(self.desk, await self._now(), error)
@@ -264,7 +269,7 @@ class _Pull:
             self._guard(guarded, {"inserts": absent, "changes": len(found) - absent})
         if not found:
             return 0, Written()
-        await lock_dataset(self.desk)
+        await lock_filled(self.desk)
         await lock_rows(
             self.desk,
             [row["row_key"] for row in found],
@@ -393,7 +398,9 @@ class _Pull:
         log.info("pull ends", organization=self.target.organization, dataset=self.target.dataset)
 
     async def _end(self, run: Run, ending: runs.Ending) -> None:
-        """It was stopped or paused, or took too long. Only the last is a failure; a pause leaves it due."""
+        """It was stopped or paused, took too long, or may not go on in the dataset's state. Only what took too long is a
+        failure; a pause leaves it due.
+        """
         if ending.code == runs.TOO_LONG:
             await self._fail(run, ending.code, ending.error)
             return

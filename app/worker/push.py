@@ -15,11 +15,11 @@ import structlog
 from prometheus_client import Counter
 
 from app.base.database import Connection, Database
-from app.base.errors import DatabaseUnavailable
+from app.base.errors import DatabaseUnavailable, DatasetReadOnly
 from app.base.statements import statement
 from app.contracts.validation import check_key
 from app.engine.desk import Desk
-from app.engine.locks import raise_workspaces
+from app.engine.locks import hold_filled, raise_workspaces
 from app.engine.modifications import fold
 from app.upstream.likeness import alike
 from app.upstream.protocol import (
@@ -196,6 +196,7 @@ class _Push:
             return []
 
         async def work() -> list[Change]:
+            await hold_filled(self.desk)
             await raise_workspaces(self.desk, {row["user_id"] for row in due})
             ids, until = [row["id"] for row in due], at + self.target.lease
             records = await self.desk.rows(CLAIM_CHANGES, ids=ids, at=at, until=until, claim=claim)
@@ -207,7 +208,12 @@ class _Push:
                 await fold(self.desk, user, own)
             return sorted((Change(**dict(record)) for record in records), key=lambda change: change.id)
 
-        return await self.connection.run(work)
+        try:
+            return await self.connection.run(work)
+        except DatasetReadOnly:
+            # Since a moment ago: what is on its way is settled, and nothing else begun.
+            self.ends.set()
+            return []
 
     async def _settle(self, run: Run, claim: uuid.UUID, ended: list[Ended]) -> None:
         if not ended:

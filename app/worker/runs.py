@@ -23,7 +23,12 @@ HEAL_UPSTREAM = statement("worker/heal_upstream")
 LONGEST_ERROR = 2000
 DEFECT = "Something went wrong on our side; the worker's log says where. It is tried again."
 LONGEST_PAUSE = 3600.0  # seconds that upstream can ask to be left alone
-STOPPED, PAUSED, TOO_LONG = "STOPPED", "SYNC_PAUSED", "RUN_TOO_LONG"  # why a run ends before it is done
+STOPPED, PAUSED, TOO_LONG, CLOSED = (
+    "STOPPED",
+    "SYNC_PAUSED",
+    "RUN_TOO_LONG",
+    "DATASET_READ_ONLY",
+)  # why a run ends before it is done
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,6 +127,8 @@ async def read_ending(desk: Desk, run: Run, at: datetime) -> Ending | None:
     row = await desk.row(READ_ENDING, run_id=run.id)
     if row is not None and row["stopped"]:
         return Ending(code=STOPPED, error=f"{row['stopped_by']} stopped it. What it had done until then stays.")
+    if row is not None and row["closed"]:
+        return Ending(code=CLOSED, error=f"The dataset is {row['closed']}. What it had done until then stays.")
     if row is not None and row["paused"]:
         who = row["paused_by"] or "The worker's configuration"
         return Ending(code=PAUSED, error=f"{who} paused synchronization. What it had done until then stays.")

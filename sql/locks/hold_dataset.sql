@@ -1,5 +1,5 @@
--- Lock 1, shared, of an organization's own dataset: by whoever writes to it without changing the mirror, so that no
--- version takes the place of this one until the transaction ends. Nobody else who holds lock 1 waits for it.
+-- Lock 1, shared: by whoever writes to a dataset without changing the mirror, so that its state stays, and no version
+-- takes the place of this one, until the transaction ends. Nobody else who holds lock 1 waits for it.
 -- $1 organization, $2 dataset.
 -- Returns revision, require_approval, state, schema_name, contract_version, incarnation; no row where there is no such
 -- dataset.

@@ -3,7 +3,8 @@
 -- (timestamptz or NULL), $6 total (bigint or NULL), $7 counts (jsonb: what to add, by the names of the columns),
 -- $8 marked (text: the key of the row that has the mark), $9 doubt (text: why it is not certain that all rows come, or
 -- NULL to keep what there is), $10 tally (jsonb, or NULL to keep it), $11 seen (text[]: keys of the rows that came).
--- Returns ends: whether somebody wants it to end here, since it was stopped or the dataset is paused.
+-- Returns ends: whether somebody wants it to end here, since it was stopped or the dataset is paused, or takes no pulls
+-- in its state.
 UPDATE public.sync_run AS r
    SET progressed_at = $3, cursor = coalesce($4, r.cursor), mark = greatest(r.mark, $5), total = coalesce($6, r.total),
        marked = CASE WHEN $5 > r.mark OR r.mark IS NULL AND $5 IS NOT NULL THEN $8::text ELSE r.marked END,
@@ -29,7 +30,9 @@ UPDATE public.sync_run AS r
  WHERE r.organization_id = $1
    AND r.id = $2
 RETURNING r.stop_at IS NOT NULL OR (
-              SELECT s.paused_at IS NOT NULL
-                FROM public.synchronization AS s
-               WHERE s.organization_id = $1 AND s.dataset = r.dataset
+              SELECT s.paused_at IS NOT NULL OR NOT t.filled
+                FROM public.dataset AS d
+                JOIN public.dataset_state AS t ON t.state = d.state
+                LEFT JOIN public.synchronization AS s ON s.organization_id = $1 AND s.dataset = d.name
+               WHERE d.organization_id = $1 AND d.name = r.dataset
           ) AS ends;

@@ -1,6 +1,7 @@
 -- Begin a run: the one that a worker left unfinished, else the one that somebody asked for, else a new one of the
--- schedule; a check only where somebody asked. While the dataset is paused nothing is begun but checks: what was left
--- unfinished is opened to be ended. The caller alone runs this kind here (an advisory lock).
+-- schedule; a check only where somebody asked. While the dataset is paused, or in a state that takes no pulls, nothing
+-- is begun but checks: what was left unfinished is opened to be ended. The caller alone runs this kind here (an
+-- advisory lock).
 -- $1 organization, $2 dataset, $3 kind, $4 at (timestamptz now), $5 run_id (uuid: of a new one), $6 full (boolean:
 -- whether a pull has to be whole), $7 since (timestamptz: from when on one that is not), $8 longest (interval: how long
 -- it may take, or NULL).
@@ -9,8 +10,9 @@
 -- its time is over then, or NULL), ends (it was stopped, the dataset is paused, or its time is over); no row where
 -- nothing is to be begun.
 WITH standing AS (
-    SELECT d.revision, $3 <> 'check' AND s.paused_at IS NOT NULL AS paused, s.marked, l.tally
+    SELECT d.revision, $3 <> 'check' AND (s.paused_at IS NOT NULL OR NOT t.filled) AS paused, s.marked, l.tally
       FROM public.dataset AS d
+      JOIN public.dataset_state AS t ON t.state = d.state
       LEFT JOIN public.synchronization AS s ON s.organization_id = $1 AND s.dataset = $2
       LEFT JOIN LATERAL (
                SELECT r.state, jsonb_set(r.tally, '{quarantine}', '0') AS tally

@@ -1,7 +1,7 @@
 -- What there is to do for these organizations' dataset. A pull: one was asked for, was left unfinished, or is due. A
 -- push: one was asked for, or the outbox holds a change that can go. A check: one was asked for. While the circuit is
--- open, only what somebody asked for; while the dataset is paused only checks, and what was left unfinished, to be
--- ended; so is a run that was stopped.
+-- open, only what somebody asked for; while the dataset is paused, or in a state that takes no pulls, only checks, and
+-- what was left unfinished, to be ended; so is a run that was stopped.
 -- $1 organizations (text[]), $2 dataset, $3 at (timestamptz now).
 -- Returns organization_id, pull, push, check (as "check"), end_pull, end_push: whether the one under way has to end.
 -- Plan: an entry of an index for each question, of change_outbox in order; changes that wait behind others of their row
@@ -26,7 +26,12 @@ SELECT o.id AS organization_id,
        w.asked_check AS "check", e.end_pull, e.end_push
   FROM unnest($1::text[]) AS o (id)
  CROSS JOIN LATERAL (
-           SELECT s.next_pull_at, s.open_until, s.paused_at IS NOT NULL AS paused
+           SELECT s.next_pull_at, s.open_until,
+                  s.paused_at IS NOT NULL
+                      OR NOT (SELECT t.filled
+                                FROM public.dataset AS d
+                                JOIN public.dataset_state AS t ON t.state = d.state
+                               WHERE d.organization_id = o.id AND d.name = $2) AS paused
              FROM public.synchronization AS s
             WHERE s.organization_id = o.id AND s.dataset = $2
             LIMIT 1
