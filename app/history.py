@@ -9,15 +9,17 @@ from litestar import Response, get
 from app.base import exact_json
 from app.base.errors import RowNotFound
 from app.base.statements import statement
+from app.contracts import Contract
 from app.contracts.validation import check_key
 from app.engine.cursors import Cursor, check_incarnation, read_cursor, write_cursor
 from app.engine.desk import Desk
 from app.engine.locks import read_dataset
-from app.web.auth import Action, require
+from app.engine.passage import Passage
+from app.web.auth import Action, Principal, require
 from app.web.etags import PRIVATE
 from app.web.openapi import DATASET_PATH, DatasetName, Organization, RowId, answers
 from app.web.paging import PageOperation, read_page
-from app.web.runtime import VanguardRequest, contract_of
+from app.web.runtime import VanguardRequest, standing_of
 
 LIST_HISTORY = statement("history/list_history")
 FIND_ROW = statement("history/find_row")
@@ -81,31 +83,67 @@ def entry_of(record: Record) -> dict[str, Any]:
 async def get_history(
     request: VanguardRequest, org: Organization, dataset: DatasetName, row_id: RowId
 ) -> Response[bytes]:
-    """The newest revision first. Parameters: limit, after."""
+    """The newest revision first; of a version that took another's place, what happened in that one follows, under the
+    names that fields have now. Parameters: limit, after.
+    """
     runtime, user = request.runtime, request.user
-    contract = await contract_of(request, org, dataset)
+    standing = await standing_of(request, org, dataset)
     limit, given = read_page(request)
-    purpose = f"{org}/{contract.name}/rows/{row_id}/history"
+    purpose = f"{org}/{standing.contract.name}/rows/{row_id}/history"
     cursor = read_cursor(runtime.settings.secret, runtime.clock, purpose, given["after"]) if "after" in given else None
-    async with runtime.desk(contract, org) as desk:
+    line = [standing.contract]
+    if standing.supersedes is not None:
+        line = await runtime.datasets.find_line(org, standing)
+    async with runtime.desk(standing.contract, org) as desk:
         incarnation = (await read_dataset(desk)).incarnation
         check_incarnation(cursor, incarnation)
         if cursor is None:
             await _check_known(desk, user.user_id, row_id)
-        found = await desk.rows(
-            LIST_HISTORY,
-            user=user.user_id,
-            key=row_id,
-            reads_requests=user.may(Action.REVIEW),
-            before=int(cursor.key) if cursor else None,
-            limit=limit + 1,
-        )
+        found = await _read(desk, line, request.user, row_id, cursor, limit + 1)
     following = None
     if len(found) > limit:
-        position = Cursor((), str(found[limit - 1]["revision"]), incarnation)
+        schema, entry = found[limit - 1]
+        place = () if schema == standing.contract.schema else (schema,)
+        position = Cursor(place, str(entry["revision"]), incarnation)
         following = write_cursor(runtime.settings.secret, runtime.clock, purpose, position)
-    body = exact_json.encode({"data": [entry_of(record) for record in found[:limit]], "nextCursor": following})
-    return Response(body, media_type="application/json", headers=PRIVATE)
+    answer = {"data": [entry for _, entry in found[:limit]], "nextCursor": following}
+    return Response(exact_json.encode(answer), media_type="application/json", headers=PRIVATE)
+
+
+async def _read(
+    desk: Desk, line: list[Contract], user: Principal, key: str, cursor: Cursor | None, most: int
+) -> list[tuple[str, dict[str, Any]]]:
+    """Entries with the schema that each is in: of the version, then of those before it."""
+    schemas = [contract.schema for contract in line]
+    start = schemas.index(str(cursor.values[0])) if cursor and cursor.values and cursor.values[0] in schemas else 0
+    before = int(cursor.key) if cursor else None
+    found: list[tuple[str, dict[str, Any]]] = []
+    for contract in line[start:]:
+        passage = Passage(contract, line[0])
+        if contract is not line[0] and not passage.same_keys:
+            break
+        rows = await Desk(desk.connection, contract, desk.organization).rows(
+            LIST_HISTORY,
+            user=user.user_id,
+            key=key,
+            reads_requests=user.may(Action.REVIEW),
+            before=before,
+            limit=most - len(found),
+        )
+        names = {} if contract is line[0] else passage.names
+        found += [(contract.schema, _renamed(entry_of(row), names)) for row in rows]
+        before = None
+        if len(found) == most:
+            break
+    return found
+
+
+def _renamed(entry: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
+    """The entry with its cells under the names that their fields have now."""
+    if not names:
+        return entry
+    cells = [cell | {"field": names.get(cell["field"], cell["field"])} for cell in exact_json.decode(entry["cells"])]
+    return entry | {"cells": cells}
 
 
 async def _check_known(desk: Desk, user: str, key: str) -> None:

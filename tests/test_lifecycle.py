@@ -143,3 +143,25 @@ async def test_versions_are_compared_before_one_is_promoted(people: dict[str, Us
     }  # fmt: skip
     assert rehearsal["differences"]["kpis"] == [{"name": "sum_revenue", "before": 5, "after": 0}]
     assert (await boss.get("state")).json()["version"] == "1.0"
+
+
+async def test_the_history_of_a_row_goes_on_into_the_version_before(people: dict[str, User]) -> None:
+    contract = await used(people)
+    ann, bob, boss = people["ANALYST"], people["ENGINEER"], people["ADMIN"]
+    await ann.draft("C1", ACME, op="insert")
+    await committed(ann)
+    await registered(bob, second(contract))
+    filled = {"records": [{"customerId": "C1", "companyName": "Acme", "tier": "gold", "revenue": 5}]}
+    assert (await bob.on("customers@2").post("ingest", filled)).status_code == 200
+    await moved(boss.on("customers@2"), "promote")
+    await ann.draft("C1", {"companyName": "Beta"})
+    await committed(ann)
+    told, after = [], None
+    while after is not None or not told:
+        page = (await ann.get("rows/C1/history", {"limit": 1} | ({"after": after} if after else {}))).json()
+        told += [
+            (e["op"], e["source"], [c["after"] for c in e["cells"] if c["field"] == "companyName"])
+            for e in page["data"]
+        ]
+        after = page["nextCursor"]
+    assert told == [("update", "commit", ["Beta"]), ("insert", "ingest", ["Acme"]), ("insert", "commit", ["Acme"])]

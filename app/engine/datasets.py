@@ -26,11 +26,14 @@ STATE_SECONDS = 1.0
 
 
 class Standing(NamedTuple):
-    """A version of a dataset as it stands: its contract, major number and state."""
+    """A version of a dataset as it stands: its contract, major number and state; the major number of the version whose
+    place it took.
+    """
 
     contract: Contract
     major: int
     state: DatasetState
+    supersedes: int | None = None
 
 
 def base_of(name: str) -> str:
@@ -82,6 +85,21 @@ class Datasets:
                 found.append((row["organization_id"], standing.contract))
         return found
 
+    async def find_line(self, organization: str, standing: Standing) -> list[Contract]:
+        """The version's contract, and those of the versions before it whose places were taken, one by the other."""
+        line, majors = [standing.contract], {standing.major}
+        async with self._database.connection() as connection:
+            while standing.supersedes is not None and standing.supersedes not in majors:
+                before = await self.find_on(
+                    connection, organization, base_of(standing.contract.name), standing.supersedes
+                )
+                if before is None:
+                    break
+                majors.add(before.major)
+                line.append(before.contract)
+                standing = before
+        return line
+
     async def find_on(
         self, connection: Connection, organization: str, base: str, major: int | None = None
     ) -> Standing | None:
@@ -98,7 +116,7 @@ class Datasets:
                 return await self.find_on(connection, organization, base, major)
             contract = stored_contract(stored["document"], schema=stored["schema_name"], name=row["name"])
             self._contracts[key] = contract
-        return Standing(contract, row["major"], DatasetState(row["state"]))
+        return Standing(contract, row["major"], DatasetState(row["state"]), row["supersedes"])
 
     async def _state(self, organization: str, name: str) -> DatasetState:
         key = (organization, name)
