@@ -69,6 +69,8 @@ OTHERS = {
     f"DELETE {D}/resolutions/{{resolution_id}}",
     f"PUT {D}/settings",
     *(f"POST {D}/{action}" for action in ("promote", "deprecate", "restore", "rollback")),
+    # Ingestion fills a READ_ONLY dataset, too: tests/test_ingestion.py.
+    *(f"POST {D}/{path}" for path in ("ingest", "replay", "backfill", "quarantine/replay", "quarantine/discard")),
 }
 REFUSING = [state for state in DatasetState if state is not DatasetState.ACTIVE]
 
@@ -206,7 +208,7 @@ async def kept(yard: Yard) -> tuple[Any, ...]:
 
 def test_the_jobs_of_a_worker_are_these() -> None:
     """One that is new is asked here what it does to a DEPRECATED dataset."""
-    assert {job.name for job in Job} == {"PULL", "PUSH", "CHECK", "UPKEEP"}
+    assert {job.name for job in Job} == {"PULL", "PUSH", "CHECK", "UPKEEP", "INGEST"}
 
 
 async def test_a_deprecated_dataset_is_neither_pulled_nor_pushed_until_it_is_restored(yard: Yard) -> None:

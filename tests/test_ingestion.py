@@ -265,3 +265,30 @@ async def test_backfill_fills_a_version_in_shadow(world: World, people: dict[str
     rehearsal = await moved(shadow, "promote", dryRun=True)
     assert rehearsal["differences"]["rows"]["differing"] == 0
     refused(await boss.post("backfill", span), 409, "INVALID_TRANSITION")
+
+
+async def test_a_read_only_dataset_is_filled_and_a_deprecated_one_is_not(world: World, people: dict[str, User]) -> None:
+    bob, boss = people["ENGINEER"], people["ADMIN"]
+    assert (await registered(bob, customers(readOnly=True)))["state"] == "READ_ONLY"
+    assert await ingested(bob, {"customerId": "C1"}) == {"read": 1, "inserted": 1}
+    await registered(bob, customers(name="clients"))
+    clients = boss.on("clients")
+    await moved(clients, "promote")
+    await ingested(clients, {"customerId": "C1"}, {"company": "no key"})
+    sent = {"content": CSV, "headers": {"Content-Type": "text/csv"}}
+    run = written(await clients.request("POST", "ingest", **sent), 202)["runId"]
+    span = {"from": "2026-01-01T00:00:00Z", "to": "2027-01-01T00:00:00Z"}
+    await moved(clients, "deprecate")
+    old = boss.on("clients@1")
+    found = (await old.get("quarantine")).json()["data"]
+    for path, body in (
+        ("ingest", {"records": [{"customerId": "C2"}]}),
+        ("replay", span),
+        ("quarantine/replay", {"ids": [found[0]["id"]]}),
+    ):
+        refused(await old.post(path, body), 409, "DATASET_READ_ONLY")
+    refused(await old.request("POST", "ingest", **sent), 409, "DATASET_READ_ONLY")
+    await work(world)
+    ended = (await old.get(f"sync/runs/{run}")).json()
+    assert (ended["state"], ended["error"]["code"]) == ("failed", "DATASET_READ_ONLY")
+    assert ids(await old.rows()) == ["C1"]

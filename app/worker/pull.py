@@ -398,8 +398,8 @@ class _Pull:
         log.info("pull ends", organization=self.target.organization, dataset=self.target.dataset)
 
     async def _end(self, run: Run, ending: runs.Ending) -> None:
-        """It was stopped or paused, took too long, or may not go on in the dataset's state. Only what took too long is a
-        failure; a pause leaves it due.
+        """It was stopped or paused, took too long, or may not go on in the dataset's state. Only what took too long is
+        a failure; a pause leaves it due.
         """
         if ending.code == runs.TOO_LONG:
             await self._fail(run, ending.code, ending.error)
