@@ -40,7 +40,14 @@ PLANNING: Mapping[str, str] = {
     "jit": "off",
 }
 
-RETRIED = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+RETRIED = (
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    # A relation has other columns than when the statement was prepared here. Outside of transactions the driver itself
+    # prepares it anew.
+    asyncpg.InvalidCachedStatementError,
+    asyncpg.OutdatedSchemaCacheError,
+)
 
 # What a connection says when it is gone: the pool replaces it, the caller is told to come again.
 LOST = (
@@ -141,7 +148,7 @@ class Connection:
             raise
 
     async def run(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Run `work` in a transaction of this connection, and again after a deadlock or a serialization failure."""
+        """Run `work` in a transaction of this connection, and again after what RETRIED says."""
         async for attempt in stamina.retry_context(on=RETRIED, attempts=3, wait_initial=0.02, wait_max=0.1):
             with attempt:
                 async with self.transaction():
@@ -273,7 +280,7 @@ class Database:
             raise
 
     async def run(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        """Run `work` in a transaction, and once more after a deadlock or a serialization failure."""
+        """Run `work` in a transaction, and once more after what RETRIED says."""
         async for attempt in stamina.retry_context(on=RETRIED, attempts=2, wait_initial=0.02, wait_max=0.1):
             with attempt:
                 async with self.transaction() as connection:

@@ -137,10 +137,14 @@ async def register(
     if contract.name in BUILT_IN_NAMES:
         raise AlreadyExists(f"{contract.name} is a built-in dataset. Call yours otherwise.")
     before = await read_versions(connection, organization, contract.name)
+    major = version_of(contract.version)[0]
+    if peer := next((version for version in before if version.numbers[0] == major), None):
+        # It is changed in place: nobody promotes it, or rolls it back, between here and there.
+        await lock_versions(Desk(connection, peer.contract, organization))
+        before = await read_versions(connection, organization, contract.name)
     if any(version.contract.version == contract.version for version in before):
         raise AlreadyExists(f"{contract.name} {contract.version} is registered already. A contract never changes.")
     highest = max((field.id or 0 for version in before for field in version.contract.fields), default=0)
-    major = version_of(contract.version)[0]
     peers = [version for version in before if version.numbers[0] == major]
     latest = (peers or before)[0].contract if before else None
     contract = with_ids(contract, latest, highest=highest)
@@ -202,10 +206,9 @@ async def _begin(desk: Desk, changes: list[dict[str, Any]], user: str, at: datet
 
 
 async def _apply(desk: Desk, before: Version, changes: list[dict[str, Any]], user: str, at: datetime) -> Registered:
-    """The next minor version, in place: whoever writes waits, and finds it afterwards."""
+    """The next minor version, in place, under lock 1 against everybody: who writes waits, and finds it afterwards."""
     contract = desk.contract
     assert before.state is not None, "a version that can be followed is there"
-    await lock_versions(desk)
     made = await make_storage(desk.connection, contract)
     await desk.rows(RAISE_WORKSPACES)
     if made.remade:
@@ -274,9 +277,11 @@ async def remove(
     connection: Connection, organization: str, dataset: str, version: str, user: str, at: datetime
 ) -> None:
     """Take a version in SHADOW away, with its schema; raises ContractNotFound and VersionInUse."""
+    await lock_organization(connection, organization)
+    found = pick_version(await read_versions(connection, organization, dataset), version)
+    await lock_versions(Desk(connection, found.contract, organization))
     found = pick_version(await read_versions(connection, organization, dataset), version)
     desk = Desk(connection, found.contract, organization)
-    await lock_versions(desk)
     if found.state is not DatasetState.SHADOW or not found.current:
         state = "there no more" if found.state is None else found.state
         raise VersionInUse(f"{dataset} {version} is {state}. Only the newest version of one in SHADOW can be deleted.")

@@ -187,7 +187,7 @@ def _qualified(part: Statement, contract: Contract) -> str:
     text = part.within(contract.schema).text
     # CREATE SCHEMA and GRANT name the schema without a dot behind it.
     text = text.replace(f"SCHEMA IF NOT EXISTS {BUILT_IN_SCHEMA};", f"SCHEMA IF NOT EXISTS {contract.schema};")
-    return text.replace(f"ON SCHEMA {BUILT_IN_SCHEMA},", f"ON SCHEMA {contract.schema},")
+    return text.replace(f"ON SCHEMA {BUILT_IN_SCHEMA} TO", f"ON SCHEMA {contract.schema} TO")
 
 
 def generated_columns(contract: Contract) -> dict[str, tuple[str, str]]:

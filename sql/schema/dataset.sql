@@ -340,7 +340,7 @@ CREATE OR REPLACE FUNCTION pfa.refused(organization text, caller text, key text,
            AND c.user_id = refused.caller
            AND c.state = 'conflict');
 
-GRANT USAGE ON SCHEMA pfa, vanguard TO vanguard_app;
+GRANT USAGE ON SCHEMA pfa TO vanguard_app;
 GRANT SELECT, INSERT, UPDATE, DELETE 
     ON pfa.mirror, pfa.modification, pfa.change, pfa.pulled, pfa.step, pfa.edit TO vanguard_app;
 GRANT SELECT, INSERT ON pfa.history TO vanguard_app;

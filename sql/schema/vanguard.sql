@@ -5,6 +5,7 @@
 -- again at every run, so this file is what the database has.
 
 CREATE SCHEMA IF NOT EXISTS vanguard;
+GRANT USAGE ON SCHEMA vanguard TO vanguard_app;
 
 -- The states of a change, by the names that app/contracts/states.py has for them. They are constants to the planner:
 -- `c.state = ANY (vanguard.unfinished())` finds the partial index of those states, in generic plans, too.

@@ -4,6 +4,7 @@ WITH removed AS (
     DELETE FROM public.dataset AS d
      WHERE d.organization_id = $1
        AND d.name = $2
+       AND d.schema_name = $3
        AND d.state = 'SHADOW'
     RETURNING d.name
 ), forgotten AS (
