@@ -46,13 +46,15 @@ KNOWN = {
     "commit_id": ["8a0e4a5e-6f0b-4d0e-9b8e-0a4f6f3c2d12"],
     "resolution_id": ["8a0e4a5e-6f0b-4d0e-9b8e-0a4f6f3c2d13"],
     "event_id": [EVENT],
+    "version": ["1.0"],
 }
 
 APPLICATION = create_app(Settings(database_url="postgresql://nowhere", secret=SECRET), contracts=CONTRACTS)
 DOCUMENT = APPLICATION.app.openapi_schema.to_schema()
 SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)
 FOUND: list[Any] = [found.ok() for found in SCHEMA.get_all_operations() if isinstance(found, Ok)]
-OPERATIONS = {operation.label: operation for operation in FOUND}
+# In the same order in each process: the paths of a route that has two come in any.
+OPERATIONS = {operation.label: operation for operation in sorted(FOUND, key=lambda operation: str(operation.path))}
 
 
 @pytest.fixture(scope="module")
