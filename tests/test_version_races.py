@@ -1,5 +1,5 @@
-"""Versions of contracts at once with everything else: one outcome, as if one came after the other; nothing lost, nothing
-half-made, nothing of one version in another.
+"""Versions of contracts at once with everything else: one outcome, as if one came after the other; nothing lost,
+nothing half-made, nothing of one version in another.
 """
 
 import asyncio
@@ -11,11 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
-from app.base import exact_json
 from app.web.auth import Role
 from tests.support.own import customers, moved, ready, registered
-from tests.support.requests import act, submitted
-from tests.support.world import User, World, committed, drafts, refused, written
+from tests.support.world import User, World, committed, refused
 from tests.test_contention import at_once, until_waiting
 
 REASON = {"reason": "as the test has it"}

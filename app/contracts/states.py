@@ -116,7 +116,8 @@ class RequestState(StrEnum):
 
 REQUEST_TRANSITIONS: dict[RequestState, frozenset[RequestState]] = {
     RequestState.PENDING_REVIEW: frozenset({RequestState.APPROVED, RequestState.REJECTED, RequestState.WITHDRAWN}),
-    RequestState.APPROVED: frozenset({RequestState.MERGING}),
+    # Back where cells of it stayed behind with a version of the contract.
+    RequestState.APPROVED: frozenset({RequestState.MERGING, RequestState.PENDING_REVIEW}),
     # Back where the merge failed, or met conflicts.
     RequestState.MERGING: frozenset({RequestState.MERGED, RequestState.PENDING_REVIEW}),
     RequestState.MERGED: frozenset({RequestState.CLOSED}),

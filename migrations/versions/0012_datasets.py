@@ -38,7 +38,9 @@ INSERT INTO public.dataset_state (state, queryable, writable, edited, filled, vi
     ('DEPRECATED', FALSE, FALSE, FALSE, FALSE, FALSE, FALSE);
 INSERT INTO public.state_transition (machine, from_state, to_state) VALUES
     ('dataset', 'SHADOW', 'ACTIVE'), ('dataset', 'ACTIVE', 'DEPRECATED'), ('dataset', 'DEPRECATED', 'ACTIVE'),
-    ('dataset', 'ACTIVE', 'SHADOW');
+    ('dataset', 'ACTIVE', 'SHADOW'),
+    -- Cells of it stayed behind when another version took over.
+    ('request', 'approved', 'pending_review');
 
 ALTER TABLE public.dataset
     ADD COLUMN base text COLLATE "C" NOT NULL GENERATED ALWAYS AS (split_part(name, '@', 1)) STORED,
@@ -183,6 +185,7 @@ ALTER TABLE public.dataset
     DROP COLUMN base, DROP COLUMN major, DROP COLUMN schema_name, DROP COLUMN state, DROP COLUMN owner,
     DROP COLUMN supersedes, DROP COLUMN promoted_at, DROP COLUMN deprecated_at,
     DROP COLUMN kpi_revision;
-DELETE FROM public.state_transition WHERE machine = 'dataset';
+DELETE FROM public.state_transition
+ WHERE machine = 'dataset' OR machine = 'request' AND from_state = 'approved' AND to_state = 'pending_review';
 DROP TABLE public.dataset_state;
     """)
