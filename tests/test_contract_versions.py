@@ -87,3 +87,20 @@ async def test_only_engineers_and_admins_register(people: dict[str, User]) -> No
     for role, status in (("VIEWER", 403), ("ANALYST", 403), ("ENGINEER", 201), ("ADMIN", 201)):
         response = await people[role].post(CONTRACTS, customers(name=f"of_{role.lower()}"))
         assert response.status_code == status, role
+
+
+async def test_what_people_write_nothing_to_has_one_major_version(people: dict[str, User]) -> None:
+    bob = people["ENGINEER"]
+    told = (await registered(bob, customers(readOnly=True)))["contract"]
+    fields = [field for field in told["fields"] if field["name"] != "customerSince"]
+    again = told | {"version": "2.0", "fields": fields}
+    problem = refused(await bob.post(CONTRACTS, again), 422, "VALIDATION_FAILED")
+    assert [error["parameter"] for error in problem["errors"]] == ["readOnly"]
+
+
+async def test_a_deprecated_version_takes_no_other_contract(people: dict[str, User]) -> None:
+    told = (await registered(people["ENGINEER"]))["contract"]
+    await moved(people["ADMIN"], "promote")
+    await moved(people["ADMIN"], "deprecate")
+    again = told | {"version": "1.1", "fields": [*told["fields"], {"name": "region", "type": "text"}]}
+    refused(await people["ENGINEER"].post(CONTRACTS, again), 409, "DATASET_READ_ONLY")

@@ -37,7 +37,7 @@ from app.engine.audit import Act, Entry, record
 from app.engine.datasets import version_of
 from app.engine.desk import Desk
 from app.engine.feed import EventType, tell
-from app.engine.locks import lock_versions
+from app.engine.locks import lock_versions, read_only
 from app.engine.storage import Made, drop_storage, image_all, make_storage
 from app.organizations import lock_organization
 
@@ -130,41 +130,65 @@ async def register(
 ) -> Registered:
     """Register a contract, with its schema, inside the caller's transaction, on a connection that may make schemas.
 
-    Raises SystemReadOnly, ValidationFailed, AlreadyExists, QuotaExceeded.
+    Raises SystemReadOnly, DatasetReadOnly, ValidationFailed, AlreadyExists, QuotaExceeded.
     """
     await hold_ingestion_ready(connection)
     await lock_organization(connection, organization)
     if contract.name in BUILT_IN_NAMES:
         raise AlreadyExists(f"{contract.name} is a built-in dataset. Call yours otherwise.")
-    before = await read_versions(connection, organization, contract.name)
-    major = version_of(contract.version)[0]
-    if peer := next((version for version in before if version.numbers[0] == major), None):
-        # It is changed in place: nobody promotes it, or rolls it back, between here and there.
-        await lock_versions(Desk(connection, peer.contract, organization))
-        before = await read_versions(connection, organization, contract.name)
+    before = await _read_locked(connection, organization, contract)
     if any(version.contract.version == contract.version for version in before):
         raise AlreadyExists(f"{contract.name} {contract.version} is registered already. A contract never changes.")
+    major = version_of(contract.version)[0]
+    peer = next((version for version in before if version.numbers[0] == major), None)
+    latest = peer or next(iter(before), None)
     highest = max((field.id or 0 for version in before for field in version.contract.fields), default=0)
-    peers = [version for version in before if version.numbers[0] == major]
-    latest = (peers or before)[0].contract if before else None
-    contract = with_ids(contract, latest, highest=highest)
-    comparison = None if latest is None else compare(latest, contract)
-    if comparison is not None:
-        empty = bool(peers) and await _is_empty(connection, organization, peers[0].contract)
-        refuse_any(may_apply(comparison, contract.version, fits=empty))
-    elif contract.version != FIRST:
-        message = f"The first version of a contract is {FIRST}, not {contract.version}."
-        refuse_any([Problem("version", Code.INVALID_VERSION, message)])
-    await _check_quota(connection, organization, contract, peers[0].contract if peers else None, settings)
-    changes = [] if comparison is None else msgspec.to_builtins(comparison.changes)
-    schema = peers[0].contract.schema if peers else await connection.value(NEXT_SCHEMA)
-    if peers:
-        address = peers[0].address or contract.name
-        contract = msgspec.structs.replace(contract, schema=schema, name=address)
-        return await _apply(Desk(connection, contract, organization), peers[0], changes, user, at)
+    contract = with_ids(contract, None if latest is None else latest.contract, highest=highest)
+    changes = await _check_changes(connection, organization, contract, latest, in_place=peer is not None)
+    await _check_quota(connection, organization, contract, None if peer is None else peer.contract, settings)
+    if peer is not None:
+        address = peer.address or contract.name
+        contract = msgspec.structs.replace(contract, schema=peer.contract.schema, name=address)
+        return await _apply(Desk(connection, contract, organization), peer, changes, user, at)
     address = contract.name if latest is None else f"{contract.name}@{major}"
+    schema = await connection.value(NEXT_SCHEMA)
     contract = msgspec.structs.replace(contract, schema=schema, name=address)
     return await _begin(Desk(connection, contract, organization), changes, user, at)
+
+
+async def _read_locked(connection: Connection, organization: str, contract: Contract) -> list[Version]:
+    """All versions of the contract's dataset. Where one of them is to be changed in place, nobody promotes it, or rolls
+    it back, between here and there.
+    """
+    before = await read_versions(connection, organization, contract.name)
+    major = version_of(contract.version)[0]
+    peer = next((version for version in before if version.numbers[0] == major), None)
+    if peer is None:
+        return before
+    await lock_versions(Desk(connection, peer.contract, organization))
+    return await read_versions(connection, organization, contract.name)
+
+
+async def _check_changes(
+    connection: Connection, organization: str, contract: Contract, latest: Version | None, *, in_place: bool
+) -> list[dict[str, Any]]:
+    """What is new since the version before; raises ValidationFailed where that cannot be the next one."""
+    if latest is None:
+        if contract.version != FIRST:
+            message = f"The first version of a contract is {FIRST}, not {contract.version}."
+            refuse_any([Problem("version", Code.INVALID_VERSION, message)])
+        return []
+    if contract.read_only and not in_place:
+        message = (
+            "A dataset that people write nothing to has no second major version: nobody could promote it. Leave out "
+            "readOnly, or call the dataset otherwise."
+        )
+        refuse_any([Problem("readOnly", Code.INVALID_VERSION, message)])
+    comparison = compare(latest.contract, contract)
+    empty = in_place and await _is_empty(connection, organization, latest.contract)
+    refuse_any(may_apply(comparison, contract.version, fits=empty))
+    found: list[dict[str, Any]] = msgspec.to_builtins(comparison.changes)
+    return found
 
 
 async def _is_empty(connection: Connection, organization: str, contract: Contract) -> bool:
@@ -209,6 +233,8 @@ async def _apply(desk: Desk, before: Version, changes: list[dict[str, Any]], use
     """The next minor version, in place, under lock 1 against everybody: who writes waits, and finds it afterwards."""
     contract = desk.contract
     assert before.state is not None, "a version that can be followed is there"
+    if before.state is DatasetState.DEPRECATED:
+        raise read_only(desk, before.state)
     made = await make_storage(desk.connection, contract)
     await desk.rows(RAISE_WORKSPACES)
     if made.remade:
