@@ -1,18 +1,24 @@
-"""Versions of contracts at once with everything else: one outcome, as if one came after the other; nothing lost,
-nothing half-made, nothing of one version in another.
+"""Versions of contracts at once with everything else: one outcome, as if one came after the other.
+
+Nothing is lost, nothing half-made, nothing of one version in another.
 """
 
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 
+from app.base import exact_json
+from app.base.database import Connection
 from app.web.auth import Role
-from tests.support.own import customers, moved, ready, registered
+from tests.support.own import SEMANTICS, customers, moved, ready, registered
+from tests.support.whole import whole
 from tests.support.world import User, World, committed, refused
 from tests.test_contention import at_once, until_waiting
 
@@ -201,3 +207,362 @@ async def test_of_two_promotions_at_once_one_is_refused(world: World, people: di
     answers = await asyncio.gather(*(boss.post("promote", REASON) for _ in range(4)))
     assert Counter(answer.status_code for answer in answers) == {200: 1, 400: 3}, [a.text for a in answers]
     await sound(world)
+
+
+# -- while people work -------------------------------------------------------------------------------------------------
+
+
+class Busy:
+    """Somebody who edits one row, again and again, by what the field is called at the moment; `acknowledged`: what was
+    answered with success, in order.
+    """
+
+    def __init__(self, user: User, key: str):
+        self.user, self.key = user, key
+        self.field, self.number = "company", 0
+        self.acknowledged: list[str] = []
+        self.answers: Counter[str] = Counter()
+        self.once = asyncio.Event()
+
+    async def edit(self) -> None:
+        """One edit, under the name that the field has."""
+        self.number += 1
+        value = f"{self.user.id}-{self.number}"
+        wanted = {"modifications": [{"id": self.key, "delta": {self.field: value}}]}
+        if self._told(await self.user.post("drafts", wanted)):
+            self.acknowledged.append(value)
+            self.once.set()
+
+    def _told(self, answer: httpx.Response) -> bool:
+        body = exact_json.decode(answer.content)
+        self.answers[body.get("code", "OK")] += 1
+        if answer.status_code == 422 and body["errors"][0]["code"] == "UNKNOWN_FIELD":
+            self.field = "companyName" if self.field == "company" else "company"
+            return False
+        assert answer.status_code == 200 or body["code"] in ("SCHEMA_CHANGED", "NO_DRAFTS"), answer.text
+        return answer.status_code == 200
+
+    async def act(self) -> None:
+        """What this one does."""
+        await self.edit()
+
+
+class Committer(Busy):
+    """One who commits; `committed`: what was."""
+
+    committed: tuple[str, ...] = ()
+
+    async def act(self) -> None:
+        """An edit and its commit."""
+        await self.edit()
+        drafted = self.acknowledged[-1:]
+        if self._told(await self.user.commit()):
+            self.committed += tuple(drafted)
+
+
+class Submitter(Busy):
+    """One who submits, and has it merged by somebody else."""
+
+    def __init__(self, user: User, key: str, boss: User):
+        super().__init__(user, key)
+        self.boss = boss
+
+    async def act(self) -> None:
+        """An edit in a session, its request, its approval and its merge, as far as that goes."""
+        begun = await self.user.post("sessions", {"mode": "full_table"})
+        if not self._told_of(begun, 201):
+            return
+        session = begun.json()["id"]
+        self.number += 1
+        value = f"{self.user.id}-{self.number}"
+        edit = {"sessionId": session, "modifications": [{"id": self.key, "delta": {self.field: value}}]}
+        saved = await self.user.post("drafts", edit)
+        if self._told(saved):
+            self.acknowledged.append(value)
+            self.once.set()
+        preview = await self.user.post(f"sessions/{session}/preview", {})
+        if not saved.is_success or not self._told_of(preview, 200):
+            await self.user.request("DELETE", f"sessions/{session}")
+            return
+        wanted = {"title": value, "digest": preview.json()["digest"]}
+        sent = await self.user.post(f"sessions/{session}/submit", wanted)
+        if not self._told_of(sent, 201):
+            return
+        for verb in ("approve", "merge"):
+            found = (await self.boss.get(f"change-requests/{sent.json()['id']}")).json()
+            answer = await self.boss.post(f"change-requests/{sent.json()['id']}/{verb}", {"digest": found["digest"]})
+            if not self._told_of(answer, 200):
+                return
+
+    def _told_of(self, answer: httpx.Response, status: int) -> bool:
+        self.answers[answer.json().get("code", "OK")] += 1
+        assert answer.status_code < 500, answer.text
+        return answer.status_code == status
+
+
+@asynccontextmanager
+async def busy(workers: list[Busy]) -> AsyncIterator[None]:
+    """They work as long as the block runs, and once at least before it begins and before it ends."""
+    over = asyncio.Event()
+
+    async def keep_on(worker: Busy) -> None:
+        while not over.is_set():
+            await worker.act()
+
+    async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+        for worker in workers:
+            worker.once.clear()
+            tasks.create_task(keep_on(worker))
+        for worker in workers:
+            await worker.once.wait()
+        try:
+            yield
+            for worker in workers:
+                worker.once.clear()
+            for worker in workers:
+                await worker.once.wait()
+        finally:
+            over.set()
+
+
+async def told_in(world: World, schema: str, field: str) -> set[str]:
+    """Every value of a field that came into a version's mirror, as its history tells."""
+    rows = await world.db.fetch(f"SELECT after ->> $1 FROM {schema}.history WHERE after ? $1", field)
+    return {row[0] for row in rows}
+
+
+async def names_in(world: World, schema: str) -> set[str]:
+    """Every field that anything in a version names."""
+    rows = await world.db.fetch(
+        f"SELECT jsonb_object_keys(data) FROM {schema}.mirror"
+        f" UNION SELECT jsonb_object_keys(after) FROM {schema}.history"
+        f" UNION SELECT jsonb_object_keys(delta) FROM {schema}.modification"
+        f" UNION SELECT jsonb_object_keys(pending) FROM {schema}.modification"
+        f" UNION SELECT jsonb_object_keys(delta) FROM {schema}.change WHERE state = 'in_review'"
+    )
+    return {row[0] for row in rows}
+
+
+async def filled(world: World, before: str, after: str) -> None:
+    """Rows of one version in the other one, as a backfill brings them."""
+    await world.db.execute(
+        f"INSERT INTO {after}.mirror (organization_id, row_key, data, revision)"
+        f" SELECT organization_id, row_key, data - 'company' || jsonb_build_object('companyName', data -> 'company'), 1"
+        f" FROM {before}.mirror"
+    )
+
+
+async def test_a_breaking_version_promoted_and_rolled_back_while_people_work(
+    world: World, people: dict[str, User]
+) -> None:
+    """Every acknowledged edit is in a mirror, on its way there, or drafted by its author in the version in use."""
+    contract = await used(people)
+    boss, erin = people["ADMIN"], people["ENGINEER"]
+    users = [(await world.user(f"user{number}")).on("customers") for number in range(8)]
+    for number, user in enumerate(users):
+        await boss.draft(f"R{number}", {"company": "-", "tier": "gold"}, op="insert")
+    await committed(boss)
+    await registered(erin, renamed(contract))
+    schemas = [name for (name,) in await world.db.fetch("SELECT schema_name FROM contract ORDER BY major")]
+    await filled(world, *schemas)
+    workers: list[Busy] = [
+        *(Busy(user, f"R{number}") for number, user in enumerate(users[:4])),
+        *(Committer(user, f"R{number}") for number, user in enumerate(users[4:6], start=4)),
+        *(Submitter(user, f"R{number}", boss) for number, user in enumerate(users[6:], start=6)),
+    ]
+    names = {field["name"] for field in contract["fields"]}
+    for action, address, field in (("promote", "customers@2", "companyName"), ("rollback", "customers", "company")):
+        async with busy(workers):
+            outcome = await moved(boss.on(address), action)
+        assert outcome["moved"]["left"] == []
+        assert await names_in(world, schemas[0]) <= names
+        assert await names_in(world, schemas[1]) <= names - {"company"} | {"companyName"}
+        told = await told_in(world, schemas[0], "company") | await told_in(world, schemas[1], "companyName")
+        for worker in workers:
+            row = (await worker.user.row(worker.key))["data"]
+            last = worker.acknowledged[-1]
+            assert last in (row[field], *told), (action, worker.key, worker.answers)
+            if type(worker) is Busy:
+                assert row[field] == last
+            if isinstance(worker, Committer):
+                assert told >= set(worker.committed)
+        await sound(world)
+    print([dict(worker.answers) for worker in workers])
+
+
+# -- killed in the middle ----------------------------------------------------------------------------------------------
+
+
+class Killer:
+    """Ends the connection of a statement just before it is run: of the `fatal`-th from now on."""
+
+    def __init__(self, world: World, patch: pytest.MonkeyPatch):
+        self.world, self.fatal, self.number = world, 0, 0
+        execute, timed = asyncpg.Connection.execute, Connection._timed
+
+        async def executed(raw: Any, *words: Any, **options: Any) -> Any:
+            await self._count(raw)
+            return await execute(raw, *words, **options)
+
+        async def run(connection: Connection, *words: Any) -> Any:
+            await self._count(connection.raw)
+            return await timed(connection, *words)
+
+        patch.setattr(asyncpg.Connection, "execute", executed)
+        patch.setattr(Connection, "_timed", run)
+
+    def arm(self, fatal: int) -> None:
+        """The one that dies is the so-manieth from here."""
+        self.number, self.fatal = 0, fatal
+
+    async def _count(self, raw: Any) -> None:
+        if not self.fatal or raw.get_settings().application_name != "vanguard" or not raw.is_in_transaction():
+            return
+        self.number += 1
+        if self.number == self.fatal:
+            await self.world.db.fetchval("SELECT pg_terminate_backend($1, 5000)", raw.get_server_pid())
+
+
+@pytest.mark.parametrize("step", ["first", "major", "minor", "promote", "rollback", "deprecate", "delete"])
+async def test_a_connection_that_is_lost_at_any_statement_leaves_nothing_half_made(
+    world: World, people: dict[str, User], monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Whatever was to be done is not, and is done when it is asked for again."""
+    boss, erin, ann = people["ADMIN"], people["ENGINEER"], people["ANALYST"]
+    contract = customers()
+    if step != "first":
+        contract = await used(people)
+        await ann.draft("C1", {"company": "Acme", "tier": "gold"}, op="insert")
+        await committed(ann)
+        await ann.draft("C1", {"company": "Drafted"})
+    if step in ("promote", "rollback", "delete"):
+        await registered(erin, renamed(contract))
+    if step == "rollback":
+        await moved(boss.on("customers@2"), "promote")
+    asked: dict[str, Callable[[], Awaitable[httpx.Response]]] = {
+        "first": lambda: register(erin, contract),
+        "major": lambda: register(erin, renamed(contract)),
+        "minor": lambda: register(erin, wider(contract, "1.1", indexed=True)),
+        "promote": lambda: boss.on("customers@2").post("promote", REASON),
+        "rollback": lambda: boss.post("rollback", REASON),
+        "deprecate": lambda: boss.post("deprecate", REASON),
+        "delete": lambda: boss.request("DELETE", "/api/v1/orgs/acme/contracts/customers/2.0"),
+    }
+    before = await whole(world)
+    killer = Killer(world, monkeypatch)
+    number = 0
+    while True:
+        number += 1
+        killer.arm(number)
+        answer = await asked[step]()
+        killer.arm(0)
+        if answer.is_success:
+            break
+        assert answer.status_code == 503, (number, answer.text)
+        assert await whole(world) == before, number
+    assert number > 8, "it runs more statements than that"
+    await sound(world)
+
+
+# -- what is right afterwards ------------------------------------------------------------------------------------------
+
+COUNTED = {
+    "fields": [
+        {"name": "code", "type": "text", "editable": False},
+        {"name": "company", "type": "text", "indexed": True},
+        {"name": "tier", "type": "enum", "values": ["gold", "silver"], "indexed": True, "dimension": True},
+        {"name": "seats", "type": "integer", "indexed": True},
+        {"name": "region", "type": "text"},
+    ],
+    "key": "code",
+    "ingestion": SEMANTICS | {"idempotencyKey": ["code"]},
+    "hot": [{"sort": "seats"}],
+    "measures": [{"name": "seats", "kind": "sum", "of": "seats"}, {"name": "most", "kind": "max", "of": "seats"}],
+}
+QUESTIONS = [
+    {"sort": "-seats"},
+    {"seats[gt]": "3", "sort": "seats,-company"},
+    {"search": "firm"},
+    {"search": "firm", "sort": "seats"},
+    {"tier": "gold", "include": "layers,computed"},
+    {"region": "North"},
+]
+
+
+async def ask_all(user: User) -> None:
+    """Questions of every kind, so that each connection has prepared what it runs."""
+    for question in QUESTIONS:
+        assert (await user.get("rows", question)).status_code == 200
+    for path in ("kpis", "kpis?groupBy=tier", "drafts", "export?format=csv", "rows/R1", "rows/R1/history", "state"):
+        answer = await user.get(path)
+        assert answer.status_code == 200, (path, answer.text)
+
+
+async def check_view(world: World, user: User, schema: str) -> None:
+    """Lists, filters and KPIs of a user are what their rows come to, by plain arithmetic; the rows what is stored."""
+    mine = {row["id"]: row["data"] for row in await user.rows(pageSize=1000)}
+    mirror = {
+        row["row_key"]: exact_json.decode(row["data"])
+        for row in await world.db.fetch(f"SELECT row_key, data::text FROM {schema}.mirror")
+    }
+    wanted = dict(mirror)
+    for layer in await world.db.fetch(f"SELECT * FROM {schema}.modification WHERE user_id = $1", user.id):
+        delta = exact_json.decode(layer["pending"]) | exact_json.decode(layer["delta"])
+        wanted[layer["row_key"]] = wanted.get(layer["row_key"], {}) | delta
+    assert mine == {key: {**row} for key, row in wanted.items()}
+    more = {key for key, row in mine.items() if (row.get("seats") or 0) > 3}
+    assert {row["id"] for row in await user.rows(**{"seats[gt]": "3"})} == more
+    north = {key for key, row in mine.items() if row.get("region") == "North"}
+    assert {row["id"] for row in await user.rows(region="North")} == north
+    seats = [row["data"].get("seats") for row in await user.rows(sort="-seats", pageSize=1000)]
+    some = [each for each in seats if each is not None]
+    assert seats == [None] * (len(seats) - len(some)) + sorted(some, reverse=True)
+    answer = exact_json.decode((await user.get("kpis", {"groupBy": "tier"})).content)
+    for side, rows in (("baseline", mirror), ("mine", mine)):
+        total = [row["seats"] for row in rows.values() if row.get("seats") is not None]
+        figures = answer["totals"][side]
+        assert (figures["rows"], figures["seats"], figures["most"]) == (len(rows), sum(total), max(total)), side
+
+
+async def test_a_minor_version_applied_while_people_save_shows_in_every_view_at_once(
+    world: World, people: dict[str, User]
+) -> None:
+    """An integer becomes a number and a field gets an index: columns are others, under drafts and prepared statements."""
+    ann = people["ANALYST"]
+    contract = await used(people, **COUNTED)
+    schema = await world.db.fetchval("SELECT schema_name FROM contract")
+    for number in range(8):
+        row = {"company": f"Firm {number}", "tier": "gold" if number % 2 else "silver", "seats": number}
+        await ann.draft(f"R{number}", row | ({"region": "North"} if number < 4 else {}), op="insert")
+    await committed(ann)
+    await ann.draft("R1", {"seats": 40, "region": "South"})
+    users = [(await world.user(f"user{number}")).on("customers") for number in range(4)]
+    await asyncio.gather(*(ask_all(user) for user in (*users, ann)))
+    fields = [dict(field) for field in contract["fields"]]
+    fields[3]["type"] = "number"
+    fields[4]["indexed"] = True
+    workers = [Saver(user, f"R{number}") for number, user in enumerate(users, start=2)]
+    async with busy(list[Busy](workers)):
+        await registered(people["ENGINEER"], contract | {"version": "1.1", "fields": fields})
+    await asyncio.gather(*(ask_all(user) for user in (*users, ann)))
+    await ann.draft("R0", {"seats": Decimal("3.5"), "region": "North"})
+    for user in (*users, ann):
+        await check_view(world, user, schema)
+    await committed(ann)
+    for user in (*users, ann):
+        await check_view(world, user, schema)
+    for worker in workers:
+        assert (await worker.user.row(worker.key))["data"]["seats"] == worker.last
+
+
+class Saver(Busy):
+    """One who edits the number."""
+
+    last = 0
+
+    async def edit(self) -> None:
+        self.number += 1
+        wanted = {"modifications": [{"id": self.key, "delta": {"seats": self.number}}]}
+        if self._told(await self.user.post("drafts", wanted)):
+            self.last = self.number
+            self.once.set()
