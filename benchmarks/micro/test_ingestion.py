@@ -9,9 +9,9 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from app.base import exact_json
 from app.contracts import stored_contract
-from app.ingestion.conversion import Converter
-from app.ingestion.inference import infer
-from app.ingestion.records import Raw, read_csv, read_ndjson
+from app.records.conversion import Converter
+from app.records.inference import infer
+from app.records.records import Raw, read_csv, read_ndjson
 
 NOW = datetime.datetime(2026, 11, 29, tzinfo=datetime.UTC)
 COUNT = 1_000
