@@ -12,6 +12,7 @@ from app.base.database import Database
 from app.base.settings import Settings
 from app.contract_versions.registry import register
 from app.contracts import Contract
+from app.contracts.registration import read_registration
 from app.engine.desk import Desk
 from app.lifecycle.transitions import Wanted, carry_out
 from benchmarks.data import ORGANIZATION
@@ -87,7 +88,8 @@ async def use(
     """Register the contract and promote it, over connections that can make schemas; the contract that is in use."""
     at = now()
     async with database.transaction() as connection:
-        found = await register(connection, organization, document, user, at, settings)
+        contract = read_registration(document, schema="own_0")
+        found = await register(connection, organization, contract, user, at, settings)
     async with database.transaction() as connection:
         desk = Desk(connection, found.contract, organization)
         await carry_out(desk, Wanted("promote", user, "benchmark", at))

@@ -156,7 +156,8 @@ async def test_the_history_of_a_row_goes_on_into_the_version_before(people: dict
     await moved(boss.on("customers@2"), "promote")
     await ann.draft("C1", {"companyName": "Beta"})
     await committed(ann)
-    told, after = [], None
+    told: list[tuple[str, str, list[str]]] = []
+    after = None
     while after is not None or not told:
         page = (await ann.get("rows/C1/history", {"limit": 1} | ({"after": after} if after else {}))).json()
         told += [

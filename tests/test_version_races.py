@@ -359,7 +359,7 @@ async def test_a_breaking_version_promoted_and_rolled_back_while_people_work(
     contract = await used(people)
     boss, erin = people["ADMIN"], people["ENGINEER"]
     users = [(await world.user(f"user{number}")).on("customers") for number in range(8)]
-    for number, user in enumerate(users):
+    for number in range(len(users)):
         await boss.draft(f"R{number}", {"company": "-", "tier": "gold"}, op="insert")
     await committed(boss)
     await registered(erin, renamed(contract))

@@ -11,6 +11,7 @@ from app.base.settings import Settings
 from app.contracts import PFA
 from app.contracts.filters import read_listing, read_parameters
 from app.engine.cursors import Cursor, read_cursor, write_cursor
+from app.engine.datasets import Datasets
 from app.engine.page import READ_PAGE, PageComposer
 from app.engine.tailer import Tailer
 from app.web.auth import Auth
@@ -83,7 +84,8 @@ def test_a_pages_etag_is_made(benchmark: BenchmarkFixture, settings: Settings) -
         settings=settings,
         database=database,
         auth=auth,
-        contracts={"pfa": PFA},
+        owner=database,
+        datasets=Datasets(database, [PFA]),
         clock=now,
         exports=asyncio.Semaphore(settings.max_exports),
         tailer=Tailer(database, now, auth.may_go_on),
