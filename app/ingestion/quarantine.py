@@ -81,7 +81,9 @@ async def replay_quarantined(
     request: VanguardRequest,
     org: Organization,
     dataset: DatasetName,
-    data: Annotated[QuarantineReplay, body({"ids": ["8a0e4a5e-6f0b-4d0e-9b8e-0a4f6f3c2d11:3"], "dryRun": True})],
+    data: Annotated[
+        QuarantineReplay, body({"ids": ["8a0e4a5e-6f0b-4d0e-9b8e-0a4f6f3c2d11:000000003"], "dryRun": True})
+    ],
 ) -> Response[bytes]:
     """Through the contract as it is now; what fits is a row then, and leaves quarantine."""
     runtime, at = request.runtime, request.runtime.clock()
@@ -131,7 +133,9 @@ async def discard_quarantined(
     request: VanguardRequest,
     org: Organization,
     dataset: DatasetName,
-    data: Annotated[DiscardRequest, body({"ids": ["8a0e4a5e-6f0b-4d0e-9b8e-0a4f6f3c2d11:3"], "reason": "A test"})],
+    data: Annotated[
+        DiscardRequest, body({"ids": ["8a0e4a5e-6f0b-4d0e-9b8e-0a4f6f3c2d11:000000003"], "reason": "A test"})
+    ],
 ) -> Response[bytes]:
     """They stay where they are, with the reason, and are looked at no more."""
     runtime, user, at = request.runtime, request.user.user_id, request.runtime.clock()

@@ -80,6 +80,7 @@ class RecordsOperation(Operation):
         text = OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING))
         content = {"application/json": OpenAPIMediaType(schema=json), CSV: text, NDJSON: text}
         self.request_body = RequestBody(content=content, required=True)
+        self.parameters = [parameter("delimiter", "string", "Between cells of CSV; the header tells it, if not given")]
 
     @property
     def member(self) -> str:
@@ -94,6 +95,7 @@ class InferOperation(RecordsOperation):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.parameters = [
+            *(self.parameters or []),
             parameter("name", "string", "Name of the dataset", pattern="^[a-z][a-z0-9_]{0,39}$"),
             parameter("key", "string", "The field, or fields with commas, by which a row is the same row"),
         ]
@@ -116,8 +118,9 @@ class InferOperation(RecordsOperation):
 )
 async def post_records(request: VanguardRequest, org: Organization, dataset: DatasetName) -> Response[bytes]:
     """Up to 1,000 records of JSON become rows at once; more, and an upload of CSV or NDJSON, by a run of the worker
-    (202). All are kept as received. By the semantics of the contract.
+    (202). All are kept as received. By the semantics of the contract. Parameters: delimiter.
     """
+    delimiter = read_given(request, "delimiter").get("delimiter")
     contract = await contract_of(request, org, dataset)
     check_ingested(contract)
     if media_type(request) == "application/json":
@@ -125,7 +128,7 @@ async def post_records(request: VanguardRequest, org: Organization, dataset: Dat
         if len(records.records) <= AT_ONCE:
             return await _take(request, contract, org, records.records)
         return await _receive(request, contract, org, textual=False, raws=_raws(records.records))
-    async with received(request) as upload:
+    async with received(request, delimiter) as upload:
         await asyncio.to_thread(_check_header, contract, upload)
         return await _receive(request, contract, org, textual=upload.textual, raws=upload.raws())
 
@@ -259,16 +262,16 @@ async def _portions(raws: Iterator[Raw]) -> AsyncIterator[list[Raw]]:
 )
 async def infer_contract(request: VanguardRequest, org: Organization) -> Response[bytes]:
     """The contract registers as it stands; `notes` tell every guess and what else it could be. Nothing is kept.
-    Parameters: name, key.
+    Parameters: name, key, delimiter.
     """
-    given = read_given(request, "name", "key")
+    given = read_given(request, "name", "key", "delimiter")
     name = given.get("name", "records")
     key = [part.strip() for part in given["key"].split(",") if part.strip()] if given.get("key") else None
     if media_type(request) == "application/json":
         sample = await _json(request, Sample)
         found = await asyncio.to_thread(infer, sample.sample, name=name, key=key, textual=False, whole=True)
     else:
-        async with received(request) as upload:
+        async with received(request, given.get("delimiter")) as upload:
             found = await asyncio.to_thread(infer_upload, upload.raws(), name=name, key=key, textual=upload.textual)
     return Response(exact_json.encode(found), media_type="application/json")
 

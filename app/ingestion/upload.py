@@ -23,16 +23,19 @@ TAKEN = {"Accept": f"application/json, {CSV}, {NDJSON}"}
 
 
 class Upload(NamedTuple):
-    """A body on disk; `textual`: all its values are texts, as those of CSV are."""
+    """A body on disk; `textual`: all its values are texts, as those of CSV are; `delimiter` is None where the header
+    tells it.
+    """
 
     file: BinaryIO
     textual: bool
+    delimiter: str | None
 
     def raws(self) -> Iterator[Raw]:
         """The records, from the first one on; raises MalformedRequest for what cannot be read at all."""
         self.file.seek(0)
         chunks = iter(lambda: self.file.read(PIECE), b"")
-        return read_csv(chunks) if self.textual else read_ndjson(chunks)
+        return read_csv(chunks, delimiter=self.delimiter) if self.textual else read_ndjson(chunks)
 
 
 def media_type(request: VanguardRequest) -> str:
@@ -41,7 +44,7 @@ def media_type(request: VanguardRequest) -> str:
 
 
 @asynccontextmanager
-async def received(request: VanguardRequest) -> AsyncIterator[Upload]:
+async def received(request: VanguardRequest, delimiter: str | None) -> AsyncIterator[Upload]:
     """The body of CSV or NDJSON, unpacked, for the time of the block.
 
     Raises UnsupportedMediaType, PayloadTooLarge and MalformedRequest.
@@ -60,7 +63,7 @@ async def received(request: VanguardRequest) -> AsyncIterator[Upload]:
             digest.update(piece)
             file.write(piece)
         request.digest = digest.digest()
-        yield Upload(file, kind == CSV)
+        yield Upload(file, kind == CSV, delimiter)
 
 
 def too_large(most: int) -> PayloadTooLarge:
