@@ -22,6 +22,7 @@ D = "/api/v1/orgs/{org}/datasets/{dataset}"
 MEMBERS = "/api/v1/orgs/{org}/members"
 AUDIT = "/api/v1/orgs/{org}/audit"
 CONTRACT = "/api/v1/orgs/{org}/contracts"
+TIME = {"from": "2026-01-01T00:00:00Z", "to": "2027-01-01T00:00:00Z"}
 REHEARSED = {"reason": "as the test has it", "dryRun": True}
 OWN = "customers"  # a dataset that both organizations have registered
 SESSION = "the-same"  # of ann and of eve, each in her own organization
@@ -68,6 +69,13 @@ ORGANIZATION_ROUTES = {
     f"POST {D}/deprecate": Door(Action.PROMOTE, REHEARSED),
     f"POST {D}/restore": Door(Action.PROMOTE, REHEARSED),
     f"POST {D}/rollback": Door(Action.PROMOTE, REHEARSED),
+    f"POST {CONTRACT}/infer": Door(Action.REGISTER_CONTRACT, {"sample": [{"customerId": "C-1"}]}),
+    f"POST {D}/ingest": Door(Action.INGEST, {"records": [{"customerId": "C-1", "company": "x"}]}),
+    f"POST {D}/replay": Door(Action.REPLAY, TIME),
+    f"POST {D}/backfill": Door(Action.REPLAY, TIME),
+    f"GET {D}/quarantine": Door(Action.SYNCHRONIZE),
+    f"POST {D}/quarantine/replay": Door(Action.INGEST, {"runId": RUN, "dryRun": True}),
+    f"POST {D}/quarantine/discard": Door(Action.INGEST, {"ids": [f"{RUN}:000000001"], "reason": "as the test has it"}),
     f"GET {D}": Door(Action.QUERY),
     f"PUT {D}/settings": Door(Action.ADMINISTER, {"requireApproval": False}),
     f"GET {D}/rows": Door(Action.QUERY),
@@ -194,9 +202,10 @@ async def two(server_url: str, template: str) -> AsyncIterator[World]:
 
 
 async def own_dataset(user: User, secret: str) -> None:
-    """A dataset in use, with a row and a draft on it; and a second version of it in SHADOW."""
+    """A dataset in use, with a row and a draft on it, and a record in quarantine; a second version of it in SHADOW."""
     await registered(user, customers(title=secret))
     await moved(user, "promote")
+    written(await user.post("ingest", {"records": [{"customerId": "B", "revenue": secret}]}))
     await user.draft("A", {"company": secret}, op="insert")
     await committed(user)
     await user.draft("A", {"company": f"{secret} again"})
@@ -351,6 +360,23 @@ async def test_two_datasets_of_one_name_are_two(two: World, eve: User) -> None:
     assert [row["data"]["company"] for row in await eve.on(OWN).rows()] == [f"{RIVAL} again"]
     for path in ("/api/v1/orgs/rival/contracts", "/api/v1/orgs/rival/changes?since=earliest", "state"):
         assert ACME not in (await eve.on(OWN).get(path)).text
+
+
+async def test_records_of_another_organization_are_neither_listed_nor_sent_nor_put_away(two: World, eve: User) -> None:
+    """Not even by their ids, which a former member may know; nor does a replay of all times read them."""
+    ann, eve = member(two, "ann", "acme", Role.ADMIN).on(OWN), eve.on(OWN)
+    anns, eves = [(await user.get("quarantine")).json() for user in (ann, eve)]
+    assert ACME in anns["data"][0]["raw"]
+    assert (eves["total"], ACME in str(eves)) == (1, False)
+    before = await belongings(two, "acme")
+    theirs = {"ids": [anns["data"][0]["id"]]}
+    assert written(await eve.post("quarantine/replay", theirs))["read"] == 0
+    assert written(await eve.post("quarantine/replay", {"runId": anns["data"][0]["runId"]}))["read"] == 0
+    assert written(await eve.post("quarantine/discard", theirs | {"reason": "x"})) == {"discarded": 0}
+    tried = written(await eve.post("replay", TIME | {"from": "0001-01-01T00:00:00Z"}))
+    assert {each["line"] for each in tried["preview"]} == {1}
+    assert ACME not in str(tried)
+    assert await belongings(two, "acme") == before
 
 
 async def test_filters_searches_and_totals_count_ones_own_rows_only(two: World, eve: User) -> None:
