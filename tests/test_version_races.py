@@ -527,7 +527,7 @@ async def check_view(world: World, user: User, schema: str) -> None:
 async def test_a_minor_version_applied_while_people_save_shows_in_every_view_at_once(
     world: World, people: dict[str, User]
 ) -> None:
-    """An integer becomes a number, a field gets an index: columns are others, under drafts and prepared statements."""
+    """An integer becomes a number, a field gets an index: other columns, under drafts and prepared statements."""
     ann = people["ANALYST"]
     contract = await used(people, **COUNTED)
     schema = await world.db.fetchval("SELECT schema_name FROM contract")
