@@ -25,6 +25,7 @@ from app.base.settings import Settings
 from app.main import create_app
 from app.web.auth import Role
 from tests.conftest import new_database
+from tests.support.own import moved, ready, registered
 from tests.support.records import add_run, begin_session, connect, quarantine, settled_changes
 from tests.support.requests import submitted
 from tests.support.world import CONTRACTS, FLEET, NEW, SECRET, User, World, committed, line, open_world, vehicle
@@ -39,7 +40,7 @@ EVENT = "000000000001.0.AAAAAAAA."  # bob's commit, the first that happens, whoe
 # Most cases are about what is there; the others keep the random words that they came with.
 KNOWN = {
     "org": ["acme"],
-    "dataset": ["pfa", "fleet"],
+    "dataset": ["pfa", "fleet", "customers"],
     "row_id": ["A", "B", "C"],
     "account": ["bob", "carol@example.com"],
     "run_id": ["8a0e4a5e-6f0b-4d0e-9b8e-0a4f6f3c2d11"],
@@ -73,6 +74,12 @@ async def populated(server_url: str, template: str) -> AsyncIterator[World]:
             bob = await world.user("bob")
             await bob.draft("C", {"model": "M"})
             assert (await committed(bob))["position"].startswith(EVENT.removesuffix("AAAAAAAA."))
+            await ready(world)
+            dora = (await world.user("dora", role=Role.ADMIN)).on("customers")
+            await registered(dora)
+            await moved(dora, "promote")
+            records = [{"customerId": key, "company": key} for key in "ABC"]
+            assert (await dora.post("ingest", {"records": [*records, {"company": "no key"}]})).status_code == 200
             world.runtime.tailer.end()  # a stream tells what there is, and is over
             yield world
 
@@ -113,7 +120,9 @@ async def test_a_route_answers_as_the_document_says(
 
 async def in_use(world: World) -> None:
     """The datasets are in use again, whatever cases before have made of them."""
-    await world.db.execute("UPDATE dataset SET state = 'ACTIVE', deprecated_at = NULL WHERE schema_name IS NULL")
+    active = "UPDATE dataset SET state = 'ACTIVE', deprecated_at = NULL WHERE name = ANY ($1)"
+    await world.db.execute(active, KNOWN["dataset"])
+    await ready(world)
     for dataset in KNOWN["dataset"]:
         world.runtime.datasets.forget_state("acme", dataset)
 
@@ -132,6 +141,8 @@ async def asked(user: User) -> str:
     new = {"id": f"asked-{user.id}", "op": "insert", "delta": {"depot": "North", "kind": "Van"}}
     if user.dataset == "pfa":
         new["delta"] = NEW
+    elif user.dataset == "customers":
+        new["delta"] = {"company": "Acme"}
     return str((await submitted(user, new))["id"])
 
 

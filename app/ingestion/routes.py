@@ -114,7 +114,10 @@ class InferOperation(RecordsOperation):
     summary="Take records in",
     operation_class=RecordsOperation,
     request_max_body_size=None,
-    responses=answers_with_position(IngestAnswer, 404, 409, 422),
+    responses={
+        **answers_with_position(IngestAnswer, 404, 409, 422),
+        **answers_with_position(IngestAnswer, status=202, description="A worker will take them"),
+    },
 )
 async def post_records(request: VanguardRequest, org: Organization, dataset: DatasetName) -> Response[bytes]:
     """Up to 1,000 records of JSON become rows at once; more, and an upload of CSV or NDJSON, by a run of the worker

@@ -90,7 +90,8 @@ async def carry_out(desk: Desk, wanted: Wanted) -> Outcome:
     Raises InvalidTransition where it is in another state than `from_state`, or another version is in the way, and
     DatasetTransitionRefused where there is no such way from its state.
     """
-    await desk.rows(LOCK_REQUESTS)
+    base = base_of(desk.contract.name)
+    await desk.connection.rows(LOCK_REQUESTS, organization=desk.organization, dataset=base)
     await lock_versions(desk)
     places = await _places(desk)
     place = next((each for each in places if each.contract.schema == desk.contract.schema), None)

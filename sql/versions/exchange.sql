@@ -12,7 +12,8 @@ UPDATE public.dataset AS d
        state = CASE WHEN d.name = $2 THEN $4 ELSE $5 END,
        promoted_at = CASE WHEN d.name = $2 AND $7 THEN $6::timestamptz END,
        deprecated_at = CASE WHEN d.name <> $2 AND $5 = 'DEPRECATED' THEN $6::timestamptz END,
-       supersedes = CASE WHEN d.name = $2 AND $7 THEN d.major ELSE o.supersedes END
+       supersedes = CASE WHEN d.name = $2 AND $7 THEN d.major WHEN d.name <> $2 AND $5 = 'SHADOW' THEN NULL
+                         ELSE o.supersedes END
   FROM public.dataset AS o
  WHERE d.organization_id = $1
    AND o.organization_id = $1
