@@ -357,7 +357,7 @@ async def test_two_datasets_of_one_name_are_two(two: World, eve: User) -> None:
         (OWN, "1.0", "ACTIVE"),
         (f"{OWN}@2", "2.0", "SHADOW"),
     ]
-    assert [row["data"]["company"] for row in await eve.on(OWN).rows()] == [f"{RIVAL} again"]
+    assert [row["data"]["company"] for row in await eve.on(OWN).rows(id="A")] == [f"{RIVAL} again"]
     for path in ("/api/v1/orgs/rival/contracts", "/api/v1/orgs/rival/changes?since=earliest", "state"):
         assert ACME not in (await eve.on(OWN).get(path)).text
 
