@@ -170,3 +170,18 @@ async def test_a_closed_pool_gives_nothing_away(database: Database) -> None:
     assert connection.raw.is_closed()
     with pytest.raises(DatabaseUnavailable):
         await pid(database)
+
+
+async def test_a_connection_that_has_worked_in_many_schemas_ends(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL would keep for it what it has read of each."""
+    monkeypatch.setattr(pools, "MOST_SCHEMAS", 3)
+    first = await pid(database)
+    for schema in ("own_1", "own_2", "own_1", "own_2"):
+        async with database.connection() as connection:
+            connection.schemas.add(schema)
+    assert await pid(database) == first
+    async with database.connection() as connection:
+        connection.schemas.add("own_3")
+    assert await pid(database) != first

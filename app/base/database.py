@@ -80,10 +80,14 @@ class Runnable(Protocol):
 
 
 class Connection:
-    """An asyncpg connection that takes statements by their file, with named values, and times each one."""
+    """An asyncpg connection that takes statements by their file, with named values, and times each one.
 
-    def __init__(self, raw: Raw, slow_ms: float):
+    `schemas`: of organizations' own datasets that it has worked in.
+    """
+
+    def __init__(self, raw: Raw, slow_ms: float, schemas: set[str] | None = None):
         self.raw = raw
+        self.schemas: set[str] = set() if schemas is None else schemas
         self._slow_ms = slow_ms
         self._put_off: list[tuple[Runnable, dict[str, Any]]] = []
 
@@ -186,7 +190,7 @@ class Lent:
             if _is_lost(error):
                 raise _unavailable(error) from error
             raise
-        return Connection(self._raw, self._slow_ms)
+        return Connection(self._raw, self._slow_ms, self._pool.schemas(self._raw))
 
     async def __aexit__(self, _: Any, error: BaseException | None, __: Any) -> None:
         lost = error is not None and _is_lost(error, self._raw)

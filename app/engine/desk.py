@@ -29,6 +29,8 @@ class Desk:
         self.contract = contract
         self.organization = organization
         self.positions: dict[str, Position] = {}
+        if contract.own:
+            connection.schemas.add(contract.schema)
 
     async def rows(self, statement: Statement, /, **given: Any) -> Sequence[Record]:
         """All rows of the statement."""

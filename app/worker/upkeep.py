@@ -65,8 +65,9 @@ async def refresh_own_kpis(database: Database, organization: str, contract: Cont
     async with alone(database, Job.UPKEEP, "kpis", contract.schema) as connection:
         if connection is None:
             return False
-        await connection.value(qualified(REFRESH_KPIS, contract))
-        await Desk(connection, contract, organization).value(NOTE_KPIS, schema=contract.schema)
+        desk = Desk(connection, contract, organization)
+        await desk.value(REFRESH_KPIS)
+        await desk.value(NOTE_KPIS, schema=contract.schema)
         return True
 
 
