@@ -215,7 +215,12 @@ class Worker:
     async def _begin_own(self, at: datetime) -> None:
         """What is due of organizations' own datasets, found by one statement, however many there are."""
         async with self.database.connection() as connection:
-            for row in await connection.rows(FIND_WORK, at=at):
+            rows = await connection.rows(FIND_WORK, at=at)
+            # Who had a turn longest ago comes first. Contracts are looked for where there is a place for the work only.
+            for row in sorted(rows, key=lambda row: self._begun.get((row["organization_id"], row["schema_name"]), 0)):
+                name = (row["work"], row["organization_id"], row["schema_name"])
+                if at < self._not_before.get(name, at) or not self._may_begin(name, at):
+                    continue
                 found = await self.datasets.find_on(connection, row["organization_id"], row["base"], row["major"])
                 if found is not None:
                     self._begin_work(row["work"], row["organization_id"], found.contract, at)
@@ -229,10 +234,11 @@ class Worker:
             self._begin(
                 name, at, partial(ingest, self.database, organization, contract, self.read_clock, self.stopping)
             )
-        elif work == "kpis" and self._is_time(name, at, KPIS_EVERY):
-            self._begin(name, at, partial(refresh_own_kpis, self.database, organization, contract))
-        elif work == "sessions" and self._is_time(name, at, SESSIONS_EVERY):
-            self._begin(name, at, partial(end_own_sessions, self.database, organization, contract, self.read_clock))
+        elif work == "kpis":
+            if self._begin(name, at, partial(refresh_own_kpis, self.database, organization, contract)):
+                self._not_before[name] = at + KPIS_EVERY
+        elif self._begin(name, at, partial(end_own_sessions, self.database, organization, contract, self.read_clock)):
+            self._not_before[name] = at + SESSIONS_EVERY
 
     def _end_runs(self, target: Target, due: Record) -> None:
         """Tell those under way here that were stopped or paused; whoever waits for upstream would learn it too late."""
@@ -254,11 +260,14 @@ class Worker:
         self._not_before[name] = at + every
         return True
 
-    def _begin(self, name: tuple[str, ...], at: datetime, work: Work) -> bool:
+    def _may_begin(self, name: tuple[str, ...], at: datetime) -> bool:
         if name in self._running or at < self._not_before.get(("pause", *name), at):
             return False
         pulls = sum(kind == "pull" for kind, *_ in self._running)
-        if len(self._running) >= self.jobs or (name[0] == "pull" and pulls >= max(1, self.jobs // 2)):
+        return len(self._running) < self.jobs and (name[0] != "pull" or pulls < max(1, self.jobs // 2))
+
+    def _begin(self, name: tuple[str, ...], at: datetime, work: Work) -> bool:
+        if not self._may_begin(name, at):
             return False
         task = asyncio.create_task(self._guarded(name, at, work))
         self._running[name], self._begun[name[1:]] = task, next(self._turns)

@@ -1,10 +1,10 @@
 -- What is to be done about organizations' own datasets, all in one statement: so that a worker that has nothing to do
 -- pays nothing for their number.
 -- $1 at (timestamptz now).
--- Returns organization_id, base, major, work: ingest (a run waits, or was left unfinished), kpis (the view is behind),
--- sessions (one's time is over).
+-- Returns organization_id, base, major, schema_name, work: ingest (a run waits, or was left unfinished), kpis (the view
+-- is behind), sessions (one's time is over).
 -- Plan: partial indexes of runs and sessions that are not over; one pass over the own datasets by dataset_own.
-SELECT DISTINCT d.organization_id, d.base, d.major, w.work
+SELECT DISTINCT d.organization_id, d.base, d.major, d.schema_name, w.work
   FROM (SELECT r.organization_id, r.dataset, 'ingest' AS work
           FROM public.sync_run AS r
          WHERE r.kind IN ('ingest', 'replay', 'backfill') AND r.state IN ('requested', 'running')
@@ -15,7 +15,7 @@ SELECT DISTINCT d.organization_id, d.base, d.major, w.work
   JOIN public.dataset AS d
     ON d.organization_id = w.organization_id AND d.name = w.dataset AND d.schema_name IS NOT NULL
  UNION ALL
-SELECT d.organization_id, d.base, d.major, 'kpis'
+SELECT d.organization_id, d.base, d.major, d.schema_name, 'kpis'
   FROM public.dataset AS d
  WHERE d.schema_name IS NOT NULL
    AND d.revision > d.kpi_revision;
