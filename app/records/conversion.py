@@ -274,12 +274,14 @@ def _reading_number(field: Field) -> Read:
     limit = MAX_INTEGER if whole else 10**MAX_DIGITS - 1
     least = -limit if field.minimum is None else max(field.minimum, -limit)
     most = limit if field.maximum is None else min(field.maximum, limit)
-    decimals = not whole and field.scale is None
+    # No digits behind the point but those that are allowed, zeros included: others are counted exactly.
+    unit = None if whole or field.scale is None else Decimal((0, (1,), -field.scale))
 
     def read(value: Any) -> Any:
         if type(value) is int and least <= value <= most:
             return value
-        if decimals and type(value) is Decimal and fits(value) and least <= value <= most:
+        digits = not whole and type(value) is Decimal and (unit is None or value.same_quantum(unit)) and fits(value)
+        if digits and least <= value <= most:
             return value
         return _checked(field, value)
 
