@@ -142,6 +142,10 @@ def test_start_stop_and_start_again(short_dir: Path, port: int) -> None:
         assert {row["data"]["organization"] for row in rows} == {"DEMO"}
         other = client.get(ROWS.replace("demo", "other"), headers=log_in(client, "analyst@other.example")).json()
         assert other["pagination"]["totalRecords"] == 200
+        # Own datasets can be tried at once; an installation that `vanguard migrate` makes waits for an operator.
+        operator = log_in(client, "admin@demo.example")
+        assert client.get("/api/v1/system/mode", headers=operator).json()["mode"] == "INGESTION_READY"
+        assert client.put("/api/v1/system/mode", headers=operator, json={"mode": "READ_ONLY"}).status_code == 200
         kept = {"id": rows[9]["id"], "delta": {"model": "Kept"}}
         assert client.post(DRAFTS, headers=token, json={"modifications": [kept]}).status_code == 200
         for secret in (directory / "secret", directory / "pems" / "password"):
@@ -171,6 +175,7 @@ def test_start_stop_and_start_again(short_dir: Path, port: int) -> None:
     with started(port, directory, "--rows", "60") as (process, client, lines):
         # The token of the first start, too: the secret is kept. So are drafts, and what PEMS was told.
         assert client.get(f"{ROWS}/{rows[9]['id']}", headers=token).json()["data"]["model"] == "Kept"
+        assert client.get("/api/v1/system/mode", headers=operator).json()["mode"] == "READ_ONLY"
         assert len(client.get(ROWS, headers=token).json()["data"]) == 50
         record = f"{simulated(directory)}/sim/records?org=DEMO&id={rows[0]['id']}"
         assert httpx.get(record, trust_env=False, timeout=60).json()["document"]["model"] == "Pushed"

@@ -23,11 +23,13 @@ from rich.console import Console
 from rich.table import Table
 
 from app import accounts, organizations
+from app.base.clock import now
 from app.base.database import Database
 from app.base.errors import AlreadyExists, ConfigurationError, MemberNotFound
 from app.base.settings import Settings, read_settings
 from app.base.statements import statement
 from app.contracts import PFA
+from app.contracts.states import SystemMode
 from app.dev import pems
 from app.dev.children import PAUSE, Children, Stopped
 from app.dev.postgres import DevDatabaseError, Server
@@ -37,6 +39,7 @@ from app.worker.loop import READ_CLOCK
 
 COUNT_LINES = statement("dev/count_lines").within(PFA.schema)
 READ_PULLS = statement("dev/read_pulls")
+CHANGE_MODE = statement("system_mode/change_mode")
 
 DATA_DIR = ROOT / ".vanguard"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -241,13 +244,18 @@ async def _is_complete(settings: Settings) -> bool:
 
 
 async def _demonstrate(settings: Settings) -> None:
-    """Make the organizations and accounts that are missing: after an interruption the rest, once all were made none."""
+    """Make the organizations and accounts that are missing: after an interruption the rest, once all were made none.
+
+    Where it makes them it lets the system take contracts and records: somebody tries it, and nothing else is there.
+    """
     if await _is_complete(settings):
         return
     database = Database(settings)
     await database.open()
     try:
         await _add_organizations(database)
+        async with database.transaction() as connection:
+            await connection.value(CHANGE_MODE, mode=SystemMode.INGESTION_READY, user=None, at=now())
         for person in PEOPLE:
             with suppress(AlreadyExists):
                 await accounts.add_account(
