@@ -30,7 +30,7 @@ def served(short_dir: Path, create_database: Callable[..., str]) -> Iterator[str
 
 
 def walk(document: str, served: str, directory: Path, *sections: str) -> dict[str, list[str]]:
-    """What the commands of each section print, block by block; all of them, or those of these sections, in one shell."""
+    """What the commands of each section print, block by block: of all, or of these sections, in one shell."""
     marked, places = [], []
     for part in re.split(r"^##+ ", (ROOT / document).read_text(encoding="utf-8"), flags=re.M):
         heading = part.partition("\n")[0]
@@ -108,3 +108,18 @@ def test_readmes_three_commands_make_a_dataset(served: str, tmp_path: Path) -> N
         {"tag": "P-1", "site": "North", "hours": 12.5},
         {"tag": "P-2", "site": "South", "hours": 40},
     ]
+
+
+def test_commands_of_the_founding_api_work_as_adapted(served: str, tmp_path: Path) -> None:
+    told = walk("docs/from_founding_api.md", served, tmp_path)
+    (registered,) = values(told["Register a contract"])
+    assert (registered["address"], registered["state"]) == ("customers", "SHADOW")
+    assert registered["contract"]["source"] == "/api/v1/customers"
+    (ingested,) = values(told["Ingest"])
+    assert (ingested["read"], ingested["inserted"]) == (2, 2)
+    (promoted,) = values(told["Promote a table"])
+    assert promoted["state"] == "ACTIVE"
+    (page,) = values(told["Preview a query"])
+    assert [row["id"] for row in page["data"]] == ["crm~17", "crm~18"]
+    (tried,) = values(told["Replay"])
+    assert (tried["estimatedRows"], tried["estimatedDuplicates"], tried["confirmationRequired"]) == (2, 2, True)
