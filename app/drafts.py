@@ -462,7 +462,7 @@ async def get_drafts(request: VanguardRequest, org: Organization, dataset: Datas
     runtime = request.runtime
     contract, user = await contract_of(request, org, dataset), request.user.user_id
     size, given = read_page(request, PAGE_SIZE)
-    purpose = f"{org}/{contract.name}/drafts"
+    purpose = f"{org}/{contract.edition}/drafts"
     after = given.get("after")
     cursor = read_cursor(runtime.settings.secret, runtime.clock, purpose, after) if after else None
     async with runtime.desk(contract, org) as desk:

@@ -484,7 +484,7 @@ async def get_edits(
     runtime, user = request.runtime, request.user.user_id
     contract = await contract_of(request, org, dataset)
     limit, given = read_page(request)
-    purpose = f"{org}/{contract.name}/sessions/{session_id}/edits"
+    purpose = f"{org}/{contract.edition}/sessions/{session_id}/edits"
     cursor = read_cursor(runtime.settings.secret, runtime.clock, purpose, given["after"]) if "after" in given else None
     async with runtime.desk(contract, org) as desk:
         session = await read_session(desk, user, session_id, runtime.clock())

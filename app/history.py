@@ -89,7 +89,7 @@ async def get_history(
     runtime, user = request.runtime, request.user
     standing = await standing_of(request, org, dataset)
     limit, given = read_page(request)
-    purpose = f"{org}/{standing.contract.name}/rows/{row_id}/history"
+    purpose = f"{org}/{standing.contract.edition}/rows/{row_id}/history"
     cursor = read_cursor(runtime.settings.secret, runtime.clock, purpose, given["after"]) if "after" in given else None
     line = [standing.contract]
     if standing.supersedes is not None:

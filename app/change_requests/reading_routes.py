@@ -158,7 +158,7 @@ async def get_diff(
     runtime, person = request.runtime, person_of(request)
     contract = await contract_of(request, org, dataset)
     limit, given = read_page(request, format=("json", *WRITERS))
-    purpose = f"{org}/{contract.name}/change-requests/{request_id}/diff"
+    purpose = f"{org}/{contract.edition}/change-requests/{request_id}/diff"
     cursor = cursor_of(request, purpose, given)
     async with runtime.database.transaction() as connection:
         desk = Desk(connection, contract, org)

@@ -183,7 +183,7 @@ async def post_preview(
     """Differences, validation, conflicts, overlaps and figures of the session as it is. The body may be left out."""
     runtime = request.runtime
     contract, wanted = await contract_of(request, org, dataset), data or PreviewRequest()
-    secret, purpose = runtime.settings.secret, _purpose(org, contract.name, session_id)
+    secret, purpose = runtime.settings.secret, _purpose(org, contract.edition, session_id)
     after = read_cursor(secret, runtime.clock, purpose, wanted.after) if wanted.after is not None else None
 
     async def work(desk: Desk) -> bytes:
@@ -217,7 +217,7 @@ async def get_preview(
     runtime = request.runtime
     contract, user = await contract_of(request, org, dataset), request.user.user_id
     size, given = read_page(request, PAGE_SIZE)
-    secret, purpose = runtime.settings.secret, _purpose(org, contract.name, session_id)
+    secret, purpose = runtime.settings.secret, _purpose(org, contract.edition, session_id)
     after = read_cursor(secret, runtime.clock, purpose, given["after"]) if "after" in given else None
     page = DiffPage(size, after)
     async with runtime.database.transaction() as connection:

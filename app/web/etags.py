@@ -40,8 +40,8 @@ def etag_of(runtime: Runtime, contract: Contract, organization: str, user: str, 
     """Weak, since queryTime varies. It holds the user: two of them may stand at the same revisions; and what may show
     the same state in another form. A restored database goes on from other revisions (migrate.begin_incarnation).
     """
-    form = f"{contract.version} {runtime.version} {runtime.migration}"
-    digest = _digest(f"{organization} {user} {contract.name} {form}")
+    form = f"{contract.edition} {contract.version} {runtime.version} {runtime.migration}"
+    digest = _digest(f"{organization} {user} {form}")
     return f'W/"{revisions["revision"]}.{revisions["workspace_revision"]}.{digest}"'
 
 
