@@ -283,3 +283,62 @@ async def test_many_contracts_do_not_push_each_other_out_of_what_is_right(
             await user.draft(key, {field: key}, op="insert")
             await committed(user)
             assert ids(await user.rows(**{field: key})) == [key]
+
+
+# -- what a transition does to the version beside ----------------------------------------------------------------------
+
+
+async def ways(user: User) -> list[tuple[str, str, str | None, str]]:
+    """The history of a dataset's versions, the oldest first."""
+    told = (await user.get("state")).json()["history"]
+    return [(each["version"], each["action"], each["fromState"], each["toState"]) for each in reversed(told)]
+
+
+async def states(boss: User) -> dict[str, str]:
+    """The state of each version, by its number."""
+    found = {}
+    for major in (1, 2):
+        answer = (await boss.on(f"customers@{major}").get("state")).json()
+        found[answer["version"]] = answer["state"]
+    return found
+
+
+async def test_the_history_tells_of_both_versions(world: World, people: dict[str, User]) -> None:
+    boss = people["ADMIN"]
+    await both(world, people)
+    await moved(boss.on("customers@2"), "promote")
+    assert (await ways(boss))[-2:] == [
+        ("1.0", "deprecate", "ACTIVE", "DEPRECATED"), ("2.0", "promote", "SHADOW", "ACTIVE"),
+    ]  # fmt: skip
+    await moved(boss, "rollback")
+    assert (await ways(boss))[-2:] == [
+        ("1.0", "restore", "DEPRECATED", "ACTIVE"), ("2.0", "rollback", "ACTIVE", "SHADOW"),
+    ]  # fmt: skip
+
+
+async def test_a_version_that_was_never_promoted_is_not_put_to_use_by_a_rollback(
+    people: dict[str, User],
+) -> None:
+    boss = people["ADMIN"]
+    contract = (await registered(people["ENGINEER"]))["contract"]
+    await registered(people["ENGINEER"], second(contract))
+    await moved(boss.on("customers@2"), "promote")
+    assert await states(boss) == {"1.0": "SHADOW", "2.0": "ACTIVE"}
+    await moved(boss, "rollback")
+    assert await states(boss) == {"1.0": "SHADOW", "2.0": "SHADOW"}
+    refused(await people["VIEWER"].get("rows"), 404, "DATASET_NOT_FOUND")
+
+
+async def test_a_version_that_was_out_of_use_already_stays_so_after_a_rollback(
+    world: World, people: dict[str, User]
+) -> None:
+    boss = people["ADMIN"]
+    await both(world, people)
+    await moved(boss, "deprecate")
+    since = await world.db.fetchval("SELECT deprecated_at FROM dataset WHERE name = 'customers'")
+    world.clock.move(minutes=1)
+    await moved(boss.on("customers@2"), "promote")
+    world.clock.move(minutes=1)
+    await moved(boss, "rollback")
+    assert await states(boss) == {"1.0": "DEPRECATED", "2.0": "SHADOW"}
+    assert await world.db.fetchval("SELECT deprecated_at FROM dataset WHERE state = 'DEPRECATED'") == since

@@ -67,6 +67,7 @@ class Place(NamedTuple):
     major: int
     supersedes: int | None
     promoted_at: datetime | None
+    deprecated_at: datetime | None
 
 
 class Outcome(msgspec.Struct, kw_only=True, rename="camel"):
@@ -126,7 +127,10 @@ async def _places(desk: Desk) -> list[Place]:
 
 
 def _place(row: Record, contract: Contract) -> Place:
-    return Place(row["name"], contract, DatasetState(row["state"]), row["major"], row["supersedes"], row["promoted_at"])
+    return Place(
+        row["name"], contract, DatasetState(row["state"]), row["major"], row["supersedes"], row["promoted_at"],
+        row["deprecated_at"],
+    )  # fmt: skip
 
 
 def _outcome(name: str, place: Place, state: DatasetState) -> Outcome:
@@ -147,7 +151,8 @@ async def _activate(desk: Desk, wanted: Wanted, place: Place, places: Sequence[P
     if used is None or used.name == place.name:
         await _move(desk, wanted, place, DatasetState.ACTIVE, promoted=promoted)
         return _outcome(base, place, DatasetState.ACTIVE)
-    left = used.state if used.state is DatasetState.READ_ONLY else DatasetState.DEPRECATED
+    # One that nobody used stays what it is: it was never promoted, or is out of use already.
+    left = DatasetState.DEPRECATED if used.state is DatasetState.ACTIVE else used.state
     outcome = _outcome(base, place, DatasetState.ACTIVE)
     before, after = await _exchange(desk, wanted, used, place, DatasetState.ACTIVE, left, promoted=promoted)
     outcome.superseded = before.contract.name
@@ -175,7 +180,8 @@ async def _roll_back(desk: Desk, wanted: Wanted, place: Place, places: Sequence[
         await _move(desk, wanted, place, DatasetState.SHADOW)
         return _outcome(place.name, place, DatasetState.SHADOW)
     outcome = _outcome(f"{base_of(place.name)}@{place.major}", place, DatasetState.SHADOW)
-    now = DatasetState.READ_ONLY if before_it.contract.read_only else DatasetState.ACTIVE
+    # It was put out of use by this promotion, or had been before.
+    now = DatasetState.ACTIVE if before_it.deprecated_at == place.promoted_at else before_it.state
     left, again = await _exchange(desk, wanted, place, before_it, now, DatasetState.SHADOW, promoted=False)
     outcome.superseded = again.contract.name
     if promotion is not None and promotion["revision"] is not None and now is DatasetState.ACTIVE:
@@ -213,7 +219,11 @@ async def _exchange(
     before = Desk(desk.connection, _called(used.contract, f"{base}@{used.major}"), desk.organization)
     after = Desk(desk.connection, _called(beside.contract, base), desk.organization)
     await after.rows(RAISE_WORKSPACES)
-    aside = next(row for row in moved if row["name"] != base)
+    aside, used_now = (next(row for row in moved if (row["name"] == base) is plain) for plain in (False, True))
+    if wanted.action != "rollback" and left is not used.state:
+        await _note(before, wanted, "deprecate", used.state, left, aside["revision"])
+    if wanted.action == "rollback" and now is not beside.state:
+        await _note(after, wanted, "restore", beside.state, now, used_now["revision"])
     tell(
         before,
         EventType.DATASET,
@@ -225,6 +235,11 @@ async def _exchange(
         state=left.value,
     )
     return before, after
+
+
+async def _note(desk: Desk, wanted: Wanted, action: str, was: DatasetState, now: DatasetState, revision: int) -> None:
+    """In the history of the other version, what became of it by this."""
+    await add_transition(desk, action, was, now, wanted.user, wanted.reason, wanted.at, revision)
 
 
 def _called(contract: Contract, name: str) -> Contract:
