@@ -282,17 +282,35 @@ class Submitter(Busy):
             self.once.set()
         preview = await self.user.post(f"sessions/{session}/preview", {})
         if not saved.is_success or not self._told_of(preview, 200):
-            await self.user.request("DELETE", f"sessions/{session}")
+            await self._let_go(session, value)
             return
         wanted = {"title": value, "digest": preview.json()["digest"]}
         sent = await self.user.post(f"sessions/{session}/submit", wanted)
-        if not self._told_of(sent, 201):
-            return
-        for verb in ("approve", "merge"):
-            found = (await self.boss.get(f"change-requests/{sent.json()['id']}")).json()
-            answer = await self.boss.post(f"change-requests/{sent.json()['id']}/{verb}", {"digest": found["digest"]})
-            if not self._told_of(answer, 200):
-                return
+        if not self._told_of(sent, 201) or not await self._merged(f"change-requests/{sent.json()['id']}"):
+            await self._let_go(session, value)
+
+    async def _merged(self, request: str) -> bool:
+        """Approved and merged by the other one, however often a version comes between; False for one with conflicts,
+        which goes back.
+        """
+        verbs = {"pending_review": "approve", "approved": "merge"}
+        while (found := (await self.boss.get(request)).json())["status"] in verbs:
+            verb = verbs[found["status"]]
+            answer = await self.boss.post(f"{request}/{verb}", {"digest": found["digest"]})
+            if not self._told_of(answer, 200) and answer.json()["code"] == "MERGE_CONFLICT":
+                while (await self.boss.post(f"{request}/reject", {"comment": "No"})).status_code != 200:
+                    pass
+                return False
+        return True
+
+    async def _let_go(self, session: str, value: str) -> None:
+        """End a session with all that is in it."""
+        while (await self.user.request("DELETE", f"sessions/{session}")).status_code == 409:
+            pass
+        while (await self.user.discard()).status_code == 409:
+            pass
+        if value in self.acknowledged:
+            self.acknowledged.remove(value)
 
     def _told_of(self, answer: httpx.Response, status: int) -> bool:
         self.answers[answer.json().get("code", "OK")] += 1
@@ -380,7 +398,7 @@ async def test_a_breaking_version_promoted_and_rolled_back_while_people_work(
         told = await told_in(world, schemas[0], "company") | await told_in(world, schemas[1], "companyName")
         for worker in workers:
             row = (await worker.user.row(worker.key))["data"]
-            last = worker.acknowledged[-1]
+            last = worker.acknowledged[-1] if worker.acknowledged else row[field]
             assert last in (row[field], *told), (action, worker.key, worker.answers)
             if type(worker) is Busy:
                 assert row[field] == last
