@@ -63,6 +63,11 @@ def held(pid: int) -> int:
     return _bytes(pid, "VmRSS:")
 
 
+def anonymous(pid: int) -> int:
+    """The bytes that it holds by itself: without files, and what it shares with others."""
+    return _bytes(pid, "RssAnon:")
+
+
 def _bytes(pid: int, name: str) -> int:
     for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines():
         if line.startswith(name):

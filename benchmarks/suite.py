@@ -25,6 +25,7 @@ from app import __version__
 from app.base.errors import ConfigurationError
 from benchmarks import (
     bench_commits,
+    bench_datasets,
     bench_drafts,
     bench_edits,
     bench_exports,
@@ -83,6 +84,7 @@ GROUPS: Mapping[str, Group] = {
     "requests": Group("Change requests", bench_requests.requests, 4),
     "commits": Group("Committing", bench_commits.commits, 4),
     "feed": Group("The feed", bench_feed.feed, 14),
+    "datasets": Group("Datasets of one's own", bench_datasets.datasets, 20),
     "floor": Group("COPY into the mirror", bench_load.floor, 3),
     "release": Group("Against the release", bench_release.release, 8),
     "before": Group("What right answers cost", bench_release.before, 5),
