@@ -122,7 +122,8 @@ def _json(column: Column, value: str) -> str:
 
 def _image(name: str, expression: str, reads: tuple[str, ...]) -> str:
     fields = _list([f"'{field}'" for field in reads])
-    touched = f"layer ? {fields}" if len(reads) == 1 else f"layer ?| ARRAY[{fields}]"
+    several = f"ARRAY[{fields}]" if reads else "'{}'::text[]"
+    touched = f"layer ? {fields}" if len(reads) == 1 else f"layer ?| {several}"
     return f"CASE WHEN NOT {touched} THEN b_{name} ELSE {expression} END AS a_{name}"
 
 

@@ -430,7 +430,8 @@ class Contract(Shape, frozen=True, kw_only=True, dict=True):
     def search_expression(self) -> str:
         """The text that `search=` looks through, over the document `doc`; a match never spans two fields."""
         texts = " || E'\\x1f' || ".join(f"coalesce(doc ->> '{name}', '')" for name in self.searched)
-        return f"vanguard.fold({texts})"
+        nothing = "''"  # a dataset of numbers and days alone
+        return f"vanguard.fold({texts or nothing})"
 
 
 # The document in an expression, or a text between quotes, where a field can be called doc.
