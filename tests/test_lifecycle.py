@@ -59,6 +59,7 @@ async def test_a_breaking_version_takes_over_what_people_have_under_way(people: 
     await ann.draft("C1", ACME, op="insert")
     await committed(ann)
     await ann.draft("C1", {"company": "Acme Ltd", "customerSince": "2026-01-01"})
+    ann.world.clock.move(hours=1)
     answer = await registered(people["ENGINEER"], second(contract))
     assert (answer["address"], answer["state"]) == ("customers@2", "SHADOW")
     outcome = await moved(boss.on("customers@2"), "promote")
@@ -166,3 +167,36 @@ async def test_the_history_of_a_row_goes_on_into_the_version_before(people: dict
         ]
         after = page["nextCursor"]
     assert told == [("update", "commit", ["Beta"]), ("insert", "ingest", ["Acme"]), ("insert", "commit", ["Acme"])]
+
+
+async def test_what_was_committed_since_a_version_was_filled_is_drafted_by_its_authors(
+    world: World, people: dict[str, User]
+) -> None:
+    contract = await used(people)
+    ann, bob, boss = people["ANALYST"], people["ENGINEER"], people["ADMIN"]
+    for key in ("C1", "C2"):
+        await ann.draft(key, ACME, op="insert")
+    await committed(ann)
+    world.clock.move(hours=1)
+    await registered(bob, second(contract))
+    filled = [{"customerId": key, "companyName": "Acme", "tier": "gold", "revenue": 5} for key in ("C1", "C2")]
+    assert (await bob.on("customers@2").post("ingest", {"records": filled})).status_code == 200
+    world.clock.move(hours=1)
+    # Two people change one cell, one after the other; one deletes a row and brings another.
+    await ann.draft("C1", {"company": "First", "tier": "silver"})
+    await committed(ann)
+    await boss.draft("C1", {"company": "Last"})
+    await boss.draft("C2", op="delete")
+    await boss.draft("C3", ACME, op="insert")
+    await committed(boss)
+    outcome = await moved(boss.on("customers@2"), "promote")
+    assert outcome["commits"]["drafts"] == 4
+    assert {key: row["delta"] for key, row in (await drafts(ann)).items()} == {"C1": {"tier": "silver"}}
+    mine = await drafts(boss)
+    assert {key: row["op"] for key, row in mine.items()} == {"C1": "update", "C2": "delete", "C3": "insert"}
+    assert (mine["C1"]["delta"], mine["C3"]["delta"]["companyName"]) == ({"companyName": "Last"}, "Acme")
+    await committed(ann)
+    await committed(boss)
+    assert [(row["id"], row["data"]["companyName"], row["data"]["tier"]) for row in await ann.rows()] == [
+        ("C1", "Last", "silver"), ("C3", "Acme", "gold"),
+    ]  # fmt: skip

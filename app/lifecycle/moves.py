@@ -4,7 +4,7 @@ Drafts, what is under review, and the logs of open sessions follow, field by fie
 are called, where the value fits. What does not follow stays where it was, and is reported. Nothing is dropped.
 """
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -179,17 +179,39 @@ def _change(row: Record, passage: Passage, moved: Moved, keys: set[str], touched
     return {"id": row["id"], "base": passage.base(row["base"], None, None), "delta": cells.fit}
 
 
+class _Committed(msgspec.Struct):
+    """What somebody committed to a row, commit after commit."""
+
+    op: str = "update"
+    delta: dict[str, Any] = {}
+    reason: str | None = None
+
+
+class _Row(msgspec.Struct):
+    """A row that people committed to: as the other version has it, and what each of them wants of it."""
+
+    there: dict[str, Any] | None
+    wanted: dict[str, _Committed] = {}
+
+
 async def commits_as_drafts(before: Desk, after: Desk, revision: int, at: datetime) -> Moved:
-    """What people committed to a version beyond a revision becomes drafts of its authors on another one."""
+    """What people committed to a version beyond a revision becomes drafts of its authors on another one, as far as that
+    has it otherwise. Of each cell the last one counts.
+    """
     passage, moved = Passage(before.contract, after.contract), Moved()
     read = LIST_COMMITS.fill(other=after.contract.schema)
-    folded: dict[tuple[str, str], dict[str, Any]] = {}
-    for row in await before.rows(read, revision=revision):
-        if not passage.same_keys:
-            moved.leave(row["actor"], row["row_key"], sorted(row["after"] or row["before"] or {}))
-            continue
-        _fold(folded.setdefault((row["actor"], row["row_key"]), {"op": None, "delta": {}}), row, passage, moved)
-    coming = [_draft(user, key, found, at) for (user, key), found in folded.items() if found["op"] is not None]
+    rows: dict[str, _Row] = {}
+    for entry in await before.rows(read, revision=revision):
+        if passage.same_keys:
+            _fold(rows.setdefault(entry["row_key"], _Row(entry["data"])), entry, passage, moved)
+        else:
+            moved.leave(entry["actor"], entry["row_key"], sorted(entry["after"] or entry["before"] or {}))
+    coming = [
+        draft
+        for key, row in rows.items()
+        for user, committed in row.wanted.items()
+        if (draft := _draft(user, key, row, committed, at, moved)) is not None
+    ]
     moved.drafts = len(coming)
     await raise_workspaces(after, {each["user_id"] for each in coming})
     for some in _portions(coming):
@@ -198,25 +220,37 @@ async def commits_as_drafts(before: Desk, after: Desk, revision: int, at: dateti
     return moved
 
 
-def _fold(found: dict[str, Any], row: Record, passage: Passage, moved: Moved) -> None:
-    """One committed change of a row after those before it, of one person."""
-    cells = passage.cells(row["after"] or {})
-    moved.leave(row["actor"], row["row_key"], cells.left)
-    there = row["data"]
-    found.update(reason=row["change_reason"], there=there)
-    match row["op"]:
-        case "delete":
-            found.update(op=None if there is None else "delete", delta={})
-        case "insert" if there is None:
-            found.update(op="insert", delta=cells.fit)
-        case _:
-            delta = {**found["delta"], **cells.fit}
-            op = "insert" if found["op"] == "insert" else "update"
-            found.update(op=op if delta and (there is not None or op == "insert") else None, delta=delta)
+def _fold(row: _Row, entry: Record, passage: Passage, moved: Moved) -> None:
+    """One committed change of a row after those before it."""
+    actor, there = entry["actor"], row.there
+    if entry["op"] == "delete":
+        row.wanted.clear()
+        if there is not None:
+            row.wanted[actor] = _Committed(op="delete", reason=entry["change_reason"])
+        return
+    cells = passage.cells(entry["after"] or {})
+    moved.leave(actor, entry["row_key"], cells.left)
+    for other in row.wanted.values():
+        other.delta = {name: value for name, value in other.delta.items() if name not in cells.fit}
+    # Who changed a row that somebody else has brought: that it is there is the other one's draft.
+    bringer = next((user for user, each in row.wanted.items() if each.op == "insert"), actor)
+    mine = row.wanted.setdefault(bringer, _Committed())
+    if there is None and entry["op"] == "insert":
+        mine.op = "insert"
+    elif mine.op == "delete":
+        mine.op = "update"
+    mine.delta = {**mine.delta, **cells.fit}
+    mine.reason = entry["change_reason"]
 
 
-def _draft(user: str, key: str, found: Mapping[str, Any], at: datetime) -> dict[str, Any]:
-    there = found["there"] or {}
+def _draft(user: str, key: str, row: _Row, committed: _Committed, at: datetime, moved: Moved) -> dict[str, Any] | None:
+    """The draft of it; None where there is nothing to be done, or no row to do it to."""
+    there = row.there or {}
+    delta = {name: value for name, value in committed.delta.items() if there.get(name) != value}
+    if committed.op == "update" and row.there is None:
+        moved.leave(user, key, sorted(delta))
+    if committed.op == "update" and (row.there is None or not delta):
+        return None
     return {
         "user_id": user,
         "row_key": key,
@@ -224,12 +258,12 @@ def _draft(user: str, key: str, found: Mapping[str, Any], at: datetime) -> dict[
         "pending_op": None,
         "pending": {},
         "pending_state": None,
-        "draft_op": found["op"],
-        "delta": found["delta"],
-        "base": there if found["op"] == "delete" else {name: there.get(name) for name in found["delta"]},
+        "draft_op": committed.op,
+        "delta": delta,
+        "base": there if committed.op == "delete" else {name: there.get(name) for name in delta},
         "version": None,
         "session_id": None,
-        "change_reason": found["reason"],
+        "change_reason": committed.reason,
         "modified_at": at,
     }
 
