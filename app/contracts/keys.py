@@ -16,6 +16,7 @@ MAX_KEY_BYTES = 200
 SEPARATOR = "~"
 ESCAPED = re.compile(rb"%([0-9A-F]{2})")
 COUNT = re.compile(r"0|[1-9]\d{0,17}", re.ASCII)
+MAX_COUNT = 10**18 - 1
 INTEGER = re.compile(r"0|-?[1-9]\d{0,15}", re.ASCII)
 NUMBER = re.compile(r"-?\d{1,30}(\.\d{1,20})?", re.ASCII)
 

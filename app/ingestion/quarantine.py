@@ -18,7 +18,7 @@ from app.web.auth import Action, require
 from app.web.idempotency import answer_once, answer_rehearsal
 from app.web.openapi import DATASET_PATH, DatasetName, Organization, answers_with_position, body
 from app.web.runtime import VanguardRequest, contract_of
-from app.worker.semantics import Record
+from app.worker.semantics import Ingester, Record
 
 READ_QUARANTINED = statement("ingestion/read_quarantined")
 DISCARD_RECORDS = statement("ingestion/discard_records")
@@ -101,7 +101,7 @@ async def replay_quarantined(
             Record(row["run_id"], row["first_seen_at"], row["textual"], read_record(row["line"], row["raw"]))
             for row in rows
         ]
-        counts = await take(desk, records, at)
+        counts = await take(Ingester(desk), records, at)
         answer = ReplayedAnswer(
             read=counts.rows_read,
             inserted=counts.inserted,

@@ -2,6 +2,7 @@
 
 import hashlib
 import uuid
+from contextlib import aclosing
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -22,7 +23,7 @@ from app.web.auth import Action, require
 from app.web.idempotency import answer_once, answer_rehearsal
 from app.web.openapi import DATASET_PATH, DatasetName, Organization, answers_with_position, body
 from app.web.runtime import VanguardRequest, standing_of
-from app.worker.ingestion import Run, received, rows_of_version, version_in_use
+from app.worker.ingestion import Run, received, rows_of_version, takes_received, version_in_use
 from app.worker.semantics import Counts, Ingester, Record, Refused
 
 COUNT_RECEIVED = statement("ingestion/count_received")
@@ -143,13 +144,13 @@ async def _measure(datasets: Datasets, desk: Desk, data: ReplayRequest, kind: st
     whose = {"organization": desk.organization, "base": base_of(desk.contract.name)}
     counted = await desk.connection.row(COUNT_RECEIVED, **whose, since=data.from_, until=data.to)
     assert counted is not None, "an aggregate returns its row"
-    total, used_revision = int(counted["received"]), None
+    total, used = int(counted["received"]), None
     if kind == "backfill" and (used := await version_in_use(datasets, desk)) is not None:
-        total += int(await Desk(desk.connection, used, desk.organization).value(COUNT_ROWS))
-        used_revision = used.edition
+        rows = int(await Desk(desk.connection, used, desk.organization).value(COUNT_ROWS))
+        total = rows + (total if takes_received(desk.contract) else 0)
     told = [
         kind, data.from_.isoformat(), data.to.isoformat(), data.batch_size, total, counted["latest"],
-        desk.contract.edition, used_revision, revision,
+        desk.contract.edition, None if used is None else used.edition, revision,
     ]  # fmt: skip
     return total, hashlib.sha256(exact_json.encode(told)).hexdigest()
 
@@ -164,19 +165,19 @@ async def _try(
         parameters={"since": data.from_.isoformat(), "until": data.to.isoformat()},
         cursor=None,
         requested_at=at,
-        rows_read=0,
-        ends=False,
+        quarantined=0,
     )
-    records: list[Record] = []
-    sources = [received(desk, run, "", TRIED)]
-    if kind == "backfill":
-        sources.insert(0, rows_of_version(datasets, desk, run.id, "", TRIED))
+    used = await version_in_use(datasets, desk) if kind == "backfill" else None
+    sources = [] if used is None else [rows_of_version(desk, used, run.id, "", TRIED)]
+    if used is None or takes_received(desk.contract):
+        sources.append(received(desk, run, "", TRIED))
+    tried: list[Record] = []
     for source in sources:
-        async for portion in source:
-            records += portion.records
-            break
-    tried = records[:TRIED]
-    counts = await _take(desk, tried, at)
+        async with aclosing(source):
+            async for portion in source:
+                tried += portion.records[: TRIED // len(sources)]
+                break
+    counts = await _take(Ingester(desk, settled=kind == "backfill"), tried, at)
     share = total / len(tried) if tried else 0
     return ReplayPreview(
         estimated_rows=total,
@@ -187,9 +188,9 @@ async def _try(
     )
 
 
-async def _take(desk: Desk, records: list[Record], at: datetime) -> Counts:
+async def _take(ingester: Ingester, records: list[Record], at: datetime) -> Counts:
     try:
-        return await Ingester(desk).take(records, at)
+        return await ingester.take(records, at)
     except Refused:
         # The run itself would end there; the preview shows the record, and why.
         return Counts(rows_read=len(records), quarantined=len(records))

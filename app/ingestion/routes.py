@@ -4,7 +4,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import Annotated, Any
 
@@ -31,6 +31,7 @@ from app.web.idempotency import answer_once
 from app.web.openapi import DATASET_PATH, DatasetName, Organization, answers, answers_with_position, parameter
 from app.web.paging import read_given
 from app.web.runtime import VanguardRequest, contract_of
+from app.worker.runs import storable
 from app.worker.semantics import Counts, Ingester, Record, Refused, note
 
 log = structlog.get_logger(__name__)
@@ -175,8 +176,10 @@ async def _take(
         await desk.value(ADD_RUN, **run, done=True)
         raws = list(_raws(records))
         await _keep(desk, run_id, at, False, raws)
-        counts = taken = await take(desk, [Record(run_id, at, False, raw) for raw in raws], at)
-        await desk.value(COUNT_RUN, run_id=run_id, at=at, cursor=None, counts=msgspec.to_builtins(counts))
+        ingester = Ingester(desk)
+        counts = taken = await take(ingester, [Record(run_id, at, False, raw) for raw in raws], at)
+        told = {"counts": msgspec.to_builtins(counts), "report": storable(ingester.proposals.report())}
+        await desk.value(COUNT_RUN, run_id=run_id, at=at, cursor=None, **told)
         return exact_json.encode(_answer(run_id, counts))
 
     answer = await answer_once(request, runtime, contract, organization, work)
@@ -184,14 +187,13 @@ async def _take(
     return answer
 
 
-async def take(desk: Desk, records: list[Record], at: datetime) -> Counts:
+async def take(ingester: Ingester, records: list[Record], at: datetime) -> Counts:
     """Take records in the caller's transaction; raises ValidationFailed where the contract refuses them all."""
-    contract = desk.contract
     try:
-        counts = await Ingester(desk).take(records, at)
+        counts = await ingester.take(records, at)
     except Refused as refused:
         raise _refused(refused.code, str(refused)) from None
-    most = contract.max_quarantined
+    most = ingester.contract.max_quarantined
     if most is not None and counts.quarantined > most:
         message = f"{counts.quarantined} records cannot become rows; the contract lets {most} be put aside."
         raise _refused("TOO_MANY_QUARANTINED", message)
@@ -238,13 +240,17 @@ async def _receive(
         if not total:
             raise _refused(Code.MISSING_MEMBER, "There is no record in the upload.")
         await desk.value(
-            ADD_RUN, run_id=run_id, kind="ingest", user=user, at=at, parameters={"since": at.isoformat()}, total=total,
-            done=False,
+            ADD_RUN, run_id=run_id, kind="ingest", user=user, at=at, parameters=only(at), total=total, done=False
         )  # fmt: skip
         log.info("records received", organization=organization, dataset=contract.name, run=str(run_id), records=total)
         return exact_json.encode(IngestAnswer(run_id=str(run_id)))
 
     return await answer_once(request, runtime, contract, organization, work, status=202)
+
+
+def only(at: datetime) -> dict[str, str]:
+    """The time of what was received at a moment, as a run's parameters have it."""
+    return {"since": at.isoformat(), "until": (at + timedelta(microseconds=1)).isoformat()}
 
 
 async def _portions(raws: Iterator[Raw]) -> AsyncIterator[list[Raw]]:

@@ -1,14 +1,18 @@
 """Runs of ingestion: records that were received become rows, portion by portion, resumable after each.
 
-A portion is a transaction: its rows, what is put aside, the counts, and how far the run has come. A contract that ends
-a run over a record (`refuse`), or over too many that are put aside, has the whole run in one transaction: it fails
-whole.
+A portion is a transaction: its rows, what is put aside, the counts, and how far the run has come.
+
+A contract that ends a run over a record (`refuse`), or over too many that are put aside (`maxQuarantined`), has all of
+its records looked through before the first is taken, so that the run fails whole, or not at all. Whether a record
+conflicts with a row (`conflictResolution: error`) is known only when it is taken: where that counts, the run is one
+transaction.
 """
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
@@ -25,7 +29,7 @@ from app.engine.desk import Desk
 from app.engine.passage import Passage
 from app.records.records import Raw, read_record
 from app.worker import runs
-from app.worker.semantics import SHOWN, Counts, Ingester, Record, Refused, note
+from app.worker.semantics import Counts, Ingester, Record, Refused, note
 from app.worker.target import Job, ReadClock, alone
 
 log = structlog.get_logger(__name__)
@@ -36,10 +40,11 @@ READ_RECEIVED = statement("ingestion/read_received")
 READ_VERSION = statement("ingestion/read_version")
 READ_MODE = statement("system_mode/read_mode")
 FINISH_RUN = statement("worker/finish_run")
+READ_ENDING = statement("worker/read_ending")
 
 PORTION = 2_000
+ROWS, RECEIVED = "rows", "received"  # what a backfill is made of, one after the other
 BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
-END = datetime(9999, 1, 1, tzinfo=UTC)
 NOBODY = uuid.UUID(int=0)
 
 
@@ -51,8 +56,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     parameters: dict[str, Any]
     cursor: str | None
     requested_at: datetime
-    rows_read: int
-    ends: bool
+    quarantined: int
 
 
 class Portion(NamedTuple):
@@ -84,123 +88,156 @@ async def ingest(
         return True
 
 
+class Ending(NamedTuple):
+    """What a run ends with, both None where all went well."""
+
+    code: str | None = None
+    error: str | None = None
+
+
+class _Left(Exception):
+    """Nothing more is taken: the run ends so, or, with None, another worker goes on with it."""
+
+    def __init__(self, ending: Ending | None):
+        super().__init__()
+        self.ending = ending
+
+
 class _Ingestion:
     """One run."""
 
     def __init__(self, database: Database, desk: Desk, run: Run, read_clock: ReadClock, stopping: asyncio.Event):
         self.desk, self._run, self.read_clock, self.stopping = desk, run, read_clock, stopping
+        self.contract = contract = desk.contract
         self.datasets = Datasets(database, ())
-        self.ingester = Ingester(desk)
+        self.ingester = Ingester(desk, settled=run.kind == "backfill")
         self.size = int(run.parameters.get("batchSize", PORTION))
+        policy, semantics = contract.schema_contract, self.ingester.semantics
+        limited = contract.max_quarantined is not None
+        self.may_fail = limited or "refuse" in (policy.new_fields, policy.types)
+        self.together = limited and semantics.mode == "upsert" and semantics.conflict_resolution == "error"
 
     async def run(self) -> bool:
         """To its end, or until the worker stops, which leaves it to be resumed. False where the contract is another by
         now: the worker's next step goes on with that.
         """
-        connection, run = self.desk.connection, self._run
-        contract = self.desk.contract
-        whole = contract.max_quarantined is not None or "refuse" in (
-            contract.schema_contract.new_fields,
-            contract.schema_contract.types,
-        )
-        log.info("ingestion begins", organization=self.desk.organization, dataset=contract.name, run=str(run.id))
+        told = {"organization": self.desk.organization, "dataset": self.contract.name, "run": str(self._run.id)}
+        log.info("ingestion begins", **told)
+        ending: Ending | None = Ending()
         try:
-            if whole:
-                async with connection.transaction():
-                    ended = await self._take_all(run.cursor)
-            else:
-                ended = await self._take_all(run.cursor)
+            await self._take_all()
+        except _Left as left:
+            ending = left.ending
         except Refused as refused:
-            await self._finish(refused.code, str(refused))
+            ending = Ending(refused.code, str(refused))
         except DatasetReadOnly as refused:
-            await self._finish(refused.code, refused.detail)
+            ending = Ending(refused.code, refused.detail)
         except SchemaChanged:
             return False
         except Exception:
-            if not connection.raw.is_closed():
-                await self._finish("INTERNAL_ERROR", runs.DEFECT)
+            if not self.desk.connection.raw.is_closed():
+                await self._finish(Ending("INTERNAL_ERROR", runs.DEFECT))
             raise
-        else:
-            if ended is not None:
-                await self._finish(*ended)
+        if ending is not None:
+            await self._finish(ending)
+            log.info("ingestion ends", code=ending.code, **told)
         return True
 
-    async def _take_all(self, cursor: str | None) -> tuple[str | None, str | None] | None:
-        """Code and words that the run ends with, both None where it went well; None where the worker stops."""
-        total = Counts()
-        if self._run.ends:
-            return runs.STOPPED, "Somebody stopped it. What it had done until then stays."
-        async for portion in self._portions(cursor):
-            if await self._mode() is not SystemMode.INGESTION_READY:
-                return "SYSTEM_READ_ONLY", "The system went READ_ONLY. What was done until then stays."
-            ends, counts = await self._take(portion)
-            total = total + counts
-            note(counts)
-            self._guard(total)
-            if ends:
-                return runs.STOPPED, "Somebody stopped it. What it had done until then stays."
-            if self.stopping.is_set():
-                return None
-        return None, None
+    async def _take_all(self) -> None:
+        if self.may_fail:
+            await self._look_through()
+        if self.together:
+            note(await self.desk.connection.run(self._take_together))
+            return
+        async for portion in self._portions(self._run.cursor):
+            await self._go_on()
+            note(await self.desk.connection.run(partial(self._take, portion)))
 
-    async def _take(self, portion: Portion) -> tuple[bool, Counts]:
+    async def _look_through(self) -> None:
+        """Raises Refused where the run would end over what its records say, before one of them is taken."""
+        broken = self._run.quarantined
+        async for portion in self._portions(self._run.cursor):
+            await self._go_on()
+            broken += self.ingester.count_broken(portion.records)
+            self._guard(broken)
+
+    async def _take(self, portion: Portion) -> Counts:
         at = await self.read_clock(self.desk.connection)
+        counts = await self.ingester.take(portion.records, at)
+        await self._count(counts, at, portion.cursor)
+        return counts
 
-        async def work() -> tuple[bool, Counts]:
-            counts = await self.ingester.take(portion.records, at)
-            ends = await self.desk.value(
-                COUNT_RUN, run_id=self._run.id, at=at, cursor=portion.cursor, counts=msgspec.to_builtins(counts)
-            )
-            return bool(ends), counts
+    async def _take_together(self) -> Counts:
+        """All records. The run's record is left alone until the end, so that somebody can stop it."""
+        at, total = await self.read_clock(self.desk.connection), Counts()
+        async for portion in self._portions(None):
+            await self._go_on()
+            total += await self.ingester.take(portion.records, at)
+            self._guard(total.quarantined)
+        await self._count(total, at, None)
+        return total
 
-        if self.desk.connection.raw.is_in_transaction():
-            return await work()
-        return await self.desk.connection.run(work)
+    async def _count(self, counts: Counts, at: datetime, cursor: str | None) -> None:
+        told = msgspec.to_builtins(counts)
+        await self.desk.value(COUNT_RUN, run_id=self._run.id, at=at, cursor=cursor, counts=told, report=None)
 
-    def _guard(self, total: Counts) -> None:
-        most = self.desk.contract.max_quarantined
-        if most is not None and total.quarantined > most:
+    def _guard(self, broken: int) -> None:
+        most = self.contract.max_quarantined
+        if most is not None and broken > most:
             raise Refused(
                 "TOO_MANY_QUARANTINED",
-                f"{total.quarantined:,} of the first {total.rows_read:,} records cannot become rows; the contract lets "
-                f"{most:,} be put aside (maxQuarantined). Nothing was taken.",
+                f"More than {most:,} of its records cannot become rows, and the contract lets no more be put aside "
+                "(maxQuarantined). Nothing was taken.",
             )
+
+    async def _go_on(self) -> None:
+        """Raises _Left where the worker stops, somebody wants the run to end, or the system takes no more."""
+        if self.stopping.is_set():
+            raise _Left(None)
+        left = "Nothing of it stays." if self.together else "What it had done until then stays."
+        ending = await self.desk.row(READ_ENDING, run_id=self._run.id)
+        if ending is not None and ending["stopped"]:
+            raise _Left(Ending(runs.STOPPED, f"{ending['stopped_by']} stopped it. {left}"))
+        if await self._mode() is not SystemMode.INGESTION_READY:
+            raise _Left(Ending("SYSTEM_READ_ONLY", f"The system went READ_ONLY. {left}"))
 
     async def _mode(self) -> SystemMode:
         row = await self.desk.connection.row(READ_MODE)
         assert row is not None, "the migration has made the row"
         return SystemMode(row["mode"])
 
-    async def _finish(self, code: str | None, error: str | None) -> None:
+    async def _finish(self, ending: Ending) -> None:
         at = await self.read_clock(self.desk.connection)
-        new = sorted(self.ingester.new_fields.items(), key=lambda item: -item[1])[:SHOWN]
-        report = {"newFields": dict(new)} if new else None
-        await self.desk.value(FINISH_RUN, run_id=self._run.id, at=at, error_code=code, error=error, report=report)
-        log.info(
-            "ingestion ends",
-            organization=self.desk.organization,
-            dataset=self.desk.contract.name,
-            run=str(self._run.id),
-            code=code,
-        )
+        report = runs.storable(self.ingester.proposals.report())
+        told = {"error_code": ending.code, "error": ending.error, "report": report}
+        await self.desk.value(FINISH_RUN, run_id=self._run.id, at=at, **told)
 
     # --- where records come from
 
-    async def _portions(self, cursor: str | None) -> AsyncIterator[Portion]:
+    async def _portions(self, cursor: str | None) -> AsyncGenerator[Portion, None]:
         stage, _, after = (cursor or "").partition(":")
-        if self._run.kind == "backfill" and stage != "received":
-            async for portion in rows_of_version(self.datasets, self.desk, self._run.id, after, self.size):
+        used = await version_in_use(self.datasets, self.desk) if self._run.kind == "backfill" else None
+        if used is not None and stage != RECEIVED:
+            async for portion in rows_of_version(self.desk, used, self._run.id, after, self.size):
                 yield portion
             after = ""
-        async for portion in received(self.desk, self._run, after, self.size):
-            yield portion
+        if used is None or takes_received(self.contract):
+            async for portion in received(self.desk, self._run, after, self.size):
+                yield portion
 
 
-async def received(desk: Desk, run: Run, after: str, size: int) -> AsyncIterator[Portion]:
+def takes_received(contract: Contract) -> bool:
+    """Whether a version that has the rows of another is filled from received records, too: where records are appended
+    without a window, nothing would tell one from the row that it has become there.
+    """
+    semantics = contract.ingestion
+    return semantics is not None and (semantics.mode == "upsert" or bool(semantics.window))
+
+
+async def received(desk: Desk, run: Run, after: str, size: int) -> AsyncGenerator[Portion, None]:
     """Records as they were received, from a cursor on: of the run itself, or of the time that it is about."""
     own = run.kind == "ingest"
-    since = datetime.fromisoformat(run.parameters["since"]) if "since" in run.parameters else BEGINNING
-    until = datetime.fromisoformat(run.parameters["until"]) if "until" in run.parameters else END
+    since, until = (datetime.fromisoformat(run.parameters[end]) for end in ("since", "until"))
     place = (BEGINNING, NOBODY, -1)
     if after:
         at, run_id, line = after.split("|")
@@ -227,22 +264,20 @@ async def received(desk: Desk, run: Run, after: str, size: int) -> AsyncIterator
                 Record(row["run_id"], row["received_at"], row["textual"], read_record(row["line"], row["record"]))
                 for row in rows
             ],
-            f"received:{place[0].isoformat()}|{place[1]}|{place[2]}",
+            f"{RECEIVED}:{place[0].isoformat()}|{place[1]}|{place[2]}",
         )
 
 
 async def rows_of_version(
-    datasets: Datasets, desk: Desk, run_id: uuid.UUID, after: str, size: int
-) -> AsyncIterator[Portion]:
-    """Rows of the version in use, under the names that their fields have here; nothing where there is none."""
-    used = await version_in_use(datasets, desk)
-    if used is None:
-        return
+    desk: Desk, used: Contract, run_id: uuid.UUID, after: str, size: int
+) -> AsyncGenerator[Portion, None]:
+    """Rows of the version in use, under the names that their fields have here, from a cursor on."""
     names = Passage(used, desk.contract).names
     source = Desk(desk.connection, used, desk.organization)
-    line = 0
+    count, _, key = after.partition("|")
+    line = int(count or 0)
     while True:
-        rows: Sequence[Any] = await source.rows(READ_VERSION, after=after, limit=size)
+        rows: Sequence[Any] = await source.rows(READ_VERSION, after=key, limit=size)
         if not rows:
             return
         records = []
@@ -251,8 +286,8 @@ async def rows_of_version(
             members = {names[name]: value for name, value in row["data"].items() if name in names}
             raw = Raw(line, exact_json.encode(members), members)
             records.append(Record(run_id, row["processed_at"] or row["updated_at"], False, raw))
-        after = rows[-1]["row_key"]
-        yield Portion(records, f"rows:{after}")
+        key = rows[-1]["row_key"]
+        yield Portion(records, f"{ROWS}:{line}|{key}")
 
 
 async def version_in_use(datasets: Datasets, desk: Desk) -> Contract | None:

@@ -6,6 +6,7 @@ does not depend on how they are cut into portions. docs/ingestion.md tells the r
 
 import bisect
 import uuid
+from collections import Counter as Tally
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -17,14 +18,14 @@ from prometheus_client import Counter
 from app.base import exact_json
 from app.base.errors import Code, Culprit
 from app.base.statements import statement
-from app.contracts import Contract
-from app.contracts.keys import NoRowId, row_id
+from app.contracts.keys import MAX_COUNT, NoRowId, row_id
 from app.engine.desk import Desk
 from app.engine.locks import lock_filled, lock_rows
 from app.records.conversion import Converted, Converter
+from app.records.proposals import Proposals
 from app.records.records import Raw, stored
 from app.worker import runs
-from app.worker.staging import Written, stage_ingested, write
+from app.worker.staging import stage_ingested, write
 
 READ_ROWS = statement("ingestion/read_rows")
 FIND_EVENTS = statement("ingestion/find_events")
@@ -37,7 +38,6 @@ CLEAR_STAGED = statement("ingestion/clear_staged")
 RECORDS = Counter("vanguard_ingested_records_total", "Records that were ingested, by what became of them", ["outcome"])
 
 NEVER = datetime.min.replace(tzinfo=UTC)
-SHOWN = 20  # new fields that a run's report tells
 
 Times = tuple[datetime, datetime]
 
@@ -65,7 +65,9 @@ class Record(NamedTuple):
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of records: `skipped` were older than what is there, or the same event again."""
+    """What became of records, of each one thing: `skipped` were older than what is there, or the same event again.
+    `conflicts`: modifications that came into conflict.
+    """
 
     rows_read: int = 0
     inserted: int = 0
@@ -87,55 +89,55 @@ def note(counts: Counts) -> None:
 
 
 class _Read(NamedTuple):
-    """A record that is a row's document."""
+    """A record that is a row's document; `id`: of the row, without the counter where records are appended."""
 
     record: Record
     converted: Converted
+    id: str
 
 
 class _Row(msgspec.Struct, gc=False):
-    """A row as records find it, and as they leave it."""
+    """A row as records leave it; `found`: as they found it, None where there was none."""
 
     document: dict[str, Any]
     times: Times
-    there: bool
-    changed: bool = False
+    found: dict[str, Any] | None = None
     moved: bool = False
     event_key: str | None = None
 
 
 class Ingester:
-    """Takes records into one dataset, over one connection; `new_fields`: names that no field has -> how often."""
+    """Takes records into one dataset, over one connection.
 
-    def __init__(self, desk: Desk):
+    `settled`: rows have had what is no later than they are. So it is where they are brought over from another version.
+    """
+
+    def __init__(self, desk: Desk, *, settled: bool = False):
         assert desk.contract.ingestion is not None, "only an organization's own dataset is ingested"
         self.desk, self.contract, self.semantics = desk, desk.contract, desk.contract.ingestion
-        self.new_fields: dict[str, int] = defaultdict(int)
+        self.proposals = Proposals(desk.contract)
+        self.settled = settled
         self._converters = {textual: Converter(desk.contract, textual=textual) for textual in (False, True)}
+        self._derived = tuple(field for field in desk.contract.fields if field.derived_from)
 
     async def take(self, records: Sequence[Record], at: datetime) -> Counts:
-        """Take records, inside the caller's transaction; raises Refused and DatasetReadOnly."""
+        """Take records, inside the caller's transaction; raises Refused, DatasetReadOnly and SchemaChanged."""
         good, broken = self._read(records)
+        for read in good:
+            for member, value in read.converted.new:
+                self.proposals.add(member, value, textual=read.record.textual)
         await self.desk.connection.value(MAKE_STAGING)
         await lock_filled(self.desk)
-        if self.contract.appends:
-            rows, skipped, unchanged = await self._append(good)
-        else:
-            rows, skipped, unchanged = await self._upsert(good, broken)
-        written = await self._write(rows, at)
+        rows, tally = await (self._append(good) if self.contract.appends else self._upsert(good, broken))
+        conflicts = await self._write(rows, at)
         await self._put_aside(broken, at)
         kept = {record.id for record, _ in broken}
         await self.desk.value(RELEASE_RECORDS, ids=[record.id for record in records if record.id not in kept])
-        counts = Counts(
-            rows_read=len(records),
-            inserted=written.inserted,
-            updated=written.updated,
-            unchanged=unchanged,
-            skipped=skipped,
-            quarantined=len(broken),
-            conflicts=written.conflicts,
-        )
-        return counts
+        return Counts(rows_read=len(records), quarantined=len(broken), conflicts=conflicts, **tally)
+
+    def count_broken(self, records: Sequence[Record]) -> int:
+        """How many of the records cannot become rows, whatever is there; raises Refused."""
+        return len(self._read(records)[1])
 
     # --- records
 
@@ -152,13 +154,23 @@ class Ingester:
             if converted.refused:
                 why = converted.culprits[0]
                 raise Refused("RECORD_REFUSED", f"Line {raw.line}: {why.message} The contract refuses such records.")
-            for name, _ in converted.new:
-                self.new_fields[name] += 1
             if converted.culprits:
                 broken.append((record, converted.culprits))
-            else:
-                good.append(_Read(record, converted))
+                continue
+            try:
+                good.append(_Read(record, converted, self._id_of(converted)))
+            except NoRowId as reason:
+                broken.append((record, (self._no_id(str(reason)),)))
         return good, broken
+
+    def _id_of(self, converted: Converted) -> str:
+        """Raises NoRowId. An appended row has room for any counter."""
+        if not self.contract.appends:
+            return row_id(self.contract, converted.document)
+        return row_id(self.contract, converted.document, converted.event_at, MAX_COUNT).rpartition("~")[0]
+
+    def _no_id(self, reason: str) -> Culprit:
+        return Culprit(code=Code.INVALID_ID, field=self.contract.key_fields[0], message=reason)
 
     async def _put_aside(self, broken: Sequence[tuple[Record, tuple[Culprit, ...]]], at: datetime) -> None:
         by_run: dict[tuple[uuid.UUID, bool], list[tuple[Record, tuple[Culprit, ...]]]] = defaultdict(list)
@@ -181,46 +193,42 @@ class Ingester:
 
     async def _upsert(
         self, good: Sequence[_Read], broken: list[tuple[Record, tuple[Culprit, ...]]]
-    ) -> tuple[dict[str, _Row], int, int]:
+    ) -> tuple[dict[str, _Row], Tally[str]]:
         """A row for each key; a later record takes the place of an earlier one, field by field."""
-        keyed = []
-        for read in good:
-            try:
-                keyed.append((row_id(self.contract, read.converted.document), read))
-            except NoRowId as reason:
-                broken.append((read.record, (self._no_id(str(reason)),)))
-        keys = sorted({key for key, _ in keyed})
+        keys = sorted({read.id for read in good})
         await lock_rows(self.desk, keys, absent=True, inserting=True)
         rows = {
-            row["row_key"]: _Row(row["data"], (row["event_at"] or NEVER, row["processed_at"] or NEVER), there=True)
+            row["row_key"]: _Row(row["data"], (row["event_at"] or NEVER, row["processed_at"] or NEVER), row["data"])
             for row in await self.desk.rows(READ_ROWS, keys=keys)
         }
-        skipped = unchanged = 0
-        for key, (record, converted) in keyed:
+        tally: Tally[str] = Tally()
+        for record, converted, key in good:
             times = (converted.event_at or NEVER, converted.processed_at)
             row = rows.get(key)
             if row is None:
-                document = {name: value for name, value in converted.document.items() if value is not None}
-                rows[key] = _Row(document, times, there=False, changed=True)
-                continue
-            if times < row.times:
-                skipped += 1
-                continue
-            news = {name: value for name, value in converted.document.items() if row.document.get(name) != value}
-            if news and self.semantics.conflict_resolution == "error":
+                rows[key] = _Row(_less_nulls(converted.document), times)
+                tally["inserted"] += 1
+            elif times < row.times or (self.settled and times == row.times):
+                tally["skipped"] += 1
+            elif not (news := self._news(row.document, converted.document)):
+                row.moved, row.times = True, times
+                tally["unchanged"] += 1
+            elif self.semantics.conflict_resolution == "error":
                 broken.append((record, (self._conflicting(key, news),)))
-                continue
-            row.moved = row.moved or times != row.times
-            row.times = times
-            if news:
-                row.document = row.document | news
-                row.changed = True
             else:
-                unchanged += 1
-        return rows, skipped, unchanged
+                row.document, row.times = row.document | news, times
+                tally["updated"] += 1
+        return rows, tally
 
-    def _no_id(self, reason: str) -> Culprit:
-        return Culprit(code=Code.INVALID_ID, field=self.contract.key_fields[0], message=reason)
+    def _news(self, document: Mapping[str, Any], named: Mapping[str, Any]) -> dict[str, Any]:
+        """What the record says and the row does not, with what is derived of the two together."""
+        news = {name: value for name, value in named.items() if document.get(name) != value}
+        if self._derived:
+            both = {**document, **news}
+            for field in self._derived:
+                news[field.name] = all(both.get(name) is not None for name in field.derived_from)
+            news = {name: value for name, value in news.items() if document.get(name) != value}
+        return news
 
     def _conflicting(self, key: str, news: Mapping[str, Any]) -> Culprit:
         field = min(news)
@@ -229,66 +237,55 @@ class Ingester:
 
     # --- append
 
-    async def _append(self, good: Sequence[_Read]) -> tuple[dict[str, _Row], int, int]:
+    async def _append(self, good: Sequence[_Read]) -> tuple[dict[str, _Row], Tally[str]]:
         """A row for each record; the same event again, within the window, is skipped."""
-        events = [(_event_key(self.contract, read.converted.document), read) for read in good]
+        events = [(read.id.rpartition("~")[0], read.converted.event_at or NEVER) for read in good]
         await lock_rows(self.desk, [], absent=True, inserting=True)
         window = self.semantics.window
         found = await self.desk.rows(
-            FIND_EVENTS,
-            event_keys=[key for key, _ in events],
-            times=[read.converted.event_at or NEVER for _, read in events],
-            window=window,
+            FIND_EVENTS, event_keys=[key for key, _ in events], times=[at for _, at in events], window=window
         )
         standing = {row["place"]: row for row in found}
         taken: dict[str, list[datetime]] = defaultdict(list)
-        counters: dict[tuple[str, datetime], int] = {}
+        counters: dict[str, int] = {}
         rows: dict[str, _Row] = {}
-        skipped = 0
-        for place, (key, (_, converted)) in enumerate(events, start=1):
-            event_at = converted.event_at or NEVER
+        for place, (read, (key, event_at)) in enumerate(zip(good, events, strict=True), start=1):
             if standing[place]["near"] or _is_near(taken[key], event_at, window):
-                skipped += 1
                 continue
             bisect.insort(taken[key], event_at)
-            counter = counters.get((key, event_at), standing[place]["counter"])
-            counters[key, event_at] = counter + 1
-            id_ = row_id(self.contract, converted.document, event_at, counter)
-            document = {name: value for name, value in converted.document.items() if value is not None}
-            rows[id_] = _Row(document, (event_at, converted.processed_at), there=False, changed=True, event_key=key)
-        return rows, skipped, 0
+            counter = counters.get(read.id, standing[place]["counter"])
+            counters[read.id] = counter + 1
+            document, times = _less_nulls(read.converted.document), (event_at, read.converted.processed_at)
+            rows[f"{read.id}~{counter}"] = _Row(document, times, event_key=key)
+        return rows, Tally(inserted=len(rows), skipped=len(good) - len(rows))
 
     # --- the mirror
 
-    async def _write(self, rows: Mapping[str, _Row], at: datetime) -> Written:
-        changed = [
-            (key, row.document, _moment(row.times[0]), row.times[1], row.event_key)
-            for key, row in rows.items()
-            if row.changed
-        ]
-        moved = [
-            {"id": key, "event_at": _moment(row.times[0]), "processed_at": row.times[1]}
-            for key, row in rows.items()
-            if row.moved and not row.changed
-        ]
+    async def _write(self, rows: Mapping[str, _Row], at: datetime) -> int:
+        """Returns how many modifications came into conflict."""
+        changed, moved = [], []
+        for key, row in rows.items():
+            if row.document != row.found:
+                changed.append((key, row.document, _moment(row.times[0]), row.times[1], row.event_key))
+            elif row.moved:
+                moved.append({"id": key, "event_at": _moment(row.times[0]), "processed_at": row.times[1]})
         if moved:
             await self.desk.rows(MOVE_TIMES, rows=moved)
         if not changed:
-            return Written()
+            return 0
         await stage_ingested(self.desk, changed)
         written = await write(self.desk, "ingest", at)
         await self.desk.value(CLEAR_STAGED)
-        return written
+        return written.conflicts
 
 
 def _moment(at: datetime) -> datetime | None:
     return None if at is NEVER else at
 
 
-def _event_key(contract: Contract, document: Mapping[str, Any]) -> str:
-    """What an appended record is about, as its id begins."""
-    id_ = row_id(contract, document, NEVER, 0)
-    return id_.rpartition("~")[0].rpartition("~")[0]
+def _less_nulls(document: Mapping[str, Any]) -> dict[str, Any]:
+    """A new row's document: what it has nothing of is not there."""
+    return {name: value for name, value in document.items() if value is not None}
 
 
 def _is_near(taken: list[datetime], at: datetime, window: Any) -> bool:
