@@ -6,9 +6,7 @@
 -- of modifications and mirrors.
 SELECT x.user_id, x.row_key, x.pending_op, x.pending, x.pending_state, x.draft_op, x.delta, x.base, x.version,
        x.session_id, x.change_reason, x.modified_at, x.id, m.data, n.data AS there,
-       EXISTS (SELECT
-                 FROM /*{other}*/pfa/*{}*/.modification AS y
-                WHERE y.organization_id = $1 AND y.user_id = x.user_id AND y.row_key = x.row_key) AS taken
+       y.there IS NOT NULL AS taken
   FROM pfa.modification AS x
   LEFT JOIN LATERAL (
            SELECT m.data FROM pfa.mirror AS m WHERE m.organization_id = $1 AND m.row_key = x.row_key LIMIT 1
@@ -19,6 +17,12 @@ SELECT x.user_id, x.row_key, x.pending_op, x.pending, x.pending_state, x.draft_o
             WHERE n.organization_id = $1 AND n.row_key = x.row_key
             LIMIT 1
        ) AS n ON TRUE
+  LEFT JOIN LATERAL (
+           SELECT TRUE AS there
+             FROM /*{other}*/pfa/*{}*/.modification AS y
+            WHERE y.organization_id = $1 AND y.user_id = x.user_id AND y.row_key = x.row_key
+            LIMIT 1
+       ) AS y ON TRUE
  WHERE x.organization_id = $1
    AND (x.user_id, x.row_key) > ($2, $3)
  ORDER BY x.user_id, x.row_key
