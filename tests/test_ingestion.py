@@ -292,3 +292,21 @@ async def test_a_read_only_dataset_is_filled_and_a_deprecated_one_is_not(world: 
     ended = (await old.get(f"sync/runs/{run}")).json()
     assert (ended["state"], ended["error"]["code"]) == ("failed", "DATASET_READ_ONLY")
     assert ids(await old.rows()) == ["C1"]
+
+
+async def test_a_record_from_quarantine_has_the_moment_of_its_receipt(world: World, people: dict[str, User]) -> None:
+    await used(people)
+    bob, boss = people["ENGINEER"], people["ADMIN"]
+    sent = {"content": CSV.replace(b"C3", b"C9"), "headers": {"Content-Type": "text/csv"}}
+    written(await bob.request("POST", "ingest", **sent), 202)
+    world.clock.move(hours=1)
+    await ingested(bob, {"customerId": "C9", "company": "Later"})
+    await work(world)
+    contract = (await bob.get("/api/v1/orgs/acme/contracts/customers/1.0")).json()["contract"]
+    fields = [dict(field) for field in contract["fields"]]
+    fields[2]["values"] = [*fields[2]["values"], "bronze"]
+    await registered(boss, contract | {"version": "1.1", "fields": fields})
+    found = (await bob.get("quarantine")).json()["data"]
+    answer = written(await bob.post("quarantine/replay", {"ids": [found[0]["id"]]}))
+    assert (answer["read"], answer["skipped"]) == (1, 1)
+    assert (await values(bob, "company"))["C9"] == "Later"

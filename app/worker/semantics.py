@@ -187,6 +187,7 @@ class Ingester:
                 raws=[stored(record.raw) for record, _ in some],
                 received=[runs.storable(_shown(record.raw)) for record, _ in some],
                 reasons=[runs.storable(msgspec.to_builtins(culprits)) for _, culprits in some],
+                seen=[record.received_at for record, _ in some],
             )
 
     # --- upsert
