@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from itertools import islice
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from app.base import exact_json
 from app.base.clock import Clock, now
@@ -183,10 +183,21 @@ def run_worker(settings: Settings, log: str) -> None:
     asyncio.run(work(settings, read_targets(settings)))
 
 
+class Workplace(Protocol):
+    """What a worker's process needs to know."""
+
+    @property
+    def log(self) -> Path:
+        """Where it writes what it does."""
+
+    def settings(self) -> Settings:
+        """What it goes by."""
+
+
 class WorkerProcess:
     """A worker in a process of its own."""
 
-    def __init__(self, site: Site):
+    def __init__(self, site: Workplace):
         self.process: ForkServerProcess = _processes.Process(
             target=run_worker, args=(site.settings(), str(site.log)), daemon=True
         )
