@@ -72,8 +72,8 @@ GZIP = {"Content-Type": "application/x-ndjson", "Content-Encoding": "gzip"}
 async def received(world: World) -> tuple[int, int]:
     """How many records and runs there are."""
     counts = "SELECT (SELECT count(*) FROM received), (SELECT count(*) FROM sync_run)"
-    records, runs = await world.db.fetchrow(counts) or (None, None)
-    return records, runs
+    records, runs = await world.db.fetchrow(counts) or (0, 0)
+    return int(records), int(runs)
 
 
 async def test_an_upload_may_be_packed(world: World, bob: User) -> None:

@@ -18,7 +18,8 @@ from app.web.auth import Action, require
 from app.web.idempotency import answer_once, answer_rehearsal
 from app.web.openapi import DATASET_PATH, DatasetName, Organization, answers_with_position, body
 from app.web.runtime import VanguardRequest, contract_of
-from app.worker.semantics import Ingester, Record
+from app.worker.ingestion import AT_ONCE
+from app.worker.semantics import Counts, Ingester, Record, note
 
 READ_QUARANTINED = statement("ingestion/read_quarantined")
 DISCARD_RECORDS = statement("ingestion/discard_records")
@@ -28,7 +29,7 @@ Ids = Annotated[list[Annotated[str, msgspec.Meta(max_length=300)]], msgspec.Meta
 
 
 class QuarantineReplay(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
-    """These records, or those of a run, the first 1,000; one of the two."""
+    """These records, or those of a run; at most 1,000 of them, those first that were looked at longest ago."""
 
     ids: Ids | None = None
     run_id: uuid.UUID | None = None
@@ -86,7 +87,7 @@ async def replay_quarantined(
     ],
 ) -> Response[bytes]:
     """Through the contract as it is now; what fits is a row then, and leaves quarantine."""
-    runtime, at = request.runtime, request.runtime.clock()
+    runtime, at, taken = request.runtime, request.runtime.clock(), Counts()
     contract = await contract_of(request, org, dataset)
     check_ingested(contract)
     if (data.ids is None) == (data.run_id is None):
@@ -94,9 +95,10 @@ async def replay_quarantined(
         raise ValidationFailed(message, errors=[Culprit(code=Code.INVALID_VALUE, field="ids", message=message)])
 
     async def work(desk: Desk) -> bytes:
+        nonlocal taken
         await hold_ingestion_ready(desk.connection)
         await lock_filled(desk)
-        rows = await desk.rows(READ_QUARANTINED, ids=data.ids, run_id=data.run_id, limit=MOST)
+        rows = await desk.rows(READ_QUARANTINED, ids=data.ids, run_id=data.run_id, limit=MOST, bytes=AT_ONCE)
         records = [
             Record(row["run_id"], row["first_seen_at"], row["textual"], read_record(row["line"], row["raw"]))
             for row in rows
@@ -113,12 +115,15 @@ async def replay_quarantined(
         )
         if data.dry_run:
             raise _Rehearsed(answer)
+        taken = counts
         return exact_json.encode(answer)
 
     try:
-        return await answer_once(request, runtime, contract, org, work)
+        response = await answer_once(request, runtime, contract, org, work)
     except _Rehearsed as rehearsed:
         return await answer_rehearsal(request, org, rehearsed.answer)
+    note(taken)
+    return response
 
 
 @post(

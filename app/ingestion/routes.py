@@ -24,7 +24,7 @@ from app.engine.locks import lock_filled
 from app.ingestion.upload import CSV, NDJSON, Upload, media_type, received
 from app.records.conversion import columns_by_header
 from app.records.inference import Inferred, infer, infer_upload
-from app.records.records import Raw, stored
+from app.records.records import Raw, raw_of, stored
 from app.web.auth import Action, require
 from app.web.bodies import check_containers
 from app.web.idempotency import answer_once
@@ -42,6 +42,7 @@ COLUMNS = ("organization_id", "dataset", "received_at", "run_id", "line", "textu
 
 AT_ONCE = 1_000  # records that are taken in the request itself
 PORTION = 5_000  # records that are copied at once
+PORTION_BYTES = 8 * 2**20  # or so many of them, and one record beyond
 Records = Annotated[list[dict[str, Any]], msgspec.Meta(min_length=1)]
 
 
@@ -151,7 +152,7 @@ async def _json(request: VanguardRequest, shape: type[Any]) -> Any:
 
 def _raws(records: list[dict[str, Any]]) -> Iterator[Raw]:
     for line, members in enumerate(records, start=1):
-        yield Raw(line, exact_json.encode(members), members)
+        yield raw_of(line, members)
 
 
 def _check_header(contract: Contract, upload: Upload) -> None:
@@ -255,8 +256,19 @@ def only(at: datetime) -> dict[str, str]:
 
 async def _portions(raws: Iterator[Raw]) -> AsyncIterator[list[Raw]]:
     """Read in a thread: other requests go on meanwhile."""
-    while some := await asyncio.to_thread(lambda: list(islice(raws, PORTION))):
+    while some := await asyncio.to_thread(_next_portion, raws):
         yield some
+
+
+def _next_portion(raws: Iterator[Raw]) -> list[Raw]:
+    """The next records: so many, or so many bytes of them."""
+    some, size = [], 0
+    for raw in islice(raws, PORTION):
+        some.append(raw)
+        size += len(raw.record)
+        if size >= PORTION_BYTES:
+            break
+    return some
 
 
 @post(

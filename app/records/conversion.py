@@ -32,6 +32,7 @@ from app.contracts.values import (
 from app.records.records import SHOWN, refuse
 
 LONGEST_MOMENT = 40
+MOST_TOLD = 50  # things that are told of what is wrong with a record
 
 Read = Callable[[Any], Any]
 Wrong = tuple[str, str, str]  # code, field, message
@@ -43,7 +44,8 @@ _written = lru_cache(maxsize=64)(write_datetime)
 
 
 class Converted(msgspec.Struct, frozen=True, gc=False):
-    """A record, read by a contract: what is wrong with it, and where nothing is, the row's document and its times.
+    """A record, read by a contract: what is wrong with it (the first MOST_TOLD), and where nothing is, the row's
+    document and its times.
 
     `dropped` are members whose values were put away, `new` those that no field has, with their values, where the
     contract evolves. `refused`: the run ends with this record.
@@ -165,7 +167,7 @@ class Converter:
         elif unknown and policy.new_fields == "drop_value":
             dropped += [member for member, _ in unknown]
         else:
-            wrong += [self._unknown(member) for member, _ in unknown]
+            wrong += [self._unknown(member) for member, _ in unknown[:MOST_TOLD]]
         processed_at = self._processed_at(document, received_at)
         event_at = self._event_at(document, received_at)
         self._check_row(document, event_at, wrong)
@@ -175,7 +177,7 @@ class Converter:
             document,
             event_at,
             processed_at,
-            tuple(self._culprit(document, each) for each in wrong) if wrong else (),
+            tuple(self._culprit(document, each) for each in wrong[:MOST_TOLD]) if wrong else (),
             tuple(dropped),
             new,
             refused=bool((misfits and policy.types == "refuse") or (unknown and policy.new_fields == "refuse")),

@@ -15,12 +15,14 @@ from typing import Any
 
 import msgspec
 
+from app.base import exact_json
 from app.base.errors import Code, Culprit, MalformedRequest
 
 MAX_RECORD = 1_000_000  # bytes of a line, characters of a CSV record of several
 MAX_COLUMNS = 1_600  # as many as a table of PostgreSQL has
 PIECE = 256 * 1024  # bytes that are looked through at once
 DELIMITERS = ",;\t|"
+DEEPEST = 100  # levels of objects and lists in a record
 SHOWN = 80  # characters of a name in a message
 
 BOM = b"\xef\xbb\xbf"
@@ -65,6 +67,13 @@ def read_record(line: int, record: bytes) -> Raw:
     return Raw(line, _encoder.encode(text), None, code, message)
 
 
+def raw_of(line: int, members: dict[str, Any]) -> Raw:
+    """The record of an object that came in a body of JSON: where it stood, counted from 1."""
+    record = exact_json.encode(members)
+    wrong = _misfit(record, members, nul=b"\\u0000" in record)
+    return Raw(line, record, members) if wrong is None else _unread(line, record.decode(), *wrong)
+
+
 # -- NDJSON ------------------------------------------------------------------------------------------------------------
 
 
@@ -106,11 +115,26 @@ def _misfit(line: bytes, members: Any, *, nul: bool) -> tuple[str, str] | None:
         return Code.MALFORMED_ROW, "The line is no JSON object."
     if len(members) > MAX_COLUMNS:
         return Code.MALFORMED_ROW, f"A record has at most {MAX_COLUMNS:,} members."
+    if line.count(b"{") + line.count(b"[") > DEEPEST and _is_deep(members):
+        return Code.MALFORMED_ROW, f"The record is nested more than {DEEPEST} levels deep."
     if nul and NUL.search(line):
         return Code.MALFORMED_ROW, "The record holds the character NUL."
     if not _plain(line, len(members)) and (twice := _repeated(line)) is not None:
         return Code.DUPLICATE_MEMBER, f"The member {twice[:SHOWN]!r} comes twice in one object."
     return None
+
+
+def _is_deep(members: Any) -> bool:
+    """Whether there is anything below DEEPEST levels. Who reads the record later may have less room than was here."""
+    level = [members]
+    for _ in range(DEEPEST):
+        level = [
+            each
+            for value in level
+            for each in (value.values() if type(value) is dict else value)
+            if type(each) is dict or type(each) is list
+        ]
+    return bool(level)
 
 
 def _plain(line: bytes, members: int) -> bool:

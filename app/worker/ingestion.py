@@ -42,7 +42,8 @@ READ_MODE = statement("system_mode/read_mode")
 FINISH_RUN = statement("worker/finish_run")
 READ_ENDING = statement("worker/read_ending")
 
-PORTION = 2_000
+PORTION = 2_000  # records
+AT_ONCE = 16 * 2**20  # bytes of records that are read together, and one record beyond
 ROWS, RECEIVED = "rows", "received"  # what a backfill is made of, one after the other
 BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 NOBODY = uuid.UUID(int=0)
@@ -254,6 +255,7 @@ async def received(desk: Desk, run: Run, after: str, size: int) -> AsyncGenerato
             after_run=place[1],
             after_line=place[2],
             limit=size,
+            bytes=AT_ONCE,
         )
         if not rows:
             return

@@ -3,11 +3,13 @@
 import uuid
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any, Literal
 
 import msgspec
 
 from app.base.statements import statement
+from app.contracts.values import fits
 from app.engine.desk import Desk
 from app.upstream.protocol import Page, Unavailable, UpstreamError
 from app.worker.guards import Tally
@@ -176,12 +178,17 @@ def for_people(error: str) -> str:
 
 
 def storable(value: Any) -> Any:
-    """What upstream sent, as jsonb can hold it."""
-    if isinstance(value, str):
-        return for_people(value)
-    if isinstance(value, dict):
-        return {_text_of(name): storable(member) for name, member in value.items()}
-    return [storable(member) for member in value] if isinstance(value, list) else value
+    """What was sent, as jsonb can hold it: numbers beyond those of a field as texts."""
+    match value:
+        case str():
+            return for_people(value)
+        case dict():
+            return {_text_of(name): storable(member) for name, member in value.items()}
+        case list():
+            return [storable(member) for member in value]
+        case int() | Decimal() if not fits(value):
+            return str(value)[:LONGEST_ERROR]
+    return value
 
 
 def _text_of(text: str) -> str:
