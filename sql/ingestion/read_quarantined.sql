@@ -1,9 +1,8 @@
 -- Records in quarantine that came by ingestion and were not put away: these, or those of a run. Those that were looked
--- at least lately come first, so that what fits is found behind what never will.
--- $1 organization, $2 dataset, $3 ids (text[], or NULL), $4 run_id (uuid, or NULL), $5 limit (bigint), $6 bytes (bigint: no
--- further one once they have so many).
--- Returns run_id, first_seen_at, line, textual, raw (bytea), total (of all there are).
--- Plan: the dataset's records by the primary key; the length of a record is known without reading it.
+-- at least lately come first, so that what fits is found behind what never will. $1 organization, $2 dataset,
+-- $3 ids (text[], or NULL), $4 run_id (uuid, or NULL), $5 limit (bigint), $6 bytes (bigint: no further one once they
+-- have so many). Returns run_id, first_seen_at, line, textual, raw (bytea), total (of all there are). Plan: the
+-- dataset's records by the primary key; the length of a record is known without reading it.
 SELECT s.run_id, s.first_seen_at, s.line, s.textual, s.raw, s.total
   FROM (SELECT f.run_id, f.first_seen_at, f.last_seen_at, f.line, f.textual, f.raw, f.total,
                sum(octet_length(f.raw)) OVER (ORDER BY f.last_seen_at, f.run_id, f.line) - octet_length(f.raw) AS before
