@@ -133,6 +133,9 @@ async def post_records(request: VanguardRequest, org: Organization, dataset: Dat
         if len(records.records) <= AT_ONCE:
             return await _take(request, contract, org, records.records)
         return await _receive(request, contract, org, textual=False, raws=_raws(records.records))
+    async with request.runtime.database.connection() as connection:
+        # Before a gigabyte is sent in vain; the transaction asks again.
+        await hold_ingestion_ready(connection)
     async with received(request, delimiter) as upload:
         await asyncio.to_thread(_check_header, contract, upload)
         return await _receive(request, contract, org, textual=upload.textual, raws=upload.raws())
