@@ -60,6 +60,8 @@ GRACE = 7.0  # seconds that what is under way gets to finish; the process is gon
 CLOSING = 0.5  # seconds to break off what did not
 LONGEST_STEP = 30.0  # seconds: a connection that went silent is given up, and another one made
 
+LONG = frozenset({"pull", "ingest"})  # jobs that take as long as there is something to take
+
 LABELS = ["organization", "dataset"]
 LAG = Gauge("vanguard_sync_lag_seconds", "Seconds since the last pull that succeeded began", LABELS)
 OUTBOX = Gauge("vanguard_outbox_changes", "Changes that wait to be pushed", LABELS)
@@ -82,8 +84,8 @@ class Worker:
     """Synchronizes targets, and keeps the contracts' datasets in order.
 
     Jobs are named by what they are about; a job of a name that is still running is not begun again. At most `jobs` run
-    at the same time, each with a connection of its own, and pulls never more than half of them: pushes are what people
-    wait for.
+    at the same time, each with a connection of its own, and pulls and ingestion never more than half of them: pushes
+    are what people wait for.
     """
 
     def __init__(
@@ -263,8 +265,8 @@ class Worker:
     def _may_begin(self, name: tuple[str, ...], at: datetime) -> bool:
         if name in self._running or at < self._not_before.get(("pause", *name), at):
             return False
-        pulls = sum(kind == "pull" for kind, *_ in self._running)
-        return len(self._running) < self.jobs and (name[0] != "pull" or pulls < max(1, self.jobs // 2))
+        long = sum(kind in LONG for kind, *_ in self._running)
+        return len(self._running) < self.jobs and (name[0] not in LONG or long < max(1, self.jobs // 2))
 
     def _begin(self, name: tuple[str, ...], at: datetime, work: Work) -> bool:
         if not self._may_begin(name, at):
