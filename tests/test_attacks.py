@@ -517,7 +517,7 @@ PATHS = [
             "/%00",
             "/api",
             "/api/v1/orgs",
-            f"{ACME}/datasets",
+            f"{ACME}/dataset",
             "/schema/assets/..%2f..%2f..%2fpyproject.toml",
             "/schema/assets/%00",
             f"{ACME}/..%2fmembers",

@@ -186,6 +186,7 @@ async def test_received_records_are_read_on_from_where_a_run_is(
     nodes = await plan_of(
         planner, "ingestion/read_received", since=since.isoformat(), until="9999-01-01Z", run_id=run,
         after_at=after_at.isoformat(), after_run=RUN.format(place // 10_000), after_line=place, limit=PORTION,
+        bytes=2**24,
     )  # fmt: skip
     assert indexes(nodes, "received") == {"received_pkey"}
     assert read(nodes, "received") <= PORTION + 100
@@ -225,7 +226,7 @@ async def test_a_run_is_begun_by_what_is_not_over(planner: "asyncpg.Connection[A
 
 async def test_quarantine_is_read_by_dataset_and_record(planner: "asyncpg.Connection[Any]") -> None:
     ids = [f"R{n}" for n in range(1, 101, 2)]
-    nodes = await plan_of(planner, "ingestion/read_quarantined", ids=ids, run_id=None, limit=100)
+    nodes = await plan_of(planner, "ingestion/read_quarantined", ids=ids, run_id=None, limit=100, bytes=2**24)
     assert read(nodes, "quarantine") <= 5_000
     nodes = await plan_of(planner, "ingestion/release_records", ids=ids)
     # Of a table that it knows nothing of, a release before 18 reads the dataset's part.

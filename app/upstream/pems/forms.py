@@ -59,6 +59,8 @@ class Forms:
             day = _day_of(moment)
             self._seen["moment"] = moment
             return day.isoformat()
+        if kind == "datetime" and value.get("DATETIMEDATA") is not None:
+            raise Unreadable(f"{shown(value['DATETIMEDATA'])} has no time of day that is read of a screen.")
         number = value.get("NUMERICDATA")
         if kind in ("number", "integer") and isinstance(number, dict):
             found = self._readers.of(kind).value(_number_of(number))

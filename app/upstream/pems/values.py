@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, cast
 
 from app.base.errors import Code
 from app.contracts.shape import FieldType
+from app.contracts.values import write_datetime
 from app.upstream.pems.config import Locale
 
 NUMBER = re.compile(r"([+-]?)([\d.,'\u00a0\u202f ]+)(?:[eE]([+-]?\d{1,4}))?", re.ASCII)
@@ -62,6 +63,7 @@ class Readers:
     def __init__(self, locale: Locale):
         number = lru_cache(maxsize=8192)(_numbers(locale))
         day = lru_cache(maxsize=32768)(_days(locale))
+        moment = lru_cache(maxsize=32768)(_moments(locale))
         version = lru_cache(maxsize=8192)(_versions(locale))
         whole = Reader(_whole(_number_or(number)), _whole(number))
         self._readers: dict[FieldType, Reader] = {
@@ -71,6 +73,7 @@ class Readers:
             "integer": whole,
             "boolean": Reader(read_boolean, _boolean_of),
             "date": Reader(_only_text(day, "a date"), day),
+            "datetime": Reader(_only_text(moment, "a moment"), moment),
         }
         self.version = Reader(lambda value: version(value) if isinstance(value, str) else read_text(value), version)
 
@@ -277,6 +280,21 @@ def _days(locale: Locale) -> Callable[[str], str | None]:
             raise Unreadable(f"{shown(text)} is not a date.") from None
 
     return day
+
+
+def _moments(locale: Locale) -> Callable[[str], str | None]:
+    """What makes a moment of a time, which stands in the locale's zone where it names none."""
+    zone = locale.tz
+
+    def moment(text: str) -> str | None:
+        if not text.strip():
+            return None
+        found = _moment(text, locale.date_order, zone)
+        if found is None:
+            raise Unreadable(f"{shown(text)} is not a moment.")
+        return write_datetime(found)
+
+    return moment
 
 
 def _versions(locale: Locale) -> Callable[[str], str | None]:
