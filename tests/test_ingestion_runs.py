@@ -423,3 +423,24 @@ async def test_another_version_is_filled_without_one_in_use(world: World, people
     written(await shadow.post("ingest", {"records": [{"customerId": "C1"}]}))
     assert await backfilled(world, shadow) == ("succeeded", None, {"read": 1, "skipped": 1})
     await moved(shadow, "promote")
+
+
+async def test_who_sends_records_again_or_puts_them_away_stands_in_the_audit(
+    world: World, people: dict[str, User]
+) -> None:
+    await used(people)
+    bob, boss = people["ENGINEER"], people["ADMIN"]
+    written(await bob.post("ingest", {"records": [{"company": "no key"}, {"customerId": "C1", "revenue": "much"}]}))
+    first, second_ = [entry["id"] for entry in await quarantined(bob)]
+    written(await bob.post("quarantine/replay", {"ids": [first], "dryRun": True}))
+    written(await bob.post("quarantine/replay", {"ids": [first]}))
+    written(await bob.post("quarantine/discard", {"ids": [second_], "reason": "a test"}))
+    tried = written(await boss.post("replay", SPAN))
+    run = written(await boss.post("replay", SPAN | {"dryRun": False, "digest": tried["digest"]}), 202)["runId"]
+    entries = (await boss.get("/api/v1/orgs/acme/audit")).json()["data"]
+    told = {entry["action"]: (entry["actor"], entry["reason"], entry["details"]) for entry in entries}
+    assert told["quarantine.replayed"] == ("engineer", None, {"records": 0})
+    assert told["quarantine.discarded"] == ("engineer", "a test", {"records": 1})
+    actor, _, details = told["records.replayed"]
+    assert (actor, details["runId"], details["records"]) == ("admin", run, 2)
+    assert sum(entry["action"] == "quarantine.replayed" for entry in entries) == 1

@@ -43,6 +43,10 @@ class Act(StrEnum):
     DATASET_DEPRECATED = "dataset.deprecated"
     DATASET_RESTORED = "dataset.restored"
     DATASET_ROLLED_BACK = "dataset.rolled_back"
+    RECORDS_REPLAYED = "records.replayed"
+    RECORDS_BACKFILLED = "records.backfilled"
+    QUARANTINE_REPLAYED = "quarantine.replayed"
+    QUARANTINE_DISCARDED = "quarantine.discarded"
     AUDIT_EXPORTED = "audit.exported"
 
 

@@ -10,6 +10,7 @@ from app.base import exact_json
 from app.base.errors import Code, Culprit, ValidationFailed
 from app.base.statements import statement
 from app.contract_versions.registry import hold_ingestion_ready
+from app.engine.audit import Act, Entry, record
 from app.engine.desk import Desk
 from app.engine.locks import lock_filled
 from app.ingestion.routes import check_ingested, take
@@ -87,7 +88,7 @@ async def replay_quarantined(
     ],
 ) -> Response[bytes]:
     """Through the contract as it is now; what fits is a row then, and leaves quarantine."""
-    runtime, at, taken = request.runtime, request.runtime.clock(), Counts()
+    runtime, user, at, taken = request.runtime, request.user.user_id, request.runtime.clock(), Counts()
     contract = await contract_of(request, org, dataset)
     check_ingested(contract)
     if (data.ids is None) == (data.run_id is None):
@@ -116,6 +117,8 @@ async def replay_quarantined(
         if data.dry_run:
             raise _Rehearsed(answer)
         taken = counts
+        settled = {"records": counts.rows_read - counts.quarantined}
+        await record(desk, Entry(at=at, actor=user, action=Act.QUARANTINE_REPLAYED, details=settled))
         return exact_json.encode(answer)
 
     try:
@@ -149,6 +152,10 @@ async def discard_quarantined(
 
     async def work(desk: Desk) -> bytes:
         rows = await desk.rows(DISCARD_RECORDS, ids=data.ids, user=user, reason=data.reason, at=at)
+        told = Entry(
+            at=at, actor=user, action=Act.QUARANTINE_DISCARDED, reason=data.reason, details={"records": len(rows)}
+        )
+        await record(desk, told)
         return exact_json.encode(DiscardedAnswer(discarded=len(rows)))
 
     return await answer_once(request, runtime, contract, org, work)

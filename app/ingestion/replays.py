@@ -14,6 +14,7 @@ from app.base.errors import InvalidTransition, PreviewStale
 from app.base.statements import statement
 from app.contract_versions.registry import hold_ingestion_ready
 from app.contracts.states import DatasetState
+from app.engine.audit import Act, Entry, record
 from app.engine.datasets import Datasets, base_of
 from app.engine.desk import Desk
 from app.engine.locks import lock_filled, read_only
@@ -29,6 +30,7 @@ from app.worker.semantics import Counts, Ingester, Record, Refused
 COUNT_RECEIVED = statement("ingestion/count_received")
 COUNT_ROWS = statement("ingestion/count_rows")
 
+ACTS = {"replay": Act.RECORDS_REPLAYED, "backfill": Act.RECORDS_BACKFILLED}
 PREVIEW = 100
 TRIED = 2_000  # records that an estimate is made of
 
@@ -131,6 +133,9 @@ async def _answer(
         await desk.value(
             ADD_RUN, run_id=run_id, kind=kind, user=user, at=at, parameters=parameters, total=total, done=False
         )
+        span = {"since": parameters["since"], "until": parameters["until"]}
+        told = {"runId": str(run_id), **span, "records": total}
+        await record(desk, Entry(at=at, actor=user, action=ACTS[kind], details=told))
         return exact_json.encode(ReplayStarted(run_id=str(run_id)))
 
     try:
@@ -199,18 +204,18 @@ async def _take(ingester: Ingester, records: list[Record], at: datetime) -> Coun
 def _previewed(desk: Desk, records: list[Record]) -> list[PreviewedRecord]:
     converters = {textual: Converter(desk.contract, textual=textual) for textual in (False, True)}
     found = []
-    for record in records:
-        members = record.raw.members
-        converted = None if members is None else converters[record.textual].convert(members, record.received_at)
+    for each in records:
+        members = each.raw.members
+        converted = None if members is None else converters[each.textual].convert(members, each.received_at)
         errors = (
-            [{"code": record.raw.code, "message": record.raw.message}]
+            [{"code": each.raw.code, "message": each.raw.message}]
             if converted is None
             else msgspec.to_builtins(converted.culprits)
         )
         found.append(
             PreviewedRecord(
-                line=record.raw.line,
-                received_at=record.received_at.isoformat(),
+                line=each.raw.line,
+                received_at=each.received_at.isoformat(),
                 data=None if converted is None or errors else converted.document,
                 errors=list(errors),
             )
