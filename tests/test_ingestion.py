@@ -360,3 +360,29 @@ async def test_a_record_from_quarantine_has_the_moment_of_its_receipt(world: Wor
     answer = written(await bob.post("quarantine/replay", {"ids": [found[0]["id"]]}))
     assert (answer["read"], answer["skipped"]) == (1, 1)
     assert (await values(bob, "company"))["C9"] == "Later"
+
+
+async def test_a_run_goes_on_under_the_name_that_its_version_takes(world: World, people: dict[str, User]) -> None:
+    await used(people)
+    bob, boss = people["ENGINEER"], people["ADMIN"]
+    await ingested(bob, {"customerId": "C1", "company": "A"})
+    contract = (await bob.get("/api/v1/orgs/acme/contracts/customers/1.0")).json()["contract"]
+    fields = [field for field in contract["fields"] if field["name"] != "customerSince"]
+    await registered(bob, contract | {"version": "2.0", "fields": fields})
+    shadow = boss.on("customers@2")
+    sent = {"content": b"customerId,company\nC1,A\nC2,B\n", "headers": {"Content-Type": "text/csv"}}
+    run = written(await shadow.request("POST", "ingest", **sent), 202)["runId"]
+    span = {"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z"}
+    digest = written(await shadow.post("backfill", span))["digest"]
+    filling = written(await shadow.post("backfill", span | {"dryRun": False, "digest": digest}), 202)["runId"]
+    standing = await world.runtime.datasets.find("acme", "customers@2")
+    assert standing is not None
+    await moved(shadow, "promote")
+    # A worker that knows the version by the name that it had does nothing to it.
+    clock = world_clock(world)
+    await ingest(world.runtime.database, "acme", standing.contract, clock, asyncio.Event())
+    await work(world)
+    assert (await boss.get(f"sync/runs/{run}")).json()["state"] == "succeeded"
+    ended = (await boss.get(f"sync/runs/{filling}")).json()
+    assert (ended["state"], ended["error"]["code"]) == ("failed", "INVALID_TRANSITION")
+    assert ids(await boss.rows()) == ["C1", "C2"]

@@ -236,11 +236,12 @@ async def _receive(
 
     async def work(desk: Desk) -> bytes:
         await hold_ingestion_ready(desk.connection)
-        await lock_filled(desk)
         run_id, total = uuid.uuid4(), 0
         async for some in _portions(raws):
             total += len(some)
             await _keep(desk, run_id, at, textual, some)
+        # At the end: nobody who commits waits for the copy.
+        await lock_filled(desk)
         if not total:
             raise _refused(Code.MISSING_MEMBER, "There is no record in the upload.")
         await desk.value(

@@ -20,12 +20,13 @@ import structlog
 
 from app.base import exact_json
 from app.base.database import Database
-from app.base.errors import DatasetReadOnly, SchemaChanged
+from app.base.errors import DatasetNotFound, DatasetReadOnly, SchemaChanged
 from app.base.statements import statement
 from app.contracts import Contract
-from app.contracts.states import SystemMode
+from app.contracts.states import DatasetState, SystemMode
 from app.engine.datasets import Datasets, base_of
 from app.engine.desk import Desk
+from app.engine.locks import read_dataset
 from app.engine.passage import Passage
 from app.records.records import Raw, read_record
 from app.worker import runs
@@ -133,7 +134,8 @@ class _Ingestion:
             ending = Ending(refused.code, str(refused))
         except DatasetReadOnly as refused:
             ending = Ending(refused.code, refused.detail)
-        except SchemaChanged:
+        except (SchemaChanged, DatasetNotFound):
+            # Another contract, or the version has another name since a promotion.
             return False
         except Exception:
             if not self.desk.connection.raw.is_closed():
@@ -145,6 +147,7 @@ class _Ingestion:
         return True
 
     async def _take_all(self) -> None:
+        await self._go_on()
         if self.may_fail:
             await self._look_through()
         if self.together:
@@ -199,6 +202,8 @@ class _Ingestion:
         ending = await self.desk.row(READ_ENDING, run_id=self._run.id)
         if ending is not None and ending["stopped"]:
             raise _Left(Ending(runs.STOPPED, f"{ending['stopped_by']} stopped it. {left}"))
+        if self._run.kind == "backfill" and (await read_dataset(self.desk)).state is not DatasetState.SHADOW:
+            raise _Left(Ending("INVALID_TRANSITION", f"The version is in SHADOW no more. {left}"))
         if await self._mode() is not SystemMode.INGESTION_READY:
             raise _Left(Ending("SYSTEM_READ_ONLY", f"The system went READ_ONLY. {left}"))
 
