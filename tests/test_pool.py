@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
@@ -13,7 +14,7 @@ from app.base.database import Database
 from app.base.errors import DatabaseUnavailable, Forbidden
 from app.base.pool import Pool
 from app.base.settings import Settings
-from tests.support.world import SECRET
+from tests.support.world import SECRET, World
 
 PID = "SELECT pg_backend_pid()"
 
@@ -185,3 +186,11 @@ async def test_a_connection_that_has_worked_in_many_schemas_ends(
     async with database.connection() as connection:
         connection.schemas.add("own_3")
     assert await pid(database) != first
+
+
+async def test_a_time_without_an_end_is_the_last_one(world: World) -> None:
+    async with world.runtime.database.connection() as connection:
+        (found,) = await connection.raw.fetch(
+            "SELECT 'infinity'::timestamptz AS last, '-infinity'::timestamptz AS first"
+        )
+    assert (found["last"], found["first"]) == (datetime.max.replace(tzinfo=UTC), datetime.min.replace(tzinfo=UTC))

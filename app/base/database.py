@@ -26,6 +26,7 @@ SLOW = Counter("vanguard_slow_statements_total", "Statements over the configured
 
 EPOCH = date(2000, 1, 1).toordinal()  # PostgreSQL counts days from here
 EPOCH_MOMENT = datetime(2000, 1, 1, tzinfo=UTC)
+INFINITY = 2**63 - 1  # as PostgreSQL stores it, and one less for what is before all time
 MICROSECOND = timedelta(microseconds=1)
 
 # How statements are planned, wherever they are: here, in tests of plans, in benchmarks.
@@ -307,6 +308,13 @@ def _unavailable(error: BaseException) -> DatabaseUnavailable:
     return DatabaseUnavailable("Nothing was saved. Try again in a moment.", retry_after=2)
 
 
+def _moment(microseconds: int) -> datetime:
+    """The moment so many microseconds from 2000 on; what PostgreSQL calls infinity is the last one, or the first."""
+    if abs(microseconds) >= INFINITY:
+        return (datetime.max if microseconds > 0 else datetime.min).replace(tzinfo=UTC)
+    return EPOCH_MOMENT + timedelta(microseconds=microseconds)
+
+
 async def _prepare(raw: Raw) -> None:
     await raw.set_type_codec(
         "jsonb",
@@ -329,5 +337,5 @@ async def _prepare(raw: Raw) -> None:
         schema="pg_catalog",
         format="tuple",
         encoder=lambda moment: ((moment - EPOCH_MOMENT) // MICROSECOND,),
-        decoder=lambda stored: EPOCH_MOMENT + timedelta(microseconds=stored[0]),
+        decoder=lambda stored: _moment(stored[0]),
     )
