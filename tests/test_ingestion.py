@@ -7,40 +7,18 @@ from typing import Any
 import pytest
 
 from app.base.database import Connection
-from app.web.auth import Action, Role
+from app.web.auth import Action
 from app.worker.ingestion import ingest
-from app.worker.loop import Worker
-from app.worker.target import ReadClock
-from tests.support.own import SEMANTICS, customers, moved, ready, registered
+from tests.support.ingesting import APPENDED, TIMED, ingested, people_of, used, work, world_clock
+from tests.support.own import SEMANTICS, customers, moved, registered
 from tests.support.routes import Route, walk
-from tests.support.syncing import KEPT
-from tests.support.world import CONTRACTS, User, World, ids, refused, written
-
-TIMED = SEMANTICS | {"eventTimeColumn": "seenAt", "processingTimeColumn": "receivedAt"}
-SEEN = {"name": "seenAt", "type": "datetime", "editable": False}
+from tests.support.world import User, World, ids, refused, written
 
 
 @pytest.fixture
 async def people(world: World) -> dict[str, User]:
     """Somebody in each role, in a system that takes records; everybody on `customers`."""
-    await ready(world)
-    return {role.value: (await world.user(role.value.lower(), role=role)).on("customers") for role in Role}
-
-
-async def used(people: dict[str, User], **more: Any) -> None:
-    """A dataset that is in use, with a moment in each record where its semantics ask for one."""
-    contract = customers(**more)
-    if contract["ingestion"]["eventTimeColumn"] == "seenAt":
-        contract["fields"] = [*contract["fields"], SEEN]
-    await registered(people["ENGINEER"], contract)
-    await moved(people["ADMIN"], "promote")
-
-
-async def ingested(engineer: User, *records: dict[str, Any]) -> dict[str, Any]:
-    """What became of records, without the run's id."""
-    answer = written(await engineer.post("ingest", {"records": list(records)}))
-    assert answer.pop("runId")
-    return {name: count for name, count in answer.items() if count}
+    return await people_of(world)
 
 
 async def values(user: User, field: str) -> dict[str, Any]:
@@ -88,9 +66,6 @@ async def test_a_contract_that_takes_no_second_record_puts_it_aside(people: dict
     assert await ingested(bob, {"customerId": "C1", "company": "B"}) == {"read": 1, "quarantined": 1}
     found = (await bob.get("quarantine")).json()["data"]
     assert [entry["reasons"][0]["code"] for entry in found] == ["CONFLICTING_RECORD"]
-
-
-APPENDED = TIMED | {"mode": "append", "dedupeWindow": "1h"}
 
 
 @pytest.mark.parametrize(
@@ -232,23 +207,6 @@ class Leaving:
         if self.asked == 2:
             self.stopping.set()
         return self.world.clock.at
-
-
-def world_clock(world: World) -> ReadClock:
-    """The world's clock, as a worker reads it."""
-
-    async def read(_: Connection) -> datetime:
-        return world.clock.at
-
-    return read
-
-
-async def work(world: World) -> None:
-    """What a worker does until nothing is left."""
-    worker = Worker(world.runtime.database, [], CONTRACTS, KEPT, read_clock=world_clock(world))
-    for _ in range(3):
-        await worker.step()
-        await worker.idle()
 
 
 CSV = b"""customerId,company,tier,revenue,customerSince

@@ -15,9 +15,10 @@ from app.base.settings import Settings
 from app.web.auth import Role
 from app.worker.ingestion import ingest
 from tests.support.crashing import WorkerProcess
+from tests.support.ingesting import APPENDED, used, work
 from tests.support.own import SEMANTICS, customers, moved, registered
 from tests.support.world import SECRET, User, World, committed, ids, refused, written
-from tests.test_ingestion import APPENDED, people, used, values, work
+from tests.test_ingestion import people, values
 
 __all__ = ["people"]  # the fixture
 

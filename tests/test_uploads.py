@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from app.web.auth import Role
+from tests.support.ingesting import work
 from tests.support.own import moved, ready, registered
 from tests.support.world import User, World, open_world, refused, written
-from tests.test_ingestion import work
 
 INFER = "/api/v1/orgs/acme/contracts/infer"
 

@@ -34,7 +34,7 @@ from app.contracts.registration import wire_of
 from app.contracts.soundness import Problem
 from app.contracts.states import DatasetState, SystemMode
 from app.engine.audit import Act, Entry, record
-from app.engine.datasets import version_of
+from app.engine.datasets import base_of, version_of
 from app.engine.desk import Desk
 from app.engine.feed import EventType, tell
 from app.engine.locks import lock_versions, read_only
@@ -249,7 +249,7 @@ async def _keep(
     desk: Desk, changes: Sequence[Mapping[str, Any]], made: Made, user: str, at: datetime, revision: int | None = None
 ) -> None:
     contract = desk.contract
-    base = contract.name.partition("@")[0]
+    base = base_of(contract.name)
     major, minor = version_of(contract.version)
     document = exact_json.encode(wire_of(msgspec.structs.replace(contract, name=base))).decode()
     await desk.connection.value(
@@ -286,7 +286,7 @@ async def add_transition(
     await desk.connection.value(
         ADD_TRANSITION,
         organization=desk.organization,
-        base=desk.contract.name.partition("@")[0],
+        base=base_of(desk.contract.name),
         major=version_of(desk.contract.version)[0],
         version=desk.contract.version,
         action=action,

@@ -18,6 +18,7 @@ from app.contracts.comparison import compare
 from app.contracts.odcs import from_odcs, to_odcs
 from app.contracts.registration import read_registration, wire_of
 from app.contracts.states import DatasetState
+from app.engine.datasets import base_of
 from app.engine.desk import Desk
 from app.web.auth import Action, require
 from app.web.bodies import check_containers
@@ -163,7 +164,7 @@ def _answer(
     changes: list[dict[str, Any]],
     notes: list[dict[str, Any]],
 ) -> ContractAnswer:
-    base = contract.name.partition("@")[0]
+    base = base_of(contract.name)
     return ContractAnswer(
         dataset=base,
         version=contract.version,
