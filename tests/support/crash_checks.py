@@ -26,6 +26,10 @@ async def check_lines(site: Site) -> None:
     assert not different, [await story(site, key) for key in different[:3]]
 
 
+LAST_RUNS = """SELECT kind, whole, state, since, started_at, finished_at, rows_read, left_alone, error_code
+    FROM sync_run WHERE organization_id = 'acme' ORDER BY requested_at DESC LIMIT 12"""
+
+
 async def story(site: Site, key: str) -> Document:
     """What happened to a row, for whoever has to find out why."""
     mirror, record = (await site.mirror()).get(key, {}), site.records().get(key, {})
@@ -37,6 +41,7 @@ async def story(site: Site, key: str) -> Document:
         },
         "changes": [brief(each) for each in await site.changes() if key in (each["row_key"], each["temporary_key"])],
         "applied": [each for each in site.pems.counts().applied if each.id == key],
+        "runs": [dict(each) for each in await site.world.db.fetch(LAST_RUNS)],
     }
 
 
