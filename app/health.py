@@ -32,7 +32,7 @@ async def ready(request: VanguardRequest) -> dict[str, str]:
     """Answers 503 while the database cannot be reached or misses a migration."""
     runtime = request.runtime
     try:
-        async with runtime.database.connection() as connection:
+        async with runtime.reserve.connection() as connection:
             revision = await connection.value(READ_REVISION)
     except (asyncpg.UndefinedTableError, asyncpg.InvalidParameterValueError):
         # An empty database has neither that table nor the role to log in as.

@@ -58,6 +58,7 @@ from app.web.middleware import Middleware
 from app.web.paging import refuse_query
 from app.web.runtime import Runtime, VanguardRequest, take_deprecated
 from app.web.schema_page import openapi_config
+from app.web.work import begin_work
 
 OWNER_TIMEOUT = 600.0  # seconds: a new version may copy what is drafted on a million rows
 
@@ -79,18 +80,26 @@ def create_app(settings: Settings, *, contracts: Sequence[Contract] = BUILT_IN, 
 def create_runtime(settings: Settings, *, contracts: Sequence[Contract], clock: Clock) -> Runtime:
     """What requests find; its pool is not open yet."""
     database = Database(settings)
-    auth = Auth(settings, database, clock)
+    reserve = Database(reserve_settings(settings))
+    auth = Auth(settings, reserve, clock)
     return Runtime(
         settings=settings,
         database=database,
+        reserve=reserve,
         owner=Database(owner_settings(settings)),
         auth=auth,
-        datasets=Datasets(database, contracts),
+        datasets=Datasets(reserve, contracts),
         clock=clock,
         migration=head(),
         exports=asyncio.Semaphore(settings.places_of_exports),
         tailer=Tailer(database, clock, auth.may_go_on),
     )
+
+
+def reserve_settings(settings: Settings) -> Settings:
+    """Settings of the connections for what is short and everybody waits for: nobody has a share of them."""
+    places = settings.reserved_connections
+    return msgspec.structs.replace(settings, pool_size=places, user_connections=places, organization_share=1.0)
 
 
 def owner_settings(settings: Settings) -> Settings:
@@ -106,15 +115,16 @@ def owner_settings(settings: Settings) -> Settings:
 @asynccontextmanager
 async def opened(runtime: Runtime) -> AsyncIterator[None]:
     """The runtime's pool is open while the block runs; its connections are closed in the end."""
-    await runtime.database.open()
-    await runtime.owner.open()
+    pools = (runtime.database, runtime.reserve, runtime.owner)
+    for pool in pools:
+        await pool.open()
     try:
         yield
     finally:
         await runtime.tailer.close()
         await runtime.auth.close()
-        await runtime.owner.close()
-        await runtime.database.close()
+        for pool in reversed(pools):
+            await pool.close()
 
 
 def create_routes(settings: Settings, *, lifespan: Sequence[Lifespan] = ()) -> Litestar:
@@ -178,6 +188,7 @@ async def _admit(request: AnyRequest) -> Response[None] | None:
         # A browser's EventSource comes again and again; this is how the standard has it stop.
         return Response(None, status_code=204)
     refuse_query(request)
+    begin_work(request)
     return None
 
 

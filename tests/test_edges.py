@@ -20,7 +20,6 @@ from litestar.exceptions import HTTPException, ImproperlyConfiguredException, No
 from litestar.params import FromPath, JSONBody
 from litestar.response import Stream
 
-from app.base import pool
 from app.base.errors import DatabaseUnavailable, Unauthenticated
 from app.base.settings import Settings
 from app.main import create_app
@@ -206,7 +205,7 @@ async def test_what_is_refused_before_a_handler_runs(
 ) -> None:
     monkeypatch.setattr(httpx._urlparse, "MAX_URL_LENGTH", 10**6)
     if case.code == "DATABASE_UNAVAILABLE":
-        await application.runtime.database.open()
+        await application.runtime.reserve.open()
     method, _, path = case.request.partition(" ")
     response = await http.request(method, path, **case.options)
     problem = check(response, logged, case.status, case.code, case.route)
@@ -293,11 +292,10 @@ async def test_a_client_that_goes_in_the_middle_of_a_body_is_no_defect(
 # -- the database ------------------------------------------------------------------------------------------------------
 
 
-async def test_who_gets_no_connection_comes_again(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_gets_no_connection_comes_again(database_url: str) -> None:
     """And so does who gets no answer: both are times that ran out."""
-    monkeypatch.setattr(pool, "WAITING", 0.05)
-    async with open_world(database_url, pool_size=2) as world:
-        held = world.runtime.database.connection
+    async with open_world(database_url, reserved_connections=2, pool_timeout=0.05) as world:
+        held = world.runtime.reserve.connection
         async with held(), held():
             problem = refused(response := await world.http.get("/health/ready"), 503, "DATABASE_UNAVAILABLE")
             assert response.headers["Retry-After"] == "2"

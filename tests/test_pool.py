@@ -12,6 +12,7 @@ import pytest
 from app.base import pool as pools
 from app.base.database import Database
 from app.base.errors import DatabaseUnavailable, Forbidden
+from app.base.places import Shares
 from app.base.pool import Pool
 from app.base.settings import Settings
 from tests.support.world import SECRET, World
@@ -61,12 +62,14 @@ async def test_there_are_no_more_than_places(database: Database) -> None:
     assert (len(set(found)), pool_of(database).idle) == (2, 2)
 
 
-async def test_who_waits_too_long_is_told(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pools, "WAITING", 0.05)
+async def test_who_waits_too_long_is_told(database_url: str) -> None:
+    database = Database(Settings(database_url=database_url, secret=SECRET, pool_size=2, pool_timeout=0.05))
+    await database.open()
     async with database.connection(), database.connection():
         with pytest.raises(DatabaseUnavailable):
             await pid(database)
     await pid(database)
+    await database.close()
 
 
 async def test_a_refusal_leaves_the_connection_as_it_was(database: Database) -> None:
@@ -156,7 +159,7 @@ async def test_a_place_comes_back_where_no_connection_can_be_made() -> None:
     async def fail() -> Any:
         raise ConnectionRefusedError
 
-    pool = Pool(fail, 1)
+    pool = Pool(fail, Shares(places=1, user=1, user_queue=0, organization=1, patience=1))
     for _ in range(3):
         with pytest.raises(ConnectionRefusedError):
             await pool.take()

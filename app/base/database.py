@@ -14,7 +14,8 @@ import structlog
 from prometheus_client import Counter, Histogram
 
 from app.base import exact_json
-from app.base.errors import DatabaseUnavailable
+from app.base.errors import DatabaseBusy, DatabaseUnavailable
+from app.base.places import Shares, holder
 from app.base.pool import Pool, Raw
 from app.base.settings import Settings
 
@@ -41,6 +42,8 @@ PLANNING: Mapping[str, str] = {
     "jit": "off",
 }
 
+CHECK_CLIENT = "500"  # milliseconds between two looks whether somebody still waits for a statement
+
 RETRIED = (
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
@@ -65,6 +68,11 @@ LOST = (
 )
 
 
+TOOK_TOO_LONG = (
+    "The answer was broken off after {seconds:.0f} seconds. Narrow the filter, sort by a fast field, or export."
+)
+
+
 class Runnable(Protocol):
     """What a connection runs: a statement of sql/, or one that was composed and brings its values."""
 
@@ -83,13 +91,15 @@ class Runnable(Protocol):
 class Connection:
     """An asyncpg connection that takes statements by their file, with named values, and times each one.
 
-    `schemas`: of organizations' own datasets that it has worked in.
+    `schemas`: of organizations' own datasets that it has worked in. `timeout`: seconds that each statement may take;
+    None: as long as any may.
     """
 
-    def __init__(self, raw: Raw, slow_ms: float, schemas: set[str] | None = None):
+    def __init__(self, raw: Raw, slow_ms: float, schemas: set[str] | None = None, timeout: float | None = None):
         self.raw = raw
         self.schemas: set[str] = set() if schemas is None else schemas
         self._slow_ms = slow_ms
+        self._timeout = timeout
         self._put_off: list[tuple[Runnable, dict[str, Any]]] = []
 
     async def rows(self, statement: Runnable, /, **given: Any) -> Sequence[asyncpg.Record]:
@@ -161,12 +171,15 @@ class Connection:
         raise AssertionError("stamina returns or raises")
 
     async def _timed(self, statement: Runnable, call: Any, given: Mapping[str, Any]) -> Any:
-        return await self._clocked(statement, call(statement.text, *statement.bind(given)))
+        return await self._clocked(statement, call(statement.text, *statement.bind(given), timeout=self._timeout))
 
     async def _clocked(self, statement: Runnable, called: Awaitable[Any]) -> Any:
         started = time.perf_counter()
         try:
             return await called
+        except TimeoutError:
+            # asyncpg has had the server end it.
+            raise DatabaseBusy(TOOK_TOO_LONG.format(seconds=time.perf_counter() - started), retry_after=10) from None
         finally:
             seconds = time.perf_counter() - started
             duration_of(statement.name).observe(seconds)
@@ -178,27 +191,29 @@ class Connection:
 class Lent:
     """A connection of the pool, for the time of a block."""
 
-    __slots__ = ("_pool", "_raw", "_slow_ms")
+    __slots__ = ("_pool", "_raw", "_slow_ms", "_whose")
 
     def __init__(self, pool: Pool, slow_ms: float):
         self._pool = pool
         self._slow_ms = slow_ms
 
     async def __aenter__(self) -> Connection:
+        self._whose = whose = holder.get()
         try:
-            self._raw = await self._pool.take()
+            self._raw = await self._pool.take(whose)
         except Exception as error:
             if _is_lost(error):
                 raise _unavailable(error) from error
             raise
-        return Connection(self._raw, self._slow_ms, self._pool.schemas(self._raw))
+        timeout = None if whose is None else whose.statement_timeout
+        return Connection(self._raw, self._slow_ms, self._pool.schemas(self._raw), timeout)
 
     async def __aexit__(self, _: Any, error: BaseException | None, __: Any) -> None:
         lost = error is not None and _is_lost(error, self._raw)
         # A refusal leaves the connection as it was. What was broken off leaves it busy, and so may misuse. Where the
         # database is away for another connection, it is for this one, too.
         refused = isinstance(error, Exception) and not isinstance(error, asyncpg.InterfaceError | DatabaseUnavailable)
-        self._pool.give_back(self._raw, fit=error is None or (refused and not lost))
+        self._pool.give_back(self._raw, self._whose, fit=error is None or (refused and not lost))
         if error is not None and lost:
             self._pool.drop_idle()
             raise _unavailable(error) from error
@@ -213,7 +228,7 @@ class Database:
 
     async def open(self) -> None:
         """Make the pool. It connects when it is first used, so that a service outlives its database's absence."""
-        self._pool = Pool(self._connect, self._settings.pool_size)
+        self._pool = Pool(self._connect, _shares(self._settings))
 
     async def close(self) -> None:
         """Close every connection; those that do not answer are cut off."""
@@ -236,6 +251,8 @@ class Database:
                 "statement_timeout": milliseconds,
                 "lock_timeout": milliseconds,
                 "idle_in_transaction_session_timeout": "60000",
+                # A statement whose service or connection is gone ends by itself: nobody is left to cancel it.
+                "client_connection_check_interval": CHECK_CLIENT,
                 "timezone": "UTC",
                 "datestyle": "ISO",
             },
@@ -291,6 +308,16 @@ class Database:
                 async with self.transaction() as connection:
                     return await work(connection)
         raise AssertionError("stamina returns or raises")
+
+
+def _shares(settings: Settings) -> Shares:
+    return Shares(
+        places=settings.pool_size,
+        user=settings.user_connections,
+        user_queue=settings.user_queue,
+        organization=max(1, int(settings.pool_size * settings.organization_share)),
+        patience=settings.pool_timeout,
+    )
 
 
 def _is_lost(error: BaseException, raw: "Raw | None" = None) -> bool:

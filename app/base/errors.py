@@ -13,7 +13,7 @@
     |-- PreconditionFailed
     |-- FeedExpired
     |-- ValidationFailed, GroupSplit, IdempotencyKeyReused
-    |-- TooManyAttempts
+    |-- TooManyAttempts, TooManyRequests
     |-- MergeFailed
     `-- DatabaseUnavailable, DatabaseBusy, ExportsBusy, StreamsBusy, IdentityProviderUnavailable
 
@@ -346,6 +346,12 @@ class IdempotencyKeyReused(VanguardError):
 
 class TooManyAttempts(VanguardError):
     code, title, kind = "TOO_MANY_ATTEMPTS", "Slow down", Kind.THROTTLED
+
+
+class TooManyRequests(VanguardError):
+    """Of any kind; failed logins are TooManyAttempts."""
+
+    code, title, kind = "TOO_MANY_REQUESTS", "Slow down", Kind.THROTTLED
 
 
 class DatabaseUnavailable(VanguardError):

@@ -8,9 +8,10 @@ from weakref import WeakKeyDictionary
 
 import asyncpg
 
+from app.base.places import Holder, Places, Shares
+
 Raw: TypeAlias = "asyncpg.Connection[Any]"
 
-WAITING = 15.0  # seconds that somebody waits for a place
 KEPT = 300.0  # seconds after which a connection is not used again: what lies between may have forgotten it
 CLOSING = 1.0  # seconds that connections get to say goodbye
 # Schemas of organizations' own datasets that a connection works in before it ends. PostgreSQL keeps what it has read of
@@ -22,9 +23,9 @@ MOST_SCHEMAS = 50
 class Pool:
     """Whoever takes a connection gives it back. The one that was used last is taken first."""
 
-    def __init__(self, connect: Callable[[], Awaitable[Raw]], size: int):
+    def __init__(self, connect: Callable[[], Awaitable[Raw]], shares: Shares):
         self._connect = connect
-        self._places = asyncio.Semaphore(size)
+        self._places = Places(shares)
         self._idle: list[tuple[Raw, float]] = []
         self._closed = False
         self._schemas: WeakKeyDictionary[Raw, set[str]] = WeakKeyDictionary()
@@ -38,17 +39,18 @@ class Pool:
         """How many connections wait for somebody."""
         return sum(not raw.is_closed() for raw, _ in self._idle)
 
-    async def take(self) -> Raw:
-        """A connection; raises TimeoutError where no place came free, and what `connect` raises."""
-        async with asyncio.timeout(WAITING if self._places.locked() else None):
-            await self._places.acquire()
+    async def take(self, whose: Holder | None = None) -> Raw:
+        """A connection for `whose` work; raises TooManyRequests where their own requests have all places of theirs,
+        TimeoutError where no place came free, and what `connect` raises.
+        """
+        await self._places.take(whose)
         try:
             return self._kept() or await self._connect()
         except BaseException:
-            self._places.release()
+            self._places.release(whose)
             raise
 
-    def give_back(self, raw: Raw, *, fit: bool) -> None:
+    def give_back(self, raw: Raw, whose: Holder | None = None, *, fit: bool) -> None:
         """One that is not fit, or is left in a transaction, ends: nobody waits for what it is still at. One that has
         worked in many schemas ends, too.
         """
@@ -57,7 +59,7 @@ class Pool:
             self._idle.append((raw, time.monotonic()))
         else:
             raw.terminate()
-        self._places.release()
+        self._places.release(whose)
 
     def drop_idle(self) -> None:
         """End those that wait for somebody, where one in use was lost: most often all are. A connection that has read

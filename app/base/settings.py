@@ -33,8 +33,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 8000
     workers: Annotated[int, msgspec.Meta(ge=1)] = 1
     pool_size: Annotated[int, msgspec.Meta(ge=2)] = 10
+    reserved_connections: Annotated[int, msgspec.Meta(ge=1)] = 2
+    pool_timeout: Annotated[float, msgspec.Meta(gt=0)] = 10.0
+    user_connections: Annotated[int, msgspec.Meta(ge=1)] = 4
+    user_queue: Annotated[int, msgspec.Meta(ge=0)] = 32
+    organization_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.5
     statement_timeout: Annotated[float, msgspec.Meta(gt=0)] = 30.0
+    read_timeout: Annotated[float, msgspec.Meta(gt=0)] = 15.0
     slow_statement_ms: Annotated[float, msgspec.Meta(gt=0)] = 500.0
+    max_target_bytes: Annotated[int, msgspec.Meta(ge=1024, le=65_000)] = 16 * 1024
+    max_conditions: Annotated[int, msgspec.Meta(ge=1)] = 40
+    max_values: Annotated[int, msgspec.Meta(ge=1)] = 2000
     max_body_bytes: Annotated[int, msgspec.Meta(ge=1024)] = 8 * 1024 * 1024
     max_upload_bytes: Annotated[int, msgspec.Meta(ge=1024)] = 1024 * 1024 * 1024
     max_datasets: Annotated[int, msgspec.Meta(ge=0)] = 100

@@ -8,6 +8,7 @@ behind than the channel holds reads from the database, or is told to begin anew.
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
+from contextvars import Context
 from datetime import datetime
 from typing import NamedTuple
 
@@ -245,7 +246,8 @@ class Tailer:
         """Each ends by itself when it finds that nobody listens, at its own time."""
         task = self._tasks.get(name)
         if task is None or task.done():
-            self._tasks[name] = asyncio.create_task(work())
+            # Not in the context of whoever asks first: it is work of the service.
+            self._tasks[name] = asyncio.create_task(work(), context=Context())
 
     async def _tail(self) -> None:
         while self._channels:

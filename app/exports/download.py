@@ -22,6 +22,7 @@ from app.exports.formats import Row, Writer
 from app.exports.writers import WRITERS
 from app.web.headers import is_head
 from app.web.runtime import Runtime, VanguardRequest
+from app.web.work import take_time
 
 log = structlog.get_logger(__name__)
 EXPORTS = Counter("vanguard_exports_total", "Files by how their sending ended", ["format", "outcome"])
@@ -82,6 +83,7 @@ class Download(ASGIResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the file, unless the client leaves or the time is over."""
+        take_time(scope)
         started, outcome = time.perf_counter(), "failed"
         sending = asyncio.create_task(self._send(send, head_only=is_head(scope)))
         leaving = asyncio.create_task(_left(receive))

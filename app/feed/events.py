@@ -20,6 +20,7 @@ from litestar.types import Receive, Scope, Send
 from prometheus_client import Counter
 
 from app.base.errors import FeedExpired, StreamsBusy
+from app.base.places import holder
 from app.engine.positions import Position, Reason, Standing
 from app.engine.tailer import Bearer, Entry, Listener
 from app.feed.changes import NOW, ORGANIZATION_PATH, reader_of, start_of
@@ -29,6 +30,7 @@ from app.web.headers import is_head
 from app.web.openapi import DATASET_PATH, DatasetName, Organization, answers, parameter
 from app.web.paging import read_given
 from app.web.runtime import Runtime, VanguardRequest
+from app.web.work import take_time
 
 log = structlog.get_logger(__name__)
 
@@ -96,6 +98,9 @@ class Stream(ASGIResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send events, as long as the client is there."""
+        take_time(scope)
+        # What streams read is small, and max_streams bounds it: a stream waits for no other request of its user.
+        holder.set(None)
         if is_head(scope):
             await self.start_response(send)
             await send({"type": "http.response.body", "body": b"", "more_body": False})

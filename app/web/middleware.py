@@ -1,5 +1,6 @@
 """What every request passes on its way in and out: its id, its log line, its figures."""
 
+import asyncio
 import re
 import secrets
 import time
@@ -14,6 +15,7 @@ from prometheus_client import Histogram
 
 from app.web import edges
 from app.web.runtime import Runtime
+from app.web.work import LEFT, attend
 
 log = structlog.get_logger(__name__)
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -37,18 +39,25 @@ class Middleware:
         scope.setdefault("state", {}).update(request_id=request_id, runtime=self.runtime)
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
+        attendance = attend(scope, receive)
         started, status = time.perf_counter(), 500
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
+                attendance.end()
                 status = message["status"]
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
             await send(message)
 
         try:
-            await edges.serve(self.app, scope, receive, send_with_id)
+            await edges.serve(self.app, scope, attendance.receive, send_with_id)
+        except asyncio.CancelledError:
+            if not attendance.left:
+                raise
+            status = LEFT
         finally:
+            attendance.end()
             seconds = time.perf_counter() - started
             # The template, never the path: ids are data, and a label for each would fill the memory.
             route = scope.get("path_template", "unknown")

@@ -129,12 +129,6 @@ class UnsupportedMediaType(VanguardError):
         self.taken = dict(taken or {})
 
 
-class TooManyRequests(VanguardError):
-    """Of any kind; failed logins are TooManyAttempts."""
-
-    code, title, kind = "TOO_MANY_REQUESTS", "Slow down", Kind.THROTTLED
-
-
 class HeadersTooLarge(VanguardError):
     """Too many headers, or too much in them."""
 
@@ -163,7 +157,7 @@ FRAMEWORKS: dict[int, tuple[type[VanguardError], str]] = {
     413: (PayloadTooLarge, "Send the rows in several smaller requests."),
     414: (TargetTooLong, "Shorten the path or the query."),
     415: (UnsupportedMediaType, "Send application/json."),
-    429: (TooManyRequests, "Try again after as many seconds as `Retry-After` says."),
+    429: (errors.TooManyRequests, "Try again after as many seconds as `Retry-After` says."),
     431: (HeadersTooLarge, "Send fewer or smaller headers."),
     503: (ServiceUnavailable, LOGGED),
     504: (TimedOut, LOGGED),

@@ -31,7 +31,8 @@ DEPRECATED = "includeDeprecated"
 class Runtime(msgspec.Struct, frozen=True, kw_only=True):
     """Made once by create_app.
 
-    `owner`: connections that can make schemas; `datasets` finds what a dataset's name stands for; `base_counts`: filter
+    `reserve`: connections for what everything else waits for, logins, guards and readiness, however busy `database` is;
+    `owner`: those that can make schemas; `datasets` finds what a dataset's name stands for; `base_counts`: filter
     -> (revision, mirror rows that pass);
     `totals`: filter and user -> (revision, workspace revision, rows of that user's view that pass); `listings`: dataset
     and query string -> what it asks for. `migration`: the newest, which the database has to have. `exports`: a place
@@ -40,6 +41,7 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True):
 
     settings: Settings
     database: Database
+    reserve: Database
     owner: Database
     auth: Auth
     datasets: Datasets

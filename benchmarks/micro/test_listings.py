@@ -83,6 +83,7 @@ def test_a_pages_etag_is_made(benchmark: BenchmarkFixture, settings: Settings) -
         migration="",
         settings=settings,
         database=database,
+        reserve=database,
         auth=auth,
         owner=database,
         datasets=Datasets(database, [PFA]),
