@@ -24,7 +24,9 @@ from app.base.statements import statement
 from app.contracts import Contract
 from app.contracts.aggregates import kinds
 from app.contracts.filters import (
+    BOUNDS,
     PAGING,
+    Bounds,
     Condition,
     read_listing,
     read_parameters,
@@ -255,7 +257,7 @@ class KpisOperation(Operation):
         ]
 
 
-def read_wanted(contract: Contract, parameters: list[tuple[str, str]]) -> Wanted:
+def read_wanted(contract: Contract, parameters: list[tuple[str, str]], bounds: Bounds = BOUNDS) -> Wanted:
     """Check the query parameters of a KPI request; raises InvalidFilter that names the first one at fault."""
     keys = _words(parameters, "groupBy")
     if unknown := [key for key in keys if key not in contract.dimensions]:
@@ -267,7 +269,7 @@ def read_wanted(contract: Contract, parameters: list[tuple[str, str]]) -> Wanted
     rest = [(name, value) for name, value in parameters if name not in ("groupBy", "include")]
     if paging := [name for name, _ in rest if name in PAGING]:
         raise refuse(paging[0], "KPIs have no pages and no sort.")
-    listing = read_listing(contract, rest)
+    listing = read_listing(contract, rest, bounds)
     return Wanted(listing=listing, keys=keys, excluded=_excluded(contract, listing.conditions, include))
 
 
@@ -300,7 +302,7 @@ async def get_kpis(request: VanguardRequest, org: Organization, dataset: Dataset
     runtime = request.runtime
     started = time.perf_counter()
     contract, user = await contract_of(request, org, dataset), request.user.user_id
-    wanted = read_wanted(contract, read_parameters(request.scope["query_string"]))
+    wanted = read_wanted(contract, read_parameters(request.scope["query_string"]), runtime.bounds)
     async with runtime.desk(contract, org) as desk:
         if etag := await unchanged(desk, request, runtime):
             return not_modified(etag)

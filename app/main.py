@@ -36,6 +36,7 @@ from app import (
     pfa,
     previews,
     rows,
+    search,
     sessions,
     status,
     synchronization,
@@ -46,6 +47,7 @@ from app.base.clock import Clock, now
 from app.base.database import Database
 from app.base.errors import Forbidden, Unauthenticated, VanguardError
 from app.base.logs import configure_logs
+from app.base.places import Places, Shares
 from app.base.settings import Settings, read_settings
 from app.contracts import BUILT_IN, Contract
 from app.engine.datasets import Datasets
@@ -61,6 +63,8 @@ from app.web.schema_page import openapi_config
 from app.web.work import begin_work
 
 OWNER_TIMEOUT = 600.0  # seconds: a new version may copy what is drafted on a million rows
+
+WAIT_FOR_EXPORT = 5.0  # seconds for a place: most files are short
 
 Lifespan: TypeAlias = Callable[[Litestar], AbstractAsyncContextManager[None]]
 
@@ -91,8 +95,20 @@ def create_runtime(settings: Settings, *, contracts: Sequence[Contract], clock: 
         datasets=Datasets(reserve, contracts),
         clock=clock,
         migration=head(),
-        exports=asyncio.Semaphore(settings.places_of_exports),
+        exports=Places(shares_of_exports(settings)),
         tailer=Tailer(database, clock, auth.may_go_on),
+    )
+
+
+def shares_of_exports(settings: Settings) -> Shares:
+    """One export at a time for a user: whoever takes it slowly, or not at all, keeps a place for as long."""
+    places = settings.places_of_exports
+    return Shares(
+        places=places,
+        user=1,
+        user_queue=settings.user_queue,
+        organization=max(1, places // 2),
+        patience=WAIT_FOR_EXPORT,
     )
 
 
@@ -142,6 +158,7 @@ def create_routes(settings: Settings, *, lifespan: Sequence[Lifespan] = ()) -> L
             *system_mode.ROUTES,
             *ingestion.ROUTES,
             *rows.ROUTES,
+            *search.ROUTES,
             *history.ROUTES,
             *exports.ROUTES,
             *feed.ROUTES,

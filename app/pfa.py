@@ -14,7 +14,7 @@ from app.base import exact_json
 from app.base.errors import InvalidFilter, NothingSelected
 from app.commits import CommitRequest, answer_commit
 from app.contracts import PFA
-from app.contracts.filters import MAX_WORD, Listing, read_listing, read_parameters, refuse
+from app.contracts.filters import BOUNDS, MAX_WORD, Bounds, Listing, read_listing, read_parameters, refuse
 from app.discards import DiscardAnswer, DiscardRequest, discard
 from app.drafts import MAX_DRAFTS, Draft, Reason, SaveAnswer, Saving, Version, save
 from app.engine.desk import Desk
@@ -134,7 +134,7 @@ class PfaOperation(Operation):
         ]
 
 
-def read_pfa_listing(query_string: bytes) -> Listing:
+def read_pfa_listing(query_string: bytes, bounds: Bounds = BOUNDS) -> Listing:
     """The listing that the first clients' parameters stand for; raises InvalidFilter."""
     translated: list[tuple[str, str]] = []
     given = read_parameters(query_string)
@@ -149,7 +149,7 @@ def read_pfa_listing(query_string: bytes) -> Listing:
     if "sortBy" not in names:
         translated.append(("sortBy", "forecastStart"))
     try:
-        listing = read_listing(PFA, translated)
+        listing = read_listing(PFA, translated, bounds)
     except InvalidFilter as error:
         for culprit in error.errors:
             raise refuse(GIVEN.get(culprit.parameter, culprit.parameter or ""), culprit.message) from None
@@ -168,7 +168,7 @@ def read_pfa_listing(query_string: bytes) -> Listing:
 )
 async def get_lines(request: VanguardRequest, org: Organization) -> ASGIResponse:
     """As D/rows, with comma-separated filters, sorted by forecastStart unless asked otherwise."""
-    listing = read_pfa_listing(request.scope["query_string"])
+    listing = read_pfa_listing(request.scope["query_string"], request.runtime.bounds)
     answer = await list_rows(request, request.runtime, PFA, org, listing)
     if isinstance(answer, str):
         return not_modified(answer)

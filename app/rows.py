@@ -199,7 +199,7 @@ def listing_of(request: VanguardRequest, contract: Contract) -> Listing:
     key = (contract.edition, query_string)
     listing: Listing | None = runtime.listings.get(key)
     if listing is None:
-        listing = read_listing(contract, read_parameters(query_string))
+        listing = read_listing(contract, read_parameters(query_string), runtime.bounds)
         if len(query_string) <= REMEMBERED:
             runtime.listings[key] = listing
     return listing
@@ -213,8 +213,10 @@ async def list_rows(
     listing: Listing,
     *,
     keyed: bool = False,
+    known: str | None = None,
 ) -> PageAnswer | str:
-    """A page of the caller's view, or the ETag where If-None-Match still holds; `keyed`: with its rows' keys.
+    """A page of the caller's view, or the ETag where one of `known`, by default those of If-None-Match, still holds;
+    `keyed`: with its rows' keys.
 
     Raises InvalidCursor, and DatasetNotFound where the organization has no such dataset.
     """
@@ -224,7 +226,7 @@ async def list_rows(
     purpose = f"{organization}/{contract.edition}?" + ",".join(f"{'-' * s.descending}{s.field}" for s in composer.order)
     cursor = read_cursor(runtime.settings.secret, runtime.clock, purpose, listing.after) if listing.after else None
     async with runtime.desk(contract, organization) as desk:
-        if listing.tagged and (etag := await unchanged(desk, request, runtime)):
+        if listing.tagged and (etag := await unchanged(desk, request, runtime, known)):
             return etag
         page = await _read(desk, runtime, composer, listing, cursor)
     check_incarnation(cursor, page["incarnation"])

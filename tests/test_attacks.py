@@ -12,8 +12,8 @@ import jwt
 import pytest
 
 from app.base import exact_json
+from app.base.settings import Settings
 from app.web.auth import Account, Role
-from app.web.edges import MAX_TARGET
 from tests.conftest import new_database
 from tests.support.world import SECRET, User, World, line, open_world, refused
 
@@ -26,6 +26,7 @@ SECRETS = ("SECRET-OF-THE-MIRROR", "SECRET-OF-BOB", "SECRET-OF-THE-RIVAL")
 INSIDES = ("Traceback", "asyncpg", "syntax error", "SELECT m.", "organization_id =", "public.", "site-packages")
 ACME = "/api/v1/orgs/acme"
 ROWS = f"{ACME}/datasets/pfa/rows"
+LONGEST = int(Settings(database_url="", secret="s" * 32).max_target_bytes)
 DEEP = b"[" * 100_000 + b"]" * 100_000
 DEEP_OBJECT = b'{"a":' * 100_000 + b"1" + b"}" * 100_000
 
@@ -302,7 +303,7 @@ VALUES = [
     invalid("POST commit", b'{"all":true,"resolutions":[{"id":"nobody","field":"model","use":"mine"}]}', "nobody"),
 ]
 
-LONG = "x" * 60_000
+LONG = "x" * 14_000  # as long as it fits into an address
 LISTS = [
     *(
         unfit(f"{name}={text}", name)
@@ -386,11 +387,11 @@ LISTS = [
     ),
     unfit(f"{LONG}=1", LONG[:80]),
     unfit(f"category[{LONG}]=1", f"category[{LONG}"[:80]),
-    unfit(f"monthlyRate={'1' * 60_000}x", "monthlyRate"),
+    unfit(f"monthlyRate={'1' * 14_000}x", "monthlyRate"),
     *(
         unfit(f"{name}={text}", name)
         for name in ("search", "category[contains]", "model[startswith]")
-        for text in ("x" * 1001, "%CC%A3%CC%81" * 5000)
+        for text in ("x" * 1001, "%CC%A3%CC%81" * 1200)
     ),
     unfit(f"searchText={LONG}", "searchText", "/api/pfa/acme"),
     unfit("=1"),
@@ -431,9 +432,9 @@ LISTS = [
         for name in ("search", "category", "category[contains]", "id", "model[ne]")
         for text in ("%00", "a%00b", "%1F")
     ),
-    unfit("category[in]=" + ",".join(map(str, range(5000))), "category[in]"),
-    unfit("id[nin]=" + ",".join(map(str, range(5000))), "id[nin]"),
-    unfit("&".join(f"category={number}" for number in range(5000))[:60_000]),
+    unfit("category[in]=" + ",".join(map(str, range(2001))), "category[in]"),
+    unfit("id[nin]=" + ",".join(map(str, range(2001))), "id[nin]"),
+    unfit("&".join(f"category={number}" for number in range(201))),
     unfit("&".join(["page=1"] * 201)),
     *(
         unfit(query)
@@ -456,7 +457,7 @@ LISTS = [
             "dateRangeStart": "x",
             "dateRangeEnd": "2026-02-30",
             "searchText": "%00",
-            "category": ",".join(map(str, range(5000))),
+            "category": ",".join(map(str, range(2001))),
             "syncState": "weird",
         }.items()
     ),
@@ -691,7 +692,7 @@ async def test_a_body_over_the_limit_is_refused_unread(
 @pytest.mark.parametrize("name", ["category", "category[in]", "id", "after", "sort"])
 async def test_the_longest_query_strings_are_answered(quiet: World, attacker: User, name: str) -> None:
     query = f"{quote(name)}=".encode()
-    query += b"x" * (MAX_TARGET - len(ROWS) - len(query))
+    query += b"x" * (LONGEST - len(ROWS) - len(query))
     status, headers, body = await ask(attacker, "GET", ROWS, query)
     if name in ("after", "sort"):
         check_refusal(httpx.Response(status, headers=headers, content=body), 400, exact_json.decode(body)["code"], None)
@@ -983,11 +984,14 @@ async def test_of_a_batch_only_the_bad_ones_are_left_out(world: World, ann: User
 
 
 async def test_a_thousand_attacks_at_once_hurt_nobody(quiet: World, attacker: User) -> None:
-    """Whoever asks in between is answered."""
+    """Whoever asks in between is answered; the attacker waits for their own requests, or is told to."""
+    eve = await quiet.user("eve")
     before = await contents(quiet)
     cases = [case for case in ATTACKS if case.body is None or len(case.body) < 1000][:400]
     answers = await asyncio.gather(
-        *(attack(attacker, case.request, case.body, headers=case.headers) for case in cases), attacker.get("rows")
+        *(attack(attacker, case.request, case.body, headers=case.headers) for case in cases), eve.get("rows")
     )
-    assert [answer.status_code for answer in answers] == [*(case.status for case in cases), 200]
+    found = [answer.status_code for answer in answers]
+    assert found.pop() == 200
+    assert all(status in (case.status, 429) for status, case in zip(found, cases, strict=True))
     assert await contents(quiet) == before

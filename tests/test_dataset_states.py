@@ -146,7 +146,7 @@ async def place(server_url: str, template: str) -> AsyncIterator[Place]:
 def writing(world: World) -> list[Route]:
     """The routes below a dataset that are no questions, but for those of its system of record: `customers` has none."""
     below = (route for route in walk(world) if route.path.startswith(D) and "/sync/" not in route.path)
-    return [route for route in below if route.method != "GET"]
+    return [route for route in below if not route.reads]
 
 
 async def digest_of(place: Place, request: str) -> str:
@@ -298,7 +298,7 @@ async def test_the_same_dataset_of_another_organization_goes_on(yard: Yard) -> N
 
 def reading(world: World) -> list[Route]:
     """The routes below a dataset that only ask."""
-    return [route for route in walk(world) if route.path.startswith(D) and route.method == "GET"]
+    return [route for route in walk(world) if route.path.startswith(D) and route.reads]
 
 
 async def ask(user: User, place: Place, route: Route, dataset: str, **params: str) -> Any:
@@ -306,7 +306,8 @@ async def ask(user: User, place: Place, route: Route, dataset: str, **params: st
     names = {**place.names, "dataset": dataset, "request_id": place.requests["pending"]}
     if route.path.endswith(("/changes", "/events")):
         params |= {"since": "earliest"}
-    return await user.request("GET", route.at("acme", **names), params=params)
+    asked = {} if route.method == "GET" else {"content": b"{}", "headers": {"Content-Type": "application/json"}}
+    return await user.request(route.method, route.at("acme", **names), params=params, **asked)
 
 
 async def test_a_version_in_shadow_is_404_on_every_route_to_those_who_may_not_see_it(place: Place) -> None:

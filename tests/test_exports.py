@@ -17,10 +17,11 @@ from litestar import get
 from litestar.params import FromPath
 from prometheus_client import REGISTRY
 
+from app import main
 from app.base import exact_json
 from app.base.errors import RowNotFound
 from app.base.settings import read_settings
-from app.exports import Column, download, route, stream_table
+from app.exports import Column, route, stream_table
 from app.exports.download import Download
 from app.main import create_routes
 from app.web.middleware import Middleware
@@ -267,7 +268,7 @@ async def test_as_many_files_as_may_be_are_sent_at_once_and_others_are_served(
 ) -> None:
     """Given a pool of two and one place, when a file is under way, then another is refused and a page is not."""
     monkeypatch.setattr(route, "MOST_ROWS", 1)
-    monkeypatch.setattr(download, "WAITING", 0.05)
+    monkeypatch.setattr(main, "WAIT_FOR_EXPORT", 0.05)
     before = sent("csv", "refused")
     async with open_world(database_url, pool_size=2, max_exports=1) as world:
         await world.organization("acme")
@@ -435,7 +436,7 @@ async def test_what_a_table_raises_before_it_begins_is_an_answer(world: World, t
     tables["batches"] = [RowNotFound("There is no such request.")]
     refused(await tables["http"].get("/table/xlsx"), 404, "ROW_NOT_FOUND")
     assert tables["closed"]
-    assert not world.runtime.exports.locked()
+    assert world.runtime.exports.free == world.runtime.settings.places_of_exports
 
 
 async def test_what_a_table_raises_afterwards_breaks_it_off(world: World, tables: dict[str, Any]) -> None:

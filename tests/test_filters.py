@@ -353,7 +353,7 @@ PFA_REFUSALS = {
     "category=a%00b": "category",
     "search=a%1Fb": "search",
     "search=a&search=b": "search",
-    "category[in]=" + ",".join("x" * 1001): "category[in]",
+    "category[in]=" + ",".join("x" * 2001): "category[in]",
     "syncState=lost": "syncState",
     "sort=nothing": "sort",
     "sort=category,-category": "sort",

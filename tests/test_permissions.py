@@ -77,7 +77,8 @@ def granted() -> list[Granted]:
 
 def column_of(route: Route) -> str:
     """The column that a route falls under."""
-    return next(column for pattern, column in FALLS if re.fullmatch(pattern, route.name))
+    name = f"GET {route.path}" if route.reads else route.name
+    return next(column for pattern, column in FALLS if re.fullmatch(pattern, name))
 
 
 @pytest.fixture(scope="module")

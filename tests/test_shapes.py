@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.contracts import PFA
-from app.contracts.filters import INCLUDES, MAX_VALUES, read_listing
+from app.contracts.filters import BOUNDS, INCLUDES, read_listing
 from app.engine import page as pages
 from app.engine.cursors import Cursor
 from app.engine.page import PageComposer
@@ -82,7 +82,7 @@ def placed(page: Composed) -> set[int]:
     ("one", "other"),
     [
         ({"category": "Cranes"}, {"category": "Aerial Lifts"}),
-        ({"model[in]": "a"}, {"model[in]": ",".join(map(str, range(MAX_VALUES)))}),
+        ({"model[in]": "a"}, {"model[in]": ",".join(map(str, range(BOUNDS.values)))}),
         ({"search": "a"}, {"search": "%b"}),
         ({"fields": "model"}, {"fields": "category,model"}),
         ({"syncState": "pristine"}, {"syncState": "pristine,draft"}),

@@ -78,6 +78,7 @@ ORGANIZATION_ROUTES = {
     f"POST {D}/quarantine/discard": Door(Action.INGEST, {"ids": [f"{RUN}:000000001"], "reason": "as the test has it"}),
     f"GET {D}": Door(Action.QUERY),
     f"PUT {D}/settings": Door(Action.ADMINISTER, {"requireApproval": False}),
+    f"POST {D}/rows/search": Door(Action.QUERY, {"filters": {"id": ["A", "B"]}}),
     f"GET {D}/rows": Door(Action.QUERY),
     f"GET {D}/rows/{{row_id}}": Door(Action.QUERY),
     f"GET {D}/rows/{{row_id}}/history": Door(Action.QUERY),

@@ -45,11 +45,11 @@ class Shares(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Places:
-    """Whoever takes a place releases it."""
+    """Whoever takes a place releases it. `free`: how many nobody has."""
 
     def __init__(self, shares: Shares):
         self._shares = shares
-        self._free = shares.places
+        self.free = shares.places
         self._kept = 1 if shares.places >= FEW else 0
         self._by_user = Counter[str]()
         self._by_organization = Counter[str | None]()
@@ -66,7 +66,7 @@ class Places:
 
     def release(self, whose: Holder | None) -> None:
         """It is free for others."""
-        self._free += 1
+        self.free += 1
         if whose is not None:
             _less(self._by_user, whose.user)
             _less(self._by_organization, whose.organization)
@@ -94,7 +94,7 @@ class Places:
         """Give free places to those that wait, in their order: first to whose organization is below its share."""
         for beyond in (False, True):
             for turn, whose in list(self._waiting.items()):
-                if not self._free:
+                if not self.free:
                     return
                 if self._may_have(whose) if beyond else self._below_share(whose) and not self._has_all(whose):
                     del self._waiting[turn]
@@ -104,8 +104,8 @@ class Places:
     def _may_have(self, whose: Holder | None) -> bool:
         """Whether a place is free for them: the last one is not for whoever has their share."""
         if self._below_share(whose):
-            return self._free > 0 and not self._has_all(whose)
-        return self._free > self._kept and not self._has_all(whose)
+            return self.free > 0 and not self._has_all(whose)
+        return self.free > self._kept and not self._has_all(whose)
 
     def _has_all(self, whose: Holder | None) -> bool:
         return whose is not None and self._by_user[whose.user] >= self._shares.user
@@ -117,7 +117,7 @@ class Places:
         return sum(each is not None and each.user == whose.user for each in self._waiting.values())
 
     def _occupy(self, whose: Holder | None) -> None:
-        self._free -= 1
+        self.free -= 1
         if whose is not None:
             self._by_user[whose.user] += 1
             self._by_organization[whose.organization] += 1

@@ -62,7 +62,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     session_max_bytes: Annotated[int, msgspec.Meta(ge=1024)] = 100 * 1024 * 1024
     export_timeout: Annotated[float, msgspec.Meta(gt=0)] = 900.0
     max_exports: Annotated[int, msgspec.Meta(ge=1)] = 2
+    stall_timeout: Annotated[float, msgspec.Meta(gt=0)] = 60.0
     max_streams: Annotated[int, msgspec.Meta(ge=1)] = 2000
+    user_streams: Annotated[int, msgspec.Meta(ge=1)] = 50
     log_level: str = "INFO"
     log_format: str = "json"
 

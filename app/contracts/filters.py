@@ -26,7 +26,6 @@ INCLUDES = ("overlap", "computed", "layers", "deleted")
 SYNC_STATES = ("pristine", "draft", "in_review", "committed", "syncing", "conflict", "sync_error")
 MAX_PAGE_SIZE = 1000
 MAX_OFFSET = 10_000_000
-MAX_VALUES = 1000
 MAX_WORD = 1000  # characters: folding takes the square of a run of combining marks, five seconds for 10,000 of them
 MAX_PARAMETERS = 200
 MAX_SORTS = 5
@@ -46,6 +45,8 @@ OPERATORS = {
     "startswith": "starts_with(vanguard.fold({c}), (SELECT vanguard.fold({p})))",
     "isnull": "({c} IS NULL) = {p}",
 }
+PAGING = {"page", "pageSize", "after", "count", "sort", "sortBy", "sortOrder", "fields", "include"}
+WORDS = PAGING | {"search", "syncState"}  # what is no filter
 TEXT_ONLY = {"contains", "startswith"}
 LISTS = {"in", "nin"}
 WHOLE = {"eq", "ne", *LISTS}  # these compare with whole values, so that an enum's have to exist
@@ -56,6 +57,16 @@ def operators_of(kind: FieldType) -> tuple[str, ...]:
     """What a field of this type can be filtered by."""
     refused = (set() if SQL_TYPES[kind] == "text" else TEXT_ONLY) | (ORDERED_ONLY if kind == "boolean" else set())
     return tuple(op for op in OPERATORS if op not in refused)
+
+
+class Bounds(msgspec.Struct, frozen=True):
+    """How many conditions a question may have, and how many values all of them together."""
+
+    conditions: int = 40
+    values: int = 2000
+
+
+BOUNDS = Bounds()
 
 
 class Condition(msgspec.Struct, frozen=True):
@@ -121,40 +132,77 @@ def refuse(parameter: str, message: str) -> InvalidFilter:
     )
 
 
-def read_listing(contract: Contract, parameters: Iterable[tuple[str, str]]) -> Listing:
+def read_listing(contract: Contract, parameters: Iterable[tuple[str, str]], bounds: Bounds = BOUNDS) -> Listing:
     """Check the query parameters of a list request; raises InvalidFilter that names the first one at fault."""
     given: dict[str, list[str]] = {}
     for name, value in parameters:
+        given.setdefault(name, []).append(value)
+    words = {name: values for name, values in given.items() if name in WORDS}
+    filters = {name: _divided(name, values) for name, values in given.items() if name not in WORDS}
+    echo = {name: values[0] if len(values) == 1 else values for name, values in given.items() if name not in PAGING}
+    return read_question(contract, words, filters, echo, bounds)
+
+
+def read_question(
+    contract: Contract,
+    words: dict[str, list[str]],
+    filters: dict[str, list[str]],
+    echo: dict[str, Any],
+    bounds: Bounds = BOUNDS,
+) -> Listing:
+    """The same of WORDS and of filters that are apart from them, each by its parameter, the values of a list one by
+    one; raises InvalidFilter.
+    """
+    for name, value in (
+        (name, value) for given in (words, filters) for name, values in given.items() for value in values
+    ):
         if "\0" in value or (not value.isprintable() and "\x1f" in value):
             raise refuse(name, "a value may not hold control characters.")
-        given.setdefault(name, []).append(value)
-    words = _Words(given)
-    sort = _sort(contract, words)
-    include = read_include(words.given.get("include", []), INCLUDES)
-    fields = _fields(contract, words)
+    _check_bounds(filters, bounds)
+    given = _Words(words)
+    sort = _sort(contract, given)
+    include = read_include(words.get("include", []), INCLUDES)
+    fields = _fields(contract, given)
     listing = Listing(
-        search=_word("search", words.one("search") or "") or None,
-        sync_states=_sync_states(words),
+        search=_word("search", given.one("search") or "") or None,
+        sync_states=_sync_states(given),
         sort=sort,
-        page=words.number("page", 1, 1, 2**31),
-        page_size=words.number("pageSize", 100, 1, MAX_PAGE_SIZE),
-        after=words.one("after"),
-        count=words.choice("count", "exact", ("exact", "estimated", "none")),
+        page=given.number("page", 1, 1, 2**31),
+        page_size=given.number("pageSize", 100, 1, MAX_PAGE_SIZE),
+        after=given.one("after"),
+        count=given.choice("count", "exact", ("exact", "estimated", "none")),
         fields=_documented(contract, fields),
         computed=_computed(contract, fields, whole="computed" in include),
         layers="layers" in include,
         overlap="overlap" in include,
         deleted="deleted" in include,
-        conditions=tuple(
-            _condition(contract, name, values) for name, values in given.items() if name not in words.taken
-        ),
-        echo={name: values[0] if len(values) == 1 else values for name, values in given.items() if name not in PAGING},
+        conditions=tuple(_condition(contract, name, values) for name, values in filters.items()),
+        echo=echo,
     )
-    if listing.after is not None and "page" in given:
+    if listing.after is not None and "page" in words:
         raise refuse("page", "a cursor (after) and a page number exclude each other.")
     if (listing.page - 1) * listing.page_size > MAX_OFFSET:
         raise refuse("page", f"pages reach {MAX_OFFSET} rows deep; go on with the cursor in nextCursor.")
     return listing
+
+
+def _check_bounds(filters: dict[str, list[str]], bounds: Bounds) -> None:
+    """A question's cost grows with all of its conditions and values, however they are spread over parameters."""
+    names = list(filters)
+    if len(names) > bounds.conditions:
+        raise refuse(names[bounds.conditions], f"at most {bounds.conditions} filters in one question.")
+    total = 0
+    for name, values in filters.items():
+        total += len(values)
+        if total > bounds.values:
+            raise refuse(name, f"at most {bounds.values:,} values in all filters of one question.")
+
+
+def _divided(parameter: str, values: list[str]) -> list[str]:
+    """The values of a list in the query: comma-separated, repeated or both."""
+    if not parameter.endswith(("[in]", "[nin]")):
+        return values
+    return [part for value in values for part in value.split(",")]
 
 
 def read_include(values: Iterable[str], choices: tuple[str, ...]) -> frozenset[str]:
@@ -170,13 +218,8 @@ def _parts(values: Iterable[str]) -> list[str]:
     return [part.strip() for value in values for part in value.split(",") if part.strip()]
 
 
-PAGING = {"page", "pageSize", "after", "count", "sort", "sortBy", "sortOrder", "fields", "include"}
-
-
 class _Words:
-    """The parameters that are not filters; `taken` are their names."""
-
-    taken = PAGING | {"search", "syncState"}
+    """The parameters that are not filters."""
 
     def __init__(self, given: dict[str, list[str]]):
         self.given = given
@@ -275,16 +318,12 @@ def _condition(contract: Contract, parameter: str, values: list[str]) -> Conditi
     if op in TEXT_ONLY:
         return Condition(name, op, _word(parameter, _single(parameter, values)))
     choices = contract.by_name[name].values if op in WHOLE and name in contract.by_name else ()
-    if op in LISTS:
-        values = [part for value in values for part in value.split(",")]
-    elif op == "eq" and len(values) > 1:
+    if op == "eq" and len(values) > 1:
         op = "in"
     elif op == "ne" and len(values) > 1:
         op = "nin"
     if op not in LISTS:
         return Condition(name, op, _value(parameter, kind, _single(parameter, values), choices))
-    if len(values) > MAX_VALUES:
-        raise refuse(parameter, f"at most {MAX_VALUES} values.")
     return Condition(name, op, [_value(parameter, kind, value, choices) for value in values])
 
 

@@ -17,6 +17,7 @@ from litestar.types import Receive, Scope, Send
 from prometheus_client import Counter
 
 from app.base.errors import DatabaseBusy, ExportsBusy, VanguardError
+from app.base.places import holder
 from app.exports.columns import Column
 from app.exports.formats import Row, Writer
 from app.exports.writers import WRITERS
@@ -31,7 +32,6 @@ ROWS = Counter("vanguard_exported_rows_total", "Rows that were sent in files", [
 T = TypeVar("T")
 Batches = AsyncGenerator[Sequence[T], None]
 
-WAITING = 5.0  # seconds that somebody waits for a place: most files are short
 RETRY_AFTER = 30  # seconds
 UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
@@ -53,11 +53,16 @@ def stream_table(
     return Download(request.runtime, writer, name, batches, writer.rows)
 
 
+class Stalled(Exception):
+    """The client has taken nothing for too long."""
+
+
 class Download(ASGIResponse):
     """Sends what `write` makes of the batches, between the writer's head and tail. `headers` are read when the first
     batch is there.
 
-    At most as many as `max_exports` are under way in a process: raises ExportsBusy where no place came free.
+    At most as many as `max_exports` are under way in a process, one for each user: raises ExportsBusy where no place
+    came free, TooManyRequests where too many of the user's wait.
     """
 
     _should_set_content_length: ClassVar[bool] = False
@@ -105,6 +110,8 @@ class Download(ASGIResponse):
         limit = self._runtime.settings.export_timeout
         await asyncio.wait((sending, leaving), timeout=limit, return_when=asyncio.FIRST_COMPLETED)
         if sending.done():
+            if isinstance(sending.exception(), Stalled):
+                return "stalled"
             sending.result()
             return "complete"
         return "left" if leaving.done() else "timed_out"
@@ -117,24 +124,31 @@ class Download(ASGIResponse):
                     self.headers.update(self._more_headers)
                     await self.start_response(send)
                 self._bytes += len(part)
-                await send({"type": "http.response.body", "body": part, "more_body": True})
+                # Who takes nothing for so long keeps a connection, and the rows as they are now, from everybody else.
+                await self._put(send, part)
                 if head_only:
                     break
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
+    async def _put(self, send: Send, part: bytes) -> None:
+        try:
+            async with asyncio.timeout(self._runtime.settings.stall_timeout):
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+        except TimeoutError:
+            raise Stalled from None
+
     @asynccontextmanager
     async def _place(self) -> AsyncGenerator[None, None]:
-        places = self._runtime.exports
+        places, whose = self._runtime.exports, holder.get()
         try:
-            async with asyncio.timeout(WAITING):
-                await places.acquire()
+            await places.take(whose)
         except TimeoutError:
             detail = "As many files as may be are being sent. Try again later."
             raise ExportsBusy(detail, retry_after=RETRY_AFTER) from None
         try:
             yield
         finally:
-            places.release()
+            places.release(whose)
 
     async def _parts(self) -> AsyncGenerator[bytes, None]:
         """The file. Its head waits for the first rows: before they are there, an error can be told as such."""

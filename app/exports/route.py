@@ -11,7 +11,7 @@ from litestar.openapi.spec import OpenAPIFormat, OpenAPIMediaType, OpenAPIRespon
 from app.base import exact_json
 from app.base.statements import statement
 from app.contracts import Contract
-from app.contracts.filters import BOOLEANS, Listing, read_include, read_listing, read_parameters, refuse
+from app.contracts.filters import BOOLEANS, BOUNDS, Bounds, Listing, read_include, read_listing, read_parameters, refuse
 from app.engine.desk import Desk
 from app.engine.export import ExportComposer
 from app.engine.locks import read_dataset
@@ -62,7 +62,7 @@ class ExportOperation(Operation):
                 answer.content = {writer.media_type: file for writer in WRITERS.values()}
 
 
-def read_wanted(contract: Contract, parameters: Sequence[tuple[str, str]]) -> Wanted:
+def read_wanted(contract: Contract, parameters: Sequence[tuple[str, str]], bounds: Bounds = BOUNDS) -> Wanted:
     """Check the query parameters of an export; raises InvalidFilter that names the first one at fault."""
     own: dict[str, str] = {}
     for name, value in parameters:
@@ -78,7 +78,7 @@ def read_wanted(contract: Contract, parameters: Sequence[tuple[str, str]]) -> Wa
     header, mark = _choice(own, "header", HEADERS), _choice(own, "bom", ("false", "true"))
     if format_ != "csv" and (given := own.keys() - {"format"}):
         raise refuse(min(given), "it goes with format=csv.")
-    listing = read_listing(contract, [(name, value) for name, value in parameters if name not in own])
+    listing = read_listing(contract, [(name, value) for name, value in parameters if name not in own], bounds)
     return Wanted(listing=listing, format=format_, labels=header == "labels", mark=BOOLEANS[mark])
 
 
@@ -137,7 +137,7 @@ async def export(request: VanguardRequest, org: Organization, dataset: DatasetNa
     """All rows that pass the filters, merged and sorted as in a list, as CSV, XLSX or NDJSON; streamed at any size."""
     runtime = request.runtime
     contract = await contract_of(request, org, dataset)
-    wanted = read_wanted(contract, read_parameters(request.scope["query_string"]))
+    wanted = read_wanted(contract, read_parameters(request.scope["query_string"]), runtime.bounds)
     columns = exported(contract, wanted.listing)
     writer = _writer(wanted, columns)
     composer = ExportComposer(contract, wanted.listing, org, request.user.user_id)

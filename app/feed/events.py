@@ -19,7 +19,7 @@ from litestar.response.base import ASGIResponse
 from litestar.types import Receive, Scope, Send
 from prometheus_client import Counter
 
-from app.base.errors import FeedExpired, StreamsBusy
+from app.base.errors import FeedExpired, StreamsBusy, TooManyRequests
 from app.base.places import holder
 from app.engine.positions import Position, Reason, Standing
 from app.engine.tailer import Bearer, Entry, Listener
@@ -126,6 +126,8 @@ class Stream(ASGIResponse):
         # Nobody comes in between: of many at once no more are let in than may be.
         if runtime.tailer.listeners >= runtime.settings.max_streams:
             raise StreamsBusy("As many streams as may be are open. Try again later.", retry_after=RETRY_AFTER)
+        if runtime.tailer.listeners_of(reader.user) >= (most := runtime.settings.user_streams):
+            raise TooManyRequests(f"You have {most} streams open. Close one of them first.", retry_after=RETRY_AFTER)
         async with runtime.tailer.listening(reader.organization, standing.position, self._bearer) as listener:
             await self.start_response(send)
 

@@ -26,9 +26,8 @@ from app.web.problems import (
     problem,
 )
 
-# A little below the server's own bounds, behind which it answers without a body: 65,534 bytes of target, 100 headers,
-# 417,792 bytes of head (docs/errors.md).
-MAX_TARGET = 65_000
+# A little below the server's own bounds, behind which it answers without a body: 100 headers, 417,792 bytes of head; of
+# a target it takes 65,534 (docs/errors.md).
 MAX_HEADERS = 96
 MAX_HEADER_BYTES = 400_000
 LONGEST_INSTANCE = 1000  # characters of a path that is told
@@ -68,8 +67,12 @@ async def _answer(app: ASGIApp, scope: HTTPScope, receive: Receive, send: Send) 
 
 def check_size(scope: HTTPScope) -> None:
     """Raises TargetTooLong or HeadersTooLarge for a request that is not looked at."""
-    if len(raw_path(scope)) + len(scope["query_string"]) > MAX_TARGET:
-        raise TargetTooLong(f"Path and query have at most {MAX_TARGET:,} bytes.")
+    most = scope["state"]["runtime"].settings.max_target_bytes
+    if len(raw_path(scope)) + len(scope["query_string"]) > most:
+        raise TargetTooLong(
+            f"Path and query have at most {most:,} bytes. A list with longer filters is asked for in a body: "
+            "POST .../rows/search."
+        )
     sizes = [len(name) + len(value) for name, value in scope["headers"]]
     if len(sizes) > MAX_HEADERS:
         raise HeadersTooLarge(f"A request has at most {MAX_HEADERS} headers.")

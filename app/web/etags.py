@@ -24,16 +24,19 @@ ELEMENT = re.compile(r"""[ \t]*+((?:W/)?"[\x21\x23-\x7e\x80-\xff]*+")?[ \t]*+(?:
 READ_REVISIONS = statement("etags/read_revisions")
 
 
-async def unchanged(desk: Desk, request: VanguardRequest, runtime: Runtime) -> str | None:
-    """The ETag of the caller's view where If-None-Match still holds: neither dataset nor workspace has moved."""
-    if listed(request.scope, b"if-none-match") is None:
+async def unchanged(desk: Desk, request: VanguardRequest, runtime: Runtime, known: str | None = None) -> str | None:
+    """The ETag of the caller's view where one of `known`, by default those of If-None-Match, still holds: neither
+    dataset nor workspace has moved.
+    """
+    known = listed(request.scope, b"if-none-match") if known is None else known
+    if not known:
         return None
     user = request.user.user_id
     revisions = await desk.row(READ_REVISIONS, user=user)
     if revisions is None:
         return None
     etag = etag_of(runtime, desk.contract, desk.organization, user, revisions)
-    return etag if matches(request, etag) else None
+    return etag if _names(known, etag) else None
 
 
 def etag_of(runtime: Runtime, contract: Contract, organization: str, user: str, revisions: Any) -> str:
@@ -85,7 +88,11 @@ def entity_tags(header: str) -> tuple[str, ...]:
 
 def matches(request: VanguardRequest, etag: str) -> bool:
     """Whether If-None-Match holds, by weak comparison (RFC 9110, 13.1.2)."""
-    tags = entity_tags(listed(request.scope, b"if-none-match") or "")
+    return _names(listed(request.scope, b"if-none-match") or "", etag)
+
+
+def _names(header: str, etag: str) -> bool:
+    tags = entity_tags(header)
     return tags == ("*",) or etag.removeprefix("W/") in (tag.removeprefix("W/") for tag in tags)
 
 

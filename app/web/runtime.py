@@ -1,6 +1,5 @@
 """What the application holds for every request; handlers find it in theirs, `request.runtime`."""
 
-import asyncio
 from typing import Any
 
 import msgspec
@@ -12,9 +11,10 @@ from app import __version__
 from app.base.clock import Clock
 from app.base.database import Database, Lent
 from app.base.errors import DatasetNotFound
+from app.base.places import Places
 from app.base.settings import Settings
 from app.contracts import Contract
-from app.contracts.filters import Listing, refuse
+from app.contracts.filters import Bounds, Listing, refuse
 from app.contracts.states import DatasetState
 from app.engine.datasets import Datasets, Standing
 from app.engine.desk import Desk
@@ -50,9 +50,14 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True):
     base_counts: LRUCache[bytes, tuple[int, int]] = msgspec.field(default_factory=lambda: LRUCache(4096))
     totals: LRUCache[bytes, tuple[int, int, int]] = msgspec.field(default_factory=lambda: LRUCache(16384))
     listings: LRUCache[tuple[str, bytes], Listing] = msgspec.field(default_factory=lambda: LRUCache(512))
-    exports: asyncio.Semaphore
+    exports: Places
     tailer: Tailer
     version: str = __version__
+
+    @property
+    def bounds(self) -> Bounds:
+        """What a question may ask for at once."""
+        return Bounds(self.settings.max_conditions, self.settings.max_values)
 
     def desk(self, contract: Contract, organization: str) -> "AtDesk":
         """A desk outside any transaction: one statement, one snapshot."""

@@ -1,12 +1,12 @@
 """From a query string to the statement of its page: what Python does before PostgreSQL is asked."""
 
-import asyncio
 from datetime import UTC, datetime
 
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from app.base.database import Database
+from app.base.places import Places
 from app.base.settings import Settings
 from app.contracts import PFA
 from app.contracts.filters import read_listing, read_parameters
@@ -14,6 +14,7 @@ from app.engine.cursors import Cursor, read_cursor, write_cursor
 from app.engine.datasets import Datasets
 from app.engine.page import READ_PAGE, PageComposer
 from app.engine.tailer import Tailer
+from app.main import shares_of_exports
 from app.web.auth import Auth
 from app.web.etags import etag_of
 from app.web.runtime import Runtime
@@ -88,7 +89,7 @@ def test_a_pages_etag_is_made(benchmark: BenchmarkFixture, settings: Settings) -
         owner=database,
         datasets=Datasets(database, [PFA]),
         clock=now,
-        exports=asyncio.Semaphore(settings.max_exports),
+        exports=Places(shares_of_exports(settings)),
         tailer=Tailer(database, now, auth.may_go_on),
     )
     revisions = {"revision": 7, "workspace_revision": 12}

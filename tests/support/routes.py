@@ -17,11 +17,12 @@ NAMES = {
 
 
 class Route(NamedTuple):
-    """A method at a path; `requires`: what the gate asks of a principal there."""
+    """A method at a path; `reads`: it changes nothing, `requires`: what the gate asks of a principal there."""
 
     method: str
     path: str
     public: bool
+    reads: bool
     requires: Callable[[Any], None] | None
 
     @property
@@ -45,4 +46,5 @@ def walk(world: World) -> Iterator[Route]:
         for method, (handler, _) in sorted(handlers.items()):
             if method not in ("OPTIONS", "HEAD"):
                 opt = handler.opt
-                yield Route(method, route.path_format, bool(opt.get("public")), opt.get("requires"))
+                reads = method == "GET" or bool(opt.get("reads"))
+                yield Route(method, route.path_format, bool(opt.get("public")), reads, opt.get("requires"))
