@@ -653,13 +653,13 @@ async def test_a_viewer_may_ask_and_a_stranger_may_not(world: World, ann: User) 
 
 
 async def test_as_many_filters_as_there_can_be(world: World, ann: User) -> None:
-    """Every operator on every dimension, and a thousand values in one: an answer, not an error."""
+    """Every operator on four dimensions, and a thousand values in one: an answer, not an error."""
     await world.mirror({"A": rental(), "B": rental(category="a")})
     await refresh(world)
     ops = {"[ne]": "b", "[nin]": "b,c", "[gt]": "", "[gte]": "", "[lt]": "~", "[lte]": "~", "[contains]": "",
            "[startswith]": "", "[isnull]": "false"}  # fmt: skip
     names = ("category", "class", "source", "dor", "areaSilo")
-    query = {f"{name}{op}": value for name in names for op, value in ops.items()}
+    query = {f"{name}{op}": value for name in names[:4] for op, value in ops.items()}
     query |= {f"source[{op}]": "Purchase" for op in ("ne", "nin")} | {f"dor[{op}]": "PROJECT" for op in ("ne", "nin")}
     query |= {"category[in]": ",".join(["a", *(f"v{n}" for n in range(999))]), "isDiscontinued[ne]": "true"}
     answer = await asked(ann, **query, groupBy=",".join(names))

@@ -184,10 +184,10 @@ async def test_a_connection_that_has_worked_in_many_schemas_ends(
     first = await pid(database)
     for schema in ("own_1", "own_2", "own_1", "own_2"):
         async with database.connection() as connection:
-            connection.schemas.add(schema)
+            connection.raw.schemas.add(schema)
     assert await pid(database) == first
     async with database.connection() as connection:
-        connection.schemas.add("own_3")
+        connection.raw.schemas.add("own_3")
     assert await pid(database) != first
 
 

@@ -3,12 +3,13 @@
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
-from typing import Any
+from typing import Any, cast
 
 import asyncpg
 import pytest
 
 from app.base.database import PLANNING, Connection
+from app.base.prepared import Raw
 from app.base.statements import Statement
 from app.contracts import PFA
 from app.contracts.ddl import drop_indexes_ddl, indexes_ddl
@@ -143,7 +144,7 @@ async def test_each_row_of_a_session_is_seen_a_few_times_and_as_it_comes(planner
 
 async def test_the_first_rows_of_a_session_cost_no_more_than_they_are(planner: "asyncpg.Connection[Any]") -> None:
     """Wherever they begin."""
-    connection = Connection(planner, slow_ms=60_000)
+    connection = Connection(cast("Raw", planner), slow_ms=60_000)
     await planner.set_type_codec("jsonb", schema="pg_catalog", encoder=json.dumps, decoder=json.loads)
     before = await entries(planner)
     async with (

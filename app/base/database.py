@@ -16,7 +16,8 @@ from prometheus_client import Counter, Histogram
 from app.base import exact_json
 from app.base.errors import DatabaseBusy, DatabaseUnavailable
 from app.base.places import Shares, holder
-from app.base.pool import Pool, Raw
+from app.base.pool import Pool
+from app.base.prepared import Raw, Shapes
 from app.base.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -84,6 +85,10 @@ class Runnable(Protocol):
     def text(self) -> str:
         """SQL with `$1` and on."""
 
+    @property
+    def composed(self) -> bool:
+        """Whether there are as many texts of it as questions, and only some are worth preparing."""
+
     def bind(self, given: Mapping[str, Any], /) -> Sequence[Any]:
         """The values of `$1` and on."""
 
@@ -91,30 +96,31 @@ class Runnable(Protocol):
 class Connection:
     """An asyncpg connection that takes statements by their file, with named values, and times each one.
 
-    `schemas`: of organizations' own datasets that it has worked in. `timeout`: seconds that each statement may take;
-    None: as long as any may.
+    `timeout`: seconds that each statement may take; None: as long as any may. `prepared`: how many composed statements
+    it keeps prepared.
     """
 
-    def __init__(self, raw: Raw, slow_ms: float, schemas: set[str] | None = None, timeout: float | None = None):
+    def __init__(
+        self, raw: Raw, slow_ms: float, shapes: Shapes | None = None, prepared: int = 0, timeout: float | None = None
+    ):
         self.raw = raw
-        self.schemas: set[str] = set() if schemas is None else schemas
-        self._slow_ms = slow_ms
-        self._timeout = timeout
+        self._slow_ms, self._timeout = slow_ms, timeout
+        self._shapes, self._prepared = shapes or Shapes(), prepared
         self._put_off: list[tuple[Runnable, dict[str, Any]]] = []
 
     async def rows(self, statement: Runnable, /, **given: Any) -> Sequence[asyncpg.Record]:
         """All rows of the statement; like the others it raises TypeError for a value that is missing or unknown."""
-        found: Sequence[asyncpg.Record] = await self._timed(statement, self.raw.fetch, given)
+        found: Sequence[asyncpg.Record] = await self._timed(statement, "fetch", given)
         return found
 
     async def row(self, statement: Runnable, /, **given: Any) -> asyncpg.Record | None:
         """The first row, or None."""
-        found: asyncpg.Record | None = await self._timed(statement, self.raw.fetchrow, given)
+        found: asyncpg.Record | None = await self._timed(statement, "fetchrow", given)
         return found
 
     async def value(self, statement: Runnable, /, **given: Any) -> Any:
         """The first column of the first row, or None."""
-        return await self._timed(statement, self.raw.fetchval, given)
+        return await self._timed(statement, "fetchval", given)
 
     async def batches(
         self, statement: Runnable, size: int, /, **given: Any
@@ -122,7 +128,7 @@ class Connection:
         """All rows of the statement, `size` at a time and of one snapshot; inside a transaction. Each batch is timed by
         itself, and between two of them others get their turn.
         """
-        cursor = await self._timed(statement, self.raw.cursor, given)
+        cursor = await self._timed(statement, "cursor", given)
         while rows := await self._clocked(statement, cursor.fetch(size)):
             yield rows
             await asyncio.sleep(0)
@@ -170,8 +176,22 @@ class Connection:
                     return await work()
         raise AssertionError("stamina returns or raises")
 
-    async def _timed(self, statement: Runnable, call: Any, given: Mapping[str, Any]) -> Any:
-        return await self._clocked(statement, call(statement.text, *statement.bind(given), timeout=self._timeout))
+    async def _timed(self, statement: Runnable, method: str, given: Mapping[str, Any]) -> Any:
+        values = statement.bind(given)
+        if statement.composed:
+            return await self._clocked(statement, self._composed(statement.text, method, values))
+        return await self._clocked(statement, getattr(self.raw, method)(statement.text, *values, timeout=self._timeout))
+
+    async def _composed(self, text: str, method: str, values: Sequence[Any]) -> Any:
+        try:
+            prepared = await self.raw.composed(text, self._shapes, self._prepared, self._timeout)
+            return await getattr(prepared, method)(*values, timeout=self._timeout)
+        except (asyncpg.InvalidCachedStatementError, asyncpg.OutdatedSchemaCacheError):
+            self.raw.forget_composed()
+            if self.raw.is_in_transaction():
+                raise
+        # As the driver does with the statements that it prepares itself.
+        return await getattr(self.raw, method)(text, *values, timeout=self._timeout)
 
     async def _clocked(self, statement: Runnable, called: Awaitable[Any]) -> Any:
         started = time.perf_counter()
@@ -191,11 +211,11 @@ class Connection:
 class Lent:
     """A connection of the pool, for the time of a block."""
 
-    __slots__ = ("_pool", "_raw", "_slow_ms", "_whose")
+    __slots__ = ("_database", "_pool", "_raw", "_whose")
 
-    def __init__(self, pool: Pool, slow_ms: float):
+    def __init__(self, database: "Database", pool: Pool):
+        self._database = database
         self._pool = pool
-        self._slow_ms = slow_ms
 
     async def __aenter__(self) -> Connection:
         self._whose = whose = holder.get()
@@ -205,8 +225,7 @@ class Lent:
             if _is_lost(error):
                 raise _unavailable(error) from error
             raise
-        timeout = None if whose is None else whose.statement_timeout
-        return Connection(self._raw, self._slow_ms, self._pool.schemas(self._raw), timeout)
+        return self._database.at(self._raw, None if whose is None else whose.statement_timeout)
 
     async def __aexit__(self, _: Any, error: BaseException | None, __: Any) -> None:
         lost = error is not None and _is_lost(error, self._raw)
@@ -225,6 +244,7 @@ class Database:
     def __init__(self, settings: Settings):
         self._settings = settings
         self._pool: Pool | None = None
+        self._shapes = Shapes()
 
     async def open(self) -> None:
         """Make the pool. It connects when it is first used, so that a service outlives its database's absence."""
@@ -239,6 +259,7 @@ class Database:
         milliseconds = str(int(self._settings.statement_timeout * 1000))
         raw: Raw = await asyncpg.connect(
             self._settings.database_url,
+            connection_class=Raw,
             command_timeout=self._settings.statement_timeout + 5,
             timeout=10,
             # A generic plan of a page takes the server about a megabyte.
@@ -270,7 +291,7 @@ class Database:
         raw = None
         try:
             raw = await self._connect()
-            yield Connection(raw, self._settings.slow_statement_ms)
+            yield self.at(raw)
         except Exception as error:
             if _is_lost(error, raw):
                 raise _unavailable(error) from error
@@ -282,7 +303,12 @@ class Database:
     def connection(self) -> "Lent":
         """A connection outside any transaction: one statement, one snapshot; raises DatabaseUnavailable if lost."""
         assert self._pool is not None, "the database was not opened"
-        return Lent(self._pool, self._settings.slow_statement_ms)
+        return Lent(self, self._pool)
+
+    def at(self, raw: Raw, timeout: float | None = None) -> Connection:
+        """The connection as statements are run over it."""
+        settings = self._settings
+        return Connection(raw, settings.slow_statement_ms, self._shapes, settings.prepared_statements, timeout)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:

@@ -3,14 +3,11 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias
-from weakref import WeakKeyDictionary
 
 import asyncpg
 
 from app.base.places import Holder, Places, Shares
-
-Raw: TypeAlias = "asyncpg.Connection[Any]"
+from app.base.prepared import Raw
 
 KEPT = 300.0  # seconds after which a connection is not used again: what lies between may have forgotten it
 CLOSING = 1.0  # seconds that connections get to say goodbye
@@ -28,11 +25,6 @@ class Pool:
         self._places = Places(shares)
         self._idle: list[tuple[Raw, float]] = []
         self._closed = False
-        self._schemas: WeakKeyDictionary[Raw, set[str]] = WeakKeyDictionary()
-
-    def schemas(self, raw: Raw) -> set[str]:
-        """The schemas of own datasets that the connection has worked in: whoever uses another adds it."""
-        return self._schemas.setdefault(raw, set())
 
     @property
     def idle(self) -> int:
@@ -54,7 +46,7 @@ class Pool:
         """One that is not fit, or is left in a transaction, ends: nobody waits for what it is still at. One that has
         worked in many schemas ends, too.
         """
-        fit = fit and len(self.schemas(raw)) < MOST_SCHEMAS
+        fit = fit and len(raw.schemas) < MOST_SCHEMAS
         if fit and not self._closed and not raw.is_closed() and not raw.is_in_transaction():
             self._idle.append((raw, time.monotonic()))
         else:

@@ -38,6 +38,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     user_connections: Annotated[int, msgspec.Meta(ge=1)] = 4
     user_queue: Annotated[int, msgspec.Meta(ge=0)] = 32
     organization_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.5
+    prepared_statements: Annotated[int, msgspec.Meta(ge=0)] = 20
     statement_timeout: Annotated[float, msgspec.Meta(gt=0)] = 30.0
     read_timeout: Annotated[float, msgspec.Meta(gt=0)] = 15.0
     slow_statement_ms: Annotated[float, msgspec.Meta(gt=0)] = 500.0

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from keyword import iskeyword
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -37,6 +37,7 @@ class Statement(msgspec.Struct, frozen=True):
     name: str
     text: str
     parameters: tuple[str, ...] = ()
+    composed: ClassVar[bool] = False
 
     @property
     def markers(self) -> frozenset[str]:

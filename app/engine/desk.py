@@ -30,7 +30,7 @@ class Desk:
         self.organization = organization
         self.positions: dict[str, Position] = {}
         if contract.own:
-            connection.schemas.add(contract.schema)
+            connection.raw.schemas.add(contract.schema)
 
     async def rows(self, statement: Statement, /, **given: Any) -> Sequence[Record]:
         """All rows of the statement."""

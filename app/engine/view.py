@@ -12,6 +12,7 @@ The aliases are the same everywhere: m the mirror's row, x the modification, d.d
 """
 
 from collections.abc import Iterable, Mapping
+from typing import ClassVar
 
 import msgspec
 
@@ -48,6 +49,7 @@ class Composed(msgspec.Struct, frozen=True):
 
     statement: Statement
     arguments: list[object]
+    composed: ClassVar[bool] = True
 
     @property
     def name(self) -> str:

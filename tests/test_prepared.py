@@ -1,0 +1,122 @@
+"""Prepared statements have a bound: questions that somebody makes up do not fill the database's memory."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+import pytest
+
+from app.base.database import Connection, Database
+from app.base.prepared import LARGEST, REMEMBERED, Shapes
+from app.base.settings import Settings
+from app.base.statements import Statement
+from app.contracts import PFA
+from app.engine.view import Composed
+from benchmarks.memory import growth
+from tests.support.world import SECRET, World, line, open_world
+
+NAMED = r"SELECT statement FROM pg_prepared_statements WHERE statement ~ '^SELECT \d+ \+'"
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    database = Database(Settings(database_url=database_url, secret=SECRET, prepared_statements=3))
+    await database.open()
+    yield database
+    await database.close()
+
+
+def question(number: int, more: str = "") -> Composed:
+    """One of as many texts as there are questions."""
+    return Composed(Statement("rows/of_the_test", f"SELECT {number} + $1::int AS found -- of the test{more}"), [1])
+
+
+async def kept(connection: Connection) -> list[int]:
+    """The questions that the server has prepared, by their number."""
+    return [int(row["statement"].split()[1]) for row in await connection.raw.fetch(NAMED)]
+
+
+async def ask(connection: Connection, *numbers: int) -> None:
+    for number in numbers:
+        assert await connection.value(question(number)) == number + 1
+
+
+async def test_what_comes_once_is_not_prepared(database: Database) -> None:
+    async with database.connection() as connection:
+        await ask(connection, *range(500))
+        assert await kept(connection) == []
+        await ask(connection, 499)
+        assert await kept(connection) == [499]
+
+
+async def test_what_came_to_another_connection_has_come_before(database: Database) -> None:
+    async with database.connection() as one, database.connection() as other:
+        await ask(one, 1)
+        await ask(other, 1)
+        assert (await kept(one), await kept(other)) == ([], [1])
+
+
+async def test_a_connection_keeps_those_that_it_used_last(database: Database) -> None:
+    async with database.connection() as connection:
+        for number in range(50):
+            await ask(connection, number, number)
+        # The server hears of the last one that went when the next one comes.
+        assert set(await kept(connection)) <= {46, 47, 48, 49}
+        await ask(connection, 47, 50, 50, 51, 51)
+        assert {47, 50, 51} <= set(await kept(connection))
+        assert len(await kept(connection)) <= 4
+
+
+async def test_what_is_large_is_never_prepared(database: Database) -> None:
+    async with database.connection() as connection:
+        large = question(1, "x" * LARGEST)
+        for _ in range(5):
+            assert await connection.value(large) == 2
+        assert await kept(connection) == []
+
+
+def test_a_process_remembers_so_many_shapes() -> None:
+    shapes = Shapes()
+    assert not shapes.is_common("first")
+    for number in range(REMEMBERED - 1):
+        assert not shapes.is_common(str(number))
+    assert shapes.is_common("first")
+    assert not shapes.is_common("another")
+    assert not shapes.is_common("0")
+
+
+@pytest.mark.parametrize("method", ["rows", "row", "value"])
+async def test_it_is_prepared_anew_where_a_relation_has_other_columns(
+    database: Database, world: World, method: str
+) -> None:
+    """As by the driver: outside of a transaction at once, in one by whoever runs it again."""
+    await world.db.execute("CREATE TABLE public.test AS SELECT 1 AS a; GRANT SELECT ON public.test TO PUBLIC")
+    asked = Composed(Statement("rows/of_the_test", "SELECT * FROM public.test -- of the test"), [])
+    async with database.connection() as connection:
+        for _ in range(3):
+            await getattr(connection, method)(asked)
+        await world.db.execute("ALTER TABLE public.test ADD COLUMN b int DEFAULT 2")
+        await getattr(connection, method)(asked)
+        assert list((await connection.rows(asked))[0].items()) == [("a", 1), ("b", 2)]
+        for _ in range(3):
+            await connection.rows(asked)
+        await world.db.execute("ALTER TABLE public.test ADD COLUMN c int DEFAULT 3")
+        with pytest.raises(asyncpg.InvalidCachedStatementError):
+            async with connection.transaction():
+                await connection.rows(asked)
+
+        async def again() -> Any:
+            return dict((await connection.rows(asked))[0])
+
+        await world.db.execute("ALTER TABLE public.test ADD COLUMN d int DEFAULT 4")
+        assert await connection.run(again) == {"a": 1, "b": 2, "c": 3, "d": 4}
+
+
+async def test_random_listings_do_not_fill_the_memory(database_url: str) -> None:
+    """As of docs/operations.md; the figure over 2,000 of them is the benchmark's."""
+    async with open_world(database_url) as world:
+        await world.organization("acme")
+        await world.mirror({"A": line()})
+        user = await world.user("ann")
+        grown = await growth(world.runtime.database, PFA, "acme", user.id, connections=2, listings=200, seed=7)
+    assert grown < 60 * 2**20
