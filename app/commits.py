@@ -40,6 +40,7 @@ from app.engine.modifications import fold, image, take_back
 from app.engine.selection import Selection, select
 from app.engine.validation import Changed, check_changes
 from app.web.auth import Action, require
+from app.web.budgets import BATCH
 from app.web.idempotency import answer_once, answer_rehearsal
 from app.web.openapi import DATASET_PATH, DatasetName, Organization, answers_with_position, body
 from app.web.runtime import Runtime, VanguardRequest, contract_of
@@ -439,7 +440,7 @@ async def answer_commit(
 
 @post(
     f"{DATASET_PATH}/commit",
-    opt=require(Action.EDIT),
+    opt=require(Action.EDIT) | BATCH,
     status_code=200,
     tags=["drafts"],
     summary="Commit drafts",

@@ -16,6 +16,7 @@ from app.engine.locks import lock_rows, raise_workspace
 from app.engine.modifications import fold, image
 from app.engine.selection import Selection, select
 from app.web.auth import Action, require
+from app.web.budgets import BATCH
 from app.web.idempotency import answer_once
 from app.web.openapi import DATASET_PATH, DatasetName, Organization, answers_with_position, body
 from app.web.runtime import VanguardRequest, contract_of
@@ -74,7 +75,7 @@ async def _discard_fields(
 
 @post(
     f"{DATASET_PATH}/discard",
-    opt=require(Action.EDIT),
+    opt=require(Action.EDIT) | BATCH,
     status_code=200,
     tags=["drafts"],
     summary="Discard drafts",

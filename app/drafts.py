@@ -28,6 +28,7 @@ from app.engine.sessions import Session, begin_editing, find_open_session
 from app.rows import check_row_id, read_row
 from app.web.auth import Action, require
 from app.web.bodies import MERGE_PATCH
+from app.web.budgets import BATCH
 from app.web.etags import PRIVATE, require_match, row_etag
 from app.web.idempotency import answer_once, placed
 from app.web.openapi import (
@@ -414,7 +415,7 @@ def _saved(record: Any) -> Saved:
 
 @post(
     f"{DATASET_PATH}/drafts",
-    opt=require(Action.EDIT),
+    opt=require(Action.EDIT) | BATCH,
     status_code=200,
     tags=["drafts"],
     summary="Save drafts",
@@ -485,7 +486,7 @@ async def get_drafts(request: VanguardRequest, org: Organization, dataset: Datas
 
 @patch(
     f"{DATASET_PATH}/rows/{{row_id:str}}",
-    opt=require(Action.EDIT),
+    opt=require(Action.EDIT) | BATCH,
     tags=["rows"],
     summary="Patch one row",
     responses=answers(dict[str, Any], 404, 412, 422),

@@ -32,6 +32,7 @@ from app.engine.sessions import Session, begin_editing, read_session
 from app.engine.uniqueness import Cell as UniqueCell
 from app.engine.uniqueness import find_duplicates
 from app.web.auth import Action, require
+from app.web.budgets import BATCH
 from app.web.etags import PRIVATE
 from app.web.idempotency import answer_once
 from app.web.openapi import DATASET_PATH, DatasetName, Organization, SessionId, answers, answers_with_position, body
@@ -416,7 +417,7 @@ def _clean(version: str) -> Validation:
 
 @post(
     EDITS_PATH,
-    opt=require(Action.EDIT),
+    opt=require(Action.EDIT) | BATCH,
     status_code=200,
     tags=["sessions"],
     summary="Edit a cell",
@@ -443,7 +444,7 @@ async def save_edit(
 
 @post(
     f"{EDITS_PATH}/batch",
-    opt=require(Action.EDIT),
+    opt=require(Action.EDIT) | BATCH,
     status_code=200,
     tags=["sessions"],
     summary="Edit many cells",

@@ -16,6 +16,7 @@ from app.engine.feed import EventType, tell_rows
 from app.engine.locks import hold_filled, lock_rows, raise_workspaces
 from app.engine.modifications import fold, image
 from app.web.auth import Action, require
+from app.web.budgets import BATCH
 from app.web.etags import PRIVATE
 from app.web.idempotency import answer_once
 from app.web.openapi import DATASET_PATH, DatasetName, Organization, answers, answers_with_position, body
@@ -228,7 +229,7 @@ def _selected(wanted: RetryRequest) -> tuple[str, Any]:
 
 @post(
     f"{DATASET_PATH}/sync/retry",
-    opt=require(Action.SYNCHRONIZE),
+    opt=require(Action.SYNCHRONIZE) | BATCH,
     status_code=200,
     tags=["synchronization"],
     summary="Try failed changes again",

@@ -19,6 +19,7 @@ from app.base.errors import Forbidden, InvalidCredentials, MemberNotFound, TooMa
 from app.base.settings import Settings
 from app.base.statements import statement
 from app.web.auth import COOKIE, Account, Role
+from app.web.budgets import LOGIN
 from app.web.openapi import answers
 from app.web.runtime import Runtime, VanguardRequest
 
@@ -72,7 +73,7 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 @post(
     "/api/auth/login",
-    opt={"public": True},
+    opt={"public": True, **LOGIN},
     status_code=200,
     tags=["auth"],
     summary="Log in",

@@ -56,6 +56,7 @@ from app.migrate import head
 from app.web import problems
 from app.web.auth import AnyRequest, Auth, reconnects
 from app.web.bodies import JsonBody
+from app.web.budgets import Bodies
 from app.web.middleware import Middleware
 from app.web.paging import refuse_query
 from app.web.runtime import Runtime, VanguardRequest, take_deprecated
@@ -96,6 +97,8 @@ def create_runtime(settings: Settings, *, contracts: Sequence[Contract], clock: 
         clock=clock,
         migration=head(),
         exports=Places(shares_of_exports(settings)),
+        uploads=Places(shares_of_uploads(settings)),
+        bodies=Bodies(settings),
         tailer=Tailer(database, clock, auth.may_go_on),
     )
 
@@ -109,6 +112,18 @@ def shares_of_exports(settings: Settings) -> Shares:
         user_queue=settings.user_queue,
         organization=max(1, places // 2),
         patience=WAIT_FOR_EXPORT,
+    )
+
+
+def shares_of_uploads(settings: Settings) -> Shares:
+    """Uploads lie on disk while they come in; half of the places are for one user."""
+    places = settings.max_uploads
+    return Shares(
+        places=places,
+        user=max(1, places // 2),
+        user_queue=0,
+        organization=places,
+        patience=settings.pool_timeout,
     )
 
 

@@ -22,6 +22,7 @@ from app.engine.figures import Wanted
 from app.kpis import EXACT, figures_of, percent, read_kpis, total_of, validators, written
 from app.rows import list_rows
 from app.web.auth import Action, require
+from app.web.budgets import BATCH
 from app.web.etags import PRIVATE, not_modified, unchanged
 from app.web.idempotency import answer_once
 from app.web.openapi import Organization, answers, answers_with_position, body, parameter
@@ -277,7 +278,7 @@ def _save_body(answer: SaveAnswer, session_id: str | None) -> bytes:
 
 @post(
     "/api/pfa/{org:str}/draft",
-    opt=require(Action.EDIT),
+    opt=require(Action.EDIT) | BATCH,
     status_code=200,
     tags=["pfa"],
     summary="Save drafts of lines",
@@ -307,7 +308,7 @@ async def save_lines(
 
 @post(
     "/api/pfa/{org:str}/commit",
-    opt=require(Action.EDIT),
+    opt=require(Action.EDIT) | BATCH,
     status_code=200,
     tags=["pfa"],
     summary="Commit drafts of lines",
@@ -325,7 +326,7 @@ async def commit_lines(
 
 @post(
     "/api/pfa/{org:str}/discard",
-    opt=require(Action.EDIT),
+    opt=require(Action.EDIT) | BATCH,
     status_code=200,
     tags=["pfa"],
     summary="Discard drafts of lines",

@@ -12,6 +12,7 @@ from app.contracts import Contract
 from app.contracts.filters import PARAMETER, Bounds, Listing, read_question, refuse
 from app.rows import RowsAnswer, list_rows, page_response
 from app.web.auth import Action, require
+from app.web.budgets import BATCH
 from app.web.etags import not_modified
 from app.web.openapi import DATASET_PATH, DatasetName, Organization, answers
 from app.web.runtime import VanguardRequest, contract_of
@@ -84,7 +85,7 @@ def _text(parameter: str, value: Any) -> str:
 
 @post(
     f"{DATASET_PATH}/rows/search",
-    opt=require(Action.QUERY) | READS,
+    opt=require(Action.QUERY) | READS | BATCH,
     status_code=200,
     tags=["rows"],
     summary="A page of your view, asked for in a body",

@@ -37,6 +37,7 @@ from app.engine.sessions import (
 from app.rows import read_rows
 from app.undo import undo_session
 from app.web.auth import Action, require, require_operator
+from app.web.budgets import BATCH
 from app.web.etags import PRIVATE
 from app.web.idempotency import answer_once, placed
 from app.web.openapi import (
@@ -224,7 +225,7 @@ SESSION_PATH = f"{SESSIONS_PATH}/{{session_id:str}}"
 
 @post(
     SESSIONS_PATH,
-    opt=require(Action.EDIT),
+    opt=require(Action.EDIT) | BATCH,
     tags=["sessions"],
     summary="Begin an edit session",
     responses=answers_with_position(SessionDetail, 404, 422, status=201),

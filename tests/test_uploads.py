@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from app.web.auth import Role
+from app.base.places import holder
 from tests.support.ingesting import work
 from tests.support.own import moved, ready, registered
 from tests.support.world import User, World, open_world, refused, written
@@ -112,6 +113,7 @@ async def test_a_client_that_leaves_has_left_nothing(world: World, bob: User) ->
 
     async def receive() -> Any:
         places = world.runtime.settings.pool_size
+        holder.set(None)  # beyond what is bob's
         async with AsyncExitStack() as all_of_them:
             for _ in range(places):
                 await all_of_them.enter_async_context(world.runtime.database.connection())

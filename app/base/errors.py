@@ -13,9 +13,11 @@
     |-- PreconditionFailed
     |-- FeedExpired
     |-- ValidationFailed, GroupSplit, IdempotencyKeyReused
+    |-- BodyTimedOut
     |-- TooManyAttempts, TooManyRequests
     |-- MergeFailed
-    `-- DatabaseUnavailable, DatabaseBusy, ExportsBusy, StreamsBusy, IdentityProviderUnavailable
+    `-- DatabaseUnavailable, DatabaseBusy, BodiesBusy, ExportsBusy, StreamsBusy, UploadsBusy,
+                             IdentityProviderUnavailable
 
 What framework and server refuse by themselves has its classes in web/problems.py.
 
@@ -39,6 +41,7 @@ class Kind(StrEnum):
     NOT_ALLOWED = auto()
     CONFLICT = auto()
     PRECONDITION = auto()
+    BODY_TIMED_OUT = auto()
     GONE = auto()
     TOO_LARGE = auto()
     TARGET_TOO_LONG = auto()
@@ -344,6 +347,10 @@ class IdempotencyKeyReused(VanguardError):
     code, title, kind = "IDEMPOTENCY_KEY_REUSED", "The key belongs to another request", Kind.INVALID
 
 
+class BodyTimedOut(VanguardError):
+    code, title, kind = "BODY_TIMED_OUT", "The body took too long to come", Kind.BODY_TIMED_OUT
+
+
 class TooManyAttempts(VanguardError):
     code, title, kind = "TOO_MANY_ATTEMPTS", "Slow down", Kind.THROTTLED
 
@@ -360,6 +367,14 @@ class DatabaseUnavailable(VanguardError):
 
 class DatabaseBusy(VanguardError):
     code, title, kind = "DATABASE_BUSY", "The database is busy", Kind.UNAVAILABLE
+
+
+class BodiesBusy(VanguardError):
+    code, title, kind = "BODIES_BUSY", "Too many bodies at once", Kind.UNAVAILABLE
+
+
+class UploadsBusy(VanguardError):
+    code, title, kind = "UPLOADS_BUSY", "Too many uploads at once", Kind.UNAVAILABLE
 
 
 class ExportsBusy(VanguardError):

@@ -45,8 +45,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_target_bytes: Annotated[int, msgspec.Meta(ge=1024, le=65_000)] = 16 * 1024
     max_conditions: Annotated[int, msgspec.Meta(ge=1)] = 40
     max_values: Annotated[int, msgspec.Meta(ge=1)] = 2000
+    max_login_bytes: Annotated[int, msgspec.Meta(ge=1024)] = 4 * 1024
+    max_small_body_bytes: Annotated[int, msgspec.Meta(ge=1024)] = 64 * 1024
     max_body_bytes: Annotated[int, msgspec.Meta(ge=1024)] = 8 * 1024 * 1024
     max_upload_bytes: Annotated[int, msgspec.Meta(ge=1024)] = 1024 * 1024 * 1024
+    max_uploads: Annotated[int, msgspec.Meta(ge=1)] = 4
+    max_bodies_bytes: Annotated[int, msgspec.Meta(ge=1024)] = 64 * 1024 * 1024
+    user_bodies_bytes: Annotated[int, msgspec.Meta(ge=1024)] = 16 * 1024 * 1024
+    body_pause: Annotated[float, msgspec.Meta(gt=0)] = 10.0
+    body_timeout: Annotated[float, msgspec.Meta(gt=0)] = 60.0
+    upload_timeout: Annotated[float, msgspec.Meta(gt=0)] = 3600.0
     max_datasets: Annotated[int, msgspec.Meta(ge=0)] = 100
     max_dataset_fields: Annotated[int, msgspec.Meta(ge=0)] = 5000
     upstreams: str | None = None

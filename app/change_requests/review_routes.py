@@ -12,6 +12,7 @@ from app.change_requests.requests import Person
 from app.change_requests.wire import REQUEST_PATH, RequestId, answer, person_of, request_id_of
 from app.engine.desk import Desk
 from app.web.auth import Action, require
+from app.web.budgets import BATCH
 from app.web.idempotency import answer_once
 from app.web.openapi import DATASET_PATH, DatasetName, Nothing, Organization, SessionId, answers_with_position, body
 from app.web.runtime import VanguardRequest, contract_of
@@ -76,7 +77,7 @@ async def resubmit(
 
 @post(
     f"{REQUEST_PATH}/approve",
-    opt=require(Action.EDIT),
+    opt=require(Action.EDIT) | BATCH,
     status_code=200,
     tags=["change requests"],
     summary="Approve a change request, or most of it",
@@ -173,7 +174,7 @@ async def comment(
 
 @post(
     f"{REQUEST_PATH}/resolutions",
-    opt=require(Action.EDIT),
+    opt=require(Action.EDIT) | BATCH,
     status_code=200,
     tags=["change requests"],
     summary="Resolve conflicts of a change request",

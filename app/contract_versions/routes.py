@@ -22,6 +22,7 @@ from app.engine.datasets import base_of
 from app.engine.desk import Desk
 from app.web.auth import Action, require
 from app.web.bodies import check_containers
+from app.web.budgets import BATCH
 from app.web.idempotency import answer_once
 from app.web.openapi import Organization, answers, answers_with_position, parameter
 from app.web.paging import read_given
@@ -120,7 +121,7 @@ class DiffOperation(Operation):
 
 @post(
     PATH,
-    opt=require(Action.REGISTER_CONTRACT),
+    opt=require(Action.REGISTER_CONTRACT) | BATCH,
     status_code=201,
     tags=["contracts"],
     summary="Register a contract",

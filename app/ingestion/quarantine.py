@@ -16,6 +16,7 @@ from app.engine.locks import lock_filled
 from app.ingestion.routes import check_ingested, take
 from app.records.records import read_record
 from app.web.auth import Action, require
+from app.web.budgets import BATCH
 from app.web.idempotency import answer_once, answer_rehearsal
 from app.web.openapi import DATASET_PATH, DatasetName, Organization, answers_with_position, body
 from app.web.runtime import VanguardRequest, contract_of
@@ -73,7 +74,7 @@ class _Rehearsed(Exception):
 
 @post(
     f"{DATASET_PATH}/quarantine/replay",
-    opt=require(Action.INGEST),
+    opt=require(Action.INGEST) | BATCH,
     status_code=200,
     tags=["ingestion"],
     summary="Send quarantined records through again",
@@ -131,7 +132,7 @@ async def replay_quarantined(
 
 @post(
     f"{DATASET_PATH}/quarantine/discard",
-    opt=require(Action.INGEST),
+    opt=require(Action.INGEST) | BATCH,
     status_code=200,
     tags=["ingestion"],
     summary="Put quarantined records away",

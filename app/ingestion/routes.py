@@ -27,6 +27,7 @@ from app.records.inference import Inferred, infer, infer_upload
 from app.records.records import Raw, raw_of, stored
 from app.web.auth import Action, require
 from app.web.bodies import check_containers
+from app.web.budgets import UPLOAD
 from app.web.idempotency import answer_once
 from app.web.openapi import DATASET_PATH, DatasetName, Organization, answers, answers_with_position, parameter
 from app.web.paging import read_given
@@ -110,7 +111,7 @@ class InferOperation(RecordsOperation):
 
 @post(
     f"{DATASET_PATH}/ingest",
-    opt=require(Action.INGEST),
+    opt=require(Action.INGEST) | UPLOAD,
     status_code=200,
     tags=["ingestion"],
     summary="Take records in",
@@ -277,7 +278,7 @@ def _next_portion(raws: Iterator[Raw]) -> list[Raw]:
 
 @post(
     "/api/v1/orgs/{org:str}/contracts/infer",
-    opt=require(Action.REGISTER_CONTRACT),
+    opt=require(Action.REGISTER_CONTRACT) | UPLOAD,
     status_code=200,
     tags=["contracts"],
     summary="Propose a contract for records",

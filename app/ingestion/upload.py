@@ -10,7 +10,8 @@ from contextlib import asynccontextmanager
 from tempfile import TemporaryFile
 from typing import BinaryIO, NamedTuple
 
-from app.base.errors import MalformedRequest
+from app.base.errors import MalformedRequest, UploadsBusy
+from app.base.places import Places, holder
 from app.records.records import Raw, read_csv, read_ndjson
 from app.web.bodies import GZIP
 from app.web.headers import listed
@@ -18,6 +19,7 @@ from app.web.problems import PayloadTooLarge, UnsupportedMediaType
 from app.web.runtime import VanguardRequest
 
 PIECE = 256 * 1024  # bytes
+RETRY_AFTER = 30  # seconds
 CSV, NDJSON = "text/csv", "application/x-ndjson"
 TAKEN = {"Accept": f"application/json, {CSV}, {NDJSON}"}
 
@@ -47,23 +49,39 @@ def media_type(request: VanguardRequest) -> str:
 async def received(request: VanguardRequest, delimiter: str | None) -> AsyncIterator[Upload]:
     """The body of CSV or NDJSON, unpacked, for the time of the block.
 
-    Raises UnsupportedMediaType, PayloadTooLarge and MalformedRequest.
+    Raises UnsupportedMediaType, PayloadTooLarge, MalformedRequest, TooManyRequests and UploadsBusy.
     """
     kind = media_type(request)
     if kind not in (CSV, NDJSON):
         raise UnsupportedMediaType(f"Records come as JSON, {CSV} or {NDJSON}, not as {kind[:80]}.", taken=TAKEN)
     most = request.runtime.settings.max_upload_bytes
     digest = hashlib.sha256()
+    request.intake.put_down()
     with TemporaryFile() as file:
-        size = 0
-        async for piece in _unpacked(request, most):
-            size += len(piece)
-            if size > most:
-                raise too_large(most)
-            digest.update(piece)
-            file.write(piece)
+        async with _place(request.runtime.uploads):
+            size = 0
+            async for piece in _unpacked(request, most):
+                size += len(piece)
+                if size > most:
+                    raise too_large(most)
+                digest.update(piece)
+                file.write(piece)
         request.digest = digest.digest()
         yield Upload(file, kind == CSV, delimiter)
+
+
+@asynccontextmanager
+async def _place(places: Places) -> AsyncIterator[None]:
+    whose = holder.get()
+    try:
+        await places.take(whose)
+    except TimeoutError:
+        detail = "As many uploads as may be are coming in. Try again later."
+        raise UploadsBusy(detail, retry_after=RETRY_AFTER) from None
+    try:
+        yield
+    finally:
+        places.release(whose)
 
 
 def too_large(most: int) -> PayloadTooLarge:

@@ -57,7 +57,7 @@ class Middleware:
                 raise
             status = LEFT
         finally:
-            attendance.end()
+            attendance.close()
             seconds = time.perf_counter() - started
             # The template, never the path: ids are data, and a label for each would fill the memory.
             route = scope.get("path_template", "unknown")

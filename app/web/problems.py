@@ -28,6 +28,7 @@ STATUS = {
     Kind.MISSING: 404,
     Kind.NOT_ALLOWED: 405,
     Kind.CONFLICT: 409,
+    Kind.BODY_TIMED_OUT: 408,
     Kind.GONE: 410,
     Kind.PRECONDITION: 412,
     Kind.TOO_LARGE: 413,

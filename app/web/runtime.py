@@ -21,6 +21,7 @@ from app.engine.desk import Desk
 from app.engine.tailer import Tailer
 from app.web.auth import Action, Auth, Principal
 from app.web.bodies import unpacked
+from app.web.budgets import Bodies, Intake
 from app.web.headers import listed
 from app.web.paths import decoded
 from app.web.problems import PayloadTooLarge
@@ -35,8 +36,8 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True):
     `owner`: those that can make schemas; `datasets` finds what a dataset's name stands for; `base_counts`: filter
     -> (revision, mirror rows that pass);
     `totals`: filter and user -> (revision, workspace revision, rows of that user's view that pass); `listings`: dataset
-    and query string -> what it asks for. `migration`: the newest, which the database has to have. `exports`: a place
-    for each that may be under way. `tailer`: the reader of the feed.
+    and query string -> what it asks for. `migration`: the newest, which the database has to have. `exports`,
+    `uploads`: a place for each that may be under way; `bodies`: those that come in. `tailer`: the reader of the feed.
     """
 
     settings: Settings
@@ -51,6 +52,8 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True):
     totals: LRUCache[bytes, tuple[int, int, int]] = msgspec.field(default_factory=lambda: LRUCache(16384))
     listings: LRUCache[tuple[str, bytes], Listing] = msgspec.field(default_factory=lambda: LRUCache(512))
     exports: Places
+    uploads: Places
+    bodies: Bodies
     tailer: Tailer
     version: str = __version__
 
@@ -104,7 +107,13 @@ class VanguardRequest(Request[Principal, Any, Any]):
 
     async def body(self) -> bytes:
         """The body as it was before it was packed, so that it is the same request either way."""
-        return await self._body_of(self.runtime.settings.max_body_bytes)
+        return await self._body_of(self.intake.allowance.most)
+
+    @property
+    def intake(self) -> Intake:
+        """How the body comes in."""
+        found: Intake = self.scope["state"]["attendance"].intake
+        return found
 
     async def bounded_body(self) -> bytes:
         """The same where the route itself takes a body of any size; raises PayloadTooLarge."""

@@ -7,9 +7,10 @@ that: only after a moment somebody listens. A write goes on: it is not known how
 import asyncio
 from typing import Any
 
-from litestar.types import HTTPReceiveMessage, Receive, Scope, WebSocketReceiveMessage
+from litestar.types import Receive, Scope
 
 from app.base.places import Holder, holder
+from app.web.budgets import Body, Incoming, Intake
 from app.web.runtime import VanguardRequest
 
 LEFT = 499  # nginx's status for a client that closed its connection; nobody receives it
@@ -20,14 +21,20 @@ READS = {"reads": True}
 
 
 def begin_work(request: VanguardRequest) -> None:
-    """From here on connections are the user's; called by the gate once it knows who that is."""
-    opt, state = request.route_handler.opt, request.scope["state"]
+    """From here on connections are the user's, and the body may come; called by the gate once it knows who that is.
+
+    Raises PayloadTooLarge for a body that announces itself as too large.
+    """
+    opt, attendance = request.route_handler.opt, request.scope["state"]["attendance"]
     reads = request.method == "GET" or opt.get("reads")
     if user := request.scope.get("user"):
         timeout = request.runtime.settings.read_timeout if reads else None
         holder.set(Holder(user.user_id, request.path_params.get("org"), timeout))
+    if request.method != "GET":
+        name = user.user_id if user else ""
+        attendance.intake = Intake(request.runtime.bodies, opt.get("body", Body.SMALL), name, request.scope)
     if reads:
-        state["attendance"].begin(has_body=request.method != "GET")
+        attendance.begin(has_body=request.method != "GET")
 
 
 def take_time(scope: Scope) -> None:
@@ -38,18 +45,21 @@ def take_time(scope: Scope) -> None:
 
 
 class Attendance:
-    """Whether the client of a request still waits: `left` once it has gone, and the request's task is cancelled."""
+    """What comes from the client of a request: its body by way of the `intake`, and whether it still waits: `left` once
+    it has gone, and the request's task is cancelled.
+    """
 
     def __init__(self, receive: Receive):
         self.left = False
+        self.intake: Intake | None = None
         self._receive = receive
         self._task: asyncio.Task[Any] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._listening: asyncio.Task[None] | None = None
 
-    async def receive(self) -> HTTPReceiveMessage | WebSocketReceiveMessage:
+    async def receive(self) -> Incoming:
         """What the application receives; the body has to be there before anybody listens for what follows it."""
-        message = await self._receive()
+        message = await (self._receive() if self.intake is None else self.intake.receive(self._receive))
         if self._task is not None and self._timer is None and not message.get("more_body"):
             self._start()
         return message
@@ -61,12 +71,18 @@ class Attendance:
             self._start()
 
     def end(self) -> None:
-        """The answer has begun, or there is none."""
+        """The answer has begun."""
         self._task = None
         if self._timer is not None:
             self._timer.cancel()
         if self._listening is not None:
             self._listening.cancel()
+
+    def close(self) -> None:
+        """The request is over."""
+        self.end()
+        if self.intake is not None:
+            self.intake.release()
 
     def _start(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(LISTEN_AFTER, self._listen)

@@ -14,8 +14,9 @@ from app.engine.cursors import Cursor, read_cursor, write_cursor
 from app.engine.datasets import Datasets
 from app.engine.page import READ_PAGE, PageComposer
 from app.engine.tailer import Tailer
-from app.main import shares_of_exports
+from app.main import shares_of_exports, shares_of_uploads
 from app.web.auth import Auth
+from app.web.budgets import Bodies
 from app.web.etags import etag_of
 from app.web.runtime import Runtime
 from tests.support.world import SECRET
@@ -90,6 +91,8 @@ def test_a_pages_etag_is_made(benchmark: BenchmarkFixture, settings: Settings) -
         datasets=Datasets(database, [PFA]),
         clock=now,
         exports=Places(shares_of_exports(settings)),
+        uploads=Places(shares_of_uploads(settings)),
+        bodies=Bodies(settings),
         tailer=Tailer(database, now, auth.may_go_on),
     )
     revisions = {"revision": 7, "workspace_revision": 12}
