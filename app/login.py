@@ -1,42 +1,61 @@
-"""Logging in with a password, and out again."""
+"""Logging in with a password, and out again.
+
+A hash is dear and anybody can ask for one. So whoever has to wait is told before, few are worked out at a time, and the
+attempt is reserved in the database before its hash: it counts as a failure until it turns out to be right, whatever
+becomes of this process. docs/operations.md#logins-under-attack tells who waits for what.
+"""
 
 import asyncio
 import hashlib
-import ipaddress
+import hmac
 import math
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
+import structlog
 from litestar import Response, get, post
 from litestar.datastructures import Cookie
 from litestar.params import JSONBody
+from prometheus_client import Counter, Gauge, Histogram
 
 from app import accounts, members
-from app.base.database import Connection
-from app.base.errors import Forbidden, InvalidCredentials, MemberNotFound, TooManyAttempts
+from app.base.database import Connection, Database
+from app.base.errors import Forbidden, InvalidCredentials, LoginsBusy, MemberNotFound, TooManyAttempts, VanguardError
 from app.base.settings import Settings
 from app.base.statements import statement
+from app.base.turns import Full, Work
+from app.web.addresses import client_address
 from app.web.auth import COOKIE, Account, Role
 from app.web.budgets import LOGIN
 from app.web.openapi import answers
 from app.web.runtime import Runtime, VanguardRequest
 
-READ_FAILURES = statement("login/read_failures")
-COUNT_FAILURE = statement("login/count_failure")
-CLEAR_FAILURES = statement("login/clear_failures")
+log = structlog.get_logger(__name__)
 
-# Failures that are free: for an email from an address, and for an address whatever the email.
-FREE_FAILURES, FREE_FAILURES_OF_ADDRESS = 5, 100
-FIRST_WAIT, LONGEST_WAIT = 10, 900
-WINDOW = timedelta(minutes=15)
+READ_ATTEMPTS = statement("login/read_attempts")
+COUNT_ATTEMPTS = statement("login/count_attempts")
+SETTLE_ATTEMPTS = statement("login/settle_attempts")
+REMEMBER_ADDRESS = statement("login/remember_address")
+FORGET_ATTEMPTS = statement("login/forget_attempts")
+
+LOGINS = Counter("vanguard_logins_total", "Attempts to log in by what became of them", ["outcome"])
+QUEUED = Gauge("vanguard_login_queue", "Attempts to log in that wait for their turn")
+WAITED = Histogram("vanguard_login_wait_seconds", "Time that an attempt to log in waited for its turn")
+
+# What is counted: an email from an address, an email, an address; and what comes to an email from an address where it
+# was let in before, while strangers there are refused.
+PAIR, EMAIL, ADDRESS, HOME = KINDS = (1, 2, 3, 4)
+FIRST_WAIT = 10
+# Seconds, by kind. A wait is no longer than the quiet time after which counting starts anew.
+LONGEST_WAITS, WINDOWS = (900, 300, 900, 900), (900, 3600, 900, 900)
+ADDRESSES_OF_ACCOUNT = 20
+FORGOTTEN_AT_ONCE = 20  # rows; an attempt adds four at most
+# Seconds from a request on, after which all refusals come that a stranger would get, where somebody is at home.
+MASKED = 1.0
 
 # The password of nobody, with the hasher's parameters: an unknown account takes as long as a wrong password.
 NOBODY = "$argon2id$v=19$m=65536,t=3,p=4$C/GsvxF8116hGgVBlZitNA$T99VCaAUHviTDGWTP+NlmOCUFQCCbIBti8ukWZ1NyhU"
-
-# Each hash takes 64 MiB and tens of milliseconds of every core: two at a time, the others wait, requests go on.
-HASHING = ThreadPoolExecutor(max_workers=2, thread_name_prefix="password")
 
 
 class Credentials(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
@@ -78,17 +97,18 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     tags=["auth"],
     summary="Log in",
     security=[{}],
-    responses=answers(Ticket, 429),
+    responses=answers(Ticket, 429, 503),
 )
 async def login(request: VanguardRequest, data: JSONBody[Credentials]) -> Response[Ticket]:
     """A token for email and password, and the same as a cookie for the event stream.
 
-    A wrong password and an unknown account answer alike. After some failures one has to wait: `Retry-After`.
+    A wrong password and an unknown account answer alike. After some failures, and while too many log in at once, one
+    has to wait: `Retry-After`.
     """
     runtime = request.runtime
     if not runtime.auth.issues:
         raise Forbidden("Log in at your identity provider.")
-    account = await _identify(runtime, data, _address(request))
+    account = await _identify(runtime, data, client_address(request.scope, runtime.settings.trusted_proxies))
     token, seconds = runtime.auth.issue(account), runtime.settings.token_ttl
     ticket = Ticket(access_token=token, expires_in=seconds, user=_user(account, account.roles))
     cookies = [_cookie(runtime.settings, token, seconds)]
@@ -116,67 +136,232 @@ async def logout(request: VanguardRequest) -> Response[None]:
     return Response(None, cookies=[_cookie(runtime.settings, "", 0)])
 
 
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+    """Who says who they are, from where: keyed digests, so that the tables tell nobody's email or address."""
+
+    address: bytes
+    pair: bytes
+    digests: tuple[bytes, bytes, bytes, bytes]
+
+    @classmethod
+    def of(cls, secret: str, email: str, address: str) -> "Attempt":
+        """The attempt for a normalized email."""
+
+        def digest(kind: int, *words: str) -> bytes:
+            # No email is an email, too.
+            return hmac.digest(secret.encode(), "\0".join(("login", str(kind), *words)).encode(), hashlib.sha256)
+
+        digests = (digest(PAIR, email, address), digest(EMAIL, email), digest(ADDRESS, address))
+        return cls(address=digests[2], pair=digests[0], digests=(*digests, digest(HOME, email, address)))
+
+    def counted(self, *kinds: int) -> dict[str, Any]:
+        """Digests of these kinds, as count_attempts takes them."""
+        return {"digests": [self.digests[kind - 1] for kind in kinds], "kinds": list(kinds)}
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known about an attempt before its turn; waits are in seconds.
+
+    `at_home`: the email was let in from the address before; `inhabited`: somebody was.
+    """
+
+    pair_wait: int
+    shared_wait: int
+    at_home: bool
+    inhabited: bool
+
+
 async def _identify(runtime: Runtime, credentials: Credentials, address: str) -> Account:
-    """The account of these credentials; raises InvalidCredentials or TooManyAttempts."""
+    """The account of these credentials; raises InvalidCredentials, TooManyAttempts or LoginsBusy."""
     email = members.normalized(credentials.email)
-    # No email is a pair, too, and another one than the address alone.
-    pair, alone = _digest(email or " ", address), _digest("", address)
-    loop = asyncio.get_running_loop()
-    async with runtime.database.connection() as connection:
-        await _refuse_impatience(connection, pair, alone, runtime.clock())
+    attempt = Attempt.of(runtime.settings.secret, email, address)
+    try:
+        found = await _enter(runtime, credentials.password, email, address, attempt)
+    except InvalidCredentials:
+        _tell("wrong")
+        raise
+    except TooManyAttempts:
+        _tell("slowed_down")
+        raise
+    except LoginsBusy:
+        _tell("busy")
+        raise
+    _tell("let_in")
+    return found
+
+
+def _tell(outcome: str) -> None:
+    LOGINS.labels(outcome).inc()
+    log.info("login", outcome=outcome)
+
+
+async def _enter(runtime: Runtime, password: str, email: str, address: str, attempt: Attempt) -> Account:
+    """Somebody at home is let in where a stranger would be refused, with the right password. With a wrong one they get
+    what a stranger gets, and as late: else a neighbour at the same address could learn who is at home there.
+    """
+    started = asyncio.get_running_loop().time()
+    async with _database(runtime).connection() as connection:
+        standing = await _read_standing(runtime, connection, attempt)
         row = await connection.row(accounts.READ_ACCOUNT, account=None, email=email)
+    if standing.pair_wait:
+        raise _slow_down(standing.pair_wait, "from your address for this email")
+    refusal: VanguardError | None = None
+    if standing.shared_wait:
+        refusal = _slow_down(standing.shared_wait, "for this email or from your address")
+    elif not runtime.hashing.has_room(address, email):
+        refusal = _busy(runtime.settings)
+    try:
+        if refusal is not None and not standing.at_home:
+            raise refusal
+        return await _prove(runtime, password, row, address, attempt, standing, refusal)
+    except (TooManyAttempts, LoginsBusy):
+        if standing.inhabited:
+            await asyncio.sleep(started + MASKED - asyncio.get_running_loop().time())
+        raise
+
+
+async def _prove(
+    runtime: Runtime,
+    password: str,
+    row: Any,
+    address: str,
+    attempt: Attempt,
+    standing: Standing,
+    refusal: VanguardError | None,
+) -> Account:
+    """Wait for a turn, reserve the attempt, look at the password; `refusal` is what a stranger would get by now."""
     stored = row["password_hash"] if row is not None else None
-    # No connection is held while passwords are hashed.
-    right = await loop.run_in_executor(HASHING, accounts.matches, stored or NOBODY, credentials.password)
-    forgotten = runtime.clock() - WINDOW
-    async with runtime.database.connection() as connection:
-        if row is None or stored is None or not right:
-            await connection.value(COUNT_FAILURE, pair=pair, alone=alone, at=runtime.clock(), before=forgotten)
-            raise InvalidCredentials("Check both and try again.")
-        # Many guesses sent at once pass the first check together: the right one among them has to be told nothing.
-        if await _refuse_impatience(connection, pair, alone, runtime.clock()):
-            await connection.value(CLEAR_FAILURES, pair=pair, before=forgotten)
-    if accounts.HASHER.check_needs_rehash(stored):
-        hashed = await loop.run_in_executor(HASHING, accounts.HASHER.hash, credentials.password)
-        async with runtime.database.connection() as connection:
-            await connection.value(accounts.SAVE_PASSWORD, account=row["id"], password_hash=hashed, replaced=stored)
+    # Of a row without an account the email, too, has a lane.
+    lane = attempt.digests[EMAIL - 1].hex()
+    try:
+        async with runtime.hashing.turn(address, lane, at_home=standing.at_home) as work:
+            refusal = await _reserve(runtime, attempt, standing, refusal)
+            right: bool = await work(accounts.matches, stored or NOBODY, password)
+            if row is None or stored is None or not right:
+                raise refusal or InvalidCredentials("Check both and try again.")
+            renewed = await _renew(work, stored, password)
+    except Full:
+        raise _busy(runtime.settings) from None
+    async with _database(runtime).transaction() as connection:
+        counted = KINDS if refusal is None else (PAIR, HOME)
+        await connection.value(
+            SETTLE_ATTEMPTS,
+            digests=attempt.counted(*counted)["digests"], free=_free(runtime.settings), at=runtime.clock(),
+        )  # fmt: skip
+        await connection.value(
+            REMEMBER_ADDRESS,
+            account=row["id"], address=attempt.address, pair=attempt.pair, at=runtime.clock(),
+            most=ADDRESSES_OF_ACCOUNT,
+        )  # fmt: skip
+        if renewed is not None:
+            await connection.value(accounts.SAVE_PASSWORD, account=row["id"], password_hash=renewed, replaced=stored)
     return accounts.account_of(row)
 
 
-async def _refuse_impatience(connection: Connection, pair: bytes, alone: bytes, now: datetime) -> bool:
-    """Whether there were failures; raises TooManyAttempts while one has to wait.
+async def _renew(work: Work, stored: str, password: str) -> str | None:
+    """The hash by which an older one is replaced, in the same turn."""
+    return await work(accounts.HASHER.hash, password) if accounts.HASHER.check_needs_rehash(stored) else None
 
-    An attempt that is refused here tells nothing about the password, so it neither counts nor prolongs the wait: a
-    program that keeps trying is not locked out for ever.
+
+async def _reserve(
+    runtime: Runtime, attempt: Attempt, standing: Standing, refusal: VanguardError | None
+) -> VanguardError | None:
+    """Count the attempt as a failure before it costs, and return what a wrong password gets, None for the usual; raises
+    TooManyAttempts. No connection is held while passwords are hashed.
+
+    What a stranger would have been refused is not counted with strangers' attempts, so that these tell nothing.
     """
-    rows = await connection.rows(READ_FAILURES, pair=pair, alone=alone)
-    waits = [_wait(row["failures"], row["pair"], now - row["last_at"]) for row in rows]
-    if (wait := max(waits, default=0)) > 0:
-        raise TooManyAttempts(f"Too many attempts failed. Try again in {wait} seconds.", retry_after=wait)
-    return any(row["pair"] for row in rows)
+    database = _database(runtime)
+    async with database.connection() as connection:
+        if refusal is not None:
+            if not await _count(runtime, connection, attempt, HOME):
+                raise refusal
+        elif not await _count(runtime, connection, attempt, PAIR):
+            standing = await _read_standing(runtime, connection, attempt)
+            raise _slow_down(max(standing.pair_wait, 1), "from your address for this email")
+        now = runtime.clock()
+        await connection.value(
+            FORGET_ATTEMPTS,
+            before=now - timedelta(seconds=max(WINDOWS)), since=_since(runtime, now), limit=FORGOTTEN_AT_ONCE,
+        )  # fmt: skip
+        if refusal is None and not await _count_shared(runtime, connection, attempt):
+            shared = await _read_standing(runtime, connection, attempt)
+            refusal = _slow_down(max(shared.shared_wait, 1), "for this email or from your address")
+            if not standing.at_home:
+                raise refusal
+    return refusal
 
 
-def _wait(failures: int, pair: bool, passed: timedelta) -> int:
-    """Seconds still to wait: none for the first failures, then twice as long for each further one."""
-    beyond = failures - (FREE_FAILURES if pair else FREE_FAILURES_OF_ADDRESS)
-    if beyond < 0:
-        return 0
-    wait = min(FIRST_WAIT << min(beyond, 10), LONGEST_WAIT)
-    return max(math.ceil(wait - passed.total_seconds()), 0)
+async def _count(runtime: Runtime, connection: Connection, attempt: Attempt, *kinds: int) -> bool:
+    """Whether all of these could be counted: none of them has to wait."""
+    counted = await connection.rows(
+        COUNT_ATTEMPTS,
+        **attempt.counted(*kinds), free=_free(runtime.settings), longest=LONGEST_WAITS, windows=WINDOWS,
+        first=FIRST_WAIT, at=runtime.clock(),
+    )  # fmt: skip
+    return len(counted) == len(kinds)
 
 
-def _address(request: VanguardRequest) -> str:
-    """The client's address; of an IPv6 address the network, since everybody has 2^64 of them."""
-    host = request.client.host if request.client is not None else ""
+class _NotAll(Exception):
+    """One of several could not be counted: none is."""
+
+
+async def _count_shared(runtime: Runtime, connection: Connection, attempt: Attempt) -> bool:
     try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return host
-    return host if address.version == 4 else str(ipaddress.ip_network((address, 64), strict=False))
+        async with connection.transaction():
+            if not await _count(runtime, connection, attempt, EMAIL, ADDRESS):
+                raise _NotAll
+    except _NotAll:
+        return False
+    return True
 
 
-def _digest(email: str, address: str) -> bytes:
-    return hashlib.sha256(f"{email}\0{address}".encode()).digest()
+async def _read_standing(runtime: Runtime, connection: Connection, attempt: Attempt) -> Standing:
+    now = runtime.clock()
+    row = await connection.row(
+        READ_ATTEMPTS,
+        digests=list(attempt.digests[:3]), address=attempt.address, pair=attempt.pair, at=now,
+        since=_since(runtime, now),
+    )  # fmt: skip
+    assert row is not None, "the statement always answers with one row"
+    shared = max(_wait(row["account_opens"], now), _wait(row["address_opens"], now))
+    return Standing(
+        pair_wait=_wait(row["pair_opens"], now),
+        shared_wait=shared,
+        at_home=row["at_home"],
+        inhabited=row["inhabited"],
+    )
+
+
+def _wait(opens: datetime | None, now: datetime) -> int:
+    return max(math.ceil((opens - now).total_seconds()), 0) if opens is not None else 0
+
+
+def _since(runtime: Runtime, now: datetime) -> datetime:
+    return now - timedelta(days=runtime.settings.keep_login_addresses_days)
+
+
+def _free(settings: Settings) -> tuple[int, ...]:
+    """Failures without a wait, by kind."""
+    pair, account, address = settings.login_failures, settings.login_account_failures, settings.login_address_failures
+    return pair, account, address, pair
+
+
+def _slow_down(wait: int, where: str) -> TooManyAttempts:
+    return TooManyAttempts(f"Too many attempts failed {where}. Try again in {wait} seconds.", retry_after=wait)
+
+
+def _busy(settings: Settings) -> LoginsBusy:
+    return LoginsBusy(
+        f"{settings.login_hashes} logins are looked at at a time, and {settings.login_queue} wait already. "
+        "Try again in a moment.",
+        retry_after=2,
+    )
+
+
+def _database(runtime: Runtime) -> Database:
+    """Where logins are counted."""
+    return runtime.database
 
 
 def _user(account: Account, roles: dict[str, Role]) -> User:

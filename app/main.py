@@ -49,6 +49,7 @@ from app.base.errors import Forbidden, Unauthenticated, VanguardError
 from app.base.logs import configure_logs
 from app.base.places import Places, Shares
 from app.base.settings import Settings, read_settings
+from app.base.turns import Turns
 from app.contracts import BUILT_IN, Contract
 from app.engine.datasets import Datasets
 from app.engine.tailer import Tailer
@@ -99,6 +100,7 @@ def create_runtime(settings: Settings, *, contracts: Sequence[Contract], clock: 
         exports=Places(shares_of_exports(settings)),
         uploads=Places(shares_of_uploads(settings)),
         bodies=Bodies(settings),
+        hashing=Turns(settings.login_hashes, settings.login_queue, queued=login.QUEUED, waited=login.WAITED),
         tailer=Tailer(database, clock, auth.may_go_on),
     )
 
@@ -153,6 +155,7 @@ async def opened(runtime: Runtime) -> AsyncIterator[None]:
         yield
     finally:
         await runtime.tailer.close()
+        runtime.hashing.close()
         await runtime.auth.close()
         for pool in reversed(pools):
             await pool.close()

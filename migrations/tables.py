@@ -16,6 +16,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    SmallInteger,
     Table,
     Text,
     UniqueConstraint,
@@ -104,11 +105,24 @@ Table(
 )
 Table("revoked_token", metadata, _key(name="id"), _time("expires_at", default=False))
 Table(
-    "login_failure",
+    "login_attempt",
     metadata,
     Column("digest", LargeBinary, primary_key=True),
+    Column("kind", SmallInteger, nullable=False),
     Column("failures", Integer, nullable=False),
     _time("last_at", default=False),
+    _time("open_at", default=False),
+    Index("login_attempt_last_at", "last_at"),
+)
+Table(
+    "login_address",
+    metadata,
+    Column("address", LargeBinary, primary_key=True),
+    Column("pair", LargeBinary, primary_key=True),
+    _key(ForeignKey("account.id", ondelete="CASCADE"), name="account_id", primary=False),
+    _time("seen_at", default=False),
+    Index("login_address_account", "account_id", "seen_at"),
+    Index("login_address_seen_at", "seen_at"),
 )
 Table(
     "dataset",

@@ -16,7 +16,7 @@
     |-- BodyTimedOut
     |-- TooManyAttempts, TooManyRequests
     |-- MergeFailed
-    `-- DatabaseUnavailable, DatabaseBusy, BodiesBusy, ExportsBusy, StreamsBusy, UploadsBusy,
+    `-- DatabaseUnavailable, DatabaseBusy, BodiesBusy, ExportsBusy, LoginsBusy, StreamsBusy, UploadsBusy,
                              IdentityProviderUnavailable
 
 What framework and server refuse by themselves has its classes in web/problems.py.
@@ -379,6 +379,10 @@ class UploadsBusy(VanguardError):
 
 class ExportsBusy(VanguardError):
     code, title, kind = "EXPORTS_BUSY", "Too many exports at once", Kind.UNAVAILABLE
+
+
+class LoginsBusy(VanguardError):
+    code, title, kind = "LOGINS_BUSY", "Too many logins at once", Kind.UNAVAILABLE
 
 
 class StreamsBusy(VanguardError):

@@ -1,5 +1,6 @@
 """Settings: one frozen struct, read once from the environment."""
 
+import ipaddress
 import os
 from collections.abc import Mapping
 from typing import Annotated
@@ -26,6 +27,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     jwt_issuer: str = "vanguard"
     jwt_audience: str = "vanguard"
     token_ttl: Annotated[int, msgspec.Meta(ge=60)] = 8 * 3600
+    login_hashes: Annotated[int, msgspec.Meta(ge=1)] = 2
+    login_queue: Annotated[int, msgspec.Meta(ge=1)] = 8
+    login_failures: Annotated[int, msgspec.Meta(ge=1)] = 5
+    login_account_failures: Annotated[int, msgspec.Meta(ge=1)] = 20
+    login_address_failures: Annotated[int, msgspec.Meta(ge=1)] = 100
+    keep_login_addresses_days: Annotated[int, msgspec.Meta(ge=1)] = 90
+    trusted_proxies: tuple[str, ...] = ()
     cors_origin: tuple[str, ...] = ()
     cookie_secure: bool = True
     environment: str = "production"
@@ -116,6 +124,14 @@ def check(settings: Settings) -> None:
         raise ConfigurationError(f"VANGUARD_JWT_ALGORITHMS may name {', '.join(sorted(ALGORITHMS))}.")
     if settings.jwks_url is None and set(settings.jwt_algorithms) != {"HS256"}:
         raise ConfigurationError("RS256 and ES256 need VANGUARD_JWKS_URL, the address of the provider's keys.")
+    for proxy in settings.trusted_proxies:
+        try:
+            ipaddress.ip_network(proxy)
+        except ValueError:
+            raise ConfigurationError(
+                f"VANGUARD_TRUSTED_PROXIES: {proxy!r} is neither an address nor a network such as 10.0.0.0/8 "
+                "(with no bit set behind its prefix)."
+            ) from None
     if "*" in settings.cors_origin:
         raise ConfigurationError("VANGUARD_CORS_ORIGIN must list origins: credentials are allowed, so * is not.")
 

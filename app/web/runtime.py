@@ -13,6 +13,7 @@ from app.base.database import Database, Lent
 from app.base.errors import DatasetNotFound
 from app.base.places import Places
 from app.base.settings import Settings
+from app.base.turns import Turns
 from app.contracts import Contract
 from app.contracts.filters import Bounds, Listing, refuse
 from app.contracts.states import DatasetState
@@ -37,7 +38,8 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True):
     -> (revision, mirror rows that pass);
     `totals`: filter and user -> (revision, workspace revision, rows of that user's view that pass); `listings`: dataset
     and query string -> what it asks for. `migration`: the newest, which the database has to have. `exports`,
-    `uploads`: a place for each that may be under way; `bodies`: those that come in. `tailer`: the reader of the feed.
+    `uploads`: a place for each that may be under way; `bodies`: those that come in; `hashing`: turns of
+    passwords that are looked at. `tailer`: the reader of the feed.
     """
 
     settings: Settings
@@ -54,6 +56,7 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True):
     exports: Places
     uploads: Places
     bodies: Bodies
+    hashing: Turns
     tailer: Tailer
     version: str = __version__
 

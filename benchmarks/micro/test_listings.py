@@ -5,9 +5,11 @@ from datetime import UTC, datetime
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from app import login
 from app.base.database import Database
 from app.base.places import Places
 from app.base.settings import Settings
+from app.base.turns import Turns
 from app.contracts import PFA
 from app.contracts.filters import read_listing, read_parameters
 from app.engine.cursors import Cursor, read_cursor, write_cursor
@@ -93,6 +95,7 @@ def test_a_pages_etag_is_made(benchmark: BenchmarkFixture, settings: Settings) -
         exports=Places(shares_of_exports(settings)),
         uploads=Places(shares_of_uploads(settings)),
         bodies=Bodies(settings),
+        hashing=Turns(1, 1, queued=login.QUEUED, waited=login.WAITED),
         tailer=Tailer(database, now, auth.may_go_on),
     )
     revisions = {"revision": 7, "workspace_revision": 12}
