@@ -202,7 +202,6 @@ async def _enter(runtime: Runtime, password: str, email: str, address: str, atte
     started = asyncio.get_running_loop().time()
     async with _database(runtime).connection() as connection:
         standing = await _read_standing(runtime, connection, attempt)
-        row = await connection.row(accounts.READ_ACCOUNT, account=None, email=email)
     if standing.pair_wait:
         raise _slow_down(standing.pair_wait, "from your address for this email")
     refusal: VanguardError | None = None
@@ -213,7 +212,7 @@ async def _enter(runtime: Runtime, password: str, email: str, address: str, atte
     try:
         if refusal is not None and not standing.at_home:
             raise refusal
-        return await _prove(runtime, password, row, address, attempt, standing, refusal)
+        return await _prove(runtime, password, email, address, attempt, standing, refusal)
     except (TooManyAttempts, LoginsBusy):
         if standing.inhabited:
             await asyncio.sleep(started + MASKED - asyncio.get_running_loop().time())
@@ -223,19 +222,20 @@ async def _enter(runtime: Runtime, password: str, email: str, address: str, atte
 async def _prove(
     runtime: Runtime,
     password: str,
-    row: Any,
+    email: str,
     address: str,
     attempt: Attempt,
     standing: Standing,
     refusal: VanguardError | None,
 ) -> Account:
     """Wait for a turn, reserve the attempt, look at the password; `refusal` is what a stranger would get by now."""
-    stored = row["password_hash"] if row is not None else None
-    # Of a row without an account the email, too, has a lane.
-    lane = attempt.digests[EMAIL - 1].hex()
     try:
-        async with runtime.hashing.turn(address, lane, at_home=standing.at_home) as work:
-            refusal = await _reserve(runtime, attempt, standing, refusal)
+        async with runtime.hashing.turn(address, email, at_home=standing.at_home) as work:
+            # No connection is held while somebody waits, nor while passwords are hashed.
+            async with _database(runtime).connection() as connection:
+                refusal = await _reserve(runtime, connection, attempt, standing, refusal)
+                row = await connection.row(accounts.READ_ACCOUNT, account=None, email=email)
+            stored = row["password_hash"] if row is not None else None
             right: bool = await work(accounts.matches, stored or NOBODY, password)
             if row is None or stored is None or not right:
                 raise refusal or InvalidCredentials("Check both and try again.")
@@ -246,7 +246,7 @@ async def _prove(
         counted = KINDS if refusal is None else (PAIR, HOME)
         await connection.value(
             SETTLE_ATTEMPTS,
-            digests=attempt.counted(*counted)["digests"], free=_free(runtime.settings), at=runtime.clock(),
+            digests=attempt.counted(*counted)["digests"], free=_free(runtime.settings),
         )  # fmt: skip
         await connection.value(
             REMEMBER_ADDRESS,
@@ -264,31 +264,29 @@ async def _renew(work: Work, stored: str, password: str) -> str | None:
 
 
 async def _reserve(
-    runtime: Runtime, attempt: Attempt, standing: Standing, refusal: VanguardError | None
+    runtime: Runtime, connection: Connection, attempt: Attempt, standing: Standing, refusal: VanguardError | None
 ) -> VanguardError | None:
     """Count the attempt as a failure before it costs, and return what a wrong password gets, None for the usual; raises
-    TooManyAttempts. No connection is held while passwords are hashed.
+    TooManyAttempts.
 
     What a stranger would have been refused is not counted with strangers' attempts, so that these tell nothing.
     """
-    database = _database(runtime)
-    async with database.connection() as connection:
-        if refusal is not None:
-            if not await _count(runtime, connection, attempt, HOME):
-                raise refusal
-        elif not await _count(runtime, connection, attempt, PAIR):
-            standing = await _read_standing(runtime, connection, attempt)
-            raise _slow_down(max(standing.pair_wait, 1), "from your address for this email")
-        now = runtime.clock()
-        await connection.value(
-            FORGET_ATTEMPTS,
-            before=now - timedelta(seconds=max(WINDOWS)), since=_since(runtime, now), limit=FORGOTTEN_AT_ONCE,
-        )  # fmt: skip
-        if refusal is None and not await _count_shared(runtime, connection, attempt):
-            shared = await _read_standing(runtime, connection, attempt)
-            refusal = _slow_down(max(shared.shared_wait, 1), "for this email or from your address")
-            if not standing.at_home:
-                raise refusal
+    if refusal is not None:
+        if not await _count(runtime, connection, attempt, HOME):
+            raise refusal
+    elif not await _count(runtime, connection, attempt, PAIR):
+        standing = await _read_standing(runtime, connection, attempt)
+        raise _slow_down(max(standing.pair_wait, 1), "from your address for this email")
+    now = runtime.clock()
+    await connection.value(
+        FORGET_ATTEMPTS,
+        before=now - timedelta(seconds=max(WINDOWS)), since=_since(runtime, now), limit=FORGOTTEN_AT_ONCE,
+    )  # fmt: skip
+    if refusal is None and not await _count_shared(runtime, connection, attempt):
+        shared = await _read_standing(runtime, connection, attempt)
+        refusal = _slow_down(max(shared.shared_wait, 1), "for this email or from your address")
+        if not standing.at_home:
+            raise refusal
     return refusal
 
 

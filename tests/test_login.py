@@ -611,3 +611,12 @@ async def test_a_stranger_makes_rows_only_in_turn(world: World, ann: Account, mo
     ended.set()
     await asyncio.gather(*flood)
     assert await world.db.fetchval("SELECT count(*) FROM login_attempt") == 10 * 3
+
+
+@pytest.mark.usefixtures("quick")
+async def test_clocks_that_differ_by_a_little_refuse_nobody(world: World, ann: Account) -> None:
+    """Given two processes, when the one behind counts after the other, then neither email nor address waits."""
+    assert await guess(world, ann.email) == [401]
+    world.clock.move(milliseconds=-5)
+    assert await guess(world, ann.email) == [401]
+    assert (await enter(world, ann.email, PASSWORD)).status_code == 200
