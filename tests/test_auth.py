@@ -4,6 +4,7 @@ import asyncio
 import base64
 import hashlib
 import hmac
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,7 +21,7 @@ from litestar import Litestar, get
 from app.base import exact_json
 from app.base.clock import now
 from app.base.errors import Unauthenticated, VanguardError
-from app.web.auth import ALLOWED, COOKIE, Account, Action, Principal, Role, require_operator
+from app.web.auth import ALLOWED, COOKIE, LONGEST_TOKEN, Account, Action, Principal, Role, require_operator
 from app.web.problems import answer
 from app.web.runtime import VanguardRequest
 from tests.conftest import new_database
@@ -301,6 +302,43 @@ async def test_a_withdrawn_key_ends_within_the_hour(federated: World, provider: 
     provider.keys = [public(OTHER_RSA, "r2")]
     federated.clock.move(hours=1)
     assert (await whoami(federated, foreign(federated))).status_code == 401
+
+
+async def test_a_clock_that_is_put_back_does_not_keep_old_keys(federated: World, provider: Provider) -> None:
+    """Given keys that were fetched while the clock was a year ahead, then they are fetched again."""
+    federated.clock.move(days=365)
+    assert (await whoami(federated, foreign(federated))).status_code == 200
+    federated.clock.move(days=-365)
+    provider.keys = [public(OTHER_RSA, "r2")]
+    assert (await whoami(federated, foreign(federated, OTHER_RSA, "r2"))).status_code == 200
+    assert (await whoami(federated, foreign(federated))).status_code == 401
+
+
+async def test_forged_tokens_cost_little_and_push_nobody_out(federated: World, provider: Provider) -> None:
+    """Given 2,000 forged tokens, of keys that there are and that there are not, as long as tokens may be, then the
+    provider is asked once, what is known about good tokens stays, and nothing is kept of the others.
+    """
+    good = foreign(federated)
+    assert (await whoami(federated, good)).status_code == 200
+    auth = federated.runtime.auth
+    known = (len(auth._verified), len(auth._stored))
+    other = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    long = foreign(federated, other, name="x" * 5000)
+    head, body, signature = long.split(".")
+    unknown = foreign(federated, other, kid="unknown").split(".")
+    assert len(long) < LONGEST_TOKEN
+    slowest = 0.0
+    for n in range(1000):
+        for forged in (f"{head}.{body}{n:04d}.{signature}", f"{unknown[0]}.{unknown[1]}{n:04d}.{unknown[2]}"):
+            began = time.process_time()
+            with pytest.raises(Unauthenticated):
+                await auth.verify(forged)
+            slowest = max(slowest, time.process_time() - began)
+    assert slowest < 0.05
+    assert (len(auth._verified), len(auth._stored)) == known
+    assert provider.asked == 1
+    provider.status = 500
+    assert (await whoami(federated, good)).status_code == 200
 
 
 async def test_requests_at_the_same_time_share_one_fetch(federated: World, provider: Provider) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 from argon2 import PasswordHasher
+from prometheus_client import REGISTRY
 
 from app import accounts, login
 from app.accounts import HASHER, add_account
@@ -620,3 +621,88 @@ async def test_clocks_that_differ_by_a_little_refuse_nobody(world: World, ann: A
     world.clock.move(milliseconds=-5)
     assert await guess(world, ann.email) == [401]
     assert (await enter(world, ann.email, PASSWORD)).status_code == 200
+
+
+@pytest.mark.usefixtures("quick")
+async def test_an_account_that_waits_and_an_unknown_one_answer_alike(world: World, ann: Account) -> None:
+    """Under attack from many addresses: nothing is looked at then, and nothing is held back."""
+    answers = []
+    for email in (ann.email, "unknown@demo.example"):
+        for n in range(1, 21):
+            assert await guess(world, email, address=f"192.0.2.{n}") == [401]
+        answers += [await enter(world, email, PASSWORD, address="203.0.113.1")]
+    bodies = [{**answer.json(), "requestId": ""} for answer in answers]
+    assert bodies[0] == bodies[1]
+    assert [(answer.status_code, answer.headers["Retry-After"]) for answer in answers] == [(429, "10")] * 2
+
+
+async def test_a_full_queue_does_not_tell_who_is_at_home(
+    world: World, ann: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a neighbour who fills it, then a wrong password gets what others get, and as late; the right one is let in."""
+    assert (await enter(world, ann.email, PASSWORD)).status_code == 200
+    ended = Event()
+
+    def look(_: str, password: str) -> bool:
+        assert password != "x" or ended.wait(60)
+        return password == PASSWORD
+
+    monkeypatch.setattr(accounts, "matches", look)
+    flood = [asyncio.ensure_future(enter(world, f"{n}@x.example", "x", address=f"10.0.0.{n}")) for n in range(1, 11)]
+    await until(lambda: world.runtime.hashing.waiting == 8)
+    began = asyncio.get_running_loop().time()
+    unknown = await enter(world, "unknown@demo.example", "wrong password")
+    assert asyncio.get_running_loop().time() - began >= login.MASKED * 0.99
+    home = asyncio.ensure_future(enter(world, ann.email, "wrong password"))
+    right = asyncio.ensure_future(enter(world, ann.email, PASSWORD))
+    await until(lambda: world.runtime.hashing.waiting == 10)
+    ended.set()
+    bodies = [{**answer.json(), "requestId": ""} for answer in (unknown, await home)]
+    assert asyncio.get_running_loop().time() - began >= 2 * login.MASKED * 0.99
+    assert bodies[0] == bodies[1]
+    assert bodies[0]["code"] == "LOGINS_BUSY"
+    assert (await right).status_code == 200
+    assert {(await each).status_code for each in flood} == {401}
+
+
+@pytest.mark.usefixtures("quick")
+async def test_what_becomes_of_a_login_is_counted(world: World, ann: Account) -> None:
+    def of(outcome: str) -> float:
+        return REGISTRY.get_sample_value("vanguard_logins_total", {"outcome": outcome}) or 0
+
+    before = {outcome: of(outcome) for outcome in ("let_in", "wrong", "slowed_down")}
+    assert await guess(world, ann.email, 6) == [401] * 5 + [429]
+    assert (await enter(world, ann.email, PASSWORD, address="192.0.2.2")).status_code == 200
+    assert {outcome: of(outcome) - count for outcome, count in before.items()} == {
+        "let_in": 1, "wrong": 5, "slowed_down": 1,
+    }  # fmt: skip
+
+
+async def test_an_older_hash_is_renewed_in_the_same_turn(
+    world: World, ann: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given many who come with older hashes, then no more are worked out at a time than there are turns."""
+    weak = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
+    await world.db.execute("UPDATE account SET password_hash = $1", weak)
+    at_once, most, lock = 0, 0, Lock()
+    hash_, verify = HASHER.hash, accounts.matches
+
+    def counting(function: Callable[..., Any]) -> Callable[..., Any]:
+        def count(*values: Any) -> Any:
+            nonlocal at_once, most
+            with lock:
+                at_once += 1
+                most = max(most, at_once)
+            try:
+                return function(*values)
+            finally:
+                with lock:
+                    at_once -= 1
+
+        return count
+
+    monkeypatch.setattr(accounts, "matches", counting(verify))
+    monkeypatch.setattr(accounts.HASHER, "hash", counting(hash_))
+    answers = await asyncio.gather(*(enter(world, ann.email, PASSWORD, address=f"192.0.2.{n}") for n in range(8)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert most <= 2

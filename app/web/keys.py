@@ -51,12 +51,12 @@ class KeySet:
     async def find(self, key_id: str, algorithm: str) -> jwt.PyJWK:
         """The key; raises InvalidKeyError for an unknown one, IdentityProviderUnavailable where that cannot be told."""
         key = self._keys.get((key_id, algorithm))
-        if key is not None and (self._clock() < self._stale_at or self._lock.locked()):
+        if key is not None and (self._is_ahead(self._stale_at, self.FRESH) or self._lock.locked()):
             return key
         async with self._lock:
             # Somebody else may have fetched while this request waited.
-            known = (key_id, algorithm) in self._keys and self._clock() < self._stale_at
-            if not known and self._clock() >= self._again_at:
+            known = (key_id, algorithm) in self._keys and self._is_ahead(self._stale_at, self.FRESH)
+            if not known and not self._is_ahead(self._again_at, self.PAUSE):
                 await self._fetch()
         key = self._keys.get((key_id, algorithm))
         if key is None and self._down:
@@ -64,6 +64,12 @@ class KeySet:
         if key is None:
             raise jwt.InvalidKeyError
         return key
+
+    def _is_ahead(self, moment: datetime, most: timedelta) -> bool:
+        """Whether the moment is to come; one that is further ahead than it can be set was set before the clock was put
+        back.
+        """
+        return timedelta(0) < moment - self._clock() <= most
 
     async def _fetch(self) -> None:
         try:
