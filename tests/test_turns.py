@@ -66,10 +66,10 @@ async def test_turns_go_round_addresses_and_their_accounts(turns: Turns) -> None
     hall = Hall(turns)
     await hall.come("x/x/1", "x/x/2")
     await hall.come("a/one/1", "a/one/2", "a/two/1", "b/one/1", "c/one/1")
-    assert QUEUED.collect()[0].samples[0].value == turns.waiting == 5
+    assert REGISTRY.get_sample_value("queued") == turns.waiting == 5
     await hall.over()
     assert hall.served[2:] == ["a/one/1", "b/one/1", "c/one/1", "a/two/1", "a/one/2"]
-    assert QUEUED.collect()[0].samples[0].value == turns.waiting == 0
+    assert REGISTRY.get_sample_value("queued") == turns.waiting == 0
 
 
 async def test_who_is_at_home_has_every_second_turn(turns: Turns) -> None:
