@@ -9,6 +9,8 @@ import asyncio
 import hashlib
 import hmac
 import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
@@ -20,7 +22,7 @@ from litestar.params import JSONBody
 from prometheus_client import Counter, Gauge, Histogram
 
 from app import accounts, members
-from app.base.database import Connection, Database
+from app.base.database import Connection
 from app.base.errors import Forbidden, InvalidCredentials, LoginsBusy, MemberNotFound, TooManyAttempts, VanguardError
 from app.base.settings import Settings
 from app.base.statements import statement
@@ -200,7 +202,7 @@ async def _enter(runtime: Runtime, password: str, email: str, address: str, atte
     what a stranger gets, and as late: else a neighbour at the same address could learn who is at home there.
     """
     started = asyncio.get_running_loop().time()
-    async with _database(runtime).connection() as connection:
+    async with _connection(runtime) as connection:
         standing = await _read_standing(runtime, connection, attempt)
     if standing.pair_wait:
         raise _slow_down(standing.pair_wait, "from your address for this email")
@@ -232,7 +234,7 @@ async def _prove(
     try:
         async with runtime.hashing.turn(address, email, at_home=standing.at_home) as work:
             # No connection is held while somebody waits, nor while passwords are hashed.
-            async with _database(runtime).connection() as connection:
+            async with _connection(runtime) as connection:
                 refusal = await _reserve(runtime, connection, attempt, standing, refusal)
                 row = await connection.row(accounts.READ_ACCOUNT, account=None, email=email)
             stored = row["password_hash"] if row is not None else None
@@ -242,7 +244,7 @@ async def _prove(
             renewed = await _renew(work, stored, password)
     except Full:
         raise _busy(runtime.settings) from None
-    async with _database(runtime).transaction() as connection:
+    async with _connection(runtime) as connection, connection.transaction():
         counted = KINDS if refusal is None else (PAIR, HOME)
         await connection.value(
             SETTLE_ATTEMPTS,
@@ -357,9 +359,11 @@ def _busy(settings: Settings) -> LoginsBusy:
     )
 
 
-def _database(runtime: Runtime) -> Database:
-    """Where logins are counted."""
-    return runtime.database
+@asynccontextmanager
+async def _connection(runtime: Runtime) -> AsyncIterator[Connection]:
+    """One of the reserve. Logins leave one of these to the guards of all other requests."""
+    async with runtime.logins, runtime.reserve.connection() as connection:
+        yield connection
 
 
 def _user(account: Account, roles: dict[str, Role]) -> User:

@@ -101,6 +101,7 @@ def create_runtime(settings: Settings, *, contracts: Sequence[Contract], clock: 
         uploads=Places(shares_of_uploads(settings)),
         bodies=Bodies(settings),
         hashing=Turns(settings.login_hashes, settings.login_queue, queued=login.QUEUED, waited=login.WAITED),
+        logins=asyncio.Semaphore(max(1, settings.reserved_connections - 1)),
         tailer=Tailer(database, clock, auth.may_go_on),
     )
 

@@ -707,3 +707,17 @@ async def test_an_older_hash_is_renewed_in_the_same_turn(
     answers = await asyncio.gather(*(enter(world, ann.email, PASSWORD, address=f"192.0.2.{n}") for n in range(8)))
     assert {answer.status_code for answer in answers} == {200}
     assert most <= 2
+
+
+@pytest.mark.usefixtures("quick")
+async def test_logins_leave_a_connection_to_the_guards(world: World, ann: Account) -> None:
+    """Given logins that the database keeps waiting, then who has a token already goes on."""
+    bob = await world.user("bob")
+    await failures(world, 1, login.PAIR, ann.email)
+    async with world.db.acquire() as locking, locking.transaction():
+        await locking.execute("SELECT FROM login_attempt FOR UPDATE")
+        kept = [asyncio.ensure_future(enter(world, ann.email, PASSWORD)) for _ in range(5)]
+        await until(lambda: world.runtime.logins.locked() and world.runtime.hashing.waiting > 0)
+        assert (await bob.get("/api/v1/orgs/acme/datasets/pfa")).status_code == 200
+        assert not any(each.done() for each in kept)
+    assert {(await each).status_code for each in kept} == {200}

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from app.web.auth import Role
 from app.base.places import holder
+from app.web.auth import Role
 from tests.support.ingesting import work
 from tests.support.own import moved, ready, registered
 from tests.support.world import User, World, open_world, refused, written

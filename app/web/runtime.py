@@ -1,5 +1,6 @@
 """What the application holds for every request; handlers find it in theirs, `request.runtime`."""
 
+import asyncio
 from typing import Any
 
 import msgspec
@@ -39,7 +40,7 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True):
     `totals`: filter and user -> (revision, workspace revision, rows of that user's view that pass); `listings`: dataset
     and query string -> what it asks for. `migration`: the newest, which the database has to have. `exports`,
     `uploads`: a place for each that may be under way; `bodies`: those that come in; `hashing`: turns of
-    passwords that are looked at. `tailer`: the reader of the feed.
+    passwords that are looked at; `logins`: those that ask the database. `tailer`: the reader of the feed.
     """
 
     settings: Settings
@@ -57,6 +58,7 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True):
     uploads: Places
     bodies: Bodies
     hashing: Turns
+    logins: asyncio.Semaphore
     tailer: Tailer
     version: str = __version__
 

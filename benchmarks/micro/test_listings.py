@@ -1,5 +1,6 @@
 """From a query string to the statement of its page: what Python does before PostgreSQL is asked."""
 
+import asyncio
 from datetime import UTC, datetime
 
 import pytest
@@ -96,6 +97,7 @@ def test_a_pages_etag_is_made(benchmark: BenchmarkFixture, settings: Settings) -
         uploads=Places(shares_of_uploads(settings)),
         bodies=Bodies(settings),
         hashing=Turns(1, 1, queued=login.QUEUED, waited=login.WAITED),
+        logins=asyncio.Semaphore(1),
         tailer=Tailer(database, now, auth.may_go_on),
     )
     revisions = {"revision": 7, "workspace_revision": 12}
