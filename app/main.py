@@ -46,6 +46,7 @@ from app import (
 from app.base.clock import Clock, now
 from app.base.database import Database
 from app.base.errors import Forbidden, Unauthenticated, VanguardError
+from app.base.listening import end_with_parent
 from app.base.logs import configure_logs
 from app.base.places import Places, Shares
 from app.base.settings import Settings, read_settings
@@ -124,7 +125,7 @@ def shares_of_uploads(settings: Settings) -> Shares:
     return Shares(
         places=places,
         user=max(1, places // 2),
-        user_queue=0,
+        user_queue=1,
         organization=places,
         patience=settings.pool_timeout,
     )
@@ -230,6 +231,7 @@ async def _admit(request: AnyRequest) -> Response[None] | None:
 
 def serve() -> Middleware:
     """The application with its settings from the environment: what the server process imports."""
+    end_with_parent()
     settings = read_settings()
     configure_logs(settings.log_level, settings.log_format)
     runtime = create_runtime(settings, contracts=BUILT_IN, clock=now)

@@ -39,12 +39,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     environment: str = "production"
     host: str = "127.0.0.1"
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 8000
+    http2: bool = False
+    head_timeout: Annotated[float, msgspec.Meta(ge=1)] = 10.0
+    max_header_bytes: Annotated[int, msgspec.Meta(ge=4096, le=65_536)] = 32 * 1024
     workers: Annotated[int, msgspec.Meta(ge=1)] = 1
     pool_size: Annotated[int, msgspec.Meta(ge=2)] = 10
     reserved_connections: Annotated[int, msgspec.Meta(ge=1)] = 2
     pool_timeout: Annotated[float, msgspec.Meta(gt=0)] = 10.0
     user_connections: Annotated[int, msgspec.Meta(ge=1)] = 4
-    user_queue: Annotated[int, msgspec.Meta(ge=0)] = 32
+    user_queue: Annotated[int, msgspec.Meta(ge=1)] = 32
     organization_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.5
     prepared_statements: Annotated[int, msgspec.Meta(ge=0)] = 20
     statement_timeout: Annotated[float, msgspec.Meta(gt=0)] = 30.0

@@ -6,12 +6,15 @@ import time
 from contextlib import suppress
 
 import click
+import structlog
 from granian import Granian
-from granian.constants import Interfaces
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
 from granian.log import LogLevels
 
 from app import kpis
 from app.base.database import Database
+from app.base.listening import alone_at, is_public
 from app.base.logs import configure_logs
 from app.base.settings import Settings, read_settings
 from app.cli.program import main, with_database
@@ -19,7 +22,11 @@ from app.contracts import BUILT_IN
 from app.migrate import migrate as migrate_database
 from app.worker.start import read_targets, work
 
+log = structlog.get_logger(__name__)
+
 REQUESTS = 1024  # that a process answers at once, beside its streams
+BACKLOG = 4096  # connections that wait for a process to take them
+LARGEST_HEAD = 128 * 1024  # bytes that a connection can have a process keep: a little above what is looked at
 REFRESH_TIMEOUT = 3600.0  # seconds: a view over a hundred million rows takes minutes
 
 # Granian's own lines go through our logs: one format for everything.
@@ -37,21 +44,30 @@ def serve() -> None:
     """Serve the API. SIGTERM lets the requests under way finish."""
     settings = read_settings()
     configure_logs(settings.log_level, settings.log_format)
-    Granian(
-        "app.main:serve",
-        factory=True,
-        interface=Interfaces.ASGI,
-        address=settings.host,
-        port=settings.port,
-        workers=settings.workers,
-        websockets=False,
-        respawn_failed_workers=True,
-        workers_kill_timeout=30,
-        # As many requests as it takes at once; a stream is one for as long as it lasts.
-        backpressure=settings.max_streams + REQUESTS,
-        log_level=LogLevels(settings.log_level.lower()),
-        log_dictconfig=GRANIAN_LOGS,
-    ).serve()
+    if is_public(settings.host) and not settings.trusted_proxies:
+        log.warning("no proxy in front", host=settings.host, see="docs/operations.md#the-proxy")
+    with alone_at(settings.host, settings.port):
+        Granian(
+            "app.main:serve",
+            factory=True,
+            interface=Interfaces.ASGI,
+            address=settings.host,
+            port=settings.port,
+            workers=settings.workers,
+            websockets=False,
+            http=HTTPModes.auto if settings.http2 else HTTPModes.http1,
+            # From the first byte of a connection, or the end of the answer before, to the end of a head.
+            http1_settings=HTTP1Settings(
+                header_read_timeout=round(settings.head_timeout * 1000), max_buffer_size=LARGEST_HEAD
+            ),
+            respawn_failed_workers=True,
+            workers_kill_timeout=30,
+            backlog=BACKLOG,
+            # Connections that it has at once; a stream is one for as long as it lasts.
+            backpressure=settings.max_streams + REQUESTS,
+            log_level=LogLevels(settings.log_level.lower()),
+            log_dictconfig=GRANIAN_LOGS,
+        ).serve()
 
 
 @main.command()

@@ -53,14 +53,16 @@ def allowances(settings: Settings) -> dict[Body, Allowance]:
 
 
 class Bodies:
-    """The bodies that a process holds in memory. What every request may have anyway, a small body, is not counted."""
+    """The bodies that a process holds in memory: `held` bytes. What every request may have anyway, a small body, is not
+    counted.
+    """
 
     def __init__(self, settings: Settings):
         self.allowances = allowances(settings)
         self.pause = settings.body_pause
         self._most, self._most_of_user = settings.max_bodies_bytes, settings.user_bodies_bytes
         self._free_size = settings.max_small_body_bytes
-        self._held = 0
+        self.held = 0
         self._by_user = Counter[str]()
 
     def counted(self, size: int) -> int:
@@ -74,14 +76,14 @@ class Bodies:
                 f"Your requests have bodies of more than {self._most_of_user:,} bytes under way. Send them in turn.",
                 retry_after=RETRY_AFTER,
             )
-        if self._held + more > self._most:
+        if self.held + more > self._most:
             raise BodiesBusy("As many bodies as may be are under way. Try again later.", retry_after=RETRY_AFTER)
-        self._held += more
+        self.held += more
         self._by_user[user] += more
 
     def release(self, user: str, size: int) -> None:
         """They are not held any more."""
-        self._held -= size
+        self.held -= size
         self._by_user[user] -= size
         if not self._by_user[user]:
             del self._by_user[user]

@@ -12,6 +12,7 @@ from litestar.types.asgi_types import Receive
 from litestar.utils.scope.state import ScopeState
 
 from app.base.errors import MalformedRequest, VanguardError
+from app.base.settings import Settings
 from app.web.bodies import ACCEPT_PATCH
 from app.web.headers import check_once, mark_head
 from app.web.packing import packing
@@ -26,10 +27,9 @@ from app.web.problems import (
     problem,
 )
 
-# A little below the server's own bounds, behind which it answers without a body: 100 headers, 417,792 bytes of head; of
+# A little below the server's own bounds, behind which it answers without a body: 100 headers, 131,072 bytes of head; of
 # a target it takes 65,534 (docs/errors.md).
 MAX_HEADERS = 96
-MAX_HEADER_BYTES = 400_000
 LONGEST_INSTANCE = 1000  # characters of a path that is told
 PARAMETER = re.compile(r"{[^}]*}")
 
@@ -67,7 +67,8 @@ async def _answer(app: ASGIApp, scope: HTTPScope, receive: Receive, send: Send) 
 
 def check_size(scope: HTTPScope) -> None:
     """Raises TargetTooLong or HeadersTooLarge for a request that is not looked at."""
-    most = scope["state"]["runtime"].settings.max_target_bytes
+    settings: Settings = scope["state"]["runtime"].settings
+    most = settings.max_target_bytes
     if len(raw_path(scope)) + len(scope["query_string"]) > most:
         raise TargetTooLong(
             f"Path and query have at most {most:,} bytes. A list with longer filters is asked for in a body: "
@@ -76,8 +77,8 @@ def check_size(scope: HTTPScope) -> None:
     sizes = [len(name) + len(value) for name, value in scope["headers"]]
     if len(sizes) > MAX_HEADERS:
         raise HeadersTooLarge(f"A request has at most {MAX_HEADERS} headers.")
-    if sum(sizes) > MAX_HEADER_BYTES:
-        raise HeadersTooLarge(f"Headers have at most {MAX_HEADER_BYTES:,} bytes together.")
+    if sum(sizes) > settings.max_header_bytes:
+        raise HeadersTooLarge(f"Headers have at most {settings.max_header_bytes:,} bytes together.")
 
 
 async def _tell(error: VanguardError, scope: HTTPScope, send: Send) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from app.web.budgets import Body
 from tests.support.world import World
 
 NOBODYS = "00000000-0000-0000-0000-000000000000"
@@ -17,12 +18,15 @@ NAMES = {
 
 
 class Route(NamedTuple):
-    """A method at a path; `reads`: it changes nothing, `requires`: what the gate asks of a principal there."""
+    """A method at a path; `reads`: it changes nothing, `body`: what kind of body it takes, `requires`: what the gate asks
+    of a principal there.
+    """
 
     method: str
     path: str
     public: bool
     reads: bool
+    body: Body
     requires: Callable[[Any], None] | None
 
     @property
@@ -47,4 +51,5 @@ def walk(world: World) -> Iterator[Route]:
             if method not in ("OPTIONS", "HEAD"):
                 opt = handler.opt
                 reads = method == "GET" or bool(opt.get("reads"))
-                yield Route(method, route.path_format, bool(opt.get("public")), reads, opt.get("requires"))
+                body = opt.get("body", Body.SMALL)
+                yield Route(method, route.path_format, bool(opt.get("public")), reads, body, opt.get("requires"))

@@ -81,6 +81,18 @@ class Api:
         kill(self._process)
         await self.stop()
 
+    @property
+    def pid(self) -> int:
+        """The process that was started; it has others."""
+        assert self._process is not None
+        return self._process.pid
+
+    async def ask(self, user: User, method: str, path: str, **options: Any) -> httpx.Response:
+        """A request about the dataset pfa, over a connection of its own."""
+        headers = {"Authorization": f"Bearer {user.token}"}
+        async with httpx.AsyncClient(base_url=self.url, timeout=60, headers=headers) as http:
+            return await http.request(method, f"/api/v1/orgs/acme/datasets/pfa/{path}", **options)
+
     def freeze(self) -> None:
         """It is there, and says nothing."""
         assert self._process is not None
