@@ -54,6 +54,7 @@ from app.base.turns import Turns
 from app.contracts import BUILT_IN, Contract
 from app.engine.datasets import Datasets
 from app.engine.tailer import Tailer
+from app.login.attempts import QUEUED, WAITED
 from app.migrate import head
 from app.web import problems
 from app.web.auth import AnyRequest, Auth, reconnects
@@ -101,7 +102,7 @@ def create_runtime(settings: Settings, *, contracts: Sequence[Contract], clock: 
         exports=Places(shares_of_exports(settings)),
         uploads=Places(shares_of_uploads(settings)),
         bodies=Bodies(settings),
-        hashing=Turns(settings.login_hashes, settings.login_queue, queued=login.QUEUED, waited=login.WAITED),
+        hashing=Turns(settings.login_hashes, settings.login_queue, queued=QUEUED, waited=WAITED),
         logins=asyncio.Semaphore(max(1, settings.reserved_connections - 1)),
         tailer=Tailer(database, clock, auth.may_go_on),
     )

@@ -20,10 +20,11 @@ import pytest
 from argon2 import PasswordHasher
 from prometheus_client import REGISTRY
 
-from app import accounts, login
+from app import accounts
 from app.accounts import HASHER, add_account
 from app.base.exact_json import encode
-from app.login import Attempt
+from app.login import attempts
+from app.login.attempts import Attempt
 from app.web.auth import COOKIE, Account, Role
 from tests.support.children import child, kill
 from tests.support.world import SECRET, World, asgi, open_world
@@ -118,7 +119,7 @@ async def test_wrong_and_unknown_answer_alike(world: World, ann: Account, monkey
     assert bodies[0]["code"] == "INVALID_CREDENTIALS"
     assert bodies.count(bodies[0]) == 3
     assert len(verified) == 3
-    assert verified[1:] == [login.NOBODY, login.NOBODY]
+    assert verified[1:] == [attempts.NOBODY, attempts.NOBODY]
     assert not any(HASHER.check_needs_rehash(stored) for stored in verified)
 
 
@@ -221,7 +222,7 @@ async def test_guessing_is_slowed_down(world: World, ann: Account) -> None:
 
 @pytest.mark.usefixtures("quick")
 async def test_the_wait_has_an_end(world: World, ann: Account) -> None:
-    await failures(world, 1_000_000, login.PAIR, ann.email)
+    await failures(world, 1_000_000, attempts.PAIR, ann.email)
     assert await guess(world, ann.email, 2) == [401, 429]
     assert (await enter(world, ann.email, PASSWORD)).headers["Retry-After"] == "900"
     world.clock.move(minutes=15)
@@ -260,7 +261,7 @@ async def test_unknown_accounts_are_slowed_down_alike(world: World, email: str) 
 
 @pytest.mark.usefixtures("quick")
 async def test_one_address_cannot_walk_through_emails(world: World, ann: Account) -> None:
-    await failures(world, 99, login.ADDRESS)
+    await failures(world, 99, attempts.ADDRESS)
     assert await guess(world, "a@demo.example") == [401]
     assert await guess(world, "b@demo.example") == [429]
     assert (await enter(world, ann.email, PASSWORD)).headers["Retry-After"] == "10"
@@ -269,9 +270,9 @@ async def test_one_address_cannot_walk_through_emails(world: World, ann: Account
 
 @pytest.mark.usefixtures("quick")
 async def test_a_success_does_not_forgive_the_address(world: World, ann: Account) -> None:
-    await failures(world, 98, login.ADDRESS)
+    await failures(world, 98, attempts.ADDRESS)
     assert (await enter(world, ann.email, PASSWORD)).status_code == 200
-    assert await counted(world, login.ADDRESS) == [98], "only the attempt itself is taken back"
+    assert await counted(world, attempts.ADDRESS) == [98], "only the attempt itself is taken back"
     assert await guess(world, "a@demo.example", 3) == [401, 401, 429]
 
 
@@ -280,7 +281,7 @@ async def test_many_people_behind_one_address_log_in(world: World, ann: Account)
     """Given an office with one address, then logins that succeed come to no wait."""
     for _ in range(150):
         assert (await enter(world, ann.email, PASSWORD)).status_code == 200
-    assert await counted(world, login.ADDRESS) == [0]
+    assert await counted(world, attempts.ADDRESS) == [0]
 
 
 @pytest.mark.usefixtures("quick")
@@ -301,7 +302,7 @@ async def test_an_account_under_attack_slows_down_and_its_owner_does_not(world: 
 
 @pytest.mark.usefixtures("quick")
 async def test_the_wait_of_an_account_is_short(world: World, ann: Account) -> None:
-    await failures(world, 1_000_000, login.EMAIL, ann.email)
+    await failures(world, 1_000_000, attempts.EMAIL, ann.email)
     assert await guess(world, ann.email) == [401]
     assert (await enter(world, ann.email, PASSWORD, address="192.0.2.2")).headers["Retry-After"] == "300"
 
@@ -309,7 +310,7 @@ async def test_the_wait_of_an_account_is_short(world: World, ann: Account) -> No
 @pytest.mark.usefixtures("quick")
 async def test_a_neighbour_does_not_lock_out_who_is_at_home(world: World, ann: Account) -> None:
     assert (await enter(world, ann.email, PASSWORD)).status_code == 200
-    await failures(world, 99, login.ADDRESS)
+    await failures(world, 99, attempts.ADDRESS)
     assert await guess(world, "a@demo.example", 2) == [401, 429]
     assert (await enter(world, ann.email, PASSWORD)).status_code == 200
 
@@ -318,7 +319,7 @@ async def test_a_neighbour_does_not_lock_out_who_is_at_home(world: World, ann: A
 async def test_a_neighbour_does_not_learn_who_is_at_home(world: World, ann: Account) -> None:
     """Given an address that waits, then a wrong password for somebody at home gets what everybody gets, and as late."""
     assert (await enter(world, ann.email, PASSWORD)).status_code == 200
-    await failures(world, 99, login.ADDRESS)
+    await failures(world, 99, attempts.ADDRESS)
     assert await guess(world, "a@demo.example") == [401]
     answers, took = [], []
     for email in (ann.email, "unknown@demo.example"):
@@ -329,9 +330,9 @@ async def test_a_neighbour_does_not_learn_who_is_at_home(world: World, ann: Acco
         assert (answer.status_code, answer.headers["Retry-After"]) == (429, "10")
     bodies = [{**answer.json(), "requestId": ""} for answer in answers]
     assert bodies[0] == bodies[1]
-    assert min(took) >= login.MASKED * 0.99
+    assert min(took) >= attempts.MASKED * 0.99
     world.clock.move(seconds=10)
-    await world.db.execute("DELETE FROM login_attempt WHERE kind = $1", login.ADDRESS)
+    await world.db.execute("DELETE FROM login_attempt WHERE kind = $1", attempts.ADDRESS)
     for email in (ann.email, "unknown@demo.example"):
         assert await guess(world, email, 6) == [401] * 5 + [429], "nor do the counts of afterwards tell"
 
@@ -340,7 +341,7 @@ async def test_a_neighbour_does_not_learn_who_is_at_home(world: World, ann: Acco
 async def test_whoever_is_at_home_is_slowed_down_too(world: World, ann: Account) -> None:
     """A guess from the address of somebody's own is counted, also while strangers there wait."""
     assert (await enter(world, ann.email, PASSWORD)).status_code == 200
-    await failures(world, 99, login.ADDRESS)
+    await failures(world, 99, attempts.ADDRESS)
     assert await guess(world, "a@demo.example") == [401]
     assert await guess(world, ann.email, 5) == [429] * 5
     assert (await enter(world, ann.email, PASSWORD)).status_code == 429
@@ -353,7 +354,7 @@ async def test_an_address_is_forgotten(world: World, ann: Account) -> None:
     assert (await enter(world, ann.email, PASSWORD)).status_code == 200
     assert await world.db.fetchval("SELECT count(*) FROM login_address") == 1
     world.clock.move(days=90)
-    await failures(world, 1000, login.ADDRESS)
+    await failures(world, 1000, attempts.ADDRESS)
     assert await guess(world, "a@demo.example") == [401]
     assert await guess(world, ann.email) == [429], "at home no longer"
     assert await world.db.fetchval("SELECT count(*) FROM login_address") == 0, "by the attempt of somebody else"
@@ -364,9 +365,9 @@ async def test_an_account_has_a_bound_of_addresses(world: World, ann: Account) -
     for n in range(1, 31):
         world.clock.move(seconds=1)
         assert (await enter(world, ann.email, PASSWORD, address=f"192.0.2.{n}")).status_code == 200
-    assert await world.db.fetchval("SELECT count(*) FROM login_address") == login.ADDRESSES_OF_ACCOUNT
+    assert await world.db.fetchval("SELECT count(*) FROM login_address") == attempts.ADDRESSES_OF_ACCOUNT
     kept = await world.db.fetchval("SELECT min(seen_at) FROM login_address")
-    assert kept == world.clock() - timedelta(seconds=login.ADDRESSES_OF_ACCOUNT - 1), "the newest"
+    assert kept == world.clock() - timedelta(seconds=attempts.ADDRESSES_OF_ACCOUNT - 1), "the newest"
     await world.db.execute("DELETE FROM account WHERE id = $1", ann.id)
     assert await world.db.fetchval("SELECT count(*) FROM login_address") == 0
 
@@ -374,7 +375,7 @@ async def test_an_account_has_a_bound_of_addresses(world: World, ann: Account) -
 @pytest.mark.usefixtures("quick")
 async def test_a_clock_that_is_put_back_locks_nobody_out(world: World, ann: Account) -> None:
     """Given failures that were counted while the clock was a year ahead, then they are as if they were not."""
-    await failures(world, 99, login.ADDRESS)
+    await failures(world, 99, attempts.ADDRESS)
     world.clock.move(days=365)
     assert await guess(world, ann.email, 6) == [401] * 5 + [429]
     world.clock.move(days=-365)
@@ -442,7 +443,7 @@ async def test_many_guesses_at_once_tell_nothing(
             assert len(seen) == 5
             assert all(int(answer.headers["Retry-After"]) == 10 for answer in answers if answer.status_code == 429)
             assert (await enter(one, ann.email, PASSWORD)).status_code == 429
-    assert await counted(world, login.PAIR) == [5]
+    assert await counted(world, attempts.PAIR) == [5]
 
 
 async def test_guesses_from_many_addresses_at_once_share_the_accounts_budget(
@@ -457,17 +458,17 @@ async def test_guesses_from_many_addresses_at_once_share_the_accounts_budget(
             )
             assert Counter(answer.status_code for answer in answers) == {401: 20, 429: 180}
             assert len(seen) == 20
-    assert await counted(world, login.EMAIL) == [20]
+    assert await counted(world, attempts.EMAIL) == [20]
 
 
 async def test_an_attempt_that_is_refused_takes_no_others_budget(world: World, ann: Account) -> None:
     """Given an address that waits, then what it sends does not use up what strangers have for an account."""
-    await failures(world, 1000, login.ADDRESS)
+    await failures(world, 1000, attempts.ADDRESS)
     await world.db.execute("UPDATE login_attempt SET open_at = open_at + interval '10 seconds'")
     async with world.runtime.database.connection() as connection:
         attempt = Attempt.of(SECRET, ann.email, "192.0.2.1")
-        assert not await login._count_shared(world.runtime, connection, attempt)
-        assert await counted(world, login.EMAIL) == []
+        assert not await attempts._count_shared(world.runtime, connection, attempt)
+        assert await counted(world, attempts.EMAIL) == []
         assert not connection.raw.is_in_transaction()
 
 
@@ -486,7 +487,7 @@ async def test_an_attempt_whose_process_is_killed_counts_and_expires(
         assert await asyncio.to_thread(process.stdout.readline) == "looking\n"
         kill(process)
         process.wait(30)
-    assert await counted(world, login.PAIR) == [1]
+    assert await counted(world, attempts.PAIR) == [1]
     assert await guess(world, ann.email, 5) == [401] * 4 + [429]
     world.clock.move(minutes=15, seconds=1)
     assert await guess(world, ann.email, 6) == [401] * 5 + [429]
@@ -542,7 +543,7 @@ async def test_a_client_that_leaves_frees_no_turn_before_its_hash_ends(
     ended.set()
     assert (await honest).status_code == 200
     assert most == 2
-    assert await counted(world, login.EMAIL) == [2]
+    assert await counted(world, attempts.EMAIL) == [2]
 
 
 async def test_beyond_the_queue_one_is_told_at_once(
@@ -653,13 +654,13 @@ async def test_a_full_queue_does_not_tell_who_is_at_home(
     await until(lambda: world.runtime.hashing.waiting == 8)
     began = asyncio.get_running_loop().time()
     unknown = await enter(world, "unknown@demo.example", "wrong password")
-    assert asyncio.get_running_loop().time() - began >= login.MASKED * 0.99
+    assert asyncio.get_running_loop().time() - began >= attempts.MASKED * 0.99
     home = asyncio.ensure_future(enter(world, ann.email, "wrong password"))
     right = asyncio.ensure_future(enter(world, ann.email, PASSWORD))
     await until(lambda: world.runtime.hashing.waiting == 10)
     ended.set()
     bodies = [{**answer.json(), "requestId": ""} for answer in (unknown, await home)]
-    assert asyncio.get_running_loop().time() - began >= 2 * login.MASKED * 0.99
+    assert asyncio.get_running_loop().time() - began >= 2 * attempts.MASKED * 0.99
     assert bodies[0] == bodies[1]
     assert bodies[0]["code"] == "LOGINS_BUSY"
     assert (await right).status_code == 200
@@ -713,7 +714,7 @@ async def test_an_older_hash_is_renewed_in_the_same_turn(
 async def test_logins_leave_a_connection_to_the_guards(world: World, ann: Account) -> None:
     """Given logins that the database keeps waiting, then who has a token already goes on."""
     bob = await world.user("bob")
-    await failures(world, 1, login.PAIR, ann.email)
+    await failures(world, 1, attempts.PAIR, ann.email)
     async with world.db.acquire() as locking, locking.transaction():
         await locking.execute("SELECT FROM login_attempt FOR UPDATE")
         kept = [asyncio.ensure_future(enter(world, ann.email, PASSWORD)) for _ in range(5)]
@@ -721,3 +722,17 @@ async def test_logins_leave_a_connection_to_the_guards(world: World, ann: Accoun
         assert (await bob.get("/api/v1/orgs/acme/datasets/pfa")).status_code == 200
         assert not any(each.done() for each in kept)
     assert {(await each).status_code for each in kept} == {200}
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_login_does_not_wait_for_the_database_for_ever(world: World, ann: Account, database_url: str) -> None:
+    """Given one that the database keeps waiting, then those behind it are told as soon as they are of a pool."""
+    async with open_world(database_url, pool_timeout=0.1) as hurried:
+        await failures(hurried, 1, attempts.PAIR, ann.email)
+        async with world.db.acquire() as locking, locking.transaction():
+            await locking.execute("SELECT FROM login_attempt FOR UPDATE")
+            kept = asyncio.ensure_future(enter(hurried, ann.email, PASSWORD))
+            await until(lambda: hurried.runtime.hashing._free == 1 and hurried.runtime.logins.locked())
+            refused = await enter(hurried, "bob@demo.example", PASSWORD)
+            assert (refused.status_code, refused.json()["code"]) == (503, "DATABASE_UNAVAILABLE")
+        assert (await kept).status_code == 200

@@ -8,8 +8,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from app import login
 from app.base.statements import Statement
+from app.login import attempts
 from tests.conftest import new_database
 from tests.test_plans import PLANNED, nodes_of, touched
 
@@ -72,25 +72,25 @@ LIMITS: dict[str, Any] = {"free": FREE, "longest": "{900,300,900,900}", "windows
 SINCE = AT - timedelta(days=90)
 STATEMENTS: dict[str, tuple[Statement, dict[str, Any], int]] = {
     "read": (
-        login.READ_ATTEMPTS,
+        attempts.READ_ATTEMPTS,
         {"digests": KNOWN, "address": digest(1), "pair": digest(1), "at": AT, "since": SINCE},
         10,
     ),
     # At an address where a thousand are at home: the first that is found will do.
     "read unknown": (
-        login.READ_ATTEMPTS,
+        attempts.READ_ATTEMPTS,
         {"digests": UNKNOWN, "address": digest(999), "pair": digest(-1), "at": AT, "since": SINCE},
         10,
     ),
-    "count": (login.COUNT_ATTEMPTS, {"digests": KNOWN, "kinds": "{1,2,3}", "at": AT, **LIMITS}, 10),
-    "count unknown": (login.COUNT_ATTEMPTS, {"digests": UNKNOWN, "kinds": "{1,2,3}", "at": AT, **LIMITS}, 10),
-    "settle": (login.SETTLE_ATTEMPTS, {"digests": KNOWN, "free": FREE}, 10),
+    "count": (attempts.COUNT_ATTEMPTS, {"digests": KNOWN, "kinds": "{1,2,3}", "at": AT, **LIMITS}, 10),
+    "count unknown": (attempts.COUNT_ATTEMPTS, {"digests": UNKNOWN, "kinds": "{1,2,3}", "at": AT, **LIMITS}, 10),
+    "settle": (attempts.SETTLE_ATTEMPTS, {"digests": KNOWN, "free": FREE}, 10),
     "remember": (
-        login.REMEMBER_ADDRESS,
+        attempts.REMEMBER_ADDRESS,
         {"account": "7", "address": digest(1), "pair": digest(-1), "at": AT, "most": 20},
         60,
     ),
-    "forget": (login.FORGET_ATTEMPTS, {"before": AT - timedelta(hours=1), "since": SINCE, "limit": 20}, 60),
+    "forget": (attempts.FORGET_ATTEMPTS, {"before": AT - timedelta(hours=1), "since": SINCE, "limit": 20}, 60),
 }
 
 

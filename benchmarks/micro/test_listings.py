@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from app import login
 from app.base.database import Database
 from app.base.places import Places
 from app.base.settings import Settings
@@ -17,6 +16,7 @@ from app.engine.cursors import Cursor, read_cursor, write_cursor
 from app.engine.datasets import Datasets
 from app.engine.page import READ_PAGE, PageComposer
 from app.engine.tailer import Tailer
+from app.login import attempts
 from app.main import shares_of_exports, shares_of_uploads
 from app.web.auth import Auth
 from app.web.budgets import Bodies
@@ -96,7 +96,7 @@ def test_a_pages_etag_is_made(benchmark: BenchmarkFixture, settings: Settings) -
         exports=Places(shares_of_exports(settings)),
         uploads=Places(shares_of_uploads(settings)),
         bodies=Bodies(settings),
-        hashing=Turns(1, 1, queued=login.QUEUED, waited=login.WAITED),
+        hashing=Turns(1, 1, queued=attempts.QUEUED, waited=attempts.WAITED),
         logins=asyncio.Semaphore(1),
         tailer=Tailer(database, now, auth.may_go_on),
     )
