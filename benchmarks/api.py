@@ -102,13 +102,13 @@ def get(path: str, token: str, params: Iterable[tuple[str, str]] = (), **headers
 
 
 @asynccontextmanager
-async def serving(url: str, secret: str) -> AsyncIterator[Api]:
-    """The API over the database, with the settings that it has when nobody says otherwise."""
+async def serving(url: str, secret: str, **more: str) -> AsyncIterator[Api]:
+    """The API over the database, with the settings that it has when nobody says otherwise, but for `more`."""
     port = _free_port()
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("VANGUARD_") and name != "DATABASE_URL"
     }
-    settings = {"VANGUARD_DATABASE_URL": url, "VANGUARD_SECRET": secret, "VANGUARD_PORT": str(port)}
+    settings = {"VANGUARD_DATABASE_URL": url, "VANGUARD_SECRET": secret, "VANGUARD_PORT": str(port), **more}
     quiet = asyncio.subprocess.DEVNULL
     server = await asyncio.create_subprocess_exec(
         *SERVE, cwd=ROOT, env=environment | settings, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True
