@@ -18,8 +18,8 @@ NAMES = {
 
 
 class Route(NamedTuple):
-    """A method at a path; `reads`: it changes nothing, `body`: what kind of body it takes, `requires`: what the gate asks
-    of a principal there.
+    """A method at a path; `reads`: it changes nothing, `body`: which kind it takes, `requires`: what the gate asks of a
+    principal there.
     """
 
     method: str
