@@ -53,6 +53,7 @@ APPLY_CHANGES = statement("commits/apply_changes")
 COMPLETE_BASES = statement("worker/complete_bases")
 CLOSE_STEPS = statement("undo/close_steps")
 
+MOST = msgspec.Meta(max_length=50_000)  # rows that a commit says something of
 MAX_SHOWN = 1000  # conflicts and culprits in one answer
 
 
@@ -71,9 +72,9 @@ class CommitRequest(Selection, frozen=True, kw_only=True):
     committed. `dryRun`: answer, and change nothing.
     """
 
-    expected_versions: dict[str, int] = msgspec.field(default_factory=dict)
-    expected_mirror_versions: dict[str, int] = msgspec.field(default_factory=dict)
-    base: dict[str, dict[str, Any]] = msgspec.field(default_factory=dict)
+    expected_versions: Annotated[dict[str, int], MOST] = msgspec.field(default_factory=dict)
+    expected_mirror_versions: Annotated[dict[str, int], MOST] = msgspec.field(default_factory=dict)
+    base: Annotated[dict[str, dict[str, Any]], MOST] = msgspec.field(default_factory=dict)
     change_reason: Annotated[str, msgspec.Meta(max_length=2000)] | None = None
     resolutions: Annotated[Sequence[Resolution], msgspec.Meta(max_length=10_000)] = ()
     on_conflict: Literal["refuse", "skip"] = "refuse"

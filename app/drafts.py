@@ -14,6 +14,7 @@ from litestar.openapi.spec import Operation
 from app.base import exact_json
 from app.base.database import Connection
 from app.base.errors import Code, Culprit, RowInOtherSession, ValidationFailed
+from app.base.pacing import in_turns
 from app.base.statements import statement
 from app.contracts import Contract
 from app.contracts.keys import check_key, key_values
@@ -154,7 +155,7 @@ async def save(
     Raises ValidationFailed where nothing could be saved, or where `how` is atomic and anything failed,
     RowInOtherSession where all of it belongs to others, and InvalidTransition for a session that is locked.
     """
-    drafts, errors = check(desk.contract, drafts, by_cell=how.partial == "cells")
+    drafts, errors = await check(desk.contract, drafts, by_cell=how.partial == "cells")
     saved: dict[str, Saved] = {}
     if drafts and not (how.atomic and errors):
         held = held or await hold(desk, user, list({draft.id: None for draft in drafts}))
@@ -272,17 +273,19 @@ async def _save_in_turn(
     return saved, errors
 
 
-def check(contract: Contract, drafts: Sequence[Draft], *, by_cell: bool = False) -> tuple[list[Draft], list[Culprit]]:
+async def check(
+    contract: Contract, drafts: Sequence[Draft], *, by_cell: bool = False
+) -> tuple[list[Draft], list[Culprit]]:
     """The drafts of rows that fit the contract, and what is wrong with the others. `by_cell`: a bad cell of a row takes
     out nothing but itself.
     """
     if by_cell:
-        drafts, cells = _good_cells(contract, drafts)
-        good, others = check(contract, drafts)
+        drafts, cells = await _good_cells(contract, drafts)
+        good, others = await check(contract, drafts)
         return good, [*cells, *others][:MAX_ERRORS]
     wrong: dict[str, list[Culprit]] = {}
     times = Counter(draft.id for draft in drafts)
-    for draft in drafts:
+    async for draft in in_turns(drafts):
         if times[draft.id] > MAX_REPEATS:
             message = f"A request has at most {MAX_REPEATS} drafts of one row."
             wrong[draft.id] = [Culprit(id=draft.id[:200], code=Code.TOO_MANY_DRAFTS, message=message)]
@@ -292,11 +295,11 @@ def check(contract: Contract, drafts: Sequence[Draft], *, by_cell: bool = False)
     return good, [culprit for culprits in wrong.values() for culprit in culprits][:MAX_ERRORS]
 
 
-def _good_cells(contract: Contract, drafts: Sequence[Draft]) -> tuple[list[Draft], list[Culprit]]:
+async def _good_cells(contract: Contract, drafts: Sequence[Draft]) -> tuple[list[Draft], list[Culprit]]:
     """The drafts without their bad cells, those left out of which nothing remains; and what is wrong with the cells."""
     good: list[Draft] = []
     errors: list[Culprit] = []
-    for draft in drafts:
+    async for draft in in_turns(drafts):
         many = len(draft.delta) > len(contract.fields)  # refused as a whole, and not looked at
         bad = [] if many else check_delta(contract, draft.id, draft.delta, inserting=draft.op == "insert")
         names = {culprit.field for culprit in bad}

@@ -4,9 +4,11 @@ What a rule objects to goes into the draft all the same, for the person is still
 as a text in a number, stays in the log, and shows as an issue of its row.
 """
 
+from collections import Counter as Tally
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import count
 from typing import Annotated, Any, Literal, get_args
 
 import msgspec
@@ -16,6 +18,7 @@ from prometheus_client import Counter
 
 from app.base import exact_json
 from app.base.errors import Code, Culprit, SessionFull
+from app.base.pacing import in_turns
 from app.base.statements import statement
 from app.contracts import Contract
 from app.contracts.findings import BLOCKING, Finding, Severity
@@ -169,8 +172,8 @@ async def edit(
     session = await begin_editing(desk, await read_session(desk, user, session_id, at), at)
     await lock_rows(desk, keys, absent=bool(held.absent), inserting=False)
     places = await _read_places(desk, user, session, wanted.edits, keys, at)
-    cells = [_judge(desk.contract, session, places, each) for each in wanted.edits]
-    _check_rows(desk.contract, places, cells)
+    cells = [_judge(desk.contract, session, places, each) async for each in in_turns(wanted.edits)]
+    await _check_rows(desk.contract, places, cells)
     drafts = _drafts(cells)
     if drafts:
         batch = Batch(
@@ -185,10 +188,12 @@ async def edit(
     await _check_unique(desk, user, cells)
     if all(cell.refused for cell in cells):
         raise refusal([cell.refused for cell in cells if cell.refused])
+    became = Tally([cell.status async for cell in in_turns(cells)])
     for status in get_args(Status):
-        EDITS.labels(desk.contract.name, status).inc(sum(cell.status == status for cell in cells))
+        EDITS.labels(desk.contract.name, status).inc(became[status])
     first = await _log(desk, user, session, wanted.undo_group, cells, held.revision, at, most)
-    return held.revision, list(_results(desk.contract, cells, first, at))
+    numbers = _numbers(cells, first)
+    return held.revision, [_result(desk.contract, cell, next(numbers), at) async for cell in in_turns(cells)]
 
 
 async def _read_places(
@@ -263,14 +268,14 @@ def _unkept(field: Field, value: Any) -> str | None:
     return None
 
 
-def _check_rows(contract: Contract, places: Mapping[str, Place], cells: Sequence[Cell]) -> None:
+async def _check_rows(contract: Contract, places: Mapping[str, Place], cells: Sequence[Cell]) -> None:
     """What rules say of each row as all of the edits make it: told with each edit of a field of the rule."""
     edited: dict[str, list[Cell]] = {}
     for cell in cells:
         if cell.refused is None:
             edited.setdefault(cell.edit.id, []).append(cell)
     watching: dict[tuple[str, ...], list[tuple[Rule, frozenset[str]]]] = {}
-    for key, mine in edited.items():
+    async for key, mine in in_turns(edited.items()):
         names = tuple([cell.edit.field for cell in mine])
         if names not in watching:
             watching[names] = [watch for watch in contract.watches if not watch[1].isdisjoint(names)]
@@ -361,21 +366,24 @@ def _is_valid(findings: Sequence[Finding]) -> bool:
     return not any(finding.severity in BLOCKING for finding in findings)
 
 
-def _results(contract: Contract, cells: Sequence[Cell], first: int, at: datetime) -> Iterator[EditResult]:
-    number = first
-    for cell in cells:
-        refused = cell.refused
-        yield EditResult(
-            edit_id=None if refused else str(number),
-            id=cell.edit.id[:200],
-            field=cell.edit.field[:80],
-            status=cell.status,
-            code=refused.code if refused else None,
-            old_value=cell.old_value,
-            server_ts=at,
-            validation=_refused(contract, refused) if refused else validation_of(contract, cell.findings),
-        )
-        number += refused is None
+def _numbers(cells: Sequence[Cell], first: int) -> Iterator[int | None]:
+    """The ids of logged edits, which follow each other; a refused one has none."""
+    number = count(first)
+    return (None if cell.refused else next(number) for cell in cells)
+
+
+def _result(contract: Contract, cell: Cell, number: int | None, at: datetime) -> EditResult:
+    refused = cell.refused
+    return EditResult(
+        edit_id=None if number is None else str(number),
+        id=cell.edit.id[:200],
+        field=cell.edit.field[:80],
+        status=cell.status,
+        code=refused.code if refused else None,
+        old_value=cell.old_value,
+        server_ts=at,
+        validation=_refused(contract, refused) if refused else validation_of(contract, cell.findings),
+    )
 
 
 def status_of(findings: Sequence[Finding]) -> Literal["saved", "kept_invalid"]:

@@ -1,6 +1,7 @@
 """create_app(settings): the only place where everything meets."""
 
 import asyncio
+import gc
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
@@ -241,6 +242,10 @@ def serve() -> Middleware:
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         async with opened(runtime):
             _end_streams_on_signals(runtime)
+            # What the application is made of stays: without it a full collection takes a few milliseconds, with it 80,
+            # in the middle of any request.
+            gc.collect()
+            gc.freeze()
             yield
 
     return Middleware(create_routes(settings, lifespan=[lifespan]), runtime)

@@ -17,7 +17,7 @@ from litestar.testing import TestClient
 
 from app.base import exact_json
 from app.base.errors import MalformedRequest, VanguardError
-from app.web.bodies import MOST_CONTAINERS, JsonBody, unpacked
+from app.web.bodies import JsonBody, unpacked
 from app.web.problems import PayloadTooLarge, answer
 from tests.support.world import User, World, line, open_world, refused
 
@@ -192,13 +192,14 @@ async def test_options_tells_what_a_patch_may_be(ann: User) -> None:
     assert "Accept-Patch" not in (await ann.request("OPTIONS", "rows")).headers
 
 
-@pytest.mark.parametrize("piece", ["[]", "{}", "[[[[[]]]]]", '"[["'])
-async def test_a_body_has_only_so_many_objects_and_lists(ann: User, piece: str) -> None:
+@pytest.mark.parametrize("piece", ["[]", "{}", "[[[[[]]]]]", '"[["', "1", '{"a":1,"b":2}', '","'])
+async def test_a_body_has_only_so_many_values(ann: User, piece: str) -> None:
     """The most that are taken are read, and found to be no patch."""
-    most = MOST_CONTAINERS // (piece.count("[") + piece.count("{"))
+    most = ann.world.runtime.settings.max_body_values // (1 + sum(map(piece.count, "[{,")))
     for outer, status, code in ((0, 400, "MALFORMED_REQUEST"), (1, 413, "PAYLOAD_TOO_LARGE")):
-        content = f"[{','.join([piece] * (most - 1 + outer))}]"
-        refused(await ann.request("PATCH", "rows/A", content=content), status, code)
+        content = f"[{','.join([piece] * (most + outer))}]"
+        problem = refused(await ann.request("PATCH", "rows/A", content=content), status, code)
+    assert "VANGUARD_MAX_BODY_VALUES" in problem["detail"] and "250,000" in problem["detail"]
 
 
 # -- packed bodies -----------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """JSON that keeps the digits of numbers: no value passes through a binary float."""
 
+import gc
 import json
 import re
 from decimal import Decimal, InvalidOperation
@@ -48,6 +49,10 @@ def decode(text: bytes | str) -> Any:
 
 def read(body: bytes, shape: type[T]) -> T:
     """A request body as a struct; raises MalformedRequest that names the place."""
+    # Nothing of what is being read can be garbage, and the collector would look through it again and again: 200,000
+    # empty lists took a third of a second instead of 25 ms.
+    collects = gc.isenabled()
+    gc.disable()
     try:
         value = msgspec.json.Decoder(shape, float_hook=Decimal).decode(body)
         _members.decode(body.decode())
@@ -67,3 +72,6 @@ def read(body: bytes, shape: type[T]) -> T:
         raise MalformedRequest(f"The body is not JSON: {error}.") from None
     except RecursionError:
         raise MalformedRequest("The body is nested too deeply.") from None
+    finally:
+        if collects:
+            gc.enable()

@@ -21,7 +21,6 @@ from app.contracts.states import DatasetState
 from app.engine.datasets import base_of
 from app.engine.desk import Desk
 from app.web.auth import Action, require
-from app.web.bodies import check_containers
 from app.web.budgets import BATCH
 from app.web.idempotency import answer_once
 from app.web.openapi import Organization, answers, answers_with_position, parameter
@@ -149,7 +148,6 @@ async def post_contract(request: VanguardRequest, org: Organization) -> Response
 def _read(sent: bytes, *, yaml: bool) -> tuple[Contract, list[dict[str, Any]]]:
     """The contract of a body, and notes on what YAML could not bring; raises ValidationFailed and MalformedRequest."""
     if not yaml:
-        check_containers(sent)
         return read_registration(exact_json.read(sent, dict[str, Any]), schema=NOWHERE), []
     try:
         document, notes = from_odcs(sent.decode())

@@ -104,6 +104,9 @@ def check_value(field: Field, value: Any) -> tuple[str, str] | None:
 
 def check_seen(contract: Contract, key: str, base: dict[str, Any]) -> list[Culprit]:
     """What nobody can have seen of row `key`. What was seen need not fit the contract any more."""
+    if len(base) > len(contract.fields):
+        message = f"{contract.name} has {len(contract.fields)} fields; the base names more."
+        return [Culprit(id=key, code=Code.UNKNOWN_FIELD, message=message)]
     found = []
     for name, value in base.items():
         if name not in contract.by_name:

@@ -26,7 +26,6 @@ from app.records.conversion import columns_by_header
 from app.records.inference import Inferred, infer, infer_upload
 from app.records.records import Raw, raw_of, stored
 from app.web.auth import Action, require
-from app.web.bodies import check_containers
 from app.web.budgets import UPLOAD
 from app.web.idempotency import answer_once
 from app.web.openapi import DATASET_PATH, DatasetName, Organization, answers, answers_with_position, parameter
@@ -149,9 +148,7 @@ def check_ingested(contract: Contract) -> None:
 
 
 async def _json(request: VanguardRequest, shape: type[Any]) -> Any:
-    body = await request.bounded_body()
-    check_containers(body)
-    return exact_json.read(body, shape)
+    return exact_json.read(await request.bounded_body(), shape)
 
 
 def _raws(records: list[dict[str, Any]]) -> Iterator[Raw]:

@@ -22,7 +22,7 @@ from app.engine.datasets import Datasets, Standing
 from app.engine.desk import Desk
 from app.engine.tailer import Tailer
 from app.web.auth import Action, Auth, Principal
-from app.web.bodies import unpacked
+from app.web.bodies import check_values, unpacked
 from app.web.budgets import Bodies, Intake
 from app.web.headers import listed
 from app.web.paths import decoded
@@ -136,7 +136,9 @@ class VanguardRequest(Request[Principal, Any, Any]):
     async def _body_of(self, most: int) -> bytes:
         if self._unpacked is None:
             packed, coding = await super().body(), listed(self.scope, b"content-encoding")
-            self._unpacked = unpacked(packed, coding, most)
+            plain = unpacked(packed, coding, most)
+            check_values(plain, self.runtime.settings.max_body_values)
+            self._unpacked = plain
         return self._unpacked
 
 

@@ -1,6 +1,7 @@
 """`vanguard worker`: a worker as its settings and the file of upstreams describe it, until a signal says stop."""
 
 import asyncio
+import gc
 import signal
 from contextlib import AsyncExitStack
 from datetime import time, timedelta
@@ -88,6 +89,9 @@ async def work(settings: Settings, targets: list[Target], contracts: tuple[Contr
         await database.open()
         stack.push_async_callback(database.close)
         stack.push_async_callback(worker.close)
+        # What the worker is made of stays, and is not looked through again and again.
+        gc.collect()
+        gc.freeze()
         log.info("worker begins", targets=len(targets))
         await worker.run()
         log.info("worker ends")
