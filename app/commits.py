@@ -37,6 +37,7 @@ from app.engine.desk import Desk
 from app.engine.feed import EventType, tell_rows
 from app.engine.locks import lock_dataset, lock_rows, raise_revision, raise_workspace, read_dataset
 from app.engine.modifications import fold, image, take_back
+from app.engine.quotas import doubt
 from app.engine.selection import Selection, select
 from app.engine.validation import Changed, check_changes
 from app.web.auth import Action, require
@@ -306,6 +307,7 @@ async def _resolve(desk: Desk, user: str, wanted: CommitRequest, keys: set[str],
         for resolution in resolutions:
             blank = _blank(resolution.id, wanted.base.get(resolution.id, {}))
             _add(rows.setdefault(resolution.id, blank), contract, resolution)
+        await doubt(desk, [user])
         records = await desk.rows(
             RESOLVE_DRAFTS,
             user=user,

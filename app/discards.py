@@ -14,6 +14,7 @@ from app.engine.desk import Desk
 from app.engine.feed import EventType, tell_rows
 from app.engine.locks import lock_rows, raise_workspace
 from app.engine.modifications import fold, image
+from app.engine.quotas import doubt
 from app.engine.selection import Selection, select
 from app.web.auth import Action, require
 from app.web.budgets import BATCH
@@ -65,6 +66,7 @@ async def _discard_fields(
     desk: Desk, user: str, keys: list[str], fields: list[str], version: int, at: datetime
 ) -> DiscardAnswer:
     groups = desk.contract.cell_map
+    await doubt(desk, [user])
     records = await desk.rows(
         DISCARD_FIELDS, user=user, version=version, keys=keys, at=at, fields=fields, groups=groups
     )

@@ -25,6 +25,7 @@ from app.engine.feed import reached
 from app.engine.locks import Workspace, lock_rows, raise_workspace
 from app.engine.modifications import image, sweep, take_back
 from app.engine.positions import position_in, read_position
+from app.engine.quotas import NOTHING, Held, Quota, check_held, held_after
 from app.engine.sessions import Session, begin_editing, find_open_session
 from app.rows import check_row_id, read_row
 from app.web.auth import Action, require
@@ -149,10 +150,11 @@ async def save(
     at: datetime,
     how: Saving = Saving(),  # noqa: B008 - it is frozen
     held: Workspace | None = None,
+    quota: Quota | None = None,
 ) -> SaveAnswer:
     """Save a batch inside the caller's transaction. `held`: the rows are held already.
 
-    Raises ValidationFailed where nothing could be saved, or where `how` is atomic and anything failed,
+    Raises QuotaExceeded, ValidationFailed where nothing could be saved, or where `how` is atomic and anything failed,
     RowInOtherSession where all of it belongs to others, and InvalidTransition for a session that is locked.
     """
     drafts, errors = await check(desk.contract, drafts, by_cell=how.partial == "cells")
@@ -166,7 +168,8 @@ async def save(
             errors += strangers
         if drafts:
             batch = Batch(version=held.revision, at=at, how=how, session=session.id if session else None)
-            saved, problems = await write_drafts(desk, user, drafts, batch, held.refused)
+            saved, problems, holds = await write_drafts(desk, user, drafts, batch, held.refused)
+            await check_held(desk, user, quota, holds)
             errors += problems
     if errors and (how.atomic or not saved):
         raise refusal(errors)
@@ -208,23 +211,27 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
 
 async def write_drafts(
     desk: Desk, user: str, drafts: Sequence[Draft], batch: Batch, refused: Sequence[str]
-) -> tuple[dict[str, Saved], list[Culprit]]:
-    """What was saved, by id, and what could not be. What upstream refused stays so where nothing is saved over it."""
+) -> tuple[dict[str, Saved], list[Culprit], Held]:
+    """What was saved, by id, what could not be, and what the user holds then; whoever gets that has it checked. What
+    upstream refused stays so where nothing is saved over it.
+    """
     if not refused:
         return await _save_in_turn(desk, user, drafts, batch, ())
     try:
         async with desk.connection.savepoint():
-            saved, errors = await _save_in_turn(desk, user, drafts, batch, refused)
+            saved, errors, holds = await _save_in_turn(desk, user, drafts, batch, refused)
             if vain := [error for error in errors if error.id in refused and error.id not in saved]:
                 raise _TakenBackInVain(vain)
-            return saved, errors
+            return saved, errors, holds
     except _TakenBackInVain as in_vain:
         vain = in_vain.errors
     keys = {error.id for error in vain}
     others = [draft for draft in drafts if draft.id not in keys]
     refused = [key for key in refused if key not in keys]
-    saved, errors = await write_drafts(desk, user, others, batch, refused) if others else ({}, [])
-    return saved, [*vain, *errors]
+    if not others:
+        return {}, vain, NOTHING
+    saved, errors, holds = await write_drafts(desk, user, others, batch, refused)
+    return saved, [*vain, *errors], holds
 
 
 class _TakenBackInVain(Exception):
@@ -236,13 +243,14 @@ class _TakenBackInVain(Exception):
 
 async def _save_in_turn(
     desk: Desk, user: str, drafts: Sequence[Draft], batch: Batch, taken_back: Sequence[str]
-) -> tuple[dict[str, Saved], list[Culprit]]:
+) -> tuple[dict[str, Saved], list[Culprit], Held]:
     """The same, and what upstream refused is taken back in any case."""
     contract, how = desk.contract, batch.how
     saved: dict[str, Saved] = {}
     errors: list[Culprit] = []
     refused: set[str] = set()
     shapes: Shapes = {}
+    holds = NOTHING
     if taken_back:
         await take_back(desk, user, taken_back, batch.at)
     for turn in _rounds(drafts):
@@ -262,6 +270,8 @@ async def _save_in_turn(
         )
         if empty := [record["id"] for record in records if record["empty"]]:
             await sweep(desk, user, empty)
+        if (first := next((record for record in records if not record["problem"]), None)) is not None:
+            holds = held_after(holds, first, swept=len(empty))
         outcome = {record["id"]: record for record in records}
         refused |= {key for key, record in outcome.items() if record["problem"]}
         errors += [_problem(outcome[draft.id]) for draft in turn if draft.id in refused]
@@ -270,7 +280,7 @@ async def _save_in_turn(
         await image(desk, user, taken_back)
         records = await desk.rows(READ_SAVED, user=user, keys=list(taken_back))
         saved |= {record["id"]: _saved(record) for record in records if record["id"] in saved}
-    return saved, errors
+    return saved, errors, holds
 
 
 async def check(
@@ -435,7 +445,8 @@ async def save_drafts(
     contract = await contract_of(request, org, dataset)
 
     async def work(desk: Desk) -> bytes:
-        answer = await save(desk, request.user.user_id, data.modifications, runtime.clock(), data)
+        quota = Quota.of(runtime.settings)
+        answer = await save(desk, request.user.user_id, data.modifications, runtime.clock(), data, quota=quota)
         return exact_json.encode(answer)
 
     return await answer_once(request, runtime, contract, org, work)
@@ -522,7 +533,8 @@ async def patch_row(
         }
         if not delta:
             raise _NothingToSave
-        await save(desk, user, [Draft(id=row_id, delta=delta)], at, Saving(atomic=True), held)
+        quota = Quota.of(runtime.settings)
+        await save(desk, user, [Draft(id=row_id, delta=delta)], at, Saving(atomic=True), held, quota)
         return await read_row(desk, user, row_id), await reached(desk, user)
 
     try:

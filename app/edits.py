@@ -31,6 +31,7 @@ from app.drafts import Batch, Draft, Saving, UndoGroup, refusal, write_drafts
 from app.engine.cursors import Cursor, check_incarnation, read_cursor, write_cursor
 from app.engine.desk import Desk
 from app.engine.locks import lock_rows, raise_workspace, read_dataset
+from app.engine.quotas import Quota, check_held
 from app.engine.sessions import Session, begin_editing, read_session
 from app.engine.uniqueness import Cell as UniqueCell
 from app.engine.uniqueness import find_duplicates
@@ -160,12 +161,12 @@ class Place(msgspec.Struct, kw_only=True):
 
 
 async def edit(
-    desk: Desk, user: str, session_id: str, wanted: EditBatch, at: datetime, most: int
+    desk: Desk, user: str, session_id: str, wanted: EditBatch, at: datetime, most: int, quota: Quota | None = None
 ) -> tuple[int, list[EditResult]]:
     """Check, keep and log edits inside the caller's transaction: the drafts' version, and a result for each.
 
-    `most`: bytes that a session holds. Raises SessionNotFound, InvalidTransition, SessionFull, and where every edit is
-    refused ValidationFailed or RowInOtherSession; then nothing is to be kept.
+    `most`: bytes that a session holds. Raises SessionNotFound, InvalidTransition, SessionFull, QuotaExceeded, and where
+    every edit is refused ValidationFailed or RowInOtherSession; then nothing is to be kept.
     """
     keys = [key for key in dict.fromkeys(each.id for each in wanted.edits) if check_key(key) is None]
     held = await raise_workspace(desk, user, keys)
@@ -183,7 +184,8 @@ async def edit(
             session=session.id,
         )
         refused = [key for key in held.refused if key in drafts]
-        _, problems = await write_drafts(desk, user, list(drafts.values()), batch, refused)
+        _, problems, holds = await write_drafts(desk, user, list(drafts.values()), batch, refused)
+        await check_held(desk, user, quota, holds)
         _refuse_rows(cells, problems)
     await _check_unique(desk, user, cells)
     if all(cell.refused for cell in cells):
@@ -443,8 +445,8 @@ async def save_edit(
 
     async def work(desk: Desk) -> bytes:
         wanted = EditBatch(edits=[data])
-        most = runtime.settings.session_max_bytes
-        _, results = await edit(desk, request.user.user_id, session_id, wanted, runtime.clock(), most)
+        most, quota = runtime.settings.session_max_bytes, Quota.of(runtime.settings)
+        _, results = await edit(desk, request.user.user_id, session_id, wanted, runtime.clock(), most, quota)
         return exact_json.encode(results[0])
 
     return await answer_once(request, runtime, await contract_of(request, org, dataset), org, work)
@@ -471,8 +473,8 @@ async def save_edits(
     runtime = request.runtime
 
     async def work(desk: Desk) -> bytes:
-        most = runtime.settings.session_max_bytes
-        version, results = await edit(desk, request.user.user_id, session_id, data, runtime.clock(), most)
+        most, quota = runtime.settings.session_max_bytes, Quota.of(runtime.settings)
+        version, results = await edit(desk, request.user.user_id, session_id, data, runtime.clock(), most, quota)
         return exact_json.encode(EditsAnswer(results=results, version=version))
 
     return await answer_once(request, runtime, await contract_of(request, org, dataset), org, work)

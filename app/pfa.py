@@ -19,6 +19,7 @@ from app.discards import DiscardAnswer, DiscardRequest, discard
 from app.drafts import MAX_DRAFTS, Draft, Reason, SaveAnswer, Saving, Version, save
 from app.engine.desk import Desk
 from app.engine.figures import Wanted
+from app.engine.quotas import Quota
 from app.kpis import EXACT, figures_of, percent, read_kpis, total_of, validators, written
 from app.rows import list_rows
 from app.web.auth import Action, require
@@ -300,7 +301,8 @@ async def save_lines(
     ]
 
     async def work(desk: Desk) -> bytes:
-        saved = await save(desk, request.user.user_id, drafts, runtime.clock(), Saving(session_id=data.session_id))
+        how, quota = Saving(session_id=data.session_id), Quota.of(runtime.settings)
+        saved = await save(desk, request.user.user_id, drafts, runtime.clock(), how, quota=quota)
         return _save_body(saved, data.session_id)
 
     return await answer_once(request, runtime, PFA, org, work)

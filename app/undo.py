@@ -19,6 +19,7 @@ from app.contracts import Contract
 from app.engine.desk import Desk
 from app.engine.locks import lock_rows, raise_workspace
 from app.engine.modifications import image
+from app.engine.quotas import NOTHING, Quota, check_held, held_after
 from app.engine.sessions import begin_editing, read_session
 from app.web.auth import Action, require
 from app.web.idempotency import answer_once
@@ -56,10 +57,12 @@ class UndoAnswer(msgspec.Struct, frozen=True, kw_only=True):
     skipped: list[Skipped]
 
 
-async def turn_last(desk: Desk, user: str, session_id: str | None, at: datetime, *, back: bool) -> UndoAnswer:
+async def turn_last(
+    desk: Desk, user: str, session_id: str | None, at: datetime, *, back: bool, quota: Quota | None = None
+) -> UndoAnswer:
     """Undo the last step of a session, or of the saves outside of any, or redo the one that was undone last.
 
-    Raises NothingToUndo, NothingToRedo, SessionNotFound, and InvalidTransition for a session that is locked or over.
+    Raises QuotaExceeded, NothingToUndo, NothingToRedo, SessionNotFound, and InvalidTransition for a session that is locked or over.
     """
     version, *_ = await raise_workspace(desk, user)
     if session_id is not None:
@@ -67,7 +70,7 @@ async def turn_last(desk: Desk, user: str, session_id: str | None, at: datetime,
     steps = _steps(await desk.row(FIND_STEPS, user=user, session=session_id or OUTSIDE, back=back))
     if not steps.numbers:
         raise NothingToUndo("No step is left to undo.") if back else NothingToRedo("No step is left to redo.")
-    return await _turn(desk, user, steps, session_id or OUTSIDE, version, at, back=back)
+    return await _turn(desk, user, steps, session_id or OUTSIDE, version, at, back=back, quota=quota)
 
 
 async def undo_session(desk: Desk, user: str, session_id: str, version: int, at: datetime) -> UndoAnswer:
@@ -82,7 +85,15 @@ def _steps(record: Record | None) -> Steps:
 
 
 async def _turn(
-    desk: Desk, user: str, steps: Steps, session: str, version: int, at: datetime, *, back: bool
+    desk: Desk,
+    user: str,
+    steps: Steps,
+    session: str,
+    version: int,
+    at: datetime,
+    *,
+    back: bool,
+    quota: Quota | None = None,
 ) -> UndoAnswer:
     """Put the drafts of these steps back, or forth again, under lock 2."""
     contract = desk.contract
@@ -101,6 +112,8 @@ async def _turn(
     )
     changed = [record["row_key"] for record in records if record["changed"]]
     await image(desk, user, changed)
+    if records:
+        await check_held(desk, user, quota, held_after(NOTHING, records[0]))
     return UndoAnswer(steps=len(steps.numbers), ids=changed, skipped=_skipped(contract, records))
 
 
@@ -122,7 +135,8 @@ async def _answer(
     runtime = request.runtime
 
     async def work(desk: Desk) -> bytes:
-        return exact_json.encode(await turn_last(desk, request.user.user_id, session_id, runtime.clock(), back=back))
+        user, quota = request.user.user_id, Quota.of(runtime.settings)
+        return exact_json.encode(await turn_last(desk, user, session_id, runtime.clock(), back=back, quota=quota))
 
     return await answer_once(request, runtime, await contract_of(request, organization, dataset), organization, work)
 

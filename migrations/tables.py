@@ -216,6 +216,9 @@ Table(
     _key(name="dataset"),
     _key(name="user_id"),
     Column("revision", BigInteger, nullable=False, server_default=text("0")),
+    _count("held_rows", BigInteger),
+    _count("held_bytes", BigInteger),
+    Column("held_known", Boolean, nullable=False, server_default=text("true")),
     _dataset(),
     Index("workspace_of_user", "organization_id", "user_id"),
 )
@@ -229,7 +232,23 @@ Table(
     Column("status", Integer),
     Column("answer", LargeBinary),
     _time("created_at", default=False),
+    Column("answer_digest", LargeBinary),
     Index("idempotency_key_age", "organization_id", "created_at"),
+    Index(
+        "idempotency_key_refusals",
+        "organization_id",
+        "user_id",
+        "created_at",
+        postgresql_where=text("status >= 400"),
+    ),
+)
+Table(
+    "kept_answers",
+    metadata,
+    _organization(),
+    _key(name="user_id"),
+    _count("keys", BigInteger),
+    _count("bytes", BigInteger),
 )
 Table(
     "synchronization",

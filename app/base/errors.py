@@ -272,7 +272,7 @@ class VersionInUse(VanguardError):
 
 
 class QuotaExceeded(VanguardError):
-    code, title, kind = "QUOTA_EXCEEDED", "The organization has as many as it may have", Kind.CONFLICT
+    code, title, kind = "QUOTA_EXCEEDED", "There is as much as there may be", Kind.CONFLICT
 
 
 class NothingToRevert(VanguardError):

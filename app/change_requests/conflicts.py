@@ -11,6 +11,7 @@ from app.contracts import Contract
 from app.contracts.conflicts import kind_of
 from app.engine.desk import Desk
 from app.engine.feed import EventType, tell_rows
+from app.engine.quotas import doubt
 
 READ_CONFLICTS = statement("change_requests/read_conflicts")
 READ_CHANGES = statement("change_requests/read_changes")
@@ -122,6 +123,7 @@ async def give_back(
     """Cells of a request, or all of it, are drafts of its author again; returns the keys, which are to be folded and
     imaged. Under the request's lock, 2 and 4.
     """
+    await doubt(desk, [author])
     rows = await desk.rows(
         GIVE_BACK,
         user=author,

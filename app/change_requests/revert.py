@@ -17,6 +17,7 @@ from app.engine.desk import Desk
 from app.engine.feed import EventType, tell_rows
 from app.engine.locks import lock_rows, raise_workspace
 from app.engine.modifications import fold, image
+from app.engine.quotas import doubt
 from app.engine.requests import Event
 from app.engine.sessions import tell_of_session
 
@@ -93,6 +94,7 @@ async def _open(
     contract = desk.contract
     # Without an upstream a row comes back as it was; with one, as far as that can be written there.
     writable = [field.name for field in contract.fields if contract.upstream is None or field.editable]
+    await doubt(desk, [person.id])
     rows = await desk.rows(
         REVERT_CHANGES,
         user=person.id,

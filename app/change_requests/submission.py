@@ -32,6 +32,7 @@ from app.engine.desk import Desk
 from app.engine.feed import EventType, tell_rows
 from app.engine.locks import lock_rows, raise_workspace, read_dataset
 from app.engine.modifications import image, take_back
+from app.engine.quotas import doubt
 from app.engine.requests import Event
 from app.engine.selection import SELECT_DRAFTS, SELECTIONS
 from app.engine.sessions import Session, check_editable, keep_preview, move_session, read_session
@@ -206,6 +207,7 @@ async def freeze(
     refused = [draft["row_key"] for draft in drafts if draft["pending_state"] in REFUSED]
     if refused:
         await take_back(desk, user, refused, at)
+    await doubt(desk, [user])
     await desk.rows(FREEZE_SESSION, user=user, session_id=session.id, request_id=request_id, version=version, at=at)
     # A row shows what it showed: only what upstream refused, and has a draft no more, looks otherwise.
     if refused:

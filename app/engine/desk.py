@@ -19,16 +19,17 @@ class Desk:
     Statements are qualified for the dataset's schema, and their image markers filled from its contract; those that name
     `organization` or `dataset` get them here. A composed statement has all that already, and runs on the connection.
 
-    `positions`: where the feed stood, by user, when their workspace was raised here.
+    `positions`: where the feed stood, by user, when their workspace was raised here; `raised`: whose were.
     """
 
-    __slots__ = ("connection", "contract", "organization", "positions")
+    __slots__ = ("connection", "contract", "organization", "positions", "raised")
 
     def __init__(self, connection: Connection, contract: Contract, organization: str):
         self.connection = connection
         self.contract = contract
         self.organization = organization
         self.positions: dict[str, Position] = {}
+        self.raised: set[str] = set()
         if contract.own:
             connection.raw.schemas.add(contract.schema)
 

@@ -134,6 +134,7 @@ async def raise_workspace(desk: Desk, user: str, keys: Sequence[str] = (), *, ex
     except ForeignKeyViolationError:
         raise desk.not_set_up from None
     assert row is not None, "an upsert returns its row"
+    desk.raised.add(user)
     state = DatasetState(row["state"])
     if not STATE_RIGHTS[state].edited and not expiring:
         raise read_only(desk, state)
@@ -144,6 +145,7 @@ async def raise_workspace(desk: Desk, user: str, keys: Sequence[str] = (), *, ex
 async def raise_workspaces(desk: Desk, users: Collection[str]) -> None:
     """Lock 2 of everybody whose changes move."""
     await desk.value(RAISE_WORKSPACES, users=list(users))
+    desk.raised.update(users)
 
 
 async def lock_rows(desk: Desk, keys: Sequence[str], *, absent: bool, inserting: bool) -> None:

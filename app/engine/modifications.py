@@ -9,6 +9,7 @@ from datetime import datetime
 from app.base.statements import statement
 from app.engine.desk import Desk
 from app.engine.feed import EventType, tell_rows
+from app.engine.quotas import doubt
 
 TAKE_BACK = statement("modifications/take_back")
 FOLD_PENDING = statement("modifications/fold_pending")
@@ -27,6 +28,7 @@ async def take_back(desk: Desk, user: str, keys: Sequence[str], at: datetime) ->
     The modifications are to be imaged afterwards.
     """
     await desk.rows(TAKE_BACK, user=user, keys=list(keys), at=at)
+    await doubt(desk, [user])
     tell_rows(desk, EventType.OVERLAP, keys, at, actor=user)
     await fold(desk, user, keys)
 
@@ -44,4 +46,4 @@ async def image(desk: Desk, user: str | None, keys: Sequence[str], revision: int
 
 async def sweep(desk: Desk, user: str | None, keys: Sequence[str]) -> None:
     """Take away those of these modifications with nothing left."""
-    await desk.rows(SWEEP_EMPTY, user=user, keys=list(keys))
+    await desk.rows(SWEEP_EMPTY, user=user, keys=list(keys), raised=list(desk.raised))

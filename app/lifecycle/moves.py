@@ -17,6 +17,7 @@ from app.engine.desk import Desk
 from app.engine.locks import raise_workspaces
 from app.engine.modifications import fold, image
 from app.engine.passage import Passage
+from app.engine.quotas import doubt
 from app.engine.requests import Event, tell_of
 
 READ_MODIFICATIONS = statement("lifecycle/read_modifications")
@@ -213,7 +214,9 @@ async def commits_as_drafts(before: Desk, after: Desk, revision: int, at: dateti
         if (draft := _draft(user, key, row, committed, at, moved)) is not None
     ]
     moved.drafts = len(coming)
-    await raise_workspaces(after, {each["user_id"] for each in coming})
+    authors = {each["user_id"] for each in coming}
+    await raise_workspaces(after, authors)
+    await doubt(after, authors)
     for some in _portions(coming):
         await after.rows(ADD_MODIFICATIONS, modifications=some)
         await image(after, None, [each["row_key"] for each in some])

@@ -5,7 +5,7 @@
 -- $1 organization, $2 user, $3 version (bigint: the workspace's new revision), $4 keys (text[]), $5 groups (jsonb
 -- atomic groups), $6 commit_id (uuid), $7 reason (text, or NULL: then each draft's own), $8 at (timestamptz now),
 -- $9 unruled_fields (text[]: the fields that no rule looks at), $10 upstream_only (text[]: the fields that a new row
--- cannot bring), $11 initial (jsonb: what upstream will derive of a new row), $12 skip (boolean).
+-- cannot bring), $11 initial (jsonb: what upstream will derive of a new row), $12 skip (boolean), $13 dataset.
 -- Returns row_key, op (NULL: nothing to do), before, after (theirs and the result without the unruled fields, NULL for
 -- no row), conflicts (jsonb array or NULL), imaged (the merged row is what it was, and so is its image), left_out
 -- (text[] or NULL: the fields that had a value and that upstream cannot write, of a row that is inserted again).
@@ -85,6 +85,7 @@ decided AS MATERIALIZED (
            END AS kept,
            -- All of the draft, as it was drafted: a change needs no other base, and the merged row stays what it was.
            coalesce(j.clear AND j.cells -> 'apply' = j.delta, FALSE) AS whole, j.base,
+           pg_column_size(j.delta || '{}') AS bytes,
            CASE WHEN j.draft_op = 'insert' AND j.theirs IS NULL AND j.delta ?| $10
                 THEN (SELECT array_agg(name ORDER BY name COLLATE "C")
                         FROM unnest($10) AS name
@@ -136,6 +137,17 @@ moved AS (
            ) AS layer
      WHERE x.ctid = d.place
        AND (d.conflicts IS NULL OR d.kept IS NOT NULL)
+),
+weighed AS (
+    -- The rows stay, with what is pending.
+    UPDATE public.workspace AS w
+       SET held_bytes = w.held_bytes - n.bytes
+      FROM (SELECT coalesce(sum(d.bytes - pg_column_size(coalesce(d.kept, '{}'))), 0)::bigint AS bytes
+              FROM decided AS d
+             WHERE d.conflicts IS NULL OR d.kept IS NOT NULL) AS n
+     WHERE w.organization_id = $1
+       AND w.dataset = $13
+       AND w.user_id = $2
 )
 SELECT d.row_key, d.op, d.conflicts,
        d.theirs - $9::text[] AS before,

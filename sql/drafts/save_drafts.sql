@@ -10,7 +10,8 @@
 -- new row starts with), $9 session (text or NULL: the open session that it names), $10 undo_group (text or NULL),
 -- $11 drop_equal (boolean: cells that equal what lies beneath are taken out), $12 dataset.
 -- Returns id, problem (NULL where saved), modification_id, version, mirror_version, sync_state, empty (to be swept: the
--- row is at version 0 then) for each draft.
+-- row is at version 0 then) for each draft; and beside each that was saved what the user holds then, with what is to be
+-- swept (held_rows, held_bytes, held_known), and by how much this made it more (more_rows, more_bytes).
 --
 -- Plan: one pass over the request, primary keys by nested loops (LATERAL ... LIMIT 1: the planner knows nothing of the
 -- request's size), no join between the results of steps.
@@ -249,6 +250,20 @@ stepped AS (
      WHERE b.draft_op IS NOT NULL
         OR b.new_op IS NOT NULL
 ),
+weighed AS (
+    -- What the user holds now: docs/decisions.md says why it is counted here.
+    UPDATE public.workspace AS w
+       SET held_rows = w.held_rows + n.more_rows, held_bytes = w.held_bytes + n.more_bytes
+      FROM (SELECT count(*) FILTER (WHERE b.modification_id IS NULL) AS more_rows,
+                   coalesce(sum(pg_column_size(b.new_delta || '{}')
+                                - CASE WHEN b.modification_id IS NULL THEN 0
+                                       ELSE pg_column_size(b.delta || '{}') END), 0)::bigint AS more_bytes
+              FROM based AS b) AS n
+     WHERE w.organization_id = $1
+       AND w.dataset = $12
+       AND w.user_id = $2
+    RETURNING w.held_rows, w.held_bytes, w.held_known, n.more_rows, n.more_bytes
+),
 closed AS (
     UPDATE pfa.step AS s
        SET state = 'closed'
@@ -282,9 +297,11 @@ noted AS (
 )
 SELECT s.row_key AS id, NULL AS problem, s.id::text AS modification_id,
        CASE WHEN s.empty THEN 0 ELSE s.version END AS version, coalesce(s.mirror_version, 0) AS mirror_version,
-       CASE WHEN s.empty THEN 'pristine' ELSE s.sync_state END AS sync_state, s.empty
+       CASE WHEN s.empty THEN 'pristine' ELSE s.sync_state END AS sync_state, s.empty,
+       h.held_rows, h.held_bytes, h.held_known, h.more_rows, h.more_bytes
   FROM saved AS s
+ CROSS JOIN weighed AS h
 UNION ALL
-SELECT w.id, w.problem, NULL, w.version, coalesce(w.mirror_version, 0), NULL, FALSE
+SELECT w.id, w.problem, NULL, w.version, coalesce(w.mirror_version, 0), NULL, FALSE, NULL, NULL, NULL, NULL, NULL
   FROM wanted AS w
  WHERE w.problem IS NOT NULL;

@@ -4,7 +4,9 @@
 -- $1 organization, $2 user, $3 version (bigint: the workspace's new revision), $4 numbers (bigint[]: of the steps),
 -- $5 back (boolean: undo), $6 groups (jsonb atomic groups), $7 at (timestamptz now), $8 session (text: '' outside of
 -- any), $9 dataset, $10 fields (text[]: those that can be edited).
--- Returns row_key, changed, skipped (jsonb array of fields, null for the whole row, or NULL), code (why).
+-- Returns row_key, changed, skipped (jsonb array of fields, null for the whole row, or NULL), code (why); and beside
+-- each what the user holds then (held_rows, held_bytes, held_known), and by how much this made it more (more_rows,
+-- more_bytes).
 --
 -- Plan: the steps by their numbers, the modification of each row by its primary key, the modifications again by their
 -- place: nobody else writes them meanwhile.
@@ -104,7 +106,8 @@ held AS MATERIALIZED (
       FROM turned AS t
 ),
 judged AS MATERIALIZED (
-    SELECT h.row_key, h.at, h.session, h.place, h.pending_op, h.pending_state, h.elsewhere, h.gone, m.made,
+    SELECT h.row_key, h.at, h.session, h.place, h.pending_op, h.pending_state, h.elsewhere, h.gone, h.draft AS was,
+           m.made,
            NOT h.elsewhere AND m.made - 'skipped' IS DISTINCT FROM h.draft - 'skipped' AS changed,
            -- Whose the row is goes back and forth with what is drafted, also where that was the same before and after.
            m.made -> 'skipped' = '[]' AND m.made ->> 'op' IS NOT NULL AND h.session_id IS DISTINCT FROM h.session
@@ -133,6 +136,20 @@ made AS (
      WHERE j.place IS NULL
        AND j.changed
 ),
+weighed AS (
+    UPDATE public.workspace AS w
+       SET held_rows = w.held_rows + n.more_rows, held_bytes = w.held_bytes + n.more_bytes
+      FROM (SELECT count(*) FILTER (WHERE j.place IS NULL) AS more_rows,
+                   coalesce(sum(pg_column_size(j.made -> 'delta')
+                                - CASE WHEN j.place IS NULL THEN 0
+                                       ELSE pg_column_size(j.was -> 'delta') END), 0)::bigint AS more_bytes
+              FROM judged AS j
+             WHERE j.changed) AS n
+     WHERE w.organization_id = $1
+       AND w.dataset = $9
+       AND w.user_id = $2
+    RETURNING w.held_rows, w.held_bytes, w.held_known, n.more_rows, n.more_bytes
+),
 told AS (
     UPDATE pfa.step AS s
        SET state = CASE WHEN $5 THEN 'undone' ELSE 'done' END
@@ -152,6 +169,8 @@ SELECT j.row_key, j.changed, nullif(j.made -> 'skipped', '[]') AS skipped,
             WHEN EXISTS (SELECT FROM pfa.history AS h
                           WHERE h.organization_id = $1 AND h.row_key = j.row_key AND h.actor = $2 AND h.at >= j.at)
                 THEN 'COMMITTED'
-            ELSE 'CHANGED_SINCE' END AS code
+            ELSE 'CHANGED_SINCE' END AS code,
+       w.held_rows, w.held_bytes, w.held_known, w.more_rows, w.more_bytes
   FROM judged AS j
+ CROSS JOIN weighed AS w
  ORDER BY j.row_key;

@@ -1,4 +1,5 @@
--- Every workspace of a dataset goes on: what its owner has seen is of another contract. Lock 2 of all, in order.
+-- Every workspace of a dataset goes on: what its owner has seen is of another contract, and what they hold is another,
+-- too. Lock 2 of all, in order.
 -- $1 organization, $2 dataset. Returns user_id of each.
 WITH held AS (
     SELECT w.user_id
@@ -9,7 +10,7 @@ WITH held AS (
        FOR UPDATE
 )
 UPDATE public.workspace AS w
-   SET revision = w.revision + 1
+   SET revision = w.revision + 1, held_known = FALSE
   FROM held AS h
  WHERE w.organization_id = $1
    AND w.dataset = $2
