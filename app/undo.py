@@ -62,7 +62,8 @@ async def turn_last(
 ) -> UndoAnswer:
     """Undo the last step of a session, or of the saves outside of any, or redo the one that was undone last.
 
-    Raises QuotaExceeded, NothingToUndo, NothingToRedo, SessionNotFound, and InvalidTransition for a session that is locked or over.
+    Raises QuotaExceeded, NothingToUndo, NothingToRedo, SessionNotFound, and InvalidTransition for a session that is
+    locked or over.
     """
     version, *_ = await raise_workspace(desk, user)
     if session_id is not None:

@@ -233,13 +233,14 @@ Table(
     Column("answer", LargeBinary),
     _time("created_at", default=False),
     Column("answer_digest", LargeBinary),
+    Column("refused", Boolean, nullable=False, server_default=text("false")),
     Index("idempotency_key_age", "organization_id", "created_at"),
     Index(
         "idempotency_key_refusals",
         "organization_id",
         "user_id",
         "created_at",
-        postgresql_where=text("status >= 400"),
+        postgresql_where=text("refused"),
     ),
 )
 Table(

@@ -14,7 +14,7 @@
     |-- FeedExpired
     |-- ValidationFailed, GroupSplit, IdempotencyKeyReused
     |-- BodyTimedOut
-    |-- TooManyAttempts, TooManyRequests
+    |-- TooManyAttempts, TooManyRequests, TooManyKeys
     |-- MergeFailed
     `-- DatabaseUnavailable, DatabaseBusy, BodiesBusy, ExportsBusy, LoginsBusy, StreamsBusy, UploadsBusy,
                              IdentityProviderUnavailable
@@ -349,6 +349,16 @@ class IdempotencyKeyReused(VanguardError):
 
 class BodyTimedOut(VanguardError):
     code, title, kind = "BODY_TIMED_OUT", "The body took too long to come", Kind.BODY_TIMED_OUT
+
+
+class RefusedBefore(VanguardError):
+    """The key's first answer was a refusal too large to be kept, and the request would pass by now."""
+
+    code, title, kind = "REFUSED_BEFORE", "The request was refused the first time", Kind.CONFLICT
+
+
+class TooManyKeys(VanguardError):
+    code, title, kind = "TOO_MANY_KEYS", "No more answers can be kept for you", Kind.THROTTLED
 
 
 class TooManyAttempts(VanguardError):

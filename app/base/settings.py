@@ -73,8 +73,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     user_draft_bytes: Annotated[int, msgspec.Meta(ge=1024)] = 512 * 1024 * 1024
     organization_draft_rows: Annotated[int, msgspec.Meta(ge=1)] = 2_000_000
     organization_draft_bytes: Annotated[int, msgspec.Meta(ge=1024)] = 4 * 1024 * 1024 * 1024
-    user_keys: Annotated[int, msgspec.Meta(ge=1)] = 20_000
-    user_key_bytes: Annotated[int, msgspec.Meta(ge=1024)] = 128 * 1024 * 1024
+    user_keys: Annotated[int, msgspec.Meta(ge=1)] = 100_000
+    user_key_bytes: Annotated[int, msgspec.Meta(ge=1024)] = 256 * 1024 * 1024
+    organization_key_bytes: Annotated[int, msgspec.Meta(ge=1024)] = 2 * 1024 * 1024 * 1024
     max_refusal_bytes: Annotated[int, msgspec.Meta(ge=0)] = 16 * 1024
     upstreams: str | None = None
     metrics_port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 0

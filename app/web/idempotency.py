@@ -1,4 +1,8 @@
-"""Idempotency-Key: the same request sent again gets the first answer again, also when it was a refusal."""
+"""Idempotency-Key: the same request sent again gets the first answer again, also when it was a refusal.
+
+Of a large refusal only status and digest are kept. The request sent again is then tried, and all of it taken back: what
+is wrong is told anew, and nothing that was refused passes under its old key.
+"""
 
 import hashlib
 import re
@@ -6,11 +10,21 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Any
 
+from asyncpg import Record
 from litestar import Response
 
 from app.base import exact_json
 from app.base.database import Connection, Database
-from app.base.errors import Code, Culprit, IdempotencyKeyReused, MalformedRequest, VanguardError
+from app.base.errors import (
+    Code,
+    Culprit,
+    IdempotencyKeyReused,
+    MalformedRequest,
+    RefusedBefore,
+    TooManyKeys,
+    VanguardError,
+)
+from app.base.settings import Settings
 from app.base.statements import statement
 from app.contracts import Contract
 from app.engine.desk import Desk
@@ -24,7 +38,13 @@ CLAIM_KEY = statement("idempotency/claim_key")
 READ_ANSWER = statement("idempotency/read_answer")
 KEEP_ANSWER = statement("idempotency/keep_answer")
 FORGET_OLD = statement("idempotency/forget_old")
+MAKE_ROOM = statement("idempotency/make_room")
+SUM_KEPT = statement("idempotency/sum_kept")
+READ_OLDEST = statement("idempotency/read_oldest")
+AT_ONCE = 100  # refusals that are forgotten where there is no room
+SHARE = 1000  # of an organization's bytes: who has less than such a part of them is not asked about the others
 RETENTION = timedelta(days=1)
+MOST_WAIT = 3600  # seconds that Retry-After says: refusals can make room any time
 KEY = re.compile(r"[\x21-\x7e]{1,200}")
 
 # An error that work returns, and does not raise, is the answer, too, and what it has written is kept.
@@ -46,7 +66,8 @@ async def answer_once(
     `database`: another pool than that of requests.
 
     The answer tells the feed's position, too. With a key it runs the first time only. A deadlock or a serialization
-    failure runs it once more. Raises what `work` raises, with nothing saved.
+    failure runs it once more. Raises what `work` raises, with nothing saved; with a key TooManyKeys, before anything is
+    done, where no further answer can be kept.
     """
 
     async def at_desk(connection: Connection) -> Answer:
@@ -72,12 +93,17 @@ async def answer_once(
             code=Code.INVALID_PARAMETER, parameter="Idempotency-Key", message="1 to 200 visible characters."
         )
         raise MalformedRequest("The Idempotency-Key has 1 to 200 visible ASCII characters.", errors=[culprit])
-    keeper = _Keeper(organization, request.user.user_id, key, await _digest(request), runtime.clock())
+    owner = (organization, request.user.user_id, key)
+    keeper = _Keeper(*owner, await _digest(request), runtime.clock(), runtime.settings)
     try:
-        status, body = await pool.run(lambda connection: keeper.run(connection, at_desk, status, told))
+        try:
+            status, body = await pool.run(lambda connection: keeper.run(connection, at_desk, status, told))
+        except _Full:
+            await runtime.database.run(keeper.make_room)
+            status, body = await pool.run(lambda connection: keeper.run(connection, at_desk, status, told))
     except VanguardError as error:
         status, body, headers = problem(error, instance(request.scope), request_id(request))
-        if status >= 500 or isinstance(error, IdempotencyKeyReused):
+        if status >= 500 or isinstance(error, IdempotencyKeyReused | RefusedBefore | TooManyKeys):
             raise
         await runtime.database.run(lambda connection: keeper.keep_refusal(connection, status, body))
         return Response(body, status_code=status, media_type=MEDIA_TYPE, headers=headers)
@@ -101,13 +127,20 @@ async def _digest(request: VanguardRequest) -> bytes:
     return hashlib.sha256(f"{request.method} {request.url.path}\n".encode() + body).digest()
 
 
+class _Full(TooManyKeys):
+    """There was no room for one more answer, before any was made."""
+
+
 class _Keeper:
     """One key of one user: claims it, and keeps or repeats the answer."""
 
-    def __init__(self, organization: str, user: str, key: str, digest: bytes, at: datetime):
-        self.owner = {"organization": organization, "user": user, "idempotency_key": key}
+    def __init__(self, organization: str, user: str, key: str, digest: bytes, at: datetime, settings: Settings):
+        self.user = {"organization": organization, "user": user}
+        self.owner = self.user | {"idempotency_key": key}
         self.digest = digest
         self.at = at
+        self.settings = settings
+        self.has_made_room = False
 
     async def run(
         self,
@@ -117,31 +150,89 @@ class _Keeper:
         told: Callable[[VanguardError], tuple[int, bytes]],
     ) -> tuple[int, bytes]:
         """The first answer: kept, or made now. A second request with the key waits here for the first to end."""
-        if not await self._claim(connection):
-            return await self._repeat(connection)
+        claimed = await self._claim(connection)
+        if claimed is None:
+            return await self._repeat(connection, work)
+        await self._check_room(connection, claimed)
         answer = await work(connection)
         status, body = told(answer) if isinstance(answer, VanguardError) else (status, answer)
-        await connection.row(KEEP_ANSWER, **self.owner, status=status, body=body)
-        await self._forget_old(connection)
+        await self._keep(connection, claimed, status, body, refused=False)
         return status, body
 
     async def keep_refusal(self, connection: Connection, status: int, body: bytes) -> None:
         """Keep a refusal; its own transaction, since the one that was refused has left nothing behind."""
-        if await self._claim(connection):
-            await connection.row(KEEP_ANSWER, **self.owner, status=status, body=body)
-        await self._forget_old(connection)
+        claimed = await self._claim(connection)
+        if claimed is not None:
+            await self._keep(connection, claimed, status, body, refused=True)
 
-    async def _claim(self, connection: Connection) -> bool:
+    async def make_room(self, connection: Connection) -> None:
+        """Forget what can be, in a transaction of its own; from then on a lack of room is final."""
+        await connection.row(MAKE_ROOM, **self.user, before=self.at - RETENTION, limit=AT_ONCE)
+        self.has_made_room = True
+
+    async def _claim(self, connection: Connection) -> Record | None:
         before = self.at - RETENTION
-        claimed = await connection.value(CLAIM_KEY, **self.owner, digest=self.digest, at=self.at, before=before)
-        return claimed is not None
+        return await connection.row(CLAIM_KEY, **self.owner, digest=self.digest, at=self.at, before=before)
 
-    async def _forget_old(self, connection: Connection) -> None:
-        await connection.row(FORGET_OLD, organization=self.owner["organization"], before=self.at - RETENTION)
+    async def _check_room(self, connection: Connection, claimed: Record) -> None:
+        """Raises _Full where as much is kept as may be: by so much more as the requests at work may add to it."""
+        keys, size = claimed["keys"], claimed["bytes"]
+        most, most_bytes = self.settings.user_keys, self.settings.user_key_bytes
+        most_of_all = self.settings.organization_key_bytes
+        if keys >= most and claimed["expired"] is None:
+            held = f"{keys:,} keys of yours are kept, of {most:,} (VANGUARD_USER_KEYS)"
+        elif size >= most_bytes:
+            held = f"{size:,} bytes of answers are kept for you, of {most_bytes:,} (VANGUARD_USER_KEY_BYTES)"
+        elif size >= most_of_all // SHARE and await self._sum(connection) >= most_of_all:
+            held = f"{most_of_all:,} bytes of answers are kept for the organization (VANGUARD_ORGANIZATION_KEY_BYTES)"
+        else:
+            return
+        raise await self._refusal(connection, held)
 
-    async def _repeat(self, connection: Connection) -> tuple[int, bytes]:
+    async def _sum(self, connection: Connection) -> int:
+        return int(await connection.value(SUM_KEPT, organization=self.user["organization"]))
+
+    async def _refusal(self, connection: Connection, held: str) -> TooManyKeys:
+        if not self.has_made_room:
+            return _Full(held)
+        oldest = await connection.value(READ_OLDEST, **self.user)
+        left = (oldest + RETENTION - self.at).total_seconds()
+        return TooManyKeys(
+            f"{held}, each for a day. Nothing was done. Wait, or send the request without an Idempotency-Key.",
+            retry_after=min(max(int(left), 1), MOST_WAIT),
+        )
+
+    async def _keep(self, connection: Connection, claimed: Record, status: int, body: bytes, *, refused: bool) -> None:
+        # What has written something is repeated to the byte, however large.
+        kept = not refused or len(body) <= self.settings.max_refusal_bytes
+        await connection.row(
+            KEEP_ANSWER,
+            **self.owner,
+            status=status,
+            body=body if kept else None,
+            body_digest=None if kept else hashlib.sha256(body).digest(),
+            refused=refused,
+            more_keys=int(claimed["expired"] is None),
+            more_bytes=(len(body) if kept else 0) - (claimed["expired"] or 0),
+        )
+        await connection.row(FORGET_OLD, organization=self.user["organization"], before=self.at - RETENTION)
+
+    async def _repeat(
+        self, connection: Connection, work: Callable[[Connection], Awaitable[Answer]]
+    ) -> tuple[int, bytes]:
         kept = await connection.row(READ_ANSWER, **self.owner)
         assert kept is not None, "a key that could not be claimed is there"
         if kept["request_digest"] != self.digest:
             raise IdempotencyKeyReused("Use a new Idempotency-Key for each request; this one came with another body.")
-        return kept["status"], kept["answer"]
+        if kept["answer"] is not None:
+            return kept["status"], kept["answer"]
+        answer = await work(connection)
+        # Whatever that has written is taken back.
+        raise (
+            answer
+            if isinstance(answer, VanguardError)
+            else RefusedBefore(
+                f"It was refused with {kept['status']}, by an answer that was too large to be kept. It would pass by now, "
+                "but nothing was saved. Send it with a new Idempotency-Key if it is still meant."
+            )
+        )

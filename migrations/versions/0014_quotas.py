@@ -12,7 +12,8 @@ def upgrade() -> None:
     # workspace. held_rows: modifications of the user in the dataset; held_bytes: of what they draft (delta). Never less
     # than there is: whoever adds counts it, not everybody who takes away does. held_known: FALSE where something was
     # written that nobody has counted, until it is measured.
-    # idempotency_key. answer_digest: SHA-256 of a refusal that is too large to be kept, in place of it.
+    # idempotency_key. answer_digest: SHA-256 of a refusal that is too large to be kept; refused: nothing was
+    # written, so that the key can be forgotten before its time.
     # kept_answers. What a user's keys hold of an organization: how many, and bytes of their answers.
     op.execute("""
 ALTER TABLE public.workspace
@@ -41,9 +42,10 @@ BEGIN
 END
 $$;
 
-ALTER TABLE public.idempotency_key ADD COLUMN answer_digest bytea;
-CREATE INDEX idempotency_key_refusals ON public.idempotency_key (organization_id, user_id, created_at)
-    WHERE status >= 400;
+ALTER TABLE public.idempotency_key
+    ADD COLUMN answer_digest bytea,
+    ADD COLUMN refused boolean NOT NULL DEFAULT FALSE;
+CREATE INDEX idempotency_key_refusals ON public.idempotency_key (organization_id, user_id, created_at) WHERE refused;
 CREATE TABLE public.kept_answers (
     organization_id text COLLATE "C" NOT NULL REFERENCES public.organization ON DELETE CASCADE,
     user_id text COLLATE "C" NOT NULL,
@@ -65,6 +67,6 @@ def downgrade() -> None:
 DROP TABLE public.kept_answers;
 DELETE FROM public.idempotency_key WHERE answer_digest IS NOT NULL;
 DROP INDEX public.idempotency_key_refusals;
-ALTER TABLE public.idempotency_key DROP COLUMN answer_digest;
+ALTER TABLE public.idempotency_key DROP COLUMN answer_digest, DROP COLUMN refused;
 ALTER TABLE public.workspace DROP COLUMN held_rows, DROP COLUMN held_bytes, DROP COLUMN held_known;
     """)

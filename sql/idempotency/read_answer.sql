@@ -1,4 +1,4 @@
--- The answer kept under an Idempotency-Key.
+-- The answer kept under an Idempotency-Key; NULL where it was too large.
 -- $1 organization, $2 user, $3 idempotency_key. Returns request_digest, status, answer.
 SELECT k.request_digest, k.status, k.answer
   FROM public.idempotency_key AS k

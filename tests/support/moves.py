@@ -1,6 +1,6 @@
 """Whatever changes what a user's view answers moves the dataset's revision or that user's workspace, and what moves
 the dataset's revision is told by the feed, in the same transaction: held by triggers in every database of the tests,
-for whatever the application writes.
+for whatever the application writes. So is it that nobody holds more drafts than are counted.
 
 A transaction that does not keep to it fails when it commits. What tests write by themselves, as the owner, is theirs.
 """
@@ -57,6 +57,37 @@ CREATE CONSTRAINT TRIGGER hold_told AFTER UPDATE OF revision ON public.dataset
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
     WHEN (current_setting('role') = 'vanguard_app' AND NEW.revision > OLD.revision)
     EXECUTE FUNCTION audit.hold_told();
+
+-- Nobody holds more drafts than is counted, or it is known that it was not counted.
+CREATE FUNCTION audit.hold_held() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+DECLARE
+    counted record;
+    there record;
+    place text;
+BEGIN
+    SELECT w.held_rows, w.held_bytes, w.held_known INTO counted
+      FROM public.workspace AS w
+     WHERE w.organization_id = NEW.organization_id AND w.dataset = NEW.dataset AND w.user_id = NEW.user_id;
+    SELECT coalesce(d.schema_name, d.base) INTO place
+      FROM public.dataset AS d
+     WHERE d.organization_id = NEW.organization_id AND d.name = NEW.dataset;
+    IF counted IS NULL OR place IS NULL OR NOT counted.held_known THEN
+        RETURN NULL;
+    END IF;
+    EXECUTE format('SELECT count(*) AS rows, coalesce(sum(pg_column_size(x.delta || ''{}'')), 0) AS bytes
+                      FROM %I.modification AS x WHERE x.organization_id = $1 AND x.user_id = $2', place)
+       INTO there USING NEW.organization_id, NEW.user_id;
+    IF counted.held_rows < there.rows OR counted.held_bytes < there.bytes THEN
+        RAISE EXCEPTION '% has % rows and % bytes drafted in %, but only % and % are counted',
+            NEW.user_id, there.rows, there.bytes, NEW.dataset, counted.held_rows, counted.held_bytes;
+    END IF;
+    RETURN NULL;
+END
+$$;
+CREATE CONSTRAINT TRIGGER hold_held AFTER INSERT OR UPDATE ON public.workspace
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
+    WHEN (current_setting('role') = 'vanguard_app')
+    EXECUTE FUNCTION audit.hold_held();
 """
 HOLD = """
 CREATE CONSTRAINT TRIGGER hold_writes AFTER INSERT OR DELETE ON {schema}.{table}
