@@ -45,16 +45,16 @@ STEPS: dict[str, tuple[Statement, list[Any]]] = {
     "read versions": (READ_VERSIONS, ["acme", "ann", KEYS]),
     "read saved": (READ_SAVED, ["acme", "ann", KEYS]),
     "resolve": (RESOLVE_DRAFTS, ["acme", "ann", exact_json.encode(RESOLVED).decode(), GROUPS, 2, AT]),
-    "freeze": (FREEZE_DRAFTS, ["acme", "ann", 3, KEYS, GROUPS, COMMIT, None, AT, [], *NEW_ROWS, False]),
+    "freeze": (FREEZE_DRAFTS, ["acme", "ann", 3, KEYS, GROUPS, COMMIT, None, AT, [], *NEW_ROWS, False, "pfa"]),
     "fold": (FOLD_PENDING, ["acme", KEYS, None]),
     "image what is pending": (IMAGE_MODIFICATIONS, ["acme", "ann", KEYS, GROUPS, None]),
     "take back": (TAKE_BACK, ["acme", "ann", KEYS, AT]),
     "fold what was taken back": (FOLD_PENDING, ["acme", KEYS, "ann"]),
-    "freeze again": (FREEZE_DRAFTS, ["acme", "ann", 4, KEYS, GROUPS, AGAIN, None, AT, [], *NEW_ROWS, False]),
+    "freeze again": (FREEZE_DRAFTS, ["acme", "ann", 4, KEYS, GROUPS, AGAIN, None, AT, [], *NEW_ROWS, False, "pfa"]),
     "apply": (APPLY_CHANGES, ["acme", AGAIN, 2, "pfaId", "commit", AT]),
     "fold what ended": (FOLD_PENDING, ["acme", KEYS, None]),
     "image what ended": (IMAGE_MODIFICATIONS, ["acme", None, KEYS, GROUPS, 2]),
-    "sweep": (SWEEP_EMPTY, ["acme", None, KEYS]),
+    "sweep": (SWEEP_EMPTY, ["acme", None, KEYS, "pfa", ["ann"]]),
 }
 REFUSE = "UPDATE pfa.change SET state = 'conflict', settled_at = now() WHERE organization_id = 'acme'"
 # A lookup of a modification by its row's key, or of the mirror's row, reads an index that begins with what it knows.
@@ -145,11 +145,11 @@ async def test_what_others_have_in_the_outbox_is_not_read_row_by_row(cold: "asyn
     few = KEYS[:5]
     for start in range(5, 305, 5):
         keys, commit_id = KEYS[start : start + 5], uuid.UUID(int=start)
-        await cold.fetch(freeze, "acme", "ann", 4, keys, GROUPS, commit_id, None, AT, [], *NEW_ROWS, False)
+        await cold.fetch(freeze, "acme", "ann", 4, keys, GROUPS, commit_id, None, AT, [], *NEW_ROWS, False, "pfa")
     await cold.execute("DISCARD PLANS")
     before = await entries(cold)
     await cold.fetch(qualified(IMAGE_MODIFICATIONS, PFA).text, "acme", "ann", few, GROUPS, None)
-    await cold.fetch(freeze, "acme", "ann", 5, few, GROUPS, COMMIT, None, AT, [], *NEW_ROWS, False)
+    await cold.fetch(freeze, "acme", "ann", 5, few, GROUPS, COMMIT, None, AT, [], *NEW_ROWS, False, "pfa")
     await cold.fetch(qualified(IMAGE_MODIFICATIONS, PFA).text, "acme", "ann", few, GROUPS, None)
     read = {table: count - before[table] for table, count in (await entries(cold)).items()}
     assert read["change"] <= 20 * len(few), read

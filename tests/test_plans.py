@@ -333,7 +333,7 @@ WRITERS: dict[str, tuple[Any, list[Any]]] = {
         qualified(statement("drafts/save_drafts"), PFA),
         ["acme", "nobody", 1, json.dumps(REQUEST), "{}", AT, None, "{}", None, None, False, "pfa"],
     ),
-    "freeze": (FREEZE_DRAFTS, ["acme", "mover", 2, SMALL, "{}", "0" * 32, None, AT, [], ["contract"], "{}", False]),
+    "freeze": (FREEZE_DRAFTS, ["acme", "mover", 2, SMALL, "{}", "0" * 32, None, AT, [], ["contract"], "{}", False, "pfa"]),
     "take bases": (statement("commits/take_bases"), ["acme", "mover", json.dumps(BASES), "{}"]),
     "read versions": (statement("commits/read_versions"), ["acme", "mover", SMALL]),
     "read saved": (statement("drafts/read_saved"), ["acme", "mover", SMALL]),
@@ -341,8 +341,8 @@ WRITERS: dict[str, tuple[Any, list[Any]]] = {
     "lock": (statement("locks/lock_rows"), ["acme", SMALL]),
     "apply": (statement("commits/apply_changes"), ["acme", "0" * 32, 1, "pfaId", "commit", AT]),
     "fold": (statement("modifications/fold_pending"), ["acme", SMALL, None]),
-    "discard": (statement("discards/discard_drafts"), ["acme", "mover", 3, SMALL, AT]),
-    "sweep": (statement("modifications/sweep_empty"), ["acme", None, SMALL]),
+    "discard": (statement("discards/discard_drafts"), ["acme", "mover", 3, SMALL, AT, "pfa"]),
+    "sweep": (statement("modifications/sweep_empty"), ["acme", None, SMALL, "pfa", ["mover"]]),
 }  # fmt: skip
 
 

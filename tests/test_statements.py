@@ -42,7 +42,14 @@ RUNNABLE = sorted(name for name in STATEMENTS if not name.startswith("schema/"))
 # What Python reads of the records, beside the files' own headers.
 STANDING = {"revision", "require_approval", "state", "schema_name", "contract_version", "incarnation"}
 COLUMNS = {
-    "drafts/save_drafts": {"id", "problem", "modification_id", "version", "mirror_version", "sync_state", "empty"},
+    "drafts/save_drafts": {
+        "id", "problem", "modification_id", "version", "mirror_version", "sync_state", "empty", "held_rows",
+        "held_bytes", "held_known", "more_rows", "more_bytes",
+    },
+    "undo/turn_steps": {
+        "row_key", "changed", "skipped", "code", "held_rows", "held_bytes", "held_known", "more_rows", "more_bytes",
+    },
+    "idempotency/claim_key": {"expired", "keys", "bytes"},
     "drafts/read_drafts": {"revision", "workspace_revision", "incarnation", "feed_number", "total", "body", "last_key"},
     "kpis/read_kpis": {
         "revision", "workspace_revision", "view_revision", "grouped", "base_row_count", "mine_row_count", "mine_drafts",
