@@ -333,7 +333,10 @@ WRITERS: dict[str, tuple[Any, list[Any]]] = {
         qualified(statement("drafts/save_drafts"), PFA),
         ["acme", "nobody", 1, json.dumps(REQUEST), "{}", AT, None, "{}", None, None, False, "pfa"],
     ),
-    "freeze": (FREEZE_DRAFTS, ["acme", "mover", 2, SMALL, "{}", "0" * 32, None, AT, [], ["contract"], "{}", False, "pfa"]),
+    "freeze": (
+        FREEZE_DRAFTS,
+        ["acme", "mover", 2, SMALL, "{}", "0" * 32, None, AT, [], ["contract"], "{}", False, "pfa"],
+    ),
     "take bases": (statement("commits/take_bases"), ["acme", "mover", json.dumps(BASES), "{}"]),
     "read versions": (statement("commits/read_versions"), ["acme", "mover", SMALL]),
     "read saved": (statement("drafts/read_saved"), ["acme", "mover", SMALL]),
