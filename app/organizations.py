@@ -12,6 +12,7 @@ from app.contracts import BUILT_IN, Contract
 
 ADD_ORGANIZATION = statement("organizations/add_organization")
 LIST_ORGANIZATIONS = statement("organizations/list_organizations")
+LIST_HELD = statement("quotas/list_held")
 LOCK_ORGANIZATION = statement("locks/lock_organization")
 
 ORGANIZATION_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -24,6 +25,17 @@ class Organization(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     name: str
     managed: bool
     members: int
+
+
+class Holding(msgspec.Struct, frozen=True, kw_only=True):
+    """What a user holds of an organization: rows with their bytes in drafts, keys with bytes of answers."""
+
+    organization: str
+    user: str
+    rows: int
+    bytes: int
+    keys: int
+    answers: int
 
 
 async def add_organization(
@@ -46,6 +58,12 @@ async def list_organizations(database: Database) -> list[Organization]:
     """Every organization, by id."""
     async with database.connection() as connection:
         return [Organization(**row) for row in await connection.rows(LIST_ORGANIZATIONS)]
+
+
+async def list_held(database: Database, organization: str | None, most: int) -> list[Holding]:
+    """Who holds how much, of one organization or of all, the most first."""
+    async with database.connection() as connection:
+        return [Holding(**row) for row in await connection.rows(LIST_HELD, organization=organization, limit=most)]
 
 
 async def lock_organization(connection: Connection, organization: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from app.organizations import list_held
 from app.web.auth import Role
 from tests.support.requests import done, submitted
 from tests.support.sessions import begin
@@ -190,6 +191,20 @@ async def test_a_request_that_comes_back_to_drafts_is_not_refused_and_is_measure
     assert not (await held(small))[2]
     refused(await save(dora, "V09"), 409, "QUOTA_EXCEEDED")
     assert len(await drafts(dora)) == 5
+
+
+async def test_operators_see_who_holds_how_much(small: World, dora: User) -> None:
+    written(await save(dora, *KEYS[:3]))
+    eve = (await small.user("eve")).on("fleet")
+    written(await eve.post("drafts", {"modifications": [{"id": "V00", "delta": {"mileage": 1}}]}))
+    written(await eve.post("commit", {"all": True}, headers={"Idempotency-Key": "k"}))
+    found = await list_held(small.runtime.database, None, 10)
+    shown = {each.user: each for each in found}
+    assert (shown["dora"].rows, shown["dora"].keys, shown["eve"].rows, shown["eve"].keys) == (3, 0, 0, 1)
+    assert shown["dora"].bytes > 0
+    assert shown["eve"].answers > 0
+    assert await list_held(small.runtime.database, "beta", 10) == []
+    assert len(await list_held(small.runtime.database, "acme", 1)) == 1
 
 
 # -- kept answers ------------------------------------------------------------------------------------------------------

@@ -28,3 +28,16 @@ def list_organizations() -> None:
         (each.id, each.name, str(each.members), "identity provider" if each.managed else "members") for each in found
     ]
     print_table("ID", "NAME", "MEMBERS", "MANAGED BY", rows=rows)
+
+
+@org.command("usage")
+@click.argument("organization", required=False)
+@click.option("--most", type=click.IntRange(1), default=50, show_default=True, help="So many users.")
+def list_usage(organization: str | None, most: int) -> None:
+    """List who holds how much in drafts and kept answers, in ORGANIZATION or in all, the most first."""
+    found = with_database(lambda _, database: organizations.list_held(database, organization, most))
+    rows = [
+        (each.organization, each.user, f"{each.rows:,}", f"{each.bytes:,}", f"{each.keys:,}", f"{each.answers:,}")
+        for each in found
+    ]
+    print_table("ORGANIZATION", "USER", "ROWS", "BYTES", "KEYS", "BYTES OF ANSWERS", rows=rows)

@@ -228,11 +228,9 @@ class _Keeper:
             return kept["status"], kept["answer"]
         answer = await work(connection)
         # Whatever that has written is taken back.
-        raise (
-            answer
-            if isinstance(answer, VanguardError)
-            else RefusedBefore(
-                f"It was refused with {kept['status']}, by an answer that was too large to be kept. It would pass by now, "
-                "but nothing was saved. Send it with a new Idempotency-Key if it is still meant."
-            )
+        if isinstance(answer, VanguardError):
+            raise answer
+        raise RefusedBefore(
+            f"It was refused with {kept['status']}, by an answer too large to be kept. It would pass by now, but nothing "
+            "was saved. Send it with a new Idempotency-Key if it is still meant."
         )
