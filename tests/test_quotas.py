@@ -16,7 +16,7 @@ from tests.support.sessions import begin
 from tests.support.world import FLEET, User, World, drafts, open_world, refused, vehicle, written
 
 KEYS = [f"V{n:02d}" for n in range(40)]
-QUOTA = {
+QUOTA: dict[str, Any] = {
     "user_draft_rows": 5,
     "user_draft_bytes": 4096,
     "organization_draft_rows": 12,
@@ -47,7 +47,7 @@ async def save(user: User, *keys: str, **delta: Any) -> httpx.Response:
 
 async def held(world: World, user: str = "dora") -> tuple[int, int, bool]:
     """What is counted of the user."""
-    row = await world.db.fetchrow(
+    row: Any = await world.db.fetchrow(
         "SELECT held_rows, held_bytes, held_known FROM workspace WHERE user_id = $1 AND dataset = 'fleet'", user
     )
     return tuple(row)
@@ -55,7 +55,7 @@ async def held(world: World, user: str = "dora") -> tuple[int, int, bool]:
 
 async def there(world: World, user: str = "dora") -> tuple[int, int]:
     """What is there."""
-    row = await world.db.fetchrow(
+    row: Any = await world.db.fetchrow(
         "SELECT count(*), coalesce(sum(pg_column_size(delta || '{}')), 0)::bigint FROM fleet.modification"
         " WHERE user_id = $1",
         user,
@@ -89,7 +89,7 @@ async def test_bytes_are_bounded_as_rows_are(small: World, dora: User) -> None:
 
 async def test_what_makes_it_less_passes_when_the_limit_was_lowered(small: World, dora: User) -> None:
     written(await save(dora, *KEYS[:5], remark="y" * 500))
-    lowered = {"user_draft_rows": 1, "user_draft_bytes": 1024}
+    lowered: dict[str, Any] = {"user_draft_rows": 1, "user_draft_bytes": 1024}
     async with open_world(str(small.runtime.settings.database_url), **lowered) as world:
         same = User(world, dora.id, dora.organization, dora.token, dora.dataset)
         refused(await save(same, "V09"), 409, "QUOTA_EXCEEDED")
@@ -213,7 +213,12 @@ async def test_operators_see_who_holds_how_much(small: World, dora: User) -> Non
 @pytest.fixture
 async def keeping(database_url: str) -> AsyncIterator[World]:
     """A world that keeps few answers."""
-    limits = {"user_keys": 3, "user_key_bytes": 4096, "organization_key_bytes": 6000, "max_refusal_bytes": 1024}
+    limits: dict[str, Any] = {
+        "user_keys": 3,
+        "user_key_bytes": 4096,
+        "organization_key_bytes": 6000,
+        "max_refusal_bytes": 1024,
+    }
     async with open_world(database_url, **limits) as world:
         await world.organization("acme")
         await world.mirror({key: vehicle() for key in KEYS}, contract=FLEET)
@@ -234,8 +239,8 @@ async def keyed(user: User, key: str, *rows: str, **delta: Any) -> httpx.Respons
 
 async def count_kept(world: World, user: str = "kim") -> tuple[int, int]:
     """What is counted, after a look at what is there."""
-    counted = await world.db.fetchrow("SELECT keys, bytes FROM kept_answers WHERE user_id = $1", user)
-    present = await world.db.fetchrow(
+    counted: Any = await world.db.fetchrow("SELECT keys, bytes FROM kept_answers WHERE user_id = $1", user)
+    present: Any = await world.db.fetchrow(
         "SELECT count(*), coalesce(sum(octet_length(answer)), 0) FROM idempotency_key WHERE user_id = $1", user
     )
     assert tuple(counted) == tuple(present)
@@ -245,7 +250,9 @@ async def count_kept(world: World, user: str = "kim") -> tuple[int, int]:
 async def test_a_large_refusal_is_kept_as_its_digest(keeping: World, kim: User) -> None:
     missing = [f"N{n}" for n in range(30)]
     first = refused(await keyed(kim, "k", *missing), 422, "VALIDATION_FAILED")
-    row = await keeping.db.fetchrow("SELECT status, answer, octet_length(answer_digest) AS digest FROM idempotency_key")
+    row: Any = await keeping.db.fetchrow(
+        "SELECT status, answer, octet_length(answer_digest) AS digest FROM idempotency_key"
+    )
     assert tuple(row) == (422, None, 32)
     assert await count_kept(keeping) == (1, 0)
     # The same request is told the same anew, as things are by now.

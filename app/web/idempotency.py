@@ -231,6 +231,6 @@ class _Keeper:
         if isinstance(answer, VanguardError):
             raise answer
         raise RefusedBefore(
-            f"It was refused with {kept['status']}, by an answer too large to be kept. It would pass by now, but nothing "
-            "was saved. Send it with a new Idempotency-Key if it is still meant."
+            f"It was refused with {kept['status']}, by an answer too large to be kept. It would pass by now, but "
+            "nothing was saved. Send it with a new Idempotency-Key if it is still meant."
         )
