@@ -27,6 +27,7 @@ from app.base.errors import (
     VersionConflict,
 )
 from app.base.statements import statement
+from app.base.turns import in_turns
 from app.contracts import Contract
 from app.contracts.findings import Finding
 from app.contracts.rules import unruled_fields
@@ -300,7 +301,11 @@ async def apply_changes(
 async def _resolve(desk: Desk, user: str, wanted: CommitRequest, keys: set[str], version: int, at: datetime) -> None:
     """Carry resolutions out on the drafts; raises ValidationFailed for one that is about nothing drafted."""
     contract, resolutions = desk.contract, wanted.resolutions
-    wrong = [culprit for resolution in resolutions for culprit in _check_resolution(contract, resolution, keys)]
+    wrong = [
+        culprit
+        async for resolution in in_turns(resolutions)
+        for culprit in _check_resolution(contract, resolution, keys)
+    ]
     wrong += _contradictions(contract, resolutions)
     if not wrong:
         rows: dict[str, dict[str, Any]] = {}
@@ -382,9 +387,13 @@ def _check_resolution(contract: Contract, resolution: Resolution, keys: set[str]
         return []
     if field in groups and not isinstance(resolution.value, dict):
         return [_wrong(key, field, "The value of an atomic group is an object of its fields.")]
+    values, members = _values(contract, resolution), _members(contract, field)
+    if len(values) > len(members):
+        other = next(name for name in values if name not in members)
+        return [_wrong(key, other[:80], f"{other[:80]} is no field of {field}.")]
     found = []
-    for name, value in _values(contract, resolution).items():
-        if name not in _members(contract, field):
+    for name, value in values.items():
+        if name not in members:
             found.append(_wrong(key, name, f"{name[:80]} is no field of {field}."))
         elif not contract.by_name[name].editable:
             found.append(Culprit(id=key, field=name, code=Code.READ_ONLY_FIELD, message=f"{name} cannot be edited."))

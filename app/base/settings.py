@@ -59,7 +59,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_login_bytes: Annotated[int, msgspec.Meta(ge=1024)] = 4 * 1024
     max_small_body_bytes: Annotated[int, msgspec.Meta(ge=1024)] = 64 * 1024
     max_body_bytes: Annotated[int, msgspec.Meta(ge=1024)] = 8 * 1024 * 1024
-    max_body_values: Annotated[int, msgspec.Meta(ge=1000)] = 250_000
+    max_body_values: Annotated[int, msgspec.Meta(ge=1000)] = 200_000
     max_upload_bytes: Annotated[int, msgspec.Meta(ge=1024)] = 1024 * 1024 * 1024
     max_uploads: Annotated[int, msgspec.Meta(ge=1)] = 4
     max_bodies_bytes: Annotated[int, msgspec.Meta(ge=1024)] = 64 * 1024 * 1024

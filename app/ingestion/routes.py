@@ -16,6 +16,7 @@ from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, Operation, Requ
 from app.base import exact_json
 from app.base.errors import Code, Culprit, HasUpstream, ValidationFailed
 from app.base.statements import statement
+from app.base.turns import in_turns
 from app.contract_versions.registry import hold_ingestion_ready
 from app.contracts import Contract
 from app.engine.datasets import base_of
@@ -32,7 +33,7 @@ from app.web.openapi import DATASET_PATH, DatasetName, Organization, answers, an
 from app.web.paging import read_given
 from app.web.runtime import VanguardRequest, contract_of
 from app.worker.runs import storable
-from app.worker.semantics import Counts, Ingester, Record, Refused, note
+from app.worker.semantics import RECORDS_A_TURN, Counts, Ingester, Record, Refused, note
 
 log = structlog.get_logger(__name__)
 
@@ -176,7 +177,7 @@ async def _take(
         run_id = uuid.uuid4()
         run = {"run_id": run_id, "kind": "ingest", "user": user, "at": at, "parameters": {}, "total": len(records)}
         await desk.value(ADD_RUN, **run, done=True)
-        raws = list(_raws(records))
+        raws = [raw async for raw in in_turns(_raws(records), RECORDS_A_TURN)]
         await _keep(desk, run_id, at, False, raws)
         ingester = Ingester(desk)
         counts = taken = await take(ingester, [Record(run_id, at, False, raw) for raw in raws], at)

@@ -9,7 +9,7 @@ from app.base import exact_json
 from app.contracts.findings import Finding
 
 # A text, or a number with a fraction.
-TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[0-9]+\.[0-9]+')
+TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|(?<![0-9])[0-9]+\.[0-9]+')
 
 
 class Digest:

@@ -162,7 +162,7 @@ class _Ingestion:
         broken = self._run.quarantined
         async for portion in self._portions(self._run.cursor):
             await self._go_on()
-            broken += self.ingester.count_broken(portion.records)
+            broken += await self.ingester.count_broken(portion.records)
             self._guard(broken)
 
     async def _take(self, portion: Portion) -> Counts:

@@ -18,6 +18,7 @@ from prometheus_client import Counter
 from app.base import exact_json
 from app.base.errors import Code, Culprit
 from app.base.statements import statement
+from app.base.turns import in_turns
 from app.contracts.keys import MAX_COUNT, NoRowId, row_id
 from app.engine.desk import Desk
 from app.engine.locks import lock_filled, lock_rows
@@ -37,6 +38,7 @@ CLEAR_STAGED = statement("ingestion/clear_staged")
 
 RECORDS = Counter("vanguard_ingested_records_total", "Records that were ingested, by what became of them", ["outcome"])
 
+RECORDS_A_TURN = 20  # each may have more than a thousand members
 NEVER = datetime.min.replace(tzinfo=UTC)
 
 Times = tuple[datetime, datetime]
@@ -122,7 +124,7 @@ class Ingester:
 
     async def take(self, records: Sequence[Record], at: datetime) -> Counts:
         """Take records, inside the caller's transaction; raises Refused, DatasetReadOnly and SchemaChanged."""
-        good, broken = self._read(records)
+        good, broken = await self._read(records)
         for read in good:
             for member, value in read.converted.new:
                 self.proposals.add(member, value, textual=read.record.textual)
@@ -135,16 +137,16 @@ class Ingester:
         await self.desk.value(RELEASE_RECORDS, ids=[record.id for record in records if record.id not in kept])
         return Counts(rows_read=len(records), quarantined=len(broken), conflicts=conflicts, **tally)
 
-    def count_broken(self, records: Sequence[Record]) -> int:
+    async def count_broken(self, records: Sequence[Record]) -> int:
         """How many of the records cannot become rows, whatever is there; raises Refused."""
-        return len(self._read(records)[1])
+        return len((await self._read(records))[1])
 
     # --- records
 
-    def _read(self, records: Iterable[Record]) -> tuple[list[_Read], list[tuple[Record, tuple[Culprit, ...]]]]:
+    async def _read(self, records: Iterable[Record]) -> tuple[list[_Read], list[tuple[Record, tuple[Culprit, ...]]]]:
         good: list[_Read] = []
         broken: list[tuple[Record, tuple[Culprit, ...]]] = []
-        for record in records:
+        async for record in in_turns(records, RECORDS_A_TURN):
             raw = record.raw
             if raw.members is None:
                 culprit = Culprit(code=raw.code or Code.MALFORMED_ROW, message=raw.message or "It cannot be read.")
@@ -185,7 +187,7 @@ class Ingester:
                 ids=[record.id for record, _ in some],
                 lines=[record.raw.line for record, _ in some],
                 raws=[stored(record.raw) for record, _ in some],
-                received=[runs.storable(_shown(record.raw)) for record, _ in some],
+                received=[runs.storable(_shown(record.raw)) async for record, _ in in_turns(some, RECORDS_A_TURN)],
                 reasons=[runs.storable(msgspec.to_builtins(culprits)) for _, culprits in some],
                 seen=[record.received_at for record, _ in some],
             )
