@@ -26,8 +26,8 @@ from app.base.errors import (
     ValidationFailed,
     VersionConflict,
 )
+from app.base.pacing import in_turns
 from app.base.statements import statement
-from app.base.turns import in_turns
 from app.contracts import Contract
 from app.contracts.findings import Finding
 from app.contracts.rules import unruled_fields

@@ -199,7 +199,8 @@ async def test_a_body_has_only_so_many_values(ann: User, piece: str) -> None:
     for outer, status, code in ((0, 400, "MALFORMED_REQUEST"), (1, 413, "PAYLOAD_TOO_LARGE")):
         content = f"[{','.join([piece] * (most + outer))}]"
         problem = refused(await ann.request("PATCH", "rows/A", content=content), status, code)
-    assert "VANGUARD_MAX_BODY_VALUES" in problem["detail"] and "200,000" in problem["detail"]
+    assert "VANGUARD_MAX_BODY_VALUES" in problem["detail"]
+    assert "200,000" in problem["detail"]
 
 
 # -- packed bodies -----------------------------------------------------------------------------------------------------

@@ -15,8 +15,8 @@ from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, Operation, Requ
 
 from app.base import exact_json
 from app.base.errors import Code, Culprit, HasUpstream, ValidationFailed
+from app.base.pacing import in_turns
 from app.base.statements import statement
-from app.base.turns import in_turns
 from app.contract_versions.registry import hold_ingestion_ready
 from app.contracts import Contract
 from app.engine.datasets import base_of

@@ -17,8 +17,8 @@ from prometheus_client import Counter
 
 from app.base import exact_json
 from app.base.errors import Code, Culprit
+from app.base.pacing import in_turns
 from app.base.statements import statement
-from app.base.turns import in_turns
 from app.contracts.keys import MAX_COUNT, NoRowId, row_id
 from app.engine.desk import Desk
 from app.engine.locks import lock_filled, lock_rows
