@@ -103,7 +103,13 @@ def create_runtime(settings: Settings, *, contracts: Sequence[Contract], clock: 
         exports=Places(shares_of_exports(settings)),
         uploads=Places(shares_of_uploads(settings)),
         bodies=Bodies(settings),
-        hashing=Turns(settings.login_hashes, settings.login_queue, queued=QUEUED, waited=WAITED),
+        hashing=Turns(
+            settings.login_hashes,
+            settings.login_queue,
+            kept=1 if settings.login_hashes > 1 else 0,
+            queued=QUEUED,
+            waited=WAITED,
+        ),
         logins=asyncio.Semaphore(max(1, settings.reserved_connections - 1)),
         tailer=Tailer(database, clock, auth.may_go_on),
     )

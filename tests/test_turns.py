@@ -81,6 +81,21 @@ async def test_who_is_at_home_has_every_second_turn(turns: Turns) -> None:
     assert hall.served[2:] == ["h/ann/1", "a/a/1", "h/bob/1", "b/b/1", "h/ann/2", "c/c/1"]
 
 
+async def test_a_turn_is_kept_for_who_is_at_home() -> None:
+    """Strangers never have the last one, and have their turns even while many at home come."""
+    turns = Turns(2, 6, kept=1, queued=QUEUED, waited=WAITED)
+    hall = Hall(turns)
+    await hall.come("a/a/1", "b/b/1", "c/c/1")
+    assert hall.served == ["a/a/1"]
+    await hall.come("h/ann/1", at_home=True)
+    assert hall.served == ["a/a/1", "h/ann/1"], "at once"
+    await hall.come("h/bob/1", "h/cid/1", "h/dan/1", at_home=True)
+    await hall.over()
+    assert hall.served[2:] == ["h/bob/1", "b/b/1", "h/cid/1", "c/c/1", "h/dan/1"]
+    assert (turns.waiting, turns._free) == (0, 2)
+    turns.close()
+
+
 async def test_a_full_queue_takes_from_whoever_has_most(turns: Turns) -> None:
     hall = Hall(turns)
     await hall.come("x/x/1", "x/x/2")

@@ -107,14 +107,16 @@ class Lanes:
 
 class Turns:
     """`at_once` turns at a time, and as many who wait as `queue`, those at home and strangers each for themselves.
+    `kept`: turns that strangers do not take, so that somebody at home need not wait for theirs to end.
 
     `queued` counts who waits, `waited` takes their seconds.
     """
 
-    def __init__(self, at_once: int, queue: int, *, queued: Gauge, waited: Histogram):
+    def __init__(self, at_once: int, queue: int, *, kept: int = 0, queued: Gauge, waited: Histogram):
         self.at_once = at_once
         self.queue = queue
         self._free = at_once
+        self._kept = kept
         self._home, self._strangers = Lanes(queue), Lanes(queue)
         self._home_is_next = True
         self._queued, self._waited = queued, waited
@@ -127,7 +129,7 @@ class Turns:
 
     def has_room(self, address: str, account: str) -> bool:
         """Whether a stranger would be let into the queue now."""
-        return self._free > 0 or self._strangers.has_room(address, account)
+        return self._free > self._kept or self._strangers.has_room(address, account)
 
     def close(self) -> None:
         """Let the threads go; what they are at comes to its end."""
@@ -140,7 +142,10 @@ class Turns:
         A thread cannot be broken off: the turn of somebody who leaves while it works is over when it ends.
         """
         with self._queued.track_inprogress(), self._waited.time():
-            await self._take(self._home if at_home else self._strangers, account if at_home else address, account)
+            if at_home:
+                await self._take(self._home, account, account, self._free > 0)
+            else:
+                await self._take(self._strangers, address, account, self._free > self._kept)
         under_way: asyncio.Future[Any] | None = None
 
         async def work(function: Callable[..., T], /, *values: Any) -> T:
@@ -157,8 +162,8 @@ class Turns:
             else:
                 under_way.add_done_callback(self._end)
 
-    async def _take(self, lanes: Lanes, address: str, account: str) -> None:
-        if self._free:
+    async def _take(self, lanes: Lanes, address: str, account: str, is_free: bool) -> None:
+        if is_free:
             self._free -= 1
             return
         place = lanes.enter(address, account)
@@ -177,9 +182,11 @@ class Turns:
         self._give_back()
 
     def _give_back(self) -> None:
-        """Pass a turn on. Nobody waits while one is free, so that who comes next need not look who waits."""
+        """Pass a turn on. Nobody waits for one that is free for them, so who comes next need not look."""
         while self.waiting:
             home = bool(self._home.size) and (self._home_is_next or not self._strangers.size)
+            if not home and not self._home.size and self._free < self._kept:
+                break  # it is kept
             place = (self._home if home else self._strangers).next()
             if place is not None and not place.done():
                 self._home_is_next = not home
