@@ -8,7 +8,11 @@ from typing import Any
 
 import httpx
 import pytest
+from alembic import command
+from sqlalchemy import create_engine
+from sqlalchemy.pool import NullPool
 
+from app.migrate import alembic_config, sqlalchemy_url
 from app.organizations import list_held
 from app.web.auth import Role
 from tests.support.requests import done, submitted
@@ -319,3 +323,26 @@ async def test_an_expired_key_is_counted_once(keeping: World, kim: User) -> None
     await keeping.db.execute("UPDATE idempotency_key SET created_at = created_at - interval '2 days'")
     written(await keyed(kim, "k", "V00"))
     assert (await count_kept(keeping))[0] == 1
+
+
+async def test_a_filled_database_is_counted_when_it_is_upgraded(database_url: str) -> None:
+    """Given drafts, deletions and keys of a release that counted nothing, then migrating counts them."""
+    async with open_world(database_url) as world:
+        await world.organization("acme")
+        await world.organization("beta")
+        await world.mirror({key: vehicle() for key in KEYS}, contract=FLEET)
+        kim = (await world.user("kim")).on("fleet")
+        written(await keyed(kim, "k0", *KEYS[:20], remark="r"))
+        written(await kim.post("drafts", {"modifications": [{"id": "V01", "op": "delete"}]}))
+        refused(await keyed(kim, "k1", "N"), 422, "VALIDATION_FAILED")
+        before: Any = await world.db.fetchrow("SELECT held_rows, held_bytes, held_known FROM workspace")
+    engine = create_engine(sqlalchemy_url(database_url), poolclass=NullPool)
+    with engine.begin() as connection:
+        config = alembic_config()
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0012")
+        command.upgrade(config, "head")
+    async with open_world(database_url) as world:
+        assert await held(world, "kim") == tuple(before)
+        assert (await held(world, "kim"))[:2] == await there(world, "kim")
+        assert (await count_kept(world))[0] == 2
