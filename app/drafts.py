@@ -432,7 +432,7 @@ def _saved(record: Any) -> Saved:
     status_code=200,
     tags=["drafts"],
     summary="Save drafts",
-    responses=answers_with_position(SaveAnswer, 404, 422),
+    responses=answers_with_position(SaveAnswer, 404, 409, 422),
 )
 async def save_drafts(
     request: VanguardRequest,
@@ -503,7 +503,7 @@ async def get_drafts(request: VanguardRequest, org: Organization, dataset: Datas
     opt=require(Action.EDIT) | BATCH,
     tags=["rows"],
     summary="Patch one row",
-    responses=answers(dict[str, Any], 404, 412, 422),
+    responses=answers(dict[str, Any], 404, 409, 412, 422),
 )
 async def patch_row(
     request: VanguardRequest,

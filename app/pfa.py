@@ -283,7 +283,7 @@ def _save_body(answer: SaveAnswer, session_id: str | None) -> bytes:
     status_code=200,
     tags=["pfa"],
     summary="Save drafts of lines",
-    responses=answers(dict[str, Any], 404, 422),
+    responses=answers(dict[str, Any], 404, 409, 422),
 )
 async def save_lines(
     request: VanguardRequest, org: Organization, data: Annotated[PfaDraftRequest, body(DRAFT_EXAMPLE)]
