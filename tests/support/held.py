@@ -37,7 +37,9 @@ def watching() -> Iterator[Held]:
         yield held
 
 
-async def held_by(ask: Callable[[], Awaitable[httpx.Response]], *, most: float, times: int = 3) -> httpx.Response:
+async def held_by(
+    ask: Callable[..., Awaitable[httpx.Response]], *words: Any, most: float, times: int = 3, **options: Any
+) -> httpx.Response:
     """Ask, and see that no callback takes longer than `most`: at one of so many times, for others on the machine empty
     the caches now and then. The application's own objects are set aside, as they are where it is served.
     """
@@ -48,7 +50,7 @@ async def held_by(ask: Callable[[], Awaitable[httpx.Response]], *, most: float, 
         for _ in range(times):
             with watching() as held:
                 # A task of its own: the callback that is under way is not watched.
-                response = await asyncio.create_task(_asked(ask))
+                response = await asyncio.create_task(_asked(ask(*words, **options)))
             longest.append(held.seconds)
             if held.seconds <= most:
                 break
@@ -58,5 +60,5 @@ async def held_by(ask: Callable[[], Awaitable[httpx.Response]], *, most: float, 
     return response
 
 
-async def _asked(ask: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response:
-    return await ask()
+async def _asked(asking: Awaitable[httpx.Response]) -> httpx.Response:
+    return await asking
