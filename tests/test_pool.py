@@ -12,7 +12,7 @@ import pytest
 from app.base import pool as pools
 from app.base.database import Database
 from app.base.errors import DatabaseUnavailable, Forbidden
-from app.base.places import Shares
+from app.base.places import Places, Shares
 from app.base.pool import Pool
 from app.base.settings import Settings
 from tests.support.world import SECRET, World
@@ -197,3 +197,19 @@ async def test_a_time_without_an_end_is_the_last_one(world: World) -> None:
             "SELECT 'infinity'::timestamptz AS last, '-infinity'::timestamptz AS first"
         )
     assert (found["last"], found["first"]) == (datetime.max.replace(tzinfo=UTC), datetime.min.replace(tzinfo=UTC))
+
+
+@pytest.mark.anyio
+async def test_who_gave_up_waiting_is_passed_over_though_they_have_not_gone_yet() -> None:
+    """A place comes free in the moment between a cancellation and its arrival: it is the next one's, and not lost."""
+    places = Places(Shares(places=1, user=1, user_queue=9, organization=1, patience=20.0))
+    await places.take(None)
+    gives_up, next_one = [asyncio.create_task(places.take(None)) for _ in range(2)]
+    await asyncio.sleep(0)  # both wait
+    gives_up.cancel()
+    places.release(None)
+    await next_one
+    assert (await asyncio.gather(gives_up, return_exceptions=True))[0].__class__ is asyncio.CancelledError
+    assert places.free == 0
+    places.release(None)
+    assert places.free == 1

@@ -96,6 +96,8 @@ class Places:
             for turn, whose in list(self._waiting.items()):
                 if not self.free:
                     return
+                if turn.done():
+                    continue  # cancelled, and not awake yet to leave the queue
                 if self._may_have(whose) if beyond else self._below_share(whose) and not self._has_all(whose):
                     del self._waiting[turn]
                     self._occupy(whose)
