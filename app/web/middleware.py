@@ -40,7 +40,7 @@ class Middleware:
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
         attendance = attend(scope, receive)
-        started, status = time.perf_counter(), 500
+        started, status = time.perf_counter(), 0
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
@@ -52,12 +52,14 @@ class Middleware:
 
         try:
             await edges.serve(self.app, scope, attendance.receive, send_with_id)
+            status = status or LEFT  # an export or a stream whose client left before it began
         except asyncio.CancelledError:
             if not attendance.left:
                 raise
             status = LEFT
         finally:
             attendance.close()
+            status = status or 500
             seconds = time.perf_counter() - started
             # The template, never the path: ids are data, and a label for each would fill the memory.
             route = scope.get("path_template", "unknown")
