@@ -104,7 +104,7 @@ def get(path: str, token: str, params: Iterable[tuple[str, str]] = (), **headers
 @asynccontextmanager
 async def serving(url: str, secret: str, **more: str) -> AsyncIterator[Api]:
     """The API over the database, with the settings that it has when nobody says otherwise, but for `more`."""
-    port = _free_port()
+    port = free_port()
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("VANGUARD_") and name != "DATABASE_URL"
     }
@@ -154,7 +154,8 @@ async def _until_ready(server: asyncio.subprocess.Process, port: int) -> None:
     raise Unexpected("`vanguard serve` does not answer. Run it by hand on a database to see why.")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """One that nobody has just now."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port: int = free.getsockname()[1]
         return port

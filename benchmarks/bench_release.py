@@ -39,7 +39,7 @@ What is left of it is spread thin: HTTP, the token, the statement and its driver
 
 async def release(bench: Bench) -> AsyncIterator[Figure]:
     """Loads, large saves and plain pages, the two in turns on one server and one processor; processor time counts."""
-    outcome = await _against(bench, RELEASE, ("plain", "bulk", "load"), TURNS, DOCUMENTS)
+    outcome = await against(bench, RELEASE, ("plain", "bulk", "load"), TURNS, DOCUMENTS)
     kinds = {kind.kind: kind for kind in outcome.kinds}
     load, bulk, page = kinds["load"], kinds["bulk"], kinds["plain"]
     assert page.api is not None
@@ -59,7 +59,7 @@ async def release(bench: Bench) -> AsyncIterator[Figure]:
 
 async def before(bench: Bench) -> AsyncIterator[Figure]:
     """What right answers cost: pages, saves, commits and loads in turns; processor time of API and PostgreSQL."""
-    outcome = await _against(bench, BEFORE, ("page", "save", "commit", "bulk", "load"), TURNS_BEFORE, DOCUMENTS_BEFORE)
+    outcome = await against(bench, BEFORE, ("page", "save", "commit", "bulk", "load"), TURNS_BEFORE, DOCUMENTS_BEFORE)
     for kind in outcome.kinds:
         yield at_most(f"processor time of a {kind.kind} against {BEFORE}", kind.both.ratio, DEAREST)
 
@@ -80,7 +80,7 @@ def page_against(api: Part) -> Figure:
     )
 
 
-async def _against(bench: Bench, revision: str, kinds: Sequence[str], turns: int, documents: int) -> Outcome:
+async def against(bench: Bench, revision: str, kinds: Sequence[str], turns: int, documents: int) -> Outcome:
     """What a run of it finds; raises LeftOut where the commit is not to be had, or the processors are out of sight."""
     try:
         commit_of(revision)

@@ -79,8 +79,9 @@ class Attendance:
             self._listening.cancel()
 
     def close(self) -> None:
-        """The request is over."""
+        """The request is over: what its task does afterwards is nobody's."""
         self.end()
+        holder.set(None)
         if self.intake is not None:
             self.intake.release()
 
