@@ -133,9 +133,8 @@ async def _held(bench: Bench) -> AsyncIterator[Figure]:
     """The longest callback of any of these, in processor time, of the application in this process."""
     settings = Settings(database_url=bench.big.url, secret=SECRET)
     runtime = create_runtime(settings, contracts=BUILT_IN, clock=now)
-    application: Any = Middleware(
-        create_routes(settings), runtime
-    )  # httpx and litestar each type ASGI in their own way
+    # Any: httpx and litestar each type ASGI in their own way.
+    application: Any = Middleware(create_routes(settings), runtime)
     transport = httpx.ASGITransport(app=application)
     headers = {"Authorization": f"Bearer {bench.big.people['writer'].token}", "Content-Type": "application/json"}
     async with (
