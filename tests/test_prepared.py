@@ -1,5 +1,6 @@
 """Prepared statements have a bound: questions that somebody makes up do not fill the database's memory."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -7,6 +8,7 @@ import asyncpg
 import pytest
 
 from app.base.database import Connection, Database
+from app.base.errors import DatabaseBusy
 from app.base.prepared import LARGEST, REMEMBERED, Shapes
 from app.base.settings import Settings
 from app.base.statements import Statement
@@ -15,6 +17,7 @@ from app.engine.view import Composed
 from benchmarks.memory import growth
 from tests.support.world import SECRET, World, line, open_world
 
+OF_THE_TEST = "SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE 'SELECT % -- of the test'"
 NAMED = r"SELECT statement FROM pg_prepared_statements WHERE statement ~ '^SELECT \d+ \+'"
 
 
@@ -110,6 +113,64 @@ async def test_it_is_prepared_anew_where_a_relation_has_other_columns(
 
         await world.db.execute("ALTER TABLE public.test ADD COLUMN d int DEFAULT 4")
         assert await connection.run(again) == {"a": 1, "b": 2, "c": 3, "d": 4}
+
+
+async def test_what_was_prepared_anew_is_forgotten_like_others(database: Database, world: World) -> None:
+    """The driver closes no statement whose text is in its own cache."""
+    await world.db.execute("CREATE TABLE public.test AS SELECT 1 AS a; GRANT SELECT ON public.test TO PUBLIC")
+    asked = Composed(Statement("rows/of_the_test", "SELECT * FROM public.test -- of the test"), [])
+    async with database.connection() as connection:
+        for _ in range(3):
+            await connection.rows(asked)
+        await world.db.execute("ALTER TABLE public.test ADD COLUMN b int DEFAULT 2")
+        for number in range(0, 50, 5):
+            await connection.rows(asked)
+            await ask(connection, *(each for each in range(number, number + 5) for _ in range(2)))
+        assert await connection.raw.fetchval(OF_THE_TEST) <= 4
+
+
+@pytest.mark.parametrize("composed", [True, False])
+async def test_a_connection_ends_whose_statement_was_not_waited_for(
+    database: Database, world: World, composed: bool
+) -> None:
+    """What is prepared waits for locks, too. The server may be done with it just before it is told to end it, and then
+    keeps what nobody here knows of.
+    """
+    await world.db.execute("CREATE TABLE public.test AS SELECT 1 AS a; GRANT SELECT ON public.test TO PUBLIC")
+    statement = Statement("rows/of_the_test", "SELECT * FROM public.test -- of the test")
+    asked = Composed(statement, []) if composed else statement
+    async with world.db.acquire() as owner, owner.transaction():
+        await owner.execute("LOCK TABLE public.test IN ACCESS EXCLUSIVE MODE")
+        async with database.connection() as lent:
+            with pytest.raises(DatabaseBusy):
+                await Connection(lent.raw, 1e9, prepared=3, timeout=0.2).rows(asked)
+    assert lent.raw.is_closed()
+    async with database.connection() as lent:
+        assert [dict(row) for row in await lent.rows(asked)] == [{"a": 1}]
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_batches_go_on_while_others_are_asked(database: Database, times: int) -> None:
+    """The unnamed statement is gone with the next one, and what is under way is not."""
+    many = Composed(Statement("rows/of_the_test", "SELECT generate_series(1, 50) AS found -- of the test"), [])
+    async with database.connection() as connection:
+        for time in range(times):
+            found = []
+            async with connection.transaction():
+                async for rows in connection.batches(many, 5):
+                    await ask(connection, *range(time * 100, time * 100 + 4), *range(time * 100, time * 100 + 4))
+                    found += [row["found"] for row in rows]
+            assert found == [*range(1, 51)]
+
+
+async def test_connections_beside_each_other_keep_their_own(database: Database) -> None:
+    async def work(place: int) -> int:
+        async with database.connection() as connection:
+            for number in range(100):
+                await ask(connection, (number * place) % 17, number)
+            return len(await kept(connection))
+
+    assert max(await asyncio.gather(*(work(place) for place in range(1, 9)))) <= 4
 
 
 async def test_random_listings_do_not_fill_the_memory(database_url: str) -> None:

@@ -184,21 +184,26 @@ class Connection:
 
     async def _composed(self, text: str, method: str, values: Sequence[Any]) -> Any:
         try:
-            prepared = await self.raw.composed(text, self._shapes, self._prepared, self._timeout)
-            return await getattr(prepared, method)(*values, timeout=self._timeout)
+            return await self._once(text, method, values)
         except (asyncpg.InvalidCachedStatementError, asyncpg.OutdatedSchemaCacheError):
             self.raw.forget_composed()
             if self.raw.is_in_transaction():
                 raise
-        # As the driver does with the statements that it prepares itself.
-        return await getattr(self.raw, method)(text, *values, timeout=self._timeout)
+        # Once more, as the driver does with what it prepares itself. Not by way of its cache: while a text is there, it
+        # closes no statement of that text, ours neither.
+        return await self._once(text, method, values)
+
+    async def _once(self, text: str, method: str, values: Sequence[Any]) -> Any:
+        prepared = await self.raw.composed(text, self._shapes, self._prepared, self._timeout)
+        return await getattr(prepared, method)(*values, timeout=self._timeout)
 
     async def _clocked(self, statement: Runnable, called: Awaitable[Any]) -> Any:
         started = time.perf_counter()
         try:
             return await called
         except TimeoutError:
-            # asyncpg has had the server end it.
+            # asyncpg has the server end it, which may have prepared it before.
+            self.raw.unsure = True
             raise DatabaseBusy(TOOK_TOO_LONG.format(seconds=time.perf_counter() - started), retry_after=10) from None
         finally:
             seconds = time.perf_counter() - started

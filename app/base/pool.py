@@ -44,9 +44,9 @@ class Pool:
 
     def give_back(self, raw: Raw, whose: Holder | None = None, *, fit: bool) -> None:
         """One that is not fit, or is left in a transaction, ends: nobody waits for what it is still at. One that has
-        worked in many schemas ends, too.
+        worked in many schemas ends, too, and one whose statement took too long.
         """
-        fit = fit and len(raw.schemas) < MOST_SCHEMAS
+        fit = fit and not raw.unsure and len(raw.schemas) < MOST_SCHEMAS
         if fit and not self._closed and not raw.is_closed() and not raw.is_in_transaction():
             self._idle.append((raw, time.monotonic()))
         else:

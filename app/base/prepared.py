@@ -41,12 +41,14 @@ class Shapes:
 class Raw(Driver):
     """A connection of asyncpg, with what we remember of it.
 
-    `schemas`: of organizations' own datasets that it has worked in. Statements of sql/ asyncpg keeps prepared itself.
+    `schemas`: of organizations' own datasets that it has worked in. `unsure`: whether the server may have prepared what
+    nobody here waited for, and so nobody will have it forget. Statements of sql/ asyncpg keeps prepared itself.
     """
 
     def __init__(self, *given: Any, **named: Any):
         super().__init__(*given, **named)
         self.schemas = set[str]()
+        self.unsure = False
         self._kept: OrderedDict[str, Prepared] = OrderedDict()
 
     async def composed(self, text: str, shapes: Shapes, most: int, seconds: float | None) -> "Prepared":
