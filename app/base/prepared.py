@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 else:
     Driver = asyncpg.Connection
 
-LARGEST = 16 * 1024  # characters of a text that is prepared: its plan grows with it
+LARGEST = 12 * 1024  # characters of a text that is prepared: its plan grows with it
 REMEMBERED = 1024  # shapes of a process
 
 
