@@ -11,6 +11,7 @@ from benchmarks.against.checkout import Refused
 from benchmarks.against.sides import ORGANIZATION, Api
 from benchmarks.documents import parts
 
+FIRST = "visitor"  # whoever asks before anything is measured
 DATASET = f"/api/v1/orgs/{ORGANIZATION}/datasets/pfa"
 LISTINGS: Sequence[Mapping[str, str]] = (
     {},
