@@ -1,6 +1,7 @@
 """Bodies have bounds: in size by their route, in time, and all of a process together."""
 
 import asyncio
+import gzip
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from typing import Any
@@ -200,6 +201,31 @@ async def test_bodies_are_bounded_together_and_by_user(database_url: str) -> Non
                 await task
         assert world.runtime.bodies.held == 0
         assert (await eve.post("drafts", written, headers={"X": "y"})).status_code == 200
+
+
+async def test_a_packed_body_counts_as_it_is_unpacked(database_url: str) -> None:
+    """A few hundred bytes become megabytes, and are held as such."""
+    settings: dict[str, Any] = {"max_small_body_bytes": 1024, "max_bodies_bytes": 100_000, "user_bodies_bytes": 50_000}
+    async with open_world(database_url, **settings) as world:
+        await world.organization("acme")
+        await world.mirror({"A": line()})
+        ann = await world.user("ann")
+        written = exact_json.encode({"modifications": [{"id": "A", "delta": {"model": "x"}}]})
+
+        async def send(user: User, size: int) -> Any:
+            headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+            packed = gzip.compress(written.ljust(size))
+            assert len(packed) < 1024
+            return await user.request("POST", "drafts", content=packed, headers=headers)
+
+        refused(await send(ann, 60_000), 429, "TOO_MANY_REQUESTS")
+        for other in ("bob", "eve"):
+            world.runtime.bodies.hold(other, 35_000)
+        refused(await send(ann, 40_000), 503, "BODIES_BUSY")
+        for other in ("bob", "eve"):
+            world.runtime.bodies.release(other, 35_000)
+        assert (await send(ann, 40_000)).status_code == 200
+        assert world.runtime.bodies.held == 0
 
 
 async def test_uploads_have_places(database_url: str) -> None:

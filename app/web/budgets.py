@@ -122,6 +122,10 @@ class Intake:
         self.release()
         self._in_memory = False
 
+    def unpack(self, size: int) -> None:
+        """Unpacked it has so many bytes. Raises TooManyRequests and BodiesBusy."""
+        self._hold(size)
+
     def release(self) -> None:
         """The request is over."""
         if self._held:
@@ -132,7 +136,11 @@ class Intake:
         self._size += more
         if self._size > self.allowance.most:
             raise self._too_large()
-        if self._in_memory and (counted := self._bodies.counted(self._size) - self._held) > 0:
+        if self._in_memory:
+            self._hold(self._size)
+
+    def _hold(self, size: int) -> None:
+        if (counted := self._bodies.counted(size) - self._held) > 0:
             self._bodies.hold(self._user, counted)
             self._held += counted
 

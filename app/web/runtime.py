@@ -137,6 +137,8 @@ class VanguardRequest(Request[Principal, Any, Any]):
         if self._unpacked is None:
             packed, coding = await super().body(), listed(self.scope, b"content-encoding")
             plain = unpacked(packed, coding, most)
+            if plain is not packed:
+                self.intake.unpack(len(plain))
             check_values(plain, self.runtime.settings.max_body_values)
             self._unpacked = plain
         return self._unpacked
