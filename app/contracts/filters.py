@@ -27,6 +27,7 @@ SYNC_STATES = ("pristine", "draft", "in_review", "committed", "syncing", "confli
 MAX_PAGE_SIZE = 1000
 MAX_OFFSET = 10_000_000
 MAX_WORD = 1000  # characters: folding takes the square of a run of combining marks, five seconds for 10,000 of them
+MAX_VALUE = 16 * 1024  # characters of a value: a target has no more, a body could; before any pattern looks at it
 MAX_PARAMETERS = 200
 MAX_SORTS = 5
 
@@ -156,6 +157,8 @@ def read_question(
     for name, value in (
         (name, value) for given in (words, filters) for name, values in given.items() for value in values
     ):
+        if len(value) > MAX_VALUE:
+            raise refuse(name, f"a value has at most {MAX_VALUE:,} characters.")
         if "\0" in value or (not value.isprintable() and "\x1f" in value):
             raise refuse(name, "a value may not hold control characters.")
     _check_bounds(filters, bounds)
