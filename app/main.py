@@ -89,7 +89,7 @@ def create_app(settings: Settings, *, contracts: Sequence[Contract] = BUILT_IN, 
 def create_runtime(settings: Settings, *, contracts: Sequence[Contract], clock: Clock) -> Runtime:
     """What requests find; its pool is not open yet."""
     database = Database(settings)
-    reserve = Database(reserve_settings(settings))
+    reserve = Database(reserve_settings(settings), shared=False)
     auth = Auth(settings, reserve, clock)
     return Runtime(
         settings=settings,
@@ -124,6 +124,7 @@ def shares_of_exports(settings: Settings) -> Shares:
         user_queue=settings.user_queue,
         organization=max(1, places // 2),
         patience=WAIT_FOR_EXPORT,
+        setting="VANGUARD_MAX_EXPORTS",
     )
 
 
@@ -136,13 +137,13 @@ def shares_of_uploads(settings: Settings) -> Shares:
         user_queue=1,
         organization=places,
         patience=settings.pool_timeout,
+        setting="VANGUARD_MAX_UPLOADS",
     )
 
 
 def reserve_settings(settings: Settings) -> Settings:
-    """Settings of the connections for what is short and everybody waits for: nobody has a share of them."""
-    places = settings.reserved_connections
-    return msgspec.structs.replace(settings, pool_size=places, user_connections=places, organization_share=1.0)
+    """Settings of the connections for what is short and everybody waits for."""
+    return msgspec.structs.replace(settings, pool_size=settings.reserved_connections)
 
 
 def owner_settings(settings: Settings) -> Settings:

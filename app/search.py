@@ -46,6 +46,8 @@ def read_search(contract: Contract, question: Question, bounds: Bounds) -> Listi
         if PARAMETER.fullmatch(field) is None or "[" in field:
             raise refuse(field, f"{contract.name} has no such field.")
         operators = wanted if isinstance(wanted, dict) else {"eq": wanted}
+        if not operators:
+            raise refuse(field, "an object has at least one operator.")
         for op, value in operators.items():
             name, values = _parameter(field, op, value)
             if name in filters:

@@ -44,6 +44,7 @@ SAME: list[tuple[dict[str, Any], list[tuple[str, str]]]] = [
 ]
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"filters": {"nope": 1}}, "nope"),
+    ({"filters": {"model": {}}}, "model"),
     ({"filters": {"model[ne]": "x"}}, "model[ne]"),
     ({"filters": {"page": 1}}, "page"),
     ({"filters": {"sort": "id"}}, "sort"),

@@ -223,7 +223,7 @@ class Lent:
         self._pool = pool
 
     async def __aenter__(self) -> Connection:
-        self._whose = whose = holder.get()
+        self._whose = whose = holder.get() if self._database.shared else None
         try:
             self._raw = await self._pool.take(whose)
         except Exception as error:
@@ -244,10 +244,14 @@ class Lent:
 
 
 class Database:
-    """The application's pool; connections act as the role `vanguard_app`, whoever logs in."""
+    """The application's pool; connections act as the role `vanguard_app`, whoever logs in.
 
-    def __init__(self, settings: Settings):
+    `shared`: by users and organizations, each with a share; else nobody's requests are counted.
+    """
+
+    def __init__(self, settings: Settings, *, shared: bool = True):
         self._settings = settings
+        self.shared = shared
         self._pool: Pool | None = None
         self._shapes = Shapes()
 

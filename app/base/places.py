@@ -34,7 +34,7 @@ holder: ContextVar[Holder | None] = ContextVar("holder", default=None)
 class Shares(msgspec.Struct, frozen=True, kw_only=True):
     """How many `places` there are, and what is whose: at most `user` of them for one user, of whose further requests at
     most `user_queue` wait; `organization`: the places that one organization may hold while others wait. Whoever waits
-    for longer than `patience` seconds is refused.
+    for longer than `patience` seconds is refused. `setting`: what says how many a user has.
     """
 
     places: int
@@ -42,6 +42,7 @@ class Shares(msgspec.Struct, frozen=True, kw_only=True):
     user_queue: int
     organization: int
     patience: float
+    setting: str = "VANGUARD_USER_CONNECTIONS"
 
 
 class Places:
@@ -127,8 +128,8 @@ class Places:
     def _too_many(self) -> TooManyRequests:
         user, queue = self._shares.user, self._shares.user_queue
         return TooManyRequests(
-            f"{user} of your requests are at work and others wait for them, at most {queue} for "
-            f"{self._shares.patience:g} seconds. Wait for some answers before you ask for more.",
+            f"{user} of your requests are at work ({self._shares.setting}) and others wait for them, at most {queue} "
+            f"(VANGUARD_USER_QUEUE) for {self._shares.patience:g} seconds. Wait for answers before you ask for more.",
             retry_after=RETRY_AFTER,
         )
 

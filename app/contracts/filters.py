@@ -192,13 +192,15 @@ def read_question(
 def _check_bounds(filters: dict[str, list[str]], bounds: Bounds) -> None:
     """A question's cost grows with all of its conditions and values, however they are spread over parameters."""
     names = list(filters)
-    if len(names) > bounds.conditions:
-        raise refuse(names[bounds.conditions], f"at most {bounds.conditions} filters in one question.")
+    if len(names) > (most := bounds.conditions):
+        detail = f"at most {most} filters in one question (VANGUARD_MAX_CONDITIONS). Ask in several."
+        raise refuse(names[most], detail)
     total = 0
     for name, values in filters.items():
         total += len(values)
-        if total > bounds.values:
-            raise refuse(name, f"at most {bounds.values:,} values in all filters of one question.")
+        if total > (most := bounds.values):
+            detail = f"at most {most:,} values in all filters of one question (VANGUARD_MAX_VALUES). Ask in several."
+            raise refuse(name, detail)
 
 
 def _divided(parameter: str, values: list[str]) -> list[str]:

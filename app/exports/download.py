@@ -143,7 +143,8 @@ class Download(ASGIResponse):
         try:
             await places.take(whose)
         except TimeoutError:
-            detail = "As many files as may be are being sent. Try again later."
+            most = self._runtime.settings.places_of_exports
+            detail = f"{most} files are being sent, as many as may be (VANGUARD_MAX_EXPORTS). Try again later."
             raise ExportsBusy(detail, retry_after=RETRY_AFTER) from None
         try:
             yield

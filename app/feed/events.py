@@ -125,9 +125,16 @@ class Stream(ASGIResponse):
             standing = await reader.standing(connection)
         # Nobody comes in between: of many at once no more are let in than may be.
         if runtime.tailer.listeners >= runtime.settings.max_streams:
-            raise StreamsBusy("As many streams as may be are open. Try again later.", retry_after=RETRY_AFTER)
+            raise StreamsBusy(
+                f"{runtime.settings.max_streams:,} streams are open, as many as may be (VANGUARD_MAX_STREAMS). "
+                "Try again later.",
+                retry_after=RETRY_AFTER,
+            )
         if runtime.tailer.listeners_of(reader.user) >= (most := runtime.settings.user_streams):
-            raise TooManyRequests(f"You have {most} streams open. Close one of them first.", retry_after=RETRY_AFTER)
+            raise TooManyRequests(
+                f"You have {most} streams open (VANGUARD_USER_STREAMS). Close one of them first.",
+                retry_after=RETRY_AFTER,
+            )
         async with runtime.tailer.listening(reader.organization, standing.position, self._bearer) as listener:
             await self.start_response(send)
 

@@ -11,12 +11,12 @@ from tempfile import TemporaryFile
 from typing import BinaryIO, NamedTuple
 
 from app.base.errors import MalformedRequest, UploadsBusy
-from app.base.places import Places, holder
+from app.base.places import holder
 from app.records.records import Raw, read_csv, read_ndjson
 from app.web.bodies import GZIP
 from app.web.headers import listed
 from app.web.problems import PayloadTooLarge, UnsupportedMediaType
-from app.web.runtime import VanguardRequest
+from app.web.runtime import Runtime, VanguardRequest
 
 PIECE = 256 * 1024  # bytes
 RETRY_AFTER = 30  # seconds
@@ -58,7 +58,7 @@ async def received(request: VanguardRequest, delimiter: str | None) -> AsyncIter
     digest = hashlib.sha256()
     request.intake.put_down()
     with TemporaryFile() as file:
-        async with _place(request.runtime.uploads):
+        async with _place(request.runtime):
             size = 0
             async for piece in _unpacked(request, most):
                 size += len(piece)
@@ -71,12 +71,13 @@ async def received(request: VanguardRequest, delimiter: str | None) -> AsyncIter
 
 
 @asynccontextmanager
-async def _place(places: Places) -> AsyncIterator[None]:
-    whose = holder.get()
+async def _place(runtime: Runtime) -> AsyncIterator[None]:
+    places, whose = runtime.uploads, holder.get()
     try:
         await places.take(whose)
     except TimeoutError:
-        detail = "As many uploads as may be are coming in. Try again later."
+        most = runtime.settings.max_uploads
+        detail = f"{most} uploads are coming in, as many as may be (VANGUARD_MAX_UPLOADS). Try again later."
         raise UploadsBusy(detail, retry_after=RETRY_AFTER) from None
     try:
         yield

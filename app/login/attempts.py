@@ -268,8 +268,8 @@ def _slow_down(wait: int, where: str) -> TooManyAttempts:
 
 def _busy(settings: Settings) -> LoginsBusy:
     return LoginsBusy(
-        f"{settings.login_hashes} logins are looked at at a time, and {settings.login_queue} wait already. "
-        "Try again in a moment.",
+        f"{settings.login_hashes} logins are looked at at a time (VANGUARD_LOGIN_HASHES), and {settings.login_queue} "
+        "wait already (VANGUARD_LOGIN_QUEUE). Try again in a moment.",
         retry_after=2,
     )
 

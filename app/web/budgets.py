@@ -35,11 +35,12 @@ LOGIN, BATCH, UPLOAD = ({"body": kind} for kind in (Body.LOGIN, Body.BATCH, Body
 
 
 class Allowance(msgspec.Struct, frozen=True):
-    """Most bytes of a body as it is sent, the setting that says so, and the seconds in which all of it has to come."""
+    """Most bytes of a body as it is sent, and the seconds in which all of it has to come, with the settings that say so."""
 
     most: int
     setting: str
     seconds: float
+    time_setting: str = "VANGUARD_BODY_TIMEOUT"
 
 
 def allowances(settings: Settings) -> dict[Body, Allowance]:
@@ -48,7 +49,9 @@ def allowances(settings: Settings) -> dict[Body, Allowance]:
         Body.LOGIN: Allowance(settings.max_login_bytes, "VANGUARD_MAX_LOGIN_BYTES", settings.body_timeout),
         Body.SMALL: Allowance(settings.max_small_body_bytes, "VANGUARD_MAX_SMALL_BODY_BYTES", settings.body_timeout),
         Body.BATCH: Allowance(settings.max_body_bytes, "VANGUARD_MAX_BODY_BYTES", settings.body_timeout),
-        Body.UPLOAD: Allowance(settings.max_upload_bytes, "VANGUARD_MAX_UPLOAD_BYTES", settings.upload_timeout),
+        Body.UPLOAD: Allowance(
+            settings.max_upload_bytes, "VANGUARD_MAX_UPLOAD_BYTES", settings.upload_timeout, "VANGUARD_UPLOAD_TIMEOUT"
+        ),
     }
 
 
@@ -73,11 +76,16 @@ class Bodies:
         """Count more bytes of a user's; raises TooManyRequests and BodiesBusy."""
         if self._by_user[user] + more > self._most_of_user:
             raise TooManyRequests(
-                f"Your requests have bodies of more than {self._most_of_user:,} bytes under way. Send them in turn.",
+                f"Your requests have bodies of more than {self._most_of_user:,} bytes under way "
+                "(VANGUARD_USER_BODIES_BYTES). Send them in turn.",
                 retry_after=RETRY_AFTER,
             )
         if self.held + more > self._most:
-            raise BodiesBusy("As many bodies as may be are under way. Try again later.", retry_after=RETRY_AFTER)
+            raise BodiesBusy(
+                f"Bodies of {self._most:,} bytes are under way, as many as may be (VANGUARD_MAX_BODIES_BYTES). "
+                "Try again later.",
+                retry_after=RETRY_AFTER,
+            )
         self.held += more
         self._by_user[user] += more
 
@@ -110,8 +118,8 @@ class Intake:
                 message = await receive()
         except TimeoutError:
             raise BodyTimedOut(
-                f"A body comes within {self.allowance.seconds:g} seconds, and no piece of it takes more than "
-                f"{self._bodies.pause:g}."
+                f"A body comes within {self.allowance.seconds:g} seconds ({self.allowance.time_setting}), and each piece "
+                f"of it within {self._bodies.pause:g} (VANGUARD_BODY_PAUSE). Send it again, or in parts."
             ) from None
         if message["type"] == "http.request":
             self._count(len(message["body"]))
@@ -146,4 +154,4 @@ class Intake:
 
     def _too_large(self) -> PayloadTooLarge:
         most, setting = self.allowance.most, self.allowance.setting
-        return PayloadTooLarge(f"A body has at most {most:,} bytes here ({setting}).")
+        return PayloadTooLarge(f"A body has at most {most:,} bytes here ({setting}). Send less, or in parts.")

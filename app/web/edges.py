@@ -71,14 +71,15 @@ def check_size(scope: HTTPScope) -> None:
     most = settings.max_target_bytes
     if len(raw_path(scope)) + len(scope["query_string"]) > most:
         raise TargetTooLong(
-            f"Path and query have at most {most:,} bytes. A list with longer filters is asked for in a body: "
-            "POST .../rows/search."
+            f"Path and query have at most {most:,} bytes (VANGUARD_MAX_TARGET_BYTES). A list with longer filters is "
+            "asked for in a body: POST .../rows/search."
         )
     sizes = [len(name) + len(value) for name, value in scope["headers"]]
     if len(sizes) > MAX_HEADERS:
-        raise HeadersTooLarge(f"A request has at most {MAX_HEADERS} headers.")
+        raise HeadersTooLarge(f"A request has at most {MAX_HEADERS} headers. Send fewer.")
     if sum(sizes) > settings.max_header_bytes:
-        raise HeadersTooLarge(f"Headers have at most {settings.max_header_bytes:,} bytes together.")
+        most = settings.max_header_bytes
+        raise HeadersTooLarge(f"Headers have at most {most:,} bytes together (VANGUARD_MAX_HEADER_BYTES). Send fewer.")
 
 
 async def _tell(error: VanguardError, scope: HTTPScope, send: Send) -> None:
