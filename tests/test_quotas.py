@@ -15,6 +15,7 @@ from sqlalchemy.pool import NullPool
 from app.migrate import alembic_config, sqlalchemy_url
 from app.organizations import list_held
 from app.web.auth import Role
+from app.web.idempotency import FORGET_OLD, RETENTION
 from tests.support.requests import done, submitted
 from tests.support.sessions import begin
 from tests.support.world import FLEET, User, World, drafts, open_world, refused, vehicle, written
@@ -322,6 +323,23 @@ async def test_an_expired_key_is_counted_once(keeping: World, kim: User) -> None
     written(await keyed(kim, "k", *KEYS[:10]))
     await keeping.db.execute("UPDATE idempotency_key SET created_at = created_at - interval '2 days'")
     written(await keyed(kim, "k", "V00"))
+    assert (await count_kept(keeping))[0] == 1
+
+
+async def test_a_key_that_is_forgotten_while_it_is_claimed_anew_is_counted(keeping: World, kim: User) -> None:
+    """The claim waits for whoever forgets it, and finds it gone: it is a new key."""
+    written(await keyed(kim, "k", "V00"))
+    await keeping.db.execute("UPDATE idempotency_key SET created_at = created_at - interval '2 days'")
+    async with asyncio.timeout(20), keeping.db.acquire() as other:
+        forgetting = other.transaction()
+        await forgetting.start()
+        await other.execute(FORGET_OLD.text, "acme", keeping.clock() - RETENTION)
+        again = asyncio.create_task(keyed(kim, "k", "V00"))
+        # Nothing tells when it waits.
+        while not await keeping.db.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        await forgetting.commit()
+        written(await again)
     assert (await count_kept(keeping))[0] == 1
 
 
