@@ -35,7 +35,7 @@ LOGIN, BATCH, UPLOAD = ({"body": kind} for kind in (Body.LOGIN, Body.BATCH, Body
 
 
 class Allowance(msgspec.Struct, frozen=True):
-    """Most bytes of a body as it is sent, and the seconds in which all of it has to come, with the settings that say so."""
+    """Most bytes of a body, and the seconds in which all of it has to come, with the settings that say so."""
 
     most: int
     setting: str
@@ -118,8 +118,8 @@ class Intake:
                 message = await receive()
         except TimeoutError:
             raise BodyTimedOut(
-                f"A body comes within {self.allowance.seconds:g} seconds ({self.allowance.time_setting}), and each piece "
-                f"of it within {self._bodies.pause:g} (VANGUARD_BODY_PAUSE). Send it again, or in parts."
+                f"A body comes within {self.allowance.seconds:g} seconds ({self.allowance.time_setting}), and each "
+                f"piece of it within {self._bodies.pause:g} (VANGUARD_BODY_PAUSE). Send it again, or in parts."
             ) from None
         if message["type"] == "http.request":
             self._count(len(message["body"]))
