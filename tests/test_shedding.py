@@ -17,6 +17,7 @@ from tests.support.proxy import LIMIT, Line, dial, lines_closed
 from tests.support.streams import free_port, until_ready
 from tests.support.world import User, World, line
 from tests.test_stream_restarts import process
+from tests.test_work import locked, waiting
 
 HOST = b"Host: vanguard.example\r\n"
 D = "/api/v1/orgs/acme/datasets/pfa"
@@ -182,3 +183,61 @@ async def test_many_requests_in_one_go_on_one_connection(site: Site) -> None:
         saying.cancel()
         await asyncio.gather(saying, return_exceptions=True)
     await served(site)
+
+
+@pytest.mark.anyio
+async def test_a_flood_of_logins_holds_nobody_up_who_is_in(site: Site) -> None:
+    body = b'{"email": "ann@example.com", "password": "a wrong one"}'
+    head = site.head("POST", "/api/auth/login", b"Content-Type: application/json", b"Content-Length: %d" % len(body))
+    with lines_closed([]) as lines:
+        for _ in range(100):
+            lines.append(await dial(site.port, "127.0.0.2"))
+            await lines[-1].say(head + body)
+        await served(site)
+        async with asyncio.timeout(3 * LIMIT):
+            answers = await asyncio.gather(*[each.hear() for each in lines])
+    assert {answer.status for answer in answers if answer is not None} <= {401, 429, 503}
+
+
+@pytest.mark.anyio
+async def test_questions_that_take_long_hold_nobody_else_up(site: Site, world: World, database_url: str) -> None:
+    """Forty of one user at once, each of which waits in the database, half of which are left."""
+    with lines_closed([]) as lines:
+        with locked(database_url, "pfa.history"):
+            for _ in range(40):
+                lines.append(await dial(site.port, "127.0.0.2"))
+                await lines[-1].say(site.head("GET", f"{D}/rows/PFA-1/history", user=site.eve))
+            await waiting(world.db, 4)
+            await served(site)
+            for each in lines[::2]:
+                each.close()
+            await served(site)
+        async with asyncio.timeout(LIMIT):
+            answers = await asyncio.gather(*[each.hear() for each in lines[1::2]])
+    assert {answer.status for answer in answers if answer is not None} <= {200, 429}
+    await waiting(world.db, 0)
+
+
+@pytest.mark.anyio
+async def test_exports_that_nobody_reads_end(world: World, database_url: str) -> None:
+    """They are larger than what lies between; an honest user has theirs meanwhile."""
+    world.clock.at = clock.now()
+    await world.mirror({f"PFA-{number}": line(equipment="x" * 450) for number in range(20_000)})
+    ann, eve = await world.user("ann"), await world.user("eve")
+    port = free_port()
+    with process(database_url, port, VANGUARD_STALL_TIMEOUT="1"):
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=LIMIT) as http:
+            await until_ready(http)
+            site = Site(port, 0, ann, eve)
+            with lines_closed([]) as lines:
+                for _ in range(3):
+                    lines.append(await dial(port, "127.0.0.2"))
+                    await lines[-1].say(site.head("GET", f"{D}/export", user=eve))
+                await served(site)
+                headers = {"Authorization": f"Bearer {ann.token}"}
+                answer = await http.get(f"{D}/export?id=PFA-1", headers=headers)
+                assert (answer.status_code, len(answer.text.splitlines())) == (200, 2)
+                async with asyncio.timeout(2 * LIMIT):
+                    # Nothing tells a test when another process has given up.
+                    while 'outcome="stalled"} 3.0' not in (await http.get("/metrics")).text:  # noqa: ASYNC110
+                        await asyncio.sleep(0.1)
