@@ -176,6 +176,9 @@ async def commit(desk: Desk, user: str, wanted: CommitRequest, at: datetime) -> 
     conflicts = [conflict for record in frozen for conflict in record["conflicts"] or ()]
     if conflicts and not skip:
         raise _conflicting(conflicts)
+    if conflicts:
+        # What is skipped stays drafted, with another base and in other bytes than were counted.
+        await doubt(desk, [user])
     changed = [Changed(record["row_key"], record["before"], record["after"]) for record in frozen if record["op"]]
     warnings = await _check_rules(desk, changed)
     if local and changed:

@@ -81,7 +81,7 @@ async def _discard_fields(
     status_code=200,
     tags=["drafts"],
     summary="Discard drafts",
-    responses=answers_with_position(DiscardAnswer, 404, 422),
+    responses=answers_with_position(DiscardAnswer, 404, 409, 422),
 )
 async def discard_drafts(
     request: VanguardRequest,

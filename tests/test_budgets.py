@@ -179,8 +179,8 @@ async def test_bodies_are_bounded_together_and_by_user(database_url: str) -> Non
         async def begin(user: User, size: int) -> "asyncio.Task[tuple[int, dict[str, Any]]]":
             body = Pieces(b" " * size)
             task = asyncio.create_task(answered(world, "POST", path, body, user))
-            waited = asyncio.create_task(body.waited.wait())
-            await asyncio.wait((task, waited), return_when=asyncio.FIRST_COMPLETED)
+            waited = asyncio.create_task(asyncio.wait_for(body.waited.wait(), 20))
+            await asyncio.wait((task, waited), timeout=20, return_when=asyncio.FIRST_COMPLETED)
             waited.cancel()
             return task
 

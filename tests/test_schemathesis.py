@@ -62,7 +62,8 @@ OPERATIONS = {operation.label: operation for operation in sorted(FOUND, key=lamb
 async def populated(server_url: str, template: str) -> AsyncIterator[World]:
     """Two datasets with some rows and drafts; what the cases do to it is their own business."""
     with new_database(server_url, template) as url:
-        async with open_world(url) as world:
+        # All cases of an operation are sent at once, those of a login, too.
+        async with open_world(url, login_queue=1000) as world:
             await world.organization("acme")
             await world.mirror({key: line() for key in "ABC"})
             await world.mirror({key: vehicle() for key in "ABC"}, contract=FLEET)

@@ -71,7 +71,7 @@ async def test_a_read_whose_client_has_left_ends_its_statement_too(api: Api, dat
         for writer in writers:
             writer.close()
         await waiting(api.world.db, 0)
-    async with httpx.AsyncClient(base_url=api.url) as http:
+    async with httpx.AsyncClient(base_url=api.url, timeout=60) as http:
         headers = {"Authorization": f"Bearer {ann.token}"}
         assert (await http.get(f"/api/v1/orgs/acme/datasets/pfa/{path}", headers=headers)).status_code == 200
         figures = (await http.get("/metrics")).text
