@@ -38,7 +38,9 @@ LONGEST = 60.0  # seconds that an answer may take
 MEGABYTE = 2**20
 
 MISSED_PAGES = """\
-The viewer's lists are served four at a time, and on two processors a page shares them with these."""
+The viewer's lists are served four at a time, and on two processors a page shares them with these: each time that it
+passes from process to process it waits for its turn there. With two at a time, VANGUARD_USER_CONNECTIONS=2, it was as
+slow: two keep both processors busy."""
 
 # The dearest that were found, of as many values as are taken (tests/test_event_loop.py has more).
 QUERIES = {
