@@ -6,12 +6,14 @@ wait, and never the last free place beyond it: whoever comes next finds one.
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import Any
 
 import msgspec
 
-from app.base.errors import TooManyRequests
+from app.base.errors import TooManyRequests, VanguardError
 
 RETRY_AFTER = 1  # seconds: what one waits for are one's own requests, most often short
 FEW = 4  # with fewer places than that none is kept for whoever comes next
@@ -73,6 +75,21 @@ class Places:
             _less(self._by_organization, whose.organization)
         if self._waiting:
             self._hand_out()
+
+    @asynccontextmanager
+    async def held(self, busy: VanguardError) -> AsyncGenerator[None, None]:
+        """A place for whose request it is, for the time of the block; raises TooManyRequests, and `busy` where none
+        came free.
+        """
+        whose = holder.get()
+        try:
+            await self.take(whose)
+        except TimeoutError:
+            raise busy from None
+        try:
+            yield
+        finally:
+            self.release(whose)
 
     async def _wait(self, whose: Holder | None) -> None:
         if whose is not None and self._queued(whose) >= self._shares.user_queue:

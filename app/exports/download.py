@@ -7,7 +7,7 @@ import asyncio
 import re
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing
 from types import MappingProxyType
 from typing import ClassVar, TypeVar
 
@@ -17,7 +17,6 @@ from litestar.types import Receive, Scope, Send
 from prometheus_client import Counter
 
 from app.base.errors import DatabaseBusy, ExportsBusy, VanguardError
-from app.base.places import holder
 from app.exports.columns import Column
 from app.exports.formats import Row, Writer
 from app.exports.writers import WRITERS
@@ -137,19 +136,10 @@ class Download(ASGIResponse):
         except TimeoutError:
             raise Stalled from None
 
-    @asynccontextmanager
-    async def _place(self) -> AsyncGenerator[None, None]:
-        places, whose = self._runtime.exports, holder.get()
-        try:
-            await places.take(whose)
-        except TimeoutError:
-            most = self._runtime.settings.places_of_exports
-            detail = f"{most} files are being sent, as many as may be (VANGUARD_MAX_EXPORTS). Try again later."
-            raise ExportsBusy(detail, retry_after=RETRY_AFTER) from None
-        try:
-            yield
-        finally:
-            places.release(whose)
+    def _place(self) -> AbstractAsyncContextManager[None]:
+        most = self._runtime.settings.places_of_exports
+        detail = f"{most} files are being sent, as many as may be (VANGUARD_MAX_EXPORTS). Try again later."
+        return self._runtime.exports.held(ExportsBusy(detail, retry_after=RETRY_AFTER))
 
     async def _parts(self) -> AsyncGenerator[bytes, None]:
         """The file. Its head waits for the first rows: before they are there, an error can be told as such."""

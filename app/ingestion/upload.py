@@ -6,12 +6,11 @@ No connection of the pool is held for a slow client, and one that leaves has lef
 import hashlib
 import zlib
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from tempfile import TemporaryFile
 from typing import BinaryIO, NamedTuple
 
 from app.base.errors import MalformedRequest, UploadsBusy
-from app.base.places import holder
 from app.records.records import Raw, read_csv, read_ndjson
 from app.web.bodies import GZIP
 from app.web.headers import listed
@@ -70,19 +69,10 @@ async def received(request: VanguardRequest, delimiter: str | None) -> AsyncIter
         yield Upload(file, kind == CSV, delimiter)
 
 
-@asynccontextmanager
-async def _place(runtime: Runtime) -> AsyncIterator[None]:
-    places, whose = runtime.uploads, holder.get()
-    try:
-        await places.take(whose)
-    except TimeoutError:
-        most = runtime.settings.max_uploads
-        detail = f"{most} uploads are coming in, as many as may be (VANGUARD_MAX_UPLOADS). Try again later."
-        raise UploadsBusy(detail, retry_after=RETRY_AFTER) from None
-    try:
-        yield
-    finally:
-        places.release(whose)
+def _place(runtime: Runtime) -> AbstractAsyncContextManager[None]:
+    most = runtime.settings.max_uploads
+    detail = f"{most} uploads are coming in, as many as may be (VANGUARD_MAX_UPLOADS). Try again later."
+    return runtime.uploads.held(UploadsBusy(detail, retry_after=RETRY_AFTER))
 
 
 def too_large(most: int) -> PayloadTooLarge:
