@@ -1,6 +1,5 @@
 """Who is it? What each request pays for its token."""
 
-from collections.abc import Coroutine
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,6 +8,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from app.base.database import Database
 from app.base.settings import Settings
 from app.web.auth import Account, Auth, Role
+from benchmarks.micro.conftest import result
 
 ANN = Account(id="ann", email="ann@example.com", name="Ann", operator=False, roles={"acme": Role.ANALYST})
 
@@ -16,15 +16,6 @@ ANN = Account(id="ann", email="ann@example.com", name="Ann", operator=False, rol
 def now() -> datetime:
     """A day that stands still."""
     return datetime(2026, 3, 1, tzinfo=UTC)
-
-
-def result(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """What a coroutine that waits for nothing returns, without the cost of an event loop."""
-    try:
-        coroutine.send(None)
-    except StopIteration as done:
-        return done.value
-    raise AssertionError("it waits for something")
 
 
 def test_a_token_is_verified_for_the_first_time(benchmark: BenchmarkFixture, settings: Settings) -> None:
