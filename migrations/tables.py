@@ -74,6 +74,7 @@ Table(
     Column("name", Text, nullable=False),
     Column("managed_by_identity_provider", Boolean, nullable=False, server_default=text("false")),
     _time("created_at"),
+    Column("identity_provider", Text(collation="C")),
 )
 Table(
     "account",
@@ -104,6 +105,27 @@ Table(
     _time("began_at"),
 )
 Table("revoked_token", metadata, _key(name="id"), _time("expires_at", default=False))
+Table(
+    "logout",
+    metadata,
+    _key(name="subject"),
+    Column("scope", Text(collation="C"), primary_key=True, server_default=text("''")),
+    _time("at", default=False),
+    Index("logout_at", "at"),
+)
+Table(
+    "invitation",
+    metadata,
+    _organization(),
+    Column("id", Uuid, primary_key=True),
+    _key(name="email", primary=False),
+    Column("role", Text, nullable=False),
+    _key(name="invited_by", primary=False),
+    _time("created_at", default=False),
+    _time("expires_at", default=False),
+    UniqueConstraint("id", name="invitation_id_key"),
+    UniqueConstraint("organization_id", "email", name="invitation_email_key"),
+)
 Table(
     "login_attempt",
     metadata,
@@ -488,6 +510,7 @@ Table(
     Column("field", Text(collation="C")),
     Column("reason", Text),
     Column("details", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("address", Text(collation="C")),
     Index("audit_newest", "organization_id", "at", "id"),
     Index("audit_actor", "organization_id", "actor", "at", "id"),
     Index("audit_action", "organization_id", "action", "at", "id"),
