@@ -6,18 +6,16 @@ An account is named by its id or its email.
 import re
 import uuid
 from collections.abc import Mapping
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
-from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
-
 from app.base.database import Connection, Database
-from app.base.errors import AlreadyExists, Code, Culprit, ValidationFailed
+from app.base.errors import AlreadyExists, Code, Culprit, InvalidCredentials, ValidationFailed
 from app.base.statements import statement
-from app.members import LONGEST_EMAIL, SAVE_MEMBER, keep_admin, normalized, unknown
-from app.organizations import lock_organization
-from app.web.auth import Account, Role
+from app.members import LONGEST_EMAIL, SAVE_MEMBER, keep_admin, lock_members, normalized, unknown
+from app.passwords import check_password, hash_password
+from app.web.auth import EVERYWHERE, Account, Auth, Role
 
 ADD_ACCOUNT = statement("accounts/add_account")
 READ_ACCOUNT = statement("accounts/read_account")
@@ -27,26 +25,7 @@ DELETE_ACCOUNT = statement("accounts/delete_account")
 LOCK_ADMINISTERED = statement("locks/lock_administered")
 
 EMAIL = re.compile(r"[^\s@\x00-\x1f]+@[^\s@\x00-\x1f]+")
-SHORTEST_PASSWORD, LONGEST_PASSWORD = 10, 1000
-
-# RFC 9106's second choice: 64 MiB and three passes.
-HASHER = PasswordHasher(time_cost=3, memory_cost=64 * 1024, parallelism=4)
 NO_ROLES: Mapping[str, Role] = MappingProxyType({})
-
-
-def hash_password(password: str) -> str:
-    """The hash to store; slow by design. Raises ValidationFailed for a password that is too short or too long."""
-    if not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
-        raise _invalid("password", f"A password has {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters.")
-    return HASHER.hash(password)
-
-
-def matches(stored: str, password: str) -> bool:
-    """Whether the password belongs to the stored hash; slow by design."""
-    try:
-        return HASHER.verify(stored, password)
-    except (VerificationError, InvalidHashError):
-        return False
 
 
 async def add_account(
@@ -57,24 +36,28 @@ async def add_account(
     password: str | None,
     operator: bool = False,
     roles: Mapping[str, Role] = NO_ROLES,
+    strict: bool = False,
 ) -> Account:
-    """Add an account with its memberships, or nothing at all.
+    """Add an account with its memberships, or nothing at all; `strict`: with no weak password.
 
     Without a password it cannot log in here, only bear tokens of an identity provider.
     """
     email = normalized(email)
     if not EMAIL.fullmatch(email) or len(email) > LONGEST_EMAIL:
         raise _invalid("email", f"{email} is no email address.")
+    if password is not None:
+        check_password(password, strict=strict, email=email, name=name)
     account = Account(id=str(uuid.uuid4()), email=email, name=name, operator=operator, roles=dict(roles))
     hashed = hash_password(password) if password is not None else None
     async with database.transaction() as connection:
+        for organization in sorted(roles):
+            await lock_members(connection, organization)
         added = await connection.value(
             ADD_ACCOUNT, account=account.id, email=email, name=name, password_hash=hashed, operator=operator
         )
         if added is None:
             raise AlreadyExists(f"There is an account {email} already.")
         for organization, role in sorted(roles.items()):
-            await lock_organization(connection, organization)
             await connection.value(SAVE_MEMBER, organization=organization, account=account.id, role=role.value)
     return account
 
@@ -91,12 +74,27 @@ async def list_accounts(database: Database) -> list[Account]:
         return [account_of(row) for row in await connection.rows(LIST_ACCOUNTS)]
 
 
-async def set_password(database: Database, account: str, password: str) -> None:
-    """Give the account another password. Tokens that it bears stay valid until they expire."""
-    hashed = hash_password(password)
-    async with database.connection() as connection:
+async def set_password(database: Database, auth: Auth, account: str, password: str, *, strict: bool) -> None:
+    """Give the account another password, which ends its sessions; raises ValidationFailed, MemberNotFound."""
+    async with database.transaction() as connection:
         found = await _account(connection, account)
-        await connection.value(SAVE_PASSWORD, account=found.id, password_hash=hashed, replaced=None)
+        check_password(password, strict=strict, email=found.email, name=found.name)
+        await replace_password(connection, auth, found.id, hash_password(password))
+
+
+async def replace_password(
+    connection: Connection, auth: Auth, account: str, password_hash: str, replaced: str | None = None
+) -> datetime:
+    """Keep another password's hash, and end the account's tokens: those of before the moment that is returned. Raises
+    InvalidCredentials where the hash that goes is not the one to be `replaced`: somebody else was faster.
+    """
+    saved = await connection.value(SAVE_PASSWORD, account=account, password_hash=password_hash, replaced=replaced)
+    if saved is None:
+        raise InvalidCredentials("The password has been changed meanwhile.")
+    # After the account is locked: whoever was let in by the old password was so before.
+    at = auth.now()
+    await auth.end_tokens(connection, account, EVERYWHERE, at)
+    return at
 
 
 async def remove_account(database: Database, account: str) -> None:

@@ -163,11 +163,12 @@ async def opened(runtime: Runtime) -> AsyncIterator[None]:
     for pool in pools:
         await pool.open()
     try:
+        await runtime.auth.tokens.open()
         yield
     finally:
         await runtime.tailer.close()
         runtime.hashing.close()
-        await runtime.auth.close()
+        await runtime.auth.tokens.close()
         for pool in reversed(pools):
             await pool.close()
 

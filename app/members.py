@@ -12,7 +12,7 @@ from litestar.openapi.spec import Example
 from litestar.params import JSONBody, PathParameter
 
 from app.base.database import Connection, Database
-from app.base.errors import LastAdmin, MemberNotFound
+from app.base.errors import LastAdmin, ManagedOrganization, MemberNotFound
 from app.base.statements import statement
 from app.organizations import lock_organization
 from app.web.auth import Action, Role, require
@@ -77,6 +77,14 @@ async def end_membership(database: Database, organization: str, account: str) ->
         await connection.value(DELETE_MEMBER, organization=organization, account=row["id"])
 
 
+async def lock_members(connection: Connection, organization: str) -> None:
+    """For a transaction that changes who belongs to it; raises NotFound, and ManagedOrganization where its identity
+    provider says that.
+    """
+    if await lock_organization(connection, organization):
+        raise ManagedOrganization(f"Give and take roles of {organization} at its identity provider.")
+
+
 async def keep_admin(connection: Connection, account: str, organizations: list[str]) -> None:
     """Each of these locked organizations has an ADMIN besides this account; raises LastAdmin."""
     orphaned = [row["id"] for row in await connection.rows(LIST_ORPHANED, account=account, organizations=organizations)]
@@ -86,7 +94,11 @@ async def keep_admin(connection: Connection, account: str, organizations: list[s
 
 async def _locked_member(connection: Connection, organization: str, account: str) -> Any:
     """The account as seen from the organization, whose memberships nobody else changes until the transaction ends."""
-    await lock_organization(connection, organization)
+    await lock_members(connection, organization)
+    return await _found(connection, organization, account)
+
+
+async def _found(connection: Connection, organization: str, account: str) -> Any:
     row = await connection.row(READ_MEMBER, organization=organization, account=account, email=normalized(account))
     if row is None:
         raise unknown(account)
@@ -163,4 +175,24 @@ async def remove_member(request: VanguardRequest, org: Organization, account: Ac
     runtime.auth.forget()
 
 
-ROUTES = [list_members, set_role, remove_member]
+@delete(
+    f"{PATH}/{{account:str}}/tokens",
+    opt=require(Action.ADMINISTER),
+    tags=["members"],
+    summary="Log a member out",
+    responses=answers(None, 404, status=204),
+)
+async def end_tokens(request: VanguardRequest, org: Organization, account: AccountKey) -> None:
+    """End all tokens that a member was given so far, as far as this organization goes; elsewhere they count on. At once
+    here, within 5 seconds everywhere. In an organization that is managed by its identity provider the account is the
+    bearer's id there.
+    """
+    runtime = request.runtime
+    async with runtime.database.transaction() as connection:
+        managed = await lock_organization(connection, org)
+        user = account if managed else (await _found(connection, org, account))["id"]
+        await runtime.auth.end_tokens(connection, user, org, runtime.clock())
+    runtime.auth.forget()
+
+
+ROUTES = [list_members, set_role, remove_member, end_tokens]

@@ -12,6 +12,7 @@ from app.contracts import BUILT_IN, Contract
 
 ADD_ORGANIZATION = statement("organizations/add_organization")
 LIST_ORGANIZATIONS = statement("organizations/list_organizations")
+SAVE_MANAGED = statement("organizations/save_managed")
 LIST_HELD = statement("quotas/list_held")
 LOCK_ORGANIZATION = statement("locks/lock_organization")
 
@@ -19,11 +20,14 @@ ORGANIZATION_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 
 class Organization(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A tenant; `managed` where its identity provider alone says who belongs to it."""
+    """A tenant; `managed` where its identity provider alone says who belongs to it; `provider` is the issuer that it
+    names.
+    """
 
     id: str
     name: str
     managed: bool
+    provider: str | None
     members: int
 
 
@@ -66,7 +70,20 @@ async def list_held(database: Database, organization: str | None, most: int) -> 
         return [Holding(**row) for row in await connection.rows(LIST_HELD, organization=organization, limit=most)]
 
 
-async def lock_organization(connection: Connection, organization: str) -> None:
-    """For a transaction that changes who belongs to it; raises NotFound."""
-    if await connection.value(LOCK_ORGANIZATION, organization=organization) is None:
+async def lock_organization(connection: Connection, organization: str) -> bool:
+    """For a transaction that changes who belongs to it. Returns whether its identity provider says that; raises
+    NotFound.
+    """
+    managed: bool | None = await connection.value(LOCK_ORGANIZATION, organization=organization)
+    if managed is None:
         raise NotFound(f"There is no organization {organization}.")
+    return managed
+
+
+async def manage(database: Database, organization: str, *, managed: bool, provider: str | None) -> None:
+    """Say who decides who belongs to an organization, and whose tokens count there: a provider's issuer, None for that
+    of the only one; raises NotFound.
+    """
+    async with database.transaction() as connection:
+        await lock_organization(connection, organization)
+        await connection.value(SAVE_MANAGED, organization=organization, managed=managed, identity_provider=provider)

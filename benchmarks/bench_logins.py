@@ -7,7 +7,8 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 from statistics import median
 
-from app.accounts import HASHER, add_account, matches
+from app.accounts import add_account
+from app.passwords import HASHER, matches
 from benchmarks.api import Api, Unexpected, serving
 from benchmarks.client import HOST
 from benchmarks.data import SECRET, Bench

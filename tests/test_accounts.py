@@ -13,8 +13,8 @@ import psycopg
 import pytest
 from click.testing import CliRunner, Result
 
-from app.accounts import matches
 from app.cli import main
+from app.passwords import matches
 from tests.conftest import new_database
 from tests.support.children import VANGUARD, child
 from tests.support.world import SECRET

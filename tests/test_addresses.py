@@ -156,7 +156,7 @@ async def from_(world: World, peer: str, forwarded: str) -> int:
 
 async def test_logins_are_counted_by_it(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Behind the proxy each client for itself, whatever they say; and who is no proxy can say what they like."""
-    monkeypatch.setattr("app.accounts.matches", lambda *_: False)
+    monkeypatch.setattr("app.passwords.matches", lambda *_: False)
     more: dict[str, Any] = {"trusted_proxies": ("10.0.0.1",), "login_failures": 2}
     async with open_world(database_url, **more) as world:
         assert [await from_(world, "10.0.0.1", f"203.0.113.{n}, 198.51.100.1") for n in range(3)] == [401, 401, 429]

@@ -284,7 +284,7 @@ async def test_a_token_is_asked_for_once_and_again_when_it_is_not_taken(
     await fleet.list()
     await fleet.list()
     assert client.asked == 1
-    client.road.answers = [httpx.Response(401, json={"code": "UNAUTHENTICATED", "detail": "expired"})]
+    client.road.answers = [httpx.Response(401, json={"code": "TOKEN_EXPIRED", "detail": "expired"})]
     await fleet.list()
     assert (client.asked, client.pauses) == (2, [])
 

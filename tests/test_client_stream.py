@@ -275,7 +275,7 @@ async def test_who_may_not_listen_any_more_stops(answer: bytes, error: type[Exce
 
 
 async def test_a_token_that_is_never_taken_is_given_up() -> None:
-    async with listening(status(401, body=b'{"code":"UNAUTHENTICATED"}')) as listener:
+    async with listening(status(401, body=b'{"code":"TOKEN_EXPIRED"}')) as listener:
         with pytest.raises(Unauthorized):
             await listener.hear(10)
         assert listener.tokens == [f"token-{number}" for number in range(5)], "each time a new one"

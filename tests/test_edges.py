@@ -32,7 +32,7 @@ from tests.test_accounts import free_port
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/none"  # nothing listens there
 HIDDEN = "WORDS-OF-AN-ERROR"
-OWN = {401: "UNAUTHENTICATED", 403: "FORBIDDEN", 404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED",
+OWN = {401: "TOKEN_MISSING", 403: "FORBIDDEN", 404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED",
        413: "PAYLOAD_TOO_LARGE", 414: "TARGET_TOO_LONG", 415: "UNSUPPORTED_MEDIA_TYPE", 429: "TOO_MANY_REQUESTS",
        431: "HEADERS_TOO_LARGE", 503: "SERVICE_UNAVAILABLE", 504: "TIMED_OUT"}  # fmt: skip
 STATUSES = [status.value for status in HTTPStatus if status >= 400]
@@ -151,7 +151,7 @@ async def test_what_nobody_expected_is_logged_with_its_place_and_told_without(
     http: httpx.AsyncClient, logged: list[Any], name: str
 ) -> None:
     response = await http.get(f"/raise/{name}")
-    status, code = (401, "UNAUTHENTICATED") if name == "unauthorized" else (500, "INTERNAL_ERROR")
+    status, code = (401, "TOKEN_MISSING") if name == "unauthorized" else (500, "INTERNAL_ERROR")
     check(response, logged, status, code, "/raise/{name}")
     if status == 500 and name != "unwritable":
         assert "raise ERRORS[name]" in next(each["place"] for each in logged if "place" in each)
@@ -174,8 +174,8 @@ CASES = [
     *(Case(f"GET {path}", 404, "NOT_FOUND") for path in ("//", "/%00", "/%ff", "/health/x", "/on-purpose/x")),
     *(Case(f"{method} /health", 405, "METHOD_NOT_ALLOWED") for method in ("PUT", "BREW", "TRACE", "CONNECT")),
     Case("GET /health", 400, "MALFORMED_REQUEST", options={"headers": {"Host": "a b"}}),
-    Case("GET /api/auth/me", 401, "UNAUTHENTICATED", "/api/auth/me"),
-    Case("GET /api/auth/me", 401, "UNAUTHENTICATED", "/api/auth/me", {"headers": {"Cookie": b'\xff=\xff;;="'}}),
+    Case("GET /api/auth/me", 401, "TOKEN_MISSING", "/api/auth/me"),
+    Case("GET /api/auth/me", 401, "TOKEN_MISSING", "/api/auth/me", {"headers": {"Cookie": b'\xff=\xff;;="'}}),
     Case("GET /health/ready", 503, "DATABASE_UNAVAILABLE", "/health/ready"),
     Case("POST /taken", 400, "MALFORMED_REQUEST", "/taken"),
     Case("POST /taken", 400, "MALFORMED_REQUEST", "/taken", {"content": b"<a/>"}),
@@ -494,7 +494,7 @@ THROUGH: dict[str, tuple[bytes, int, str, str]] = {
     "a host that is none": (b"GET /health HTTP/1.1\r\nHost: a/b\r\nConnection: close\r\n\r\n",
                             400, "MALFORMED_REQUEST", "unknown"),
     "no token": (b"GET /api/auth/me HTTP/1.1\r\n" + HEAD + b"Cookie: \xff=\xff;;=\r\n\r\n",
-                 401, "UNAUTHENTICATED", "/api/auth/me"),
+                 401, "TOKEN_MISSING", "/api/auth/me"),
     "no body": (LOGIN + b"\r\n", 400, "MALFORMED_REQUEST", "/api/auth/login"),
     "half a body": (LOGIN + b"Content-Length: 9\r\n\r\n{", 400, "MALFORMED_REQUEST", "/api/auth/login"),
     "a broken chunk": (LOGIN + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n{}", 400, "MALFORMED_REQUEST",

@@ -20,11 +20,12 @@ import pytest
 from argon2 import PasswordHasher
 from prometheus_client import REGISTRY
 
-from app import accounts
-from app.accounts import HASHER, add_account
+from app import passwords
+from app.accounts import add_account
 from app.base.exact_json import encode
 from app.login import attempts
 from app.login.attempts import Attempt
+from app.passwords import HASHER
 from app.web.auth import COOKIE, Account, Role
 from tests.support.children import child, kill
 from tests.support.world import SECRET, World, asgi, open_world
@@ -48,7 +49,7 @@ async def ann(world: World) -> Account:
 @cache
 def hashed() -> str:
     """The hash of PASSWORD, worked out once."""
-    return accounts.hash_password(PASSWORD)
+    return passwords.hash_password(PASSWORD)
 
 
 async def enter(world: World, email: str, password: str, address: str = "192.0.2.1") -> httpx.Response:
@@ -102,13 +103,13 @@ async def test_wrong_and_unknown_answer_alike(world: World, ann: Account, monkey
     """And take alike long: each verifies one hash, with the same parameters."""
     await world.user("no-password")
     verified: list[str] = []
-    matches = accounts.matches
+    matches = passwords.matches
 
     def watched(stored: str, password: str) -> bool:
         verified.append(stored)
         return matches(stored, password)
 
-    monkeypatch.setattr(accounts, "matches", watched)
+    monkeypatch.setattr(passwords, "matches", watched)
     bodies = []
     for email in (ann.email, "unknown@demo.example", "no-password@example.com"):
         response = await enter(world, email, "wrong password")
@@ -182,7 +183,7 @@ async def test_where_only_the_identity_provider_issues_tokens_nobody_logs_in(
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Passwords are compared at once, for tests that count."""
-    monkeypatch.setattr(accounts, "matches", lambda stored, password: (stored, password) == (hashed(), PASSWORD))
+    monkeypatch.setattr(passwords, "matches", lambda stored, password: (stored, password) == (hashed(), PASSWORD))
 
 
 async def guess(world: World, email: str, times: int = 1, **more: Any) -> list[int]:
@@ -423,7 +424,7 @@ def watched(monkeypatch: pytest.MonkeyPatch, *, until: int = 0) -> Iterator[list
         return password == PASSWORD
 
     with monkeypatch.context() as patched:
-        patched.setattr(accounts, "matches", look)
+        patched.setattr(passwords, "matches", look)
         yield seen
 
 
@@ -495,7 +496,7 @@ async def test_an_attempt_whose_process_is_killed_counts_and_expires(
 
 KILLED = """
 import asyncio, time
-from app import accounts
+from app import passwords
 from tests.support.world import open_world
 from tests.test_login import enter
 
@@ -504,7 +505,7 @@ def look(stored, password):
     time.sleep(100)
 
 async def main():
-    accounts.matches = look
+    passwords.matches = look
     async with open_world("{url}") as world:
         await enter(world, "{email}", "wrong password")
 
@@ -530,7 +531,7 @@ async def test_a_client_that_leaves_frees_no_turn_before_its_hash_ends(
             at_once -= 1
         return password == PASSWORD
 
-    monkeypatch.setattr(accounts, "matches", look)
+    monkeypatch.setattr(passwords, "matches", look)
     left = [asyncio.ensure_future(enter(world, ann.email, "x", address=f"192.0.2.{n}")) for n in range(6)]
     assert await asyncio.to_thread(looking.wait, 60)
     await until(lambda: at_once == 1 and world.runtime.hashing.waiting == 5)
@@ -559,7 +560,7 @@ async def test_beyond_the_queue_one_is_told_at_once(
         assert ended.wait(60)
         return password == PASSWORD
 
-    monkeypatch.setattr(accounts, "matches", look)
+    monkeypatch.setattr(passwords, "matches", look)
     flood = [asyncio.ensure_future(enter(world, f"{n}@x.example", "x")) for n in range(30)]
     done, _ = await asyncio.wait(flood, timeout=60, return_when=asyncio.FIRST_COMPLETED)
     await until(lambda: sum(each.done() for each in flood) == 21)
@@ -607,7 +608,7 @@ async def test_a_stranger_makes_rows_only_in_turn(world: World, ann: Account, mo
         looked += 1
         return not ended.wait(60)
 
-    monkeypatch.setattr(accounts, "matches", look)
+    monkeypatch.setattr(passwords, "matches", look)
     flood = [asyncio.ensure_future(enter(world, f"{n}@x.example", "x", address=f"10.0.0.{n}")) for n in range(50)]
     await until(lambda: sum(each.done() for each in flood) == 41 and looked == 1)
     assert await world.db.fetchval("SELECT count(*) FROM login_attempt") == 3
@@ -649,7 +650,7 @@ async def test_a_full_queue_does_not_tell_who_is_at_home(
         assert password != "x" or ended.wait(60)
         return password == PASSWORD
 
-    monkeypatch.setattr(accounts, "matches", look)
+    monkeypatch.setattr(passwords, "matches", look)
     flood = [asyncio.ensure_future(enter(world, f"{n}@x.example", "x", address=f"10.0.0.{n}")) for n in range(1, 10)]
     await until(lambda: world.runtime.hashing.waiting == 8)
     began = asyncio.get_running_loop().time()
@@ -702,8 +703,8 @@ async def test_an_older_hash_is_renewed_in_the_same_turn(
         return count
 
     hasher = SimpleNamespace(hash=counting(HASHER.hash), check_needs_rehash=HASHER.check_needs_rehash)
-    monkeypatch.setattr(accounts, "matches", counting(PasswordHasher().verify))
-    monkeypatch.setattr(accounts, "HASHER", hasher)
+    monkeypatch.setattr(passwords, "matches", counting(PasswordHasher().verify))
+    monkeypatch.setattr(passwords, "HASHER", hasher)
     answers = await asyncio.gather(*(enter(world, ann.email, PASSWORD, address=f"192.0.2.{n}") for n in range(8)))
     assert {answer.status_code for answer in answers} == {200}
     assert most <= 2

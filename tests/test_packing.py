@@ -14,7 +14,7 @@ from litestar import get
 from litestar.response import ServerSentEvent
 from litestar.response.base import ASGIResponse
 
-from app import accounts
+from app import passwords
 from app.base import exact_json
 from app.web import packing
 from app.web.packing import LEAST, MUCH, wanted
@@ -144,7 +144,7 @@ async def test_one_row_has_one_row_of_bytes_under_its_tag(reader: User) -> None:
 
 
 async def test_what_carries_a_secret_is_never_packed(world: World, ann: User) -> None:
-    password = await asyncio.to_thread(accounts.HASHER.hash, PASSWORD)
+    password = await asyncio.to_thread(passwords.HASHER.hash, PASSWORD)
     await world.db.execute("UPDATE account SET password_hash = $1 WHERE id = 'ann'", password)
     for number in range(60):
         await world.organization(f"org-{number}")

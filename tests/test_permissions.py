@@ -95,6 +95,7 @@ async def house(server_url: str, template: str) -> AsyncIterator[World]:
             await moved(member(world, Role.ADMIN).on("customers"), "promote")
             fields = [field for field in contract["fields"] if field["name"] != "customerSince"]
             await registered(member(world, Role.ENGINEER), contract | {"version": "2.0", "fields": fields})
+            await world.db.execute("UPDATE account SET operator = true")  # what their tokens claim decides
             world.runtime.tailer.end()  # a stream tells what there is, and is over
             yield world
 

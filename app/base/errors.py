@@ -2,11 +2,12 @@
 
     VanguardError
     |-- MalformedRequest: InvalidFilter, InvalidCursor, NothingSelected
-    |-- Unauthenticated, InvalidCredentials
-    |-- Forbidden, ApprovalRequired
+    |-- Unauthenticated: TokenMissing, TokenExpired; InvalidCredentials
+    |-- Forbidden: WrongIdentityProvider; ApprovalRequired
     |-- NotFound: DatasetNotFound, RowNotFound, MemberNotFound, NoDrafts, NothingFailed, RunNotFound, SessionNotFound,
     |             ChangeRequestNotFound, CommitNotFound, ResolutionNotFound, EventNotFound, ContractNotFound
-    |-- NoUpstream, HasUpstream, SyncPaused, RunOver, VersionConflict, MergeConflict, AlreadyExists, LastAdmin
+    |-- NoUpstream, HasUpstream, SyncPaused, RunOver, VersionConflict, MergeConflict, AlreadyExists, LastAdmin,
+    |   ManagedOrganization
     |-- InvalidTransition: DatasetTransitionRefused; RowInOtherSession, SessionFull, NothingToUndo, NothingToRedo
     |-- PreviewStale, SchemaChanged, NothingToRevert
     |-- DatasetReadOnly, SystemReadOnly, VersionInUse, QuotaExceeded
@@ -156,7 +157,19 @@ class NothingSelected(MalformedRequest):
 
 
 class Unauthenticated(VanguardError):
-    code, title, kind = "UNAUTHENTICATED", "Who are you?", Kind.UNAUTHENTICATED
+    """There is no token that counts; `challenge` is its `error` in the answer's header (RFC 6750)."""
+
+    code, title, kind = "TOKEN_INVALID", "The token is not valid", Kind.UNAUTHENTICATED
+    challenge: ClassVar[str | None] = "invalid_token"
+
+
+class TokenMissing(Unauthenticated):
+    code, title = "TOKEN_MISSING", "Who are you?"
+    challenge = None
+
+
+class TokenExpired(Unauthenticated):
+    code, title = "TOKEN_EXPIRED", "The token has expired"
 
 
 class InvalidCredentials(VanguardError):
@@ -165,6 +178,10 @@ class InvalidCredentials(VanguardError):
 
 class Forbidden(VanguardError):
     code, title, kind = "FORBIDDEN", "Not allowed", Kind.FORBIDDEN
+
+
+class WrongIdentityProvider(Forbidden):
+    code, title = "WRONG_IDENTITY_PROVIDER", "This organization takes tokens of its identity provider only"
 
 
 class ApprovalRequired(VanguardError):
@@ -315,6 +332,10 @@ class AlreadyExists(VanguardError):
 
 class LastAdmin(VanguardError):
     code, title, kind = "LAST_ADMIN", "An organization keeps at least one ADMIN", Kind.CONFLICT
+
+
+class ManagedOrganization(VanguardError):
+    code, title, kind = "MANAGED_ORGANIZATION", "Its identity provider says who belongs to it", Kind.CONFLICT
 
 
 class PreconditionFailed(VanguardError):

@@ -4,6 +4,7 @@ import ipaddress
 import os
 from collections.abc import Mapping
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -24,9 +25,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     secret: Annotated[str, msgspec.Meta(min_length=32)]
     jwt_algorithms: tuple[str, ...] = ("HS256",)
     jwks_url: str | None = None
+    identity_providers: tuple[str, ...] = ()
+    jwks_max_age: Annotated[int, msgspec.Meta(ge=3600)] = 24 * 3600
     jwt_issuer: str = "vanguard"
     jwt_audience: str = "vanguard"
     token_ttl: Annotated[int, msgspec.Meta(ge=60)] = 8 * 3600
+    max_token_ttl: Annotated[int, msgspec.Meta(ge=60)] = 24 * 3600
+    renewable_for: Annotated[int, msgspec.Meta(ge=60)] = 7 * 86400
     login_hashes: Annotated[int, msgspec.Meta(ge=1)] = 2
     login_queue: Annotated[int, msgspec.Meta(ge=1)] = 8
     login_failures: Annotated[int, msgspec.Meta(ge=1)] = 5
@@ -98,6 +103,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     log_format: str = "json"
 
     @property
+    def providers(self) -> dict[str, str]:
+        """The addresses of identity providers' keys, by issuer."""
+        if self.jwks_url is not None:
+            return {self.jwt_issuer: self.jwks_url}
+        return dict(provider.split(maxsplit=1) for provider in self.identity_providers)
+
+    @property
+    def is_production(self) -> bool:
+        """Whether people's real data are here."""
+        return self.environment == "production"
+
+    @property
     def places_of_exports(self) -> int:
         """Exports at once in a process: one connection of the pool is left to others."""
         return min(self.max_exports, self.pool_size - 1)
@@ -134,8 +151,9 @@ def check(settings: Settings) -> None:
     unknown = set(settings.jwt_algorithms) - ALGORITHMS
     if unknown or not settings.jwt_algorithms:
         raise ConfigurationError(f"VANGUARD_JWT_ALGORITHMS may name {', '.join(sorted(ALGORITHMS))}.")
-    if settings.jwks_url is None and set(settings.jwt_algorithms) != {"HS256"}:
-        raise ConfigurationError("RS256 and ES256 need VANGUARD_JWKS_URL, the address of the provider's keys.")
+    _check_providers(settings)
+    if settings.token_ttl > settings.max_token_ttl:
+        raise ConfigurationError("VANGUARD_TOKEN_TTL is above VANGUARD_MAX_TOKEN_TTL: such tokens would be refused.")
     for proxy in settings.trusted_proxies:
         try:
             ipaddress.ip_network(proxy)
@@ -146,6 +164,42 @@ def check(settings: Settings) -> None:
             ) from None
     if "*" in settings.cors_origin:
         raise ConfigurationError("VANGUARD_CORS_ORIGIN must list origins: credentials are allowed, so * is not.")
+
+
+def _check_providers(settings: Settings) -> None:
+    if settings.jwks_url is not None and settings.identity_providers:
+        raise ConfigurationError("Set VANGUARD_JWKS_URL or VANGUARD_IDENTITY_PROVIDERS, not both.")
+    if any(len(provider.split()) != 2 for provider in settings.identity_providers):
+        raise ConfigurationError(
+            "VANGUARD_IDENTITY_PROVIDERS lists issuers, each with a space and the address of its keys behind it: "
+            "https://login.example https://login.example/keys"
+        )
+    if len(settings.providers) != len(settings.identity_providers or [settings.jwks_url]) and settings.providers:
+        raise ConfigurationError("VANGUARD_IDENTITY_PROVIDERS has one issuer twice.")
+    asked = set(settings.jwt_algorithms) - {"HS256"}
+    if asked and not settings.providers:
+        raise ConfigurationError(
+            "RS256 and ES256 need the address of a provider's keys: VANGUARD_JWKS_URL or VANGUARD_IDENTITY_PROVIDERS."
+        )
+    if settings.identity_providers and "HS256" in settings.jwt_algorithms and settings.jwt_issuer in settings.providers:
+        raise ConfigurationError("VANGUARD_JWT_ISSUER is ours and no identity provider's: choose another.")
+    for url in settings.providers.values():
+        if not _is_safe(url):
+            raise ConfigurationError(
+                f"{url!r} is no address of keys: https://..., for whoever can change them on the way can sign tokens. "
+                "http is for this machine only."
+            )
+
+
+def _is_safe(url: str) -> bool:
+    """Nobody on the way can change what comes from there."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        loopback = host == "localhost" or (parts.scheme == "http" and ipaddress.ip_address(host).is_loopback)
+    except ValueError:
+        loopback = False
+    return bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and loopback))
 
 
 def _variable(message: str) -> str:

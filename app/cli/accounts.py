@@ -35,8 +35,14 @@ def add_account(
     roles = {organization: Role(role)} if organization is not None else {}
     password = _password(password_stdin)
     with_database(
-        lambda _, database: accounts.add_account(
-            database, email=email, name=name, password=password, operator=operator, roles=roles
+        lambda settings, database: accounts.add_account(
+            database,
+            email=email,
+            name=name,
+            password=password,
+            operator=operator,
+            roles=roles,
+            strict=settings.is_production,
         )
     )
     click.echo(f"Added the account {members.normalized(email)}.")
@@ -71,8 +77,13 @@ def remove_account(email: str, organization: str | None) -> None:
 def set_password(email: str, password_stdin: bool) -> None:
     """Give EMAIL another password."""
     password = _password(password_stdin)
-    with_database(lambda _, database: accounts.set_password(database, email, password))
-    click.echo(f"{email} has a new password.")
+
+    async def save(settings: Settings, database: Database) -> None:
+        auth = Auth(settings, database, now)
+        await accounts.set_password(database, auth, email, password, strict=settings.is_production)
+
+    with_database(save)
+    click.echo(f"{email} has a new password. Tokens of before have ended.")
 
 
 @account.command("list")
@@ -93,14 +104,22 @@ def list_accounts() -> None:
 
 @main.command()
 @click.argument("email")
-@click.option("--operator", is_flag=True, help="With the claim for the system routes, whoever it is.")
+@click.option(
+    "--operator", is_flag=True, help="With the claim for the system routes, which an operator's token has anyway."
+)
 @click.option("--ttl", type=click.IntRange(min=1), help="Seconds until it expires; the setting's, if not given.")
 def token(email: str, operator: bool, ttl: int | None) -> None:
     """Print an access token for EMAIL."""
 
     async def issue(settings: Settings, database: Database) -> str:
         found = await accounts.find_account(database, email)
-        return Auth(settings, database, now).issue(found, ttl=ttl, operator=operator or None)
+        if operator and not found.operator:
+            raise click.UsageError(
+                f"{found.email} is no operator. Make it one: vanguard account operator {found.email}"
+            )
+        if ttl is not None and ttl > settings.max_token_ttl:
+            raise click.UsageError(f"--ttl is {settings.max_token_ttl:,} at most (VANGUARD_MAX_TOKEN_TTL).")
+        return Auth(settings, database, now).issue(found, ttl=ttl)
 
     click.echo(with_database(issue))
 

@@ -3,6 +3,8 @@
 import click
 
 from app import organizations
+from app.base.database import Database
+from app.base.settings import Settings
 from app.cli.program import main, print_table, with_database
 
 
@@ -25,9 +27,35 @@ def list_organizations() -> None:
     """List organizations."""
     found = with_database(lambda _, database: organizations.list_organizations(database))
     rows = [
-        (each.id, each.name, str(each.members), "identity provider" if each.managed else "members") for each in found
+        (
+            each.id,
+            each.name,
+            str(each.members),
+            "identity provider" if each.managed else "members",
+            each.provider or "",
+        )
+        for each in found
     ]
-    print_table("ID", "NAME", "MEMBERS", "MANAGED BY", rows=rows)
+    print_table("ID", "NAME", "MEMBERS", "MANAGED BY", "IDENTITY PROVIDER", rows=rows)
+
+
+@org.command("manage")
+@click.argument("organization")
+@click.option("--by", type=click.Choice(["provider", "members"]), required=True, help="Who says who belongs to it.")
+@click.option("--issuer", help="The only identity provider whose tokens count there.")
+def manage(organization: str, by: str, issuer: str | None) -> None:
+    """Let ORGANIZATION be managed by its identity provider, whose tokens alone count then, or by its members."""
+
+    async def save(settings: Settings, database: Database) -> None:
+        if issuer is not None and issuer not in settings.providers:
+            known = ", ".join(settings.providers) or "none"
+            raise click.BadParameter(f"{issuer} is no identity provider of this installation: {known}.")
+        if by == "provider" and issuer is None and len(settings.providers) != 1:
+            raise click.UsageError("Say which provider: --issuer.")
+        await organizations.manage(database, organization, managed=by == "provider", provider=issuer)
+
+    with_database(save)
+    click.echo(f"{organization} is managed by its {'identity provider' if by == 'provider' else 'members'}.")
 
 
 @org.command("usage")

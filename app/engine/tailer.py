@@ -85,11 +85,18 @@ async def read_entries(connection: Connection, organization: str, after: int, li
 
 
 class Bearer(NamedTuple):
-    """Who holds a stream: an account's id, the token's id and its end, the role that it claims, and that counted."""
+    """Who holds a stream: an account's id, and who that is among all providers' (`subject`); the token's id, the one
+    that it renews, its issue and its end; whose keys signed it; the role that it claims, and that counted.
+    """
 
     user: str
+    subject: str
     token_id: str
+    session_id: str | None
+    issued_at: float
     expires_at: datetime
+    provider: str | None
+    generation: int
     claimed: str
     role: str
 

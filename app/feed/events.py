@@ -233,8 +233,13 @@ async def stream(request: VanguardRequest, organization: str, dataset: str | Non
     assert user.role is not None, "the gate let somebody in, with a role"
     bearer = Bearer(
         user=user.user_id,
+        subject=user.subject,
         token_id=user.token_id,
+        session_id=user.session_id,
+        issued_at=user.issued_at,
         expires_at=user.expires_at,
+        provider=user.provider,
+        generation=user.generation,
         claimed=user.orgs[organization].value,
         role=user.role.value,
     )

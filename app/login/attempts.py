@@ -18,7 +18,7 @@ import msgspec
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
-from app import accounts
+from app import accounts, passwords
 from app.base.database import Connection
 from app.base.errors import DatabaseUnavailable, InvalidCredentials, LoginsBusy, TooManyAttempts, VanguardError
 from app.base.settings import Settings
@@ -29,6 +29,7 @@ from app.web.runtime import Runtime
 
 log = structlog.get_logger(__name__)
 
+HOLD_PASSWORD = statement("accounts/hold_password")
 READ_ATTEMPTS = statement("login/read_attempts")
 COUNT_ATTEMPTS = statement("login/count_attempts")
 SETTLE_ATTEMPTS = statement("login/settle_attempts")
@@ -89,7 +90,15 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     inhabited: bool
 
 
-async def identify(runtime: Runtime, email: str, password: str, address: str) -> Account:
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """Who was let in, and when: while the password by which they were, whose hash is `stored`, could not change."""
+
+    account: Account
+    at: datetime
+    stored: str
+
+
+async def identify(runtime: Runtime, email: str, password: str, address: str) -> Entry:
     """The account of a normalized email and a password; raises InvalidCredentials, TooManyAttempts or LoginsBusy."""
     attempt = Attempt.of(runtime.settings.secret, email, address)
     try:
@@ -107,12 +116,28 @@ async def identify(runtime: Runtime, email: str, password: str, address: str) ->
     return found
 
 
+async def change_password(runtime: Runtime, email: str, old: str, new: str, address: str) -> datetime:
+    """Give the account another password, which ends its tokens of before the moment that is returned; raises what
+    `identify` does.
+    """
+    entry = await identify(runtime, email, old, address)
+    try:
+        async with runtime.hashing.turn(address, email, at_home=True) as work:
+            hashed = await work(passwords.hash_password, new)
+    except Full:
+        raise _busy(runtime.settings) from None
+    async with _connection(runtime) as connection, connection.transaction():
+        return await accounts.replace_password(
+            connection, runtime.auth, entry.account.id, hashed, replaced=entry.stored
+        )
+
+
 def _tell(outcome: str) -> None:
     LOGINS.labels(outcome).inc()
     log.info("login", outcome=outcome)
 
 
-async def _enter(runtime: Runtime, password: str, email: str, address: str, attempt: Attempt) -> Account:
+async def _enter(runtime: Runtime, password: str, email: str, address: str, attempt: Attempt) -> Entry:
     """Somebody at home is let in where a stranger would be refused, with the right password. With a wrong one they get
     what a stranger gets, and as late: else a neighbour at the same address could learn who is at home there.
     """
@@ -144,7 +169,7 @@ async def _prove(
     attempt: Attempt,
     standing: Standing,
     refusal: VanguardError | None,
-) -> Account:
+) -> Entry:
     """Wait for a turn, reserve the attempt, look at the password; `refusal` is what a stranger would get by now."""
     try:
         async with runtime.hashing.turn(address, email, at_home=standing.at_home) as work:
@@ -153,13 +178,16 @@ async def _prove(
                 refusal = await _reserve(runtime, connection, attempt, standing, refusal)
                 row = await connection.row(accounts.READ_ACCOUNT, account=None, email=email)
             stored = row["password_hash"] if row is not None else None
-            right: bool = await work(accounts.matches, stored or NOBODY, password)
-            if row is None or stored is None or not right:
+            right: bool = await work(passwords.matches, stored or NOBODY, password)
+            if row is None or stored is None or not right or _everybody_knows(runtime, password):
                 raise refusal or InvalidCredentials("Check both and try again.")
             renewed = await _renew(work, stored, password)
     except Full:
         raise _busy(runtime.settings) from None
     async with _connection(runtime) as connection, connection.transaction():
+        if await connection.value(HOLD_PASSWORD, account=row["id"]) != stored:
+            raise InvalidCredentials("Check both and try again.")  # somebody changed it meanwhile
+        at = runtime.clock()
         counted = KINDS if refusal is None else (PAIR, HOME)
         await connection.value(
             SETTLE_ATTEMPTS,
@@ -172,12 +200,20 @@ async def _prove(
         )  # fmt: skip
         if renewed is not None:
             await connection.value(accounts.SAVE_PASSWORD, account=row["id"], password_hash=renewed, replaced=stored)
-    return accounts.account_of(row)
+    return Entry(account=accounts.account_of(row), at=at, stored=renewed or stored)
+
+
+def _everybody_knows(runtime: Runtime, password: str) -> bool:
+    """A demonstration's database may have come into production."""
+    known = runtime.settings.is_production and passwords.is_demonstration(password)
+    if known:
+        log.warning("password of the demonstration refused")
+    return known
 
 
 async def _renew(work: Work, stored: str, password: str) -> str | None:
     """The hash by which an older one is replaced, in the same turn."""
-    return await work(accounts.HASHER.hash, password) if accounts.HASHER.check_needs_rehash(stored) else None
+    return await work(passwords.HASHER.hash, password) if passwords.HASHER.check_needs_rehash(stored) else None
 
 
 async def _reserve(

@@ -1,44 +1,39 @@
-"""Who is asking and what they may do: tokens, principals, and the gate of every route.
+"""Who is asking and what they may do: principals, and the gate of every route. What tokens say: app/web/tokens.py.
 
 The gate verifies the token and, where the path has `{org}`, that the bearer belongs to it. `opt=require(Action.EDIT)`
 on a handler asks the matrix for more. Handlers find the result in `request.user`.
 """
 
-import hashlib
-import uuid
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from functools import total_ordering
-from typing import Annotated, Any
+from typing import Any
 
-import jwt
 import msgspec
-import structlog
-from cachetools import TLRUCache, TTLCache
+from cachetools import LRUCache
 from litestar import Request
 
 from app.base.clock import Clock
 from app.base.database import Connection, Database
-from app.base.errors import Forbidden, Unauthenticated
+from app.base.errors import Forbidden, TokenMissing, Unauthenticated, WrongIdentityProvider
 from app.base.settings import Settings
 from app.base.statements import statement
 from app.engine.tailer import Bearer
-from app.web.keys import KeySet
-
-log = structlog.get_logger(__name__)
+from app.web.tokens import Tokens, Verified, expires_at
 
 READ_STANDINGS = statement("auth/read_standings")
 READ_STORED = statement("auth/read_stored")
 READ_ORGANIZATIONS = statement("auth/read_organizations")
 REVOKE_TOKEN = statement("auth/revoke_token")
+END_TOKENS = statement("auth/end_tokens")
 
 COOKIE = "vanguard_token"
-LONGEST_TOKEN = 8192
-# A provider's clock may be a little ahead of ours. Expiry has no such grace: revocations are kept until then only.
-LEEWAY = 5
 # A second less than the promise, for the time that the request itself takes.
 STORED_SECONDS = 4
+REMEMBERED = 50_000  # bearers in an organization
+ACCOUNT = "account:"  # before the id of a removed account, among revoked tokens
+EVERYWHERE = ""  # the scope of a logout that counts in all organizations, and outside of them
 
 # The same words for an organization that does not exist, that is another's, or that one has been removed from.
 FOREIGN = "This is not an organization of yours."
@@ -118,7 +113,9 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     """The bearer of a verified token.
 
     `orgs` are the token's claims; `role` is what counts: the role in the organization of the request's path,
-    None on a route that has none.
+    None on a route that has none. `operator`: claimed by the token and, once the gate let it pass, stored as well.
+    `provider` is the issuer of an identity provider's token, None for one of our own; `generation` that of its keys.
+    `issued_at` and `logged_in_at` are seconds.
     """
 
     user_id: str
@@ -126,9 +123,19 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     operator: bool
     token_id: str
     expires_at: datetime
+    issued_at: float = 0.0
+    logged_in_at: float = 0.0
+    session_id: str | None = None
+    provider: str | None = None
+    generation: int = 0
     email: str | None = None
     name: str | None = None
     role: Role | None = None
+
+    @property
+    def subject(self) -> str:
+        """Who it is among all bearers: two providers may each know somebody by one id."""
+        return self.user_id if self.provider is None else f"{self.provider} {self.user_id}"
 
     def may(self, action: Action) -> bool:
         """Whether the role in the path's organization allows the action."""
@@ -160,53 +167,32 @@ def require_operator() -> dict[str, Requirement]:
     return {"requires": requirement}
 
 
-OrganizationId = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}\Z")]
-Identifier = Annotated[str, msgspec.Meta(pattern=r"^[\x20-\x7e]{1,255}\Z")]
-NumericDate = Annotated[float, msgspec.Meta(ge=0, le=253_402_300_799)]
-
-
-class Claims(msgspec.Struct, frozen=True, kw_only=True):
-    """What a token has to say; other claims are ignored, malformed ones make the token worthless."""
-
-    sub: Identifier
-    exp: NumericDate
-    iat: NumericDate
-    nbf: NumericDate = 0
-    jti: Identifier | None = None
-    orgs: dict[OrganizationId, Role] = {}
-    operator: bool = False
-    email: str | None = None
-    name: str | None = None
-
-
 class Stored(msgspec.Struct, frozen=True, kw_only=True):
-    """What is stored about a token's bearer in one organization."""
+    """What is stored about a token's bearer, in one organization or in none. `at`: when it was read, in seconds."""
 
     revoked: bool
+    tokens_valid_from: datetime | None
+    operator: bool
     managed: bool
+    identity_provider: str | None
     role: str | None
+    at: float
 
 
 class Auth:
-    """Issues and verifies tokens, and knows the role that counts."""
+    """Whose token it is, and the role that counts."""
 
     def __init__(self, settings: Settings, database: Database, clock: Clock):
+        self.tokens = Tokens(settings, clock)
         self._settings = settings
         self._database = database
         self._clock = clock
-        self._keys = KeySet(settings.jwks_url, clock) if settings.jwks_url else None
-        self._verified: TLRUCache[bytes, Principal] = TLRUCache(
-            maxsize=10_000, ttu=lambda _, principal, __: principal.expires_at.timestamp(), timer=self._seconds
-        )
-        self._stored: TTLCache[tuple[str, str | None, str], Stored] = TTLCache(
-            maxsize=50_000, ttl=STORED_SECONDS, timer=self._seconds
-        )
+        self._stored: LRUCache[tuple[str, str | None, str], Stored] = LRUCache(REMEMBERED)
         self._generation = 0
 
-    async def close(self) -> None:
-        """Close the connections to the identity provider."""
-        if self._keys is not None:
-            await self._keys.close()
+    def now(self) -> datetime:
+        """By the clock that tokens are compared with."""
+        return self._clock()
 
     # --- the gate of every route
 
@@ -220,10 +206,9 @@ class Auth:
             return
         principal = await self.verify(bearer(request, self._settings, cookie=bool(opt.get("cookie"))))
         organization = request.path_params.get("org")
-        role = await self.access(principal, organization)
-        if organization is not None and role is None:
+        principal = await self.counted(principal, organization)
+        if organization is not None and principal.role is None:
             raise Forbidden(FOREIGN)
-        principal = msgspec.structs.replace(principal, role=role)
         if requirement := opt.get("requires"):
             requirement(principal)
         request.scope["user"] = principal
@@ -232,119 +217,99 @@ class Auth:
 
     @property
     def issues(self) -> bool:
-        """Whether tokens of our own are accepted here; else people log in at their identity provider only."""
-        return "HS256" in self._settings.jwt_algorithms
+        """Whether tokens of our own are accepted here."""
+        return self.tokens.issues
 
-    def issue(self, account: Account, *, ttl: int | None = None, operator: bool | None = None) -> str:
-        """A token for the account, good for `ttl` seconds; `operator` overrides what the account is."""
-        if not self.issues:
-            raise Forbidden("Log in at your identity provider.")
-        now = int(self._seconds())
+    def issue(
+        self,
+        account: Account,
+        *,
+        ttl: float | None = None,
+        operator: bool | None = None,
+        at: datetime | None = None,
+        before: Principal | None = None,
+    ) -> str:
+        """A token for the account, good for `ttl` seconds from `at` on; `operator` False leaves out what the account
+        is. With `before` it renews that token: it ends with the same logout.
+        """
         claims: dict[str, Any] = {
             "sub": account.id,
             "email": account.email,
             "name": account.name,
             "orgs": {organization: role.value for organization, role in account.roles.items()},
-            "iss": self._settings.jwt_issuer,
-            "aud": self._settings.jwt_audience,
-            "iat": now,
-            "exp": now + (self._settings.token_ttl if ttl is None else ttl),
-            "jti": str(uuid.uuid4()),
         }
         if account.operator if operator is None else operator:
             claims["operator"] = True
-        return jwt.encode(claims, self._settings.secret, algorithm="HS256")
+        if before is not None:
+            claims |= {"sid": before.session_id or before.token_id, "auth_time": before.logged_in_at}
+        return self.tokens.issue(claims, at or self._clock(), self._settings.token_ttl if ttl is None else ttl)
 
     async def verify(self, token: str) -> Principal:
-        """The bearer of the token; raises Unauthenticated. Says nothing about revocation: `access` does."""
-        if len(token) > LONGEST_TOKEN:
-            raise Unauthenticated("The token is too long.")
-        digest = hashlib.sha256(token.encode()).digest()
-        principal: Principal | None = self._verified.get(digest)
-        if principal is None:
-            principal = await self._verify(token, digest)
-            self._verified[digest] = principal
-        return principal
+        """The bearer of the token; raises Unauthenticated. Says nothing about revocation: `counted` does."""
+        return _principal(await self.tokens.verify(token))
 
-    async def revoke(self, principal: Principal) -> None:
-        """Make the principal's token invalid: at once here, within 5 seconds in other processes."""
-        async with self._database.connection() as connection:
-            await connection.value(
-                REVOKE_TOKEN, token_id=principal.token_id, expires_at=principal.expires_at, at=self._clock()
-            )
-        self.forget()
-
-    async def _verify(self, token: str, digest: bytes) -> Principal:
-        try:
-            header = jwt.get_unverified_header(token)
-            claims = msgspec.convert(self._signed(token, await self._key(header)), Claims)
-        except (jwt.PyJWTError, msgspec.ValidationError, ValueError, RecursionError) as error:
-            # The reason goes into the log only: it would tell a forger how far they got.
-            log.info("token refused", reason=type(error).__name__)
-            raise Unauthenticated("The token is not valid.") from None
-        now = self._seconds()
-        if claims.exp <= now:
-            raise Unauthenticated("The token has expired.")
-        if max(claims.iat, claims.nbf) > now + LEEWAY:
-            raise Unauthenticated("The token is not valid yet.")
-        return Principal(
-            user_id=claims.sub,
-            orgs=claims.orgs,
-            operator=claims.operator,
-            # Without an id of its own a token is known by its digest, so that it can be revoked all the same.
-            token_id=claims.jti or digest.hex(),
-            expires_at=datetime.fromtimestamp(claims.exp, UTC),
-            email=claims.email,
-            name=claims.name,
+    async def revoke(self, connection: Connection, principal: Principal) -> None:
+        """Make the principal's token invalid, and those that renewed it: at once here after `forget`, within 5 seconds
+        in other processes.
+        """
+        at = self._clock()
+        await connection.value(
+            REVOKE_TOKEN,
+            token_ids=token_ids(principal),
+            # No token of the same login outlives this: it cannot be renewed any more.
+            expires_at=max(principal.expires_at, at + self._longest),
+            at=at,
         )
 
-    async def _key(self, header: Mapping[str, Any]) -> str | jwt.PyJWK:
-        """The key for the algorithm that the header names: never a public key where a secret is due, or the reverse."""
-        algorithm = header.get("alg")
-        if algorithm not in self._settings.jwt_algorithms:
-            raise jwt.InvalidAlgorithmError
-        if algorithm == "HS256":
-            return self._settings.secret
-        if self._keys is None or not isinstance(header.get("kid"), str):
-            raise jwt.InvalidKeyError
-        return await self._keys.find(header["kid"], algorithm)
+    async def end_tokens(self, connection: Connection, subject: str, scope: str, at: datetime) -> None:
+        """Make all tokens invalid that a bearer was given before `at`, everywhere or in one organization; `forget` has
+        it count at once here.
+        """
+        await connection.value(END_TOKENS, subject=subject, scope=scope, at=at, before=at - self._longest)
 
-    def _signed(self, token: str, key: str | jwt.PyJWK) -> dict[str, Any]:
-        claims: dict[str, Any] = jwt.decode(
-            token,
-            key,
-            algorithms=[key.algorithm_name] if isinstance(key, jwt.PyJWK) else ["HS256"],
-            issuer=self._settings.jwt_issuer,
-            audience=self._settings.jwt_audience,
-            # Times are compared by `_verify`, against the injected clock.
-            options={
-                "require": ["sub", "iss", "aud", "iat", "exp"],
-                "verify_exp": False,
-                "verify_iat": False,
-                "verify_nbf": False,
-            },
-        )
-        return claims
+    @property
+    def _longest(self) -> timedelta:
+        return timedelta(seconds=max(self._settings.max_token_ttl, self._settings.token_ttl))
 
     # --- roles
 
-    async def access(self, principal: Principal, organization: str | None) -> Role | None:
-        """The role that counts in the organization: the lesser of the token's and the stored one, or None.
+    async def counted(self, principal: Principal, organization: str | None) -> Principal:
+        """The principal with what counts: the role in the organization, the lesser of the token's and the stored one,
+        None for none; and whether it is an operator.
 
-        Raises Unauthenticated for a revoked token, also when `organization` is None.
+        Raises Unauthenticated for a token that has ended, also when `organization` is None; WrongIdentityProvider where
+        a member came by another way than the organization's own.
         """
         # What the token does not name is not looked up: one entry of the cache for all foreign organizations.
         claimed = principal.orgs.get(organization) if organization is not None else None
         stored = await self._read_stored(principal, organization if claimed else None)
-        if stored.revoked:
-            raise Unauthenticated("The token was revoked.")
-        return _effective(claimed, stored.managed, stored.role) if claimed else None
+        if stored.revoked or _has_ended(principal.issued_at, stored.tokens_valid_from):
+            raise Unauthenticated("Its bearer has logged out, or has another password. Log in again.")
+        role = None
+        if claimed is not None:
+            role = self._role(principal.provider, claimed, stored.managed, stored.identity_provider, stored.role)
+        if role is None and principal.provider is None and stored.managed and stored.role is not None:
+            raise WrongIdentityProvider("Log in at the organization's identity provider, and send its token.")
+        # Where several providers are known, each speaks for the organizations that name it, and for nothing else.
+        ours = principal.provider in (None, self.tokens.only_provider)
+        operator = principal.operator and stored.operator and ours
+        return msgspec.structs.replace(principal, role=role, operator=operator)
 
     async def organizations(self, principal: Principal) -> dict[str, Role]:
         """The role that counts in each organization that the token names, by its id."""
         async with self._database.connection() as connection:
-            rows = await connection.rows(READ_ORGANIZATIONS, user=principal.user_id, organizations=list(principal.orgs))
-        roles = {row["id"]: _effective(principal.orgs[row["id"]], row["managed"], row["role"]) for row in rows}
+            rows = await connection.rows(
+                READ_ORGANIZATIONS,
+                user=principal.user_id,
+                organizations=list(principal.orgs),
+                issued_at=datetime.fromtimestamp(principal.issued_at, UTC),
+            )
+        roles = {
+            row["id"]: self._role(
+                principal.provider, principal.orgs[row["id"]], row["managed"], row["identity_provider"], row["role"]
+            )
+            for row in rows
+        }
         return {organization: role for organization, role in roles.items() if role is not None}
 
     async def may_go_on(self, connection: Connection, organization: str, bearers: Sequence[Bearer]) -> list[bool]:
@@ -354,9 +319,15 @@ class Auth:
             organization=organization,
             users=[bearer.user for bearer in bearers],
             token_ids=[bearer.token_id for bearer in bearers],
+            session_ids=[bearer.session_id for bearer in bearers],
+            subjects=[bearer.subject for bearer in bearers],
         )
         return [
-            not row["revoked"] and _effective(Role(bearer.claimed), row["managed"], row["role"]) is Role(bearer.role)
+            not row["revoked"]
+            and not _has_ended(bearer.issued_at, row["tokens_valid_from"])
+            and self.tokens.still_counts(bearer.provider, bearer.generation)
+            and Role(bearer.role)
+            is self._role(bearer.provider, Role(bearer.claimed), row["managed"], row["identity_provider"], row["role"])
             for bearer, row in zip(bearers, rows, strict=True)
         ]
 
@@ -365,31 +336,78 @@ class Auth:
         self._generation += 1
         self._stored.clear()
 
+    def _role(
+        self, provider: str | None, claimed: Role, managed: bool, own_provider: str | None, stored: str | None
+    ) -> Role | None:
+        """The role that counts; a provider's token counts where the organization names that provider, or none and there
+        is one only.
+        """
+        if provider is None and managed:
+            return None
+        if provider is not None and provider != (own_provider or self.tokens.only_provider):
+            return None
+        if managed:
+            return claimed
+        return min(claimed, Role(stored)) if stored is not None else None
+
     async def _read_stored(self, principal: Principal, organization: str | None) -> Stored:
-        key = (principal.user_id, organization, principal.token_id)
+        key = (principal.subject, organization, principal.token_id)
         stored: Stored | None = self._stored.get(key)
-        if stored is not None:
+        now = self._clock().timestamp()
+        # What was read ahead of the clock is read anew: it was put back since.
+        if stored is not None and 0 <= now - stored.at < STORED_SECONDS:
             return stored
         generation = self._generation
         async with self._database.connection() as connection:
             row = await connection.row(
-                READ_STORED, user=principal.user_id, organization=organization, token_id=principal.token_id
+                READ_STORED,
+                user=principal.user_id,
+                organization=organization,
+                token_ids=token_ids(principal),
+                subject=principal.subject,
             )
         assert row is not None, "the statement always answers with one row"
-        stored = Stored(revoked=row["revoked"], managed=row["managed"], role=row["role"])
+        stored = Stored(**row, at=now)
         if generation == self._generation:
             # Else somebody changed it while it was read.
             self._stored[key] = stored
         return stored
 
-    def _seconds(self) -> float:
-        return self._clock().timestamp()
+
+def _principal(verified: Verified) -> Principal:
+    claims = verified.claims
+    return Principal(
+        user_id=claims.sub,
+        orgs={organization: Role(role) for organization, role in claims.orgs.items()},
+        operator=claims.operator,
+        token_id=_token_id(verified),
+        expires_at=expires_at(claims),
+        issued_at=claims.iat,
+        logged_in_at=claims.iat if claims.auth_time is None else claims.auth_time,
+        # Only ours say what they renew.
+        session_id=claims.sid if verified.provider is None else None,
+        provider=verified.provider,
+        generation=verified.generation,
+        email=claims.email,
+        name=claims.name,
+    )
 
 
-def _effective(claimed: Role, managed: bool, stored: str | None) -> Role | None:
-    if managed:
-        return claimed
-    return min(claimed, Role(stored)) if stored is not None else None
+def _token_id(verified: Verified) -> str:
+    """Without an id of its own a token is known by its digest, so that it can be revoked all the same; and so is one
+    whose id would revoke an account.
+    """
+    given = verified.claims.jti
+    return verified.digest if given is None or given.startswith(ACCOUNT) else given
+
+
+def token_ids(principal: Principal) -> list[str]:
+    """Under which a revocation is looked up."""
+    return [principal.token_id] if principal.session_id is None else [principal.token_id, principal.session_id]
+
+
+def _has_ended(issued_at: float, tokens_valid_from: datetime | None) -> bool:
+    return tokens_valid_from is not None and issued_at < tokens_valid_from.timestamp()
 
 
 def bearer(request: AnyRequest, settings: Settings, *, cookie: bool = False) -> str:
@@ -400,7 +418,7 @@ def bearer(request: AnyRequest, settings: Settings, *, cookie: bool = False) -> 
     if cookie and not scheme and (stored := request.cookies.get(COOKIE)):
         _check_site(request, settings)
         return stored
-    raise Unauthenticated("Send a token: `Authorization: Bearer <token>`.")
+    raise TokenMissing("Send a token: `Authorization: Bearer <token>`.")
 
 
 def reconnects(request: AnyRequest) -> bool:

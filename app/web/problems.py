@@ -11,7 +11,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, InternalServerException, LitestarException, ValidationException
 
 from app.base import errors, exact_json
-from app.base.errors import Code, Culprit, Kind, VanguardError
+from app.base.errors import Code, Culprit, Kind, Unauthenticated, VanguardError
 from app.web.paths import instance
 
 log = structlog.get_logger(__name__)
@@ -19,6 +19,7 @@ MEDIA_TYPE = "application/problem+json"
 TYPE = "urn:vanguard:error:"
 LOGGED = "The server has logged what happened under the request id."
 RETRY_AFTER = 2  # seconds, where nothing better is known
+CHALLENGE = 'Bearer realm="vanguard"'
 BROKEN_OFF: Final = "client disconnected prematurely"  # Litestar's words for a body that has no end
 
 STATUS = {
@@ -78,8 +79,15 @@ def problem(
     if error.retry_after is not None or status in (429, 503, 504):
         headers["Retry-After"] = str(error.retry_after or RETRY_AFTER)
     if status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
+        headers["WWW-Authenticate"] = _challenge(error)
     return status, exact_json.encode(body), headers
+
+
+def _challenge(error: VanguardError) -> str:
+    """What a client should send (RFC 6750, 3). `error` tells an expired or invalid token from none."""
+    if isinstance(error, Unauthenticated) and error.challenge:
+        return f'{CHALLENGE}, error="{error.challenge}", error_description="{error.title}"'
+    return CHALLENGE
 
 
 def request_id(request: Request[Any, Any, Any]) -> str:
@@ -151,7 +159,7 @@ class TimedOut(VanguardError):
 # Status -> what it is called when the framework gives it. Another one keeps its status, and is MALFORMED_REQUEST, or
 # INTERNAL_ERROR from 500 on.
 FRAMEWORKS: dict[int, tuple[type[VanguardError], str]] = {
-    401: (errors.Unauthenticated, "Send a token: `Authorization: Bearer <token>`."),
+    401: (errors.TokenMissing, "Send a token: `Authorization: Bearer <token>`."),
     403: (errors.Forbidden, "You may not do this."),
     404: (errors.NotFound, "No route has this path. /schema lists them."),
     405: (MethodNotAllowed, "`Allow` has the methods of this path; see /schema."),

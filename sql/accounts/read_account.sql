@@ -1,10 +1,12 @@
 -- One account with its memberships. $1 account (its id), $2 email (in lower case): either of them.
--- Returns id, email, name, password_hash, operator, roles (jsonb: role by organization), or no row.
+-- Returns id, email, name, password_hash, operator, roles (jsonb: role by organization; not in those that take their
+-- identity provider's word alone), or no row.
 SELECT a.id, a.email, a.name, a.password_hash, a.operator,
        coalesce(
            (
                SELECT jsonb_object_agg(m.organization_id, m.role)
                  FROM public.membership AS m
+                 JOIN public.organization AS o ON o.id = m.organization_id AND NOT o.managed_by_identity_provider
                 WHERE m.account_id = a.id
            ),
            '{}'
