@@ -20,7 +20,7 @@ from litestar.exceptions import HTTPException, ImproperlyConfiguredException, No
 from litestar.params import FromPath, JSONBody
 from litestar.response import Stream
 
-from app.base.errors import DatabaseUnavailable, Unauthenticated
+from app.base.errors import DatabaseUnavailable, TokenMissing
 from app.base.settings import Settings
 from app.main import create_app
 from app.web import edges, problems
@@ -559,6 +559,6 @@ def test_every_kind_of_refusal_has_a_status_of_its_own_words() -> None:
     """No two statuses of the table share a code, and 401 says how to come in."""
     codes = [kind.code for kind, _ in problems.FRAMEWORKS.values()]
     assert len(set(codes)) == len(codes)
-    assert problems.FRAMEWORKS[401][0] is Unauthenticated
+    assert problems.FRAMEWORKS[401][0] is TokenMissing
     for status, (kind, _) in problems.FRAMEWORKS.items():
         assert problems.STATUS[kind.kind] == status

@@ -40,7 +40,7 @@ ADMIN     yes   yes  yes      yes    yes         yes    yes     yes    yes    ye
 
 # Under which column a route falls: the first of these that its method and path match.
 FALLS = [
-    (r"\w+ /api/v1/orgs/\{org\}/(members|audit)(/\{account\})?", "administer"),
+    (r"\w+ /api/v1/orgs/\{org\}/(members|audit)(/\{account\}(/tokens)?)?", "administer"),
     (r"PUT .*/settings", "administer"),
     (r"POST .*/datasets/\{dataset\}/(promote|deprecate|restore|rollback)", "promote"),
     (r"POST .*/datasets/\{dataset\}/(replay|backfill)", "replay"),

@@ -196,8 +196,8 @@ async def open_world(url: str, contracts: Sequence[Contract] = CONTRACTS, **sett
     """The application over the database at the address, in this process, with real HTTP messages."""
     clock = Clock()
     # Tests move the clock further than a token lasts.
-    lifetime = {"max_token_ttl": LONGEST_TTL} | settings
-    given = Settings(database_url=url, secret=SECRET, environment="test", **lifetime)
+    wanted: dict[str, Any] = {"environment": "test", "max_token_ttl": LONGEST_TTL} | settings
+    given = Settings(database_url=url, secret=SECRET, **wanted)
     runtime = create_runtime(given, contracts=contracts, clock=clock)
     application = Middleware(_routes(given.cors_origin, given.max_body_bytes), runtime)
     transport = asgi(application)
