@@ -152,6 +152,8 @@ OTHER_ROUTES = {
     "POST /api/auth/login",
     "GET /api/auth/me",
     "POST /api/auth/logout",
+    "POST /api/auth/renew",
+    "POST /api/auth/password",
     "POST /api/v1/admin/sessions/cleanup",
     "GET /api/v1/admin/status",
     "GET /api/v1/system/mode",

@@ -2,9 +2,9 @@
 -- $1 user, $2 organization (or NULL), $3 token_ids (text[]: of the token, and of the one that it renews), $4 subject
 -- (the bearer among those of all providers).
 -- One row: revoked (the token, or every token of a removed account), tokens_valid_from (those of before have ended, or
--- NULL), operator, managed (the organization takes its identity provider's tokens only), identity_provider (the only one
--- whose tokens count there, or NULL), role (the stored membership's, or NULL). An organization that does not exist looks
--- like one without a membership.
+-- NULL), operator, managed (the organization takes its identity provider's tokens only), identity_provider (the only
+-- one whose tokens count there, or NULL), role (the stored membership's, or NULL). An organization that does not exist
+-- looks like one without a membership.
 SELECT EXISTS (
            SELECT FROM public.revoked_token AS r WHERE r.id = ANY ($3::text[] || ('account:' || $1::text))
        ) AS revoked,
