@@ -48,6 +48,33 @@ class Act(StrEnum):
     QUARANTINE_REPLAYED = "quarantine.replayed"
     QUARANTINE_DISCARDED = "quarantine.discarded"
     AUDIT_EXPORTED = "audit.exported"
+    EXPORT_BEGUN = "export.begun"
+    RECORDS_SENT = "records.sent"
+    SYNC_REQUESTED = "sync.requested"
+    SYNC_PAUSED = "sync.paused"
+    SYNC_RESUMED = "sync.resumed"
+    SYNC_STOPPED = "sync.stopped"
+    SYNC_RETRIED = "sync.retried"
+    SESSIONS_CLEANED_UP = "sessions.cleaned_up"
+    SYSTEM_MODE_CHANGED = "system.mode_changed"
+    LOGIN_SUCCEEDED = "login.succeeded"
+    LOGIN_FAILED = "login.failed"
+    LOGOUT_EVERYWHERE = "logout.everywhere"
+    TOKEN_ISSUED = "token.issued"  # noqa: S105 - an act's name
+    TOKEN_RENEWED = "token.renewed"  # noqa: S105
+    TOKEN_REVOKED = "token.revoked"  # noqa: S105
+    PASSWORD_CHANGED = "password.changed"  # noqa: S105
+    ACCOUNT_ADDED = "account.added"
+    ACCOUNT_REMOVED = "account.removed"
+    MEMBER_INVITED = "member.invited"
+    INVITATION_WITHDRAWN = "invitation.withdrawn"
+    MEMBER_JOINED = "member.joined"
+    MEMBER_ROLE_CHANGED = "member.role_changed"
+    MEMBER_REMOVED = "member.removed"
+    ORGANIZATION_ADDED = "organization.added"
+    ORGANIZATION_MANAGED = "organization.managed"
+    READER_ADDED = "reader.added"
+    READER_REMOVED = "reader.removed"
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
