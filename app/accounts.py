@@ -22,9 +22,13 @@ READ_ACCOUNT = statement("accounts/read_account")
 LIST_ACCOUNTS = statement("accounts/list_accounts")
 SAVE_PASSWORD = statement("accounts/save_password")
 DELETE_ACCOUNT = statement("accounts/delete_account")
+FORGET_EVERYWHERE = statement("invitations/forget_everywhere")
 LOCK_ADMINISTERED = statement("locks/lock_administered")
 
 EMAIL = re.compile(r"[^\s@\x00-\x1f]+@[^\s@\x00-\x1f]+")
+LONGEST_NAME = 200
+# Control characters, and those that turn the direction of what stands around a name.
+UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 NO_ROLES: Mapping[str, Role] = MappingProxyType({})
 
 
@@ -42,9 +46,7 @@ async def add_account(
 
     Without a password it cannot log in here, only bear tokens of an identity provider.
     """
-    email = normalized(email)
-    if not EMAIL.fullmatch(email) or len(email) > LONGEST_EMAIL:
-        raise _invalid("email", f"{email} is no email address.")
+    email = checked_email(email)
     if password is not None:
         check_password(password, strict=strict, email=email, name=name)
     account = Account(id=str(uuid.uuid4()), email=email, name=name, operator=operator, roles=dict(roles))
@@ -60,6 +62,22 @@ async def add_account(
         for organization, role in sorted(roles.items()):
             await connection.value(SAVE_MEMBER, organization=organization, account=account.id, role=role.value)
     return account
+
+
+def checked_email(email: str) -> str:
+    """The address as it is stored; raises ValidationFailed for what is none."""
+    email = normalized(email)
+    if not EMAIL.fullmatch(email) or not email.isprintable() or len(email) > LONGEST_EMAIL:
+        raise _invalid("email", f"{email[:LONGEST_EMAIL]} is no email address.")
+    return email
+
+
+def checked_name(name: str) -> str:
+    """The name as it is stored; raises ValidationFailed for one that nobody could read."""
+    name = name.strip()
+    if not name or len(name) > LONGEST_NAME or UNFIT.search(name):
+        raise _invalid("name", f"A name has 1 to {LONGEST_NAME} characters, and all of them can be read.")
+    return name
 
 
 async def find_account(database: Database, account: str) -> Account:
@@ -98,12 +116,15 @@ async def replace_password(
 
 
 async def remove_account(database: Database, account: str) -> None:
-    """Remove the account, its memberships and its tokens; raises LastAdmin where an organization would have none."""
+    """Remove the account, its memberships, its tokens and what its address is invited to; raises LastAdmin where an
+    organization would have none.
+    """
     async with database.transaction() as connection:
         found = await _account(connection, account)
         administered = [row["id"] for row in await connection.rows(LOCK_ADMINISTERED, account=found.id)]
         await keep_admin(connection, found.id, administered)
         await connection.value(DELETE_ACCOUNT, account=found.id)
+        await connection.value(FORGET_EVERYWHERE, email=found.email)
 
 
 def account_of(row: Any) -> Account:

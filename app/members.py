@@ -21,9 +21,11 @@ from app.web.runtime import VanguardRequest
 
 LIST_MEMBERS = statement("members/list_members")
 READ_MEMBER = statement("members/read_member")
+READ_CANDIDATE = statement("members/read_candidate")
 LIST_ORPHANED = statement("members/list_orphaned")
 SAVE_MEMBER = statement("members/save_member")
 DELETE_MEMBER = statement("members/delete_member")
+FORGET_ADDRESS = statement("invitations/forget_address")
 
 PATH = "/api/v1/orgs/{org:str}/members"
 AccountKey = Annotated[
@@ -56,24 +58,34 @@ async def read_members(database: Database, organization: str) -> list[Member]:
     return [_member(row, Role(row["role"])) for row in rows]
 
 
-async def give_role(database: Database, organization: str, account: str, role: Role) -> Member:
-    """Make the account a member in this role; raises LastAdmin where it was the only ADMIN."""
+async def change_role(database: Database, organization: str, account: str, role: Role) -> Member:
+    """Give a member another role; raises MemberNotFound, and LastAdmin where it is the only ADMIN."""
     async with database.transaction() as connection:
         row = await _locked_member(connection, organization, account)
-        if row["role"] == Role.ADMIN.value and role is not Role.ADMIN:
-            await keep_admin(connection, row["id"], [organization])
-        await connection.value(SAVE_MEMBER, organization=organization, account=row["id"], role=role.value)
+        await _save_role(connection, organization, row, role)
+    return _member(row, role)
+
+
+async def give_role(database: Database, organization: str, account: str, role: Role) -> Member:
+    """The same for the operator of the installation, who makes any account a member; ADMINs invite."""
+    async with database.transaction() as connection:
+        await lock_members(connection, organization)
+        row = await connection.row(
+            READ_CANDIDATE, organization=organization, account=account, email=normalized(account)
+        )
+        if row is None:
+            raise unknown(account)
+        await _save_role(connection, organization, row, role)
     return _member(row, role)
 
 
 async def end_membership(database: Database, organization: str, account: str) -> None:
-    """End the membership; raises LastAdmin for the only ADMIN, MemberNotFound for somebody who is no member."""
+    """End the membership, and what the address is invited to; raises LastAdmin for the only ADMIN, MemberNotFound."""
     async with database.transaction() as connection:
         row = await _locked_member(connection, organization, account)
-        if row["role"] is None:
-            raise unknown(account)
         if row["role"] == Role.ADMIN.value:
             await keep_admin(connection, row["id"], [organization])
+        await connection.value(FORGET_ADDRESS, organization=organization, email=row["email"])
         await connection.value(DELETE_MEMBER, organization=organization, account=row["id"])
 
 
@@ -82,7 +94,12 @@ async def lock_members(connection: Connection, organization: str) -> None:
     provider says that.
     """
     if await lock_organization(connection, organization):
-        raise ManagedOrganization(f"Give and take roles of {organization} at its identity provider.")
+        raise managed_elsewhere(organization)
+
+
+def managed_elsewhere(organization: str) -> ManagedOrganization:
+    """The error for an organization whose members are not ours to change."""
+    return ManagedOrganization(f"Give and take roles of {organization} at its identity provider.")
 
 
 async def keep_admin(connection: Connection, account: str, organizations: list[str]) -> None:
@@ -93,7 +110,7 @@ async def keep_admin(connection: Connection, account: str, organizations: list[s
 
 
 async def _locked_member(connection: Connection, organization: str, account: str) -> Any:
-    """The account as seen from the organization, whose memberships nobody else changes until the transaction ends."""
+    """A member of the organization, whose memberships nobody else changes until the transaction ends."""
     await lock_members(connection, organization)
     return await _found(connection, organization, account)
 
@@ -101,8 +118,14 @@ async def _locked_member(connection: Connection, organization: str, account: str
 async def _found(connection: Connection, organization: str, account: str) -> Any:
     row = await connection.row(READ_MEMBER, organization=organization, account=account, email=normalized(account))
     if row is None:
-        raise unknown(account)
+        raise MemberNotFound(f"{account[:LONGEST_EMAIL]} is no member. Members join by an invitation.")
     return row
+
+
+async def _save_role(connection: Connection, organization: str, row: Any, role: Role) -> None:
+    if row["role"] == Role.ADMIN.value and role is not Role.ADMIN:
+        await keep_admin(connection, row["id"], [organization])
+    await connection.value(SAVE_MEMBER, organization=organization, account=row["id"], role=role.value)
 
 
 def _member(row: Any, role: Role) -> Member:
@@ -151,12 +174,11 @@ async def list_members(request: VanguardRequest, org: Organization) -> Members:
 async def set_role(
     request: VanguardRequest, org: Organization, account: AccountKey, data: JSONBody[Membership]
 ) -> Member:
-    """Make an account a member, or change its role. Counts at once here, within 5 seconds everywhere.
-
-    An organization keeps at least one ADMIN.
+    """Give a member another role. Counts at once here, within 5 seconds everywhere. An organization keeps at least one
+    ADMIN. Somebody else joins by an invitation.
     """
     runtime = request.runtime
-    member = await give_role(runtime.database, org, account, data.role)
+    member = await change_role(runtime.database, org, account, data.role)
     runtime.auth.forget()
     return member
 

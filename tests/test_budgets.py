@@ -21,7 +21,9 @@ ORG = "/api/v1/orgs/{org}"
 D = f"{ORG}/datasets/{{dataset}}"
 # Every other route takes a small body, or none. A new one that takes a list of things has to be entered here.
 KINDS = {
-    Body.LOGIN: {f"POST /api/auth/{name}" for name in ("login", "logout", "password", "renew")},
+    Body.LOGIN: {
+        f"POST /api/auth/{name}" for name in ("login", "logout", "password", "renew", "invitations/{token}/accept")
+    },
     Body.UPLOAD: {f"POST {D}/ingest", f"POST {ORG}/contracts/infer"},
     Body.BATCH: {
         f"POST {D}/drafts",

@@ -320,6 +320,8 @@ NAMES = {
     "{resolution_id}": str(UUID(int=0)),
     "{event_id}": "none",
     "{account}": "ann",
+    "{invitation_id}": str(UUID(int=0)),
+    "{token}": "none",
     "{version}": "1.0",
     "{name}": "swagger-ui.css",
     "{path}": "nope",

@@ -42,9 +42,10 @@ async def test_an_admin_sees_the_members_of_the_organization_and_no_others(world
 
 
 @pytest.mark.parametrize("name", ["eve", "eve@example.com", "EVE@Example.com"])
-async def test_an_admin_makes_somebody_a_member(world: World, admin: User, name: str) -> None:
+async def test_an_admin_changes_what_a_member_is(world: World, admin: User, name: str) -> None:
     await world.organization("theirs")
     await world.user("eve", "theirs")
+    await members.give_role(world.runtime.database, "acme", "eve", Role.ANALYST)
     expected = {"id": "eve", "email": "eve@example.com", "name": "eve", "role": "VIEWER"}
     assert await put(admin, name, "VIEWER") == (200, expected)
     assert expected in (await admin.get(MEMBERS)).json()["data"]

@@ -41,6 +41,7 @@ ADMIN     yes   yes  yes      yes    yes         yes    yes     yes    yes    ye
 # Under which column a route falls: the first of these that its method and path match.
 FALLS = [
     (r"\w+ /api/v1/orgs/\{org\}/(members|audit)(/\{account\}(/tokens)?)?", "administer"),
+    (r"\w+ /api/v1/orgs/\{org\}/invitations(/\{invitation_id\})?", "administer"),
     (r"PUT .*/settings", "administer"),
     (r"POST .*/datasets/\{dataset\}/(promote|deprecate|restore|rollback)", "promote"),
     (r"POST .*/datasets/\{dataset\}/(replay|backfill)", "replay"),
@@ -54,7 +55,7 @@ FALLS = [
     (r"(POST|PATCH|PUT|DELETE) .*", "edit"),
 ]
 # These belong to no organization.
-OPEN = re.compile(r"GET /(health.*|metrics|schema.*)|POST /api/auth/login")
+OPEN = re.compile(r"GET /(health.*|metrics|schema.*)|POST /api/auth/(login|invitations/\{token\}/accept)")
 ONES_OWN = re.compile(r"\w+ /api/auth/(me|logout|renew|password)")
 OPERATORS = re.compile(r"\w+ /api/v1/(system|admin)/.*")
 

@@ -20,6 +20,8 @@ from tests.support.world import CONTRACTS, FLEET, User, World, committed, line, 
 ACME, RIVAL = "SECRET-OF-ACME", "SECRET-OF-THE-RIVAL"
 D = "/api/v1/orgs/{org}/datasets/{dataset}"
 MEMBERS = "/api/v1/orgs/{org}/members"
+INVITATIONS = "/api/v1/orgs/{org}/invitations"
+INVITED: dict[str, str] = {}  # an open invitation of each organization
 AUDIT = "/api/v1/orgs/{org}/audit"
 CONTRACT = "/api/v1/orgs/{org}/contracts"
 TIME = {"from": "2026-01-01T00:00:00Z", "to": "2027-01-01T00:00:00Z"}
@@ -52,6 +54,9 @@ ORGANIZATION_ROUTES = {
     f"GET {MEMBERS}": Door(Action.ADMINISTER),
     f"PUT {MEMBERS}/{{account}}": Door(Action.ADMINISTER, {"role": "VIEWER"}),
     f"DELETE {MEMBERS}/{{account}}": Door(Action.ADMINISTER),
+    f"GET {INVITATIONS}": Door(Action.ADMINISTER),
+    f"POST {INVITATIONS}": Door(Action.ADMINISTER, {"email": "somebody@example.com", "role": "VIEWER"}),
+    f"DELETE {INVITATIONS}/{{invitation_id}}": Door(Action.ADMINISTER),
     f"GET {AUDIT}": Door(Action.ADMINISTER),
     "GET /api/v1/orgs/{org}/changes": Door(Action.QUERY, query="?since=earliest"),
     "GET /api/v1/orgs/{org}/events": Door(Action.QUERY, query="?since=earliest"),
@@ -150,6 +155,7 @@ OTHER_ROUTES = {
     "GET /health/ready",
     "GET /metrics",
     "POST /api/auth/login",
+    "POST /api/auth/invitations/{token}/accept",
     "GET /api/auth/me",
     "POST /api/auth/logout",
     "POST /api/auth/renew",
@@ -187,6 +193,8 @@ async def two(server_url: str, template: str) -> AsyncIterator[World]:
                 await own_dataset(user.on(OWN), secret)
                 request = await submitted(clerk, {"id": "A", "delta": {"model": secret}}, title=secret)
                 SUBMITTED[name] = request["id"]
+                invited = {"email": f"{secret.lower()}@example.com", "role": "VIEWER"}
+                INVITED[name] = written(await user.post(INVITATIONS.format(org=name), invited), 201)["id"]
                 await begin_session(world, user, SESSION)
                 fresh = {"id": f"fresh-{name}", "op": "insert", "delta": {"equipment": secret}}
                 assert (await user.post("drafts", {"sessionId": SESSION, "modifications": [fresh]})).is_success
@@ -233,6 +241,7 @@ async def call(user: User, route: str, organization: str, **names: str) -> httpx
     given = {"dataset": "pfa", "row_id": "A", "account": f"clerk-of-{organization}", "run_id": RUN}
     request_id = NOBODYS if route in AUTHORS else SUBMITTED.get(organization, NOBODYS)
     given |= {"request_id": request_id, "commit_id": NOBODYS, "resolution_id": NOBODYS}
+    given |= {"invitation_id": INVITED.get(organization, NOBODYS)}
     given |= {"event_id": COMMITTED.get(organization, COMMITTED["acme"]), "version": "1.0"}
     names = given | {"session_id": SESSION} | names
     _, body, query = ORGANIZATION_ROUTES[route]

@@ -5,9 +5,10 @@
     |-- Unauthenticated: TokenMissing, TokenExpired; InvalidCredentials
     |-- Forbidden: WrongIdentityProvider; ApprovalRequired
     |-- NotFound: DatasetNotFound, RowNotFound, MemberNotFound, NoDrafts, NothingFailed, RunNotFound, SessionNotFound,
-    |             ChangeRequestNotFound, CommitNotFound, ResolutionNotFound, EventNotFound, ContractNotFound
+    |             ChangeRequestNotFound, CommitNotFound, ResolutionNotFound, EventNotFound, ContractNotFound,
+    |             InvitationNotFound
     |-- NoUpstream, HasUpstream, SyncPaused, RunOver, VersionConflict, MergeConflict, AlreadyExists, LastAdmin,
-    |   ManagedOrganization
+    |   ManagedOrganization, AccountExists
     |-- InvalidTransition: DatasetTransitionRefused; RowInOtherSession, SessionFull, NothingToUndo, NothingToRedo
     |-- PreviewStale, SchemaChanged, NothingToRevert
     |-- DatasetReadOnly, SystemReadOnly, VersionInUse, QuotaExceeded
@@ -236,6 +237,10 @@ class ContractNotFound(NotFound):
     code, title = "CONTRACT_NOT_FOUND", "No such contract"
 
 
+class InvitationNotFound(NotFound):
+    code, title = "INVITATION_NOT_FOUND", "No such invitation"
+
+
 class InvalidTransition(VanguardError):
     """`state` is the one that the session, the change request or the dataset is in."""
 
@@ -328,6 +333,10 @@ class MergeConflict(VanguardError):
 
 class AlreadyExists(VanguardError):
     code, title, kind = "ALREADY_EXISTS", "It exists already", Kind.CONFLICT
+
+
+class AccountExists(VanguardError):
+    code, title, kind = "ACCOUNT_EXISTS", "There is an account of this address", Kind.CONFLICT
 
 
 class LastAdmin(VanguardError):

@@ -38,6 +38,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     login_account_failures: Annotated[int, msgspec.Meta(ge=1)] = 20
     login_address_failures: Annotated[int, msgspec.Meta(ge=1)] = 100
     keep_login_addresses_days: Annotated[int, msgspec.Meta(ge=1)] = 90
+    invitation_days: Annotated[int, msgspec.Meta(ge=1, le=90)] = 7
+    max_invitations: Annotated[int, msgspec.Meta(ge=1)] = 1000
+    invitation_page: str | None = None
     trusted_proxies: tuple[str, ...] = ()
     cors_origin: tuple[str, ...] = ()
     cookie_secure: bool = True
@@ -154,6 +157,12 @@ def check(settings: Settings) -> None:
     _check_providers(settings)
     if settings.token_ttl > settings.max_token_ttl:
         raise ConfigurationError("VANGUARD_TOKEN_TTL is above VANGUARD_MAX_TOKEN_TTL: such tokens would be refused.")
+    page = settings.invitation_page
+    if page is not None and (not _is_safe(page) or "#" in page):
+        raise ConfigurationError(
+            f"VANGUARD_INVITATION_PAGE: {page!r} is no page to accept invitations at: https://..., without a #. "
+            "http is for this machine only."
+        )
     for proxy in settings.trusted_proxies:
         try:
             ipaddress.ip_network(proxy)

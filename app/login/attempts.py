@@ -125,7 +125,7 @@ async def change_password(runtime: Runtime, email: str, old: str, new: str, addr
         async with runtime.hashing.turn(address, email, at_home=True) as work:
             hashed = await work(passwords.hash_password, new)
     except Full:
-        raise _busy(runtime.settings) from None
+        raise busy(runtime.settings) from None
     async with _connection(runtime) as connection, connection.transaction():
         return await accounts.replace_password(
             connection, runtime.auth, entry.account.id, hashed, replaced=entry.stored
@@ -150,7 +150,7 @@ async def _enter(runtime: Runtime, password: str, email: str, address: str, atte
     if standing.shared_wait:
         refusal = _slow_down(standing.shared_wait, "for this email or from your address")
     elif not runtime.hashing.has_room(address, email):
-        refusal = _busy(runtime.settings)
+        refusal = busy(runtime.settings)
     try:
         if refusal is not None and not standing.at_home:
             raise refusal
@@ -183,7 +183,7 @@ async def _prove(
                 raise refusal or InvalidCredentials("Check both and try again.")
             renewed = await _renew(work, stored, password)
     except Full:
-        raise _busy(runtime.settings) from None
+        raise busy(runtime.settings) from None
     async with _connection(runtime) as connection, connection.transaction():
         if await connection.value(HOLD_PASSWORD, account=row["id"]) != stored:
             raise InvalidCredentials("Check both and try again.")  # somebody changed it meanwhile
@@ -302,7 +302,8 @@ def _slow_down(wait: int, where: str) -> TooManyAttempts:
     return TooManyAttempts(f"Too many attempts failed {where}. Try again in {wait} seconds.", retry_after=wait)
 
 
-def _busy(settings: Settings) -> LoginsBusy:
+def busy(settings: Settings) -> LoginsBusy:
+    """The error for whoever finds the queue full."""
     return LoginsBusy(
         f"{settings.login_hashes} logins are looked at at a time (VANGUARD_LOGIN_HASHES), and {settings.login_queue} "
         "wait already (VANGUARD_LOGIN_QUEUE). Try again in a moment.",

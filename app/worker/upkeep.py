@@ -31,6 +31,7 @@ FORGET_FEED = statement("worker/forget_feed")
 FORGET_RUNS = statement("worker/forget_runs")
 FORGET_RECEIVED = statement("ingestion/forget_received")
 NOTE_KPIS = statement("ingestion/note_kpis")
+FORGET_INVITATIONS = statement("invitations/forget_expired")
 FORGET_STEPS = statement("worker/forget_steps")
 
 AT_ONCE = 5000  # rows that a statement forgets
@@ -128,8 +129,8 @@ async def end_requests(database: Database, contract: Contract, read_clock: ReadC
 
 
 async def forget(database: Database, contract: Contract, retention: Retention, read_clock: ReadClock) -> int:
-    """Forget what is older than it is kept; returns how many changes, sessions, requests, and entries of history,
-    audit and feed went.
+    """Forget what is older than it is kept; returns how many changes, sessions, requests, entries of history, audit and
+    feed, and invitations that nobody accepted, went.
     """
     async with alone(database, Job.UPKEEP, "retention", contract.name) as connection:
         if connection is None:
@@ -138,6 +139,7 @@ async def forget(database: Database, contract: Contract, retention: Retention, r
         forgotten = 0
         for row in await connection.rows(LIST_ORGANIZATIONS, dataset=contract.name):
             forgotten += await _forget(Desk(connection, contract, row["id"]), retention, at)
+            forgotten += await connection.value(FORGET_INVITATIONS, organization=row["id"], at=at)
         if forgotten:
             log.info("forgot what is old", dataset=contract.name, rows=forgotten)
         return forgotten

@@ -1,7 +1,6 @@
--- An account as seen from an organization. $1 organization, $2 account (its id), $3 email (in lower case): either of
--- the two.
--- Returns id, email, name, role (NULL for somebody who is no member), or no row.
+-- A member of an organization. $1 organization, $2 account (its id), $3 email (in lower case): either of the two.
+-- Returns id, email, name, role, or no row: alike for others' accounts and for those that there are not.
 SELECT a.id, a.email, a.name, m.role
-  FROM public.account AS a
-  LEFT JOIN public.membership AS m ON m.organization_id = $1 AND m.account_id = a.id
- WHERE a.id = $2 OR a.email = $3;
+  FROM public.membership AS m
+  JOIN public.account AS a ON a.id = m.account_id
+ WHERE m.organization_id = $1 AND (a.id = $2 OR a.email = $3);
