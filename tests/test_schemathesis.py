@@ -3,7 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -22,6 +24,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from app.base.settings import Settings
+from app.invitations.links import write_link
 from app.main import create_app
 from app.web.auth import Role
 from tests.conftest import new_database
@@ -37,12 +40,15 @@ CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance,
 BASE = "http://vanguard.test"
 EXAMPLES = 25
 EVENT = "000000000001.0.AAAAAAAA."  # bob's commit, the first that happens, whoever asks for it
+INVITATION = UUID("8a0e4a5e-6f0b-4d0e-9b8e-0a4f6f3c2d14")
 # Most cases are about what is there; the others keep the random words that they came with.
 KNOWN = {
     "org": ["acme"],
     "dataset": ["pfa", "fleet", "customers"],
     "row_id": ["A", "B", "C"],
     "account": ["bob", "carol@example.com"],
+    "invitation_id": [str(INVITATION)],
+    "token": [write_link(SECRET, "acme", INVITATION, datetime(2026, 3, 8, 12, tzinfo=UTC))],
     "run_id": ["8a0e4a5e-6f0b-4d0e-9b8e-0a4f6f3c2d11"],
     "commit_id": ["8a0e4a5e-6f0b-4d0e-9b8e-0a4f6f3c2d12"],
     "resolution_id": ["8a0e4a5e-6f0b-4d0e-9b8e-0a4f6f3c2d13"],
@@ -94,6 +100,7 @@ async def test_a_route_answers_as_the_document_says(
     name = f"user-{list(OPERATIONS).index(label)}-{mode.value}"
     user = await populated.user(name, role=Role.ADMIN)
     await in_use(populated)
+    await invited(populated)
     await user.draft("A", {"model": "M"})
     await user.on("fleet").draft("B", {"remark": "R"})
     # One in each dataset, in the order of the datasets.
@@ -126,6 +133,15 @@ async def in_use(world: World) -> None:
     await ready(world)
     for dataset in KNOWN["dataset"]:
         world.runtime.datasets.forget_state("acme", dataset)
+
+
+async def invited(world: World) -> None:
+    """Somebody is invited, whatever cases before have made of it."""
+    await world.db.execute(
+        "INSERT INTO invitation (organization_id, id, email, role, invited_by, created_at, expires_at)"
+        " VALUES ('acme', $1, 'nina@example.com', 'VIEWER', 'dora', $2, $3) ON CONFLICT DO NOTHING",
+        INVITATION, world.clock(), datetime(2026, 3, 8, 12, tzinfo=UTC),
+    )  # fmt: skip
 
 
 async def edited(user: User) -> str:
