@@ -261,6 +261,27 @@ async def test_logins_of_one_address_come_a_few_a_second(tmp_path: Path) -> None
             assert (await answered(ask(proxy.port, get()))).status == 200
 
 
+@pytest.mark.anyio
+async def test_acceptances_come_with_the_logins_and_no_log_has_their_links(tmp_path: Path) -> None:
+    accept = "/api/auth/invitations/a-secret/accept"
+    async with upstream() as (service, port):
+        with proxied(port, tmp_path) as proxy:
+            asked = [answered(ask(proxy.port, post(path, 2) + b"{}")) for path in [accept, LOGIN] * 30]
+            began = time.monotonic()
+            assert {answer.status for answer in await asyncio.gather(*asked)} == {200, 429}
+            assert len(service.heads) <= 21 + 5 * (time.monotonic() - began) + 1
+            assert (await answered(ask(proxy.port, post(accept, 4097), OTHER))).status == 413
+            assert (await proxy.said_of(413))["status"] == 413
+            said = (proxy.directory / "stderr").read_text() + (proxy.directory / "stdout").read_text()
+    (tmp_path / "down").mkdir()
+    with proxied(port, tmp_path / "down") as proxy:
+        for path in (accept, LOGIN):
+            assert (await answered(ask(proxy.port, post(path, 2) + b"{}"))).status == 503
+        said += (proxy.directory / "stderr").read_text() + (proxy.directory / "stdout").read_text()
+    assert LOGIN in said, "of another path the log tells what went wrong"
+    assert "a-secret" not in said
+
+
 # -- slow and silent ones ----------------------------------------------------------------------------------------------
 
 
