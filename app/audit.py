@@ -56,7 +56,7 @@ Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
 class ActEntry(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_field="kind", tag=ACT):
     """What somebody did. `actor` is null for nobody; `id` and `field` are the cell that it was about, `details` what
-    the action has beside.
+    the action has beside, `address` the client's, null for what nobody asked for over the network.
     """
 
     at: str
@@ -69,6 +69,7 @@ class ActEntry(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_fi
     commit_id: str | None
     reason: str | None
     details: dict[str, Any]
+    address: str | None
 
 
 class ChangeEntry(HistoryEntry, frozen=True, kw_only=True, rename="camel", tag_field="kind", tag=CHANGE):
@@ -235,6 +236,7 @@ def _act_of(record: Record) -> dict[str, Any]:
         "commitId": record["commit_id"],
         "reason": record["reason"],
         "details": record["details"],
+        "address": record["address"],
     }
 
 

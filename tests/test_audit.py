@@ -161,7 +161,7 @@ async def test_an_act_says_who_did_what_and_when(world: World, ann: User, root: 
         {
             "kind": "act", "at": "2026-03-01T12:00:00.000Z", "actor": "ann", "action": "commit", "dataset": "fleet",
             "id": None, "field": None, "requestId": None, "commitId": answer["commitId"], "reason": "Bought",
-            "details": {"rows": 1},
+            "details": {"rows": 1}, "address": "127.0.0.1",
         }
     ]  # fmt: skip
 

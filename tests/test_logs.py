@@ -103,9 +103,11 @@ async def test_a_request_has_a_line(world: World, ann: User) -> None:
         "event": "request",
         "log_level": "info",
         "method": "GET",
+        "organization": "acme",
         "request_id": "r-2",
         "route": "/api/v1/orgs/{org}/datasets/{dataset}/rows",
         "status": 200,
+        "user": "ann",
     }
 
 

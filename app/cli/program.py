@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app import __version__
+from app.base import origin
 from app.base.database import Database
 from app.base.errors import ConfigurationError, DatabaseUnavailable, VanguardError
 from app.base.logs import configure_logs
@@ -94,6 +95,7 @@ def with_database(call: Callable[[Settings, Database], Awaitable[T]], **changed:
     configure_logs("ERROR", "console")
 
     async def run() -> T:
+        origin.by.set(origin.COMMAND_LINE)
         database = Database(settings)
         await database.open()
         try:

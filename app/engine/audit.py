@@ -1,21 +1,26 @@
-"""The audit: who did what, when, and to which cell.
+"""The audit: who did what, when, from where, and to which cell.
 
 An act is recorded in its own transaction: there is none without its entry, and no entry without its act. The database
 lets the service add entries and read them; only retention takes them away. What became of each cell is in the history.
 """
 
 import uuid
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 import msgspec
 
+from app.base import origin
 from app.base.database import Connection
 from app.base.statements import statement
 from app.engine.desk import Desk
 
 RECORD_ENTRIES = statement("audit/record_entries")
+RECORD_EVERYWHERE = statement("audit/record_everywhere")
+
+INSTALLATION = ""  # in place of an organization: what is done to all of them, or to none
 
 
 class Act(StrEnum):
@@ -99,5 +104,28 @@ async def record(desk: Desk, *entries: Entry) -> None:
 
 
 async def record_in(connection: Connection, organization: str, dataset: str | None, *entries: Entry) -> None:
-    """The same without a desk; `dataset` None: of the whole organization."""
-    await connection.value(RECORD_ENTRIES, organization=organization, dataset=dataset, entries=entries)
+    """The same without a desk; `dataset` None: of the whole organization. INSTALLATION is one, too."""
+    await connection.value(
+        RECORD_ENTRIES, organization=organization, dataset=dataset, entries=_told(entries), address=origin.address.get()
+    )
+
+
+async def record_everywhere(connection: Connection, organizations: Iterable[str], *entries: Entry) -> None:
+    """The same of what is about an account: in each organization that it belongs to, else as the installation's."""
+    await connection.value(
+        RECORD_EVERYWHERE,
+        organizations=sorted(organizations),
+        entries=_told(entries),
+        address=origin.address.get(),
+    )
+
+
+def _told(entries: Sequence[Entry]) -> list[Entry]:
+    """Where nobody here is known to have done it, with what they did it by."""
+    by = origin.by.get()
+    if by is None:
+        return list(entries)
+    return [
+        msgspec.structs.replace(entry, details=entry.details | {"by": by}) if entry.actor is None else entry
+        for entry in entries
+    ]

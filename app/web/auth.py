@@ -17,6 +17,7 @@ from litestar import Request
 from app.base.clock import Clock
 from app.base.database import Connection, Database
 from app.base.errors import Forbidden, TokenMissing, Unauthenticated, WrongIdentityProvider
+from app.base.origin import tell_whose
 from app.base.settings import Settings
 from app.base.statements import statement
 from app.engine.tailer import Bearer
@@ -206,6 +207,8 @@ class Auth:
             return
         principal = await self.verify(bearer(request, self._settings, cookie=bool(opt.get("cookie"))))
         organization = request.path_params.get("org")
+        # What the token does not name may be any text of theirs.
+        tell_whose(principal.user_id, organization if organization in principal.orgs else None)
         principal = await self.counted(principal, organization)
         if organization is not None and principal.role is None:
             raise Forbidden(FOREIGN)

@@ -13,7 +13,9 @@ from litestar.enums import ScopeType
 from litestar.types import Message, Receive, Scope, Send
 from prometheus_client import Histogram
 
+from app.base import origin
 from app.web import edges
+from app.web.addresses import client_address
 from app.web.runtime import Runtime
 from app.web.work import LEFT, attend
 
@@ -39,6 +41,7 @@ class Middleware:
         scope.setdefault("state", {}).update(request_id=request_id, runtime=self.runtime)
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
+        origin.address.set(client_address(scope, self.runtime.settings.trusted_proxies))
         attendance = attend(scope, receive)
         started, status = time.perf_counter(), 0
 
@@ -59,6 +62,7 @@ class Middleware:
             status = LEFT
         finally:
             attendance.close()
+            origin.address.set(None)
             status = status or 500
             seconds = time.perf_counter() - started
             # The template, never the path: ids are data, and a label for each would fill the memory.

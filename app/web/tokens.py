@@ -13,6 +13,7 @@ from cachetools import LRUCache
 
 from app.base.clock import Clock
 from app.base.errors import Forbidden, TokenExpired, Unauthenticated
+from app.base.origin import tell_whose
 from app.base.settings import Settings
 from app.web.keys import KeySet
 
@@ -123,9 +124,11 @@ class Tokens:
         if verified is None or not self._remembers(verified):
             self._verified.pop(digest, None)
             verified = await self._verify(token, digest.hex())
+            tell_whose(verified.claims.sub)
             self._check_times(verified.claims)
             self._verified[digest] = verified
         elif verified.claims.exp <= self._seconds():
+            tell_whose(verified.claims.sub)
             raise TokenExpired("Log in again, or renew a token before it expires.")
         return verified
 

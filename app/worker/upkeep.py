@@ -13,6 +13,7 @@ from app.base.database import Database
 from app.base.statements import statement
 from app.contracts import Contract
 from app.contracts.images import qualified
+from app.engine.audit import INSTALLATION
 from app.engine.datasets import Datasets
 from app.engine.desk import Desk
 from app.engine.requests import close_requests, forget_requests
@@ -83,7 +84,9 @@ async def end_own_sessions(database: Database, organization: str, contract: Cont
 
 
 async def forget_own(database: Database, datasets: Datasets, retention: Retention, read_clock: ReadClock) -> int:
-    """What `forget` does, of all organizations' own datasets; and records that were received long ago."""
+    """What `forget` does, of all organizations' own datasets; and records that were received long ago, and what the
+    audit has of the installation.
+    """
     async with alone(database, Job.UPKEEP, "retention", "own") as connection:
         if connection is None:
             return 0
@@ -93,6 +96,11 @@ async def forget_own(database: Database, datasets: Datasets, retention: Retentio
             forgotten += await _forget(Desk(connection, contract, organization), retention, at)
         while gone == AT_ONCE:
             gone = await connection.value(FORGET_RECEIVED, before=at - retention.received, limit=AT_ONCE)
+            forgotten += gone
+        gone = AT_ONCE
+        while gone == AT_ONCE:
+            before = at - retention.audit
+            gone = await connection.value(FORGET_AUDIT, organization=INSTALLATION, before=before, limit=AT_ONCE)
             forgotten += gone
         if forgotten:
             log.info("forgot what is old", dataset="own", rows=forgotten)
