@@ -10,9 +10,11 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
+from app.base.clock import now
 from app.base.database import Connection, Database
 from app.base.errors import AlreadyExists, Code, Culprit, InvalidCredentials, ValidationFailed
 from app.base.statements import statement
+from app.engine.audit import Act, Entry, record_everywhere, record_in
 from app.members import LONGEST_EMAIL, SAVE_MEMBER, keep_admin, lock_members, normalized, unknown
 from app.passwords import check_password, hash_password
 from app.web.auth import EVERYWHERE, Account, Auth, Role
@@ -61,6 +63,11 @@ async def add_account(
             raise AlreadyExists(f"There is an account {email} already.")
         for organization, role in sorted(roles.items()):
             await connection.value(SAVE_MEMBER, organization=organization, account=account.id, role=role.value)
+        await _record(connection, account, Act.ACCOUNT_ADDED, operator=operator)
+        for organization, role in sorted(roles.items()):
+            told = {"account": account.id, "role": role.value}
+            entry = Entry(at=now(), actor=None, action=Act.MEMBER_JOINED, details=told)
+            await record_in(connection, organization, None, entry)
     return account
 
 
@@ -98,6 +105,7 @@ async def set_password(database: Database, auth: Auth, account: str, password: s
         found = await _account(connection, account)
         check_password(password, strict=strict, email=found.email, name=found.name)
         await replace_password(connection, auth, found.id, hash_password(password))
+        await _record(connection, found, Act.PASSWORD_CHANGED)
 
 
 async def replace_password(
@@ -123,6 +131,8 @@ async def remove_account(database: Database, account: str) -> None:
         found = await _account(connection, account)
         administered = [row["id"] for row in await connection.rows(LOCK_ADMINISTERED, account=found.id)]
         await keep_admin(connection, found.id, administered)
+        # An entry for each organization that loses a member by it.
+        await _record(connection, found, Act.ACCOUNT_REMOVED)
         await connection.value(DELETE_ACCOUNT, account=found.id)
         await connection.value(FORGET_EVERYWHERE, email=found.email)
 
@@ -131,6 +141,12 @@ def account_of(row: Any) -> Account:
     """The account in a row of read_account or list_accounts."""
     roles = {organization: Role(role) for organization, role in row["roles"].items()}
     return Account(id=row["id"], email=row["email"], name=row["name"], operator=row["operator"], roles=roles)
+
+
+async def _record(connection: Connection, account: Account, act: Act, **more: Any) -> None:
+    """What is done to an account, not by it, in each of its organizations; with nothing that outlives it but its id."""
+    entry = Entry(at=now(), actor=None, action=act, details={"account": account.id, **more})
+    await record_everywhere(connection, account.roles, entry)
 
 
 async def _account(connection: Connection, account: str) -> Account:

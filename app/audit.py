@@ -32,6 +32,7 @@ from app.web.runtime import VanguardRequest, contract_of
 
 LIST_ENTRIES = statement("audit/list_entries")
 LIST_CHANGES = statement("audit/list_changes")
+LIST_EVERYWHERE = statement("audit/list_everywhere")
 EXPORT_ENTRIES = statement("audit/export_entries")
 EXPORT_CHANGES = statement("audit/export_changes")
 
@@ -47,6 +48,8 @@ NARROWED = {
     "request_id": "a.request_id = $7",
     "commit_id": "a.commit_id = $8",
 }
+# The same of an entry anywhere.
+NARROWED_EVERYWHERE = {"actor": "a.actor = $2", "action": "a.action = $3"}
 FILTERS = ("dataset", "actor", "id", "field", "requestId", "commitId", "since", "until")
 ACT, CHANGE = "act", "change"
 FAR = 2**63 - 1  # beyond every number
@@ -244,6 +247,40 @@ def _change_of(record: Record, contract: Contract, key: str) -> dict[str, Any]:
     return {"kind": CHANGE, "dataset": contract.name, "id": key} | entry_of(record)
 
 
+# -- for operators -----------------------------------------------------------------------------------------------------
+
+
+async def list_everywhere(
+    database: Database,
+    *,
+    organization: str | None = None,
+    actor: str | None = None,
+    action: Act | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    most: int,
+) -> list[dict[str, Any]]:
+    """The newest entries of all organizations and of the installation, or of one; each with its `organization`.
+
+    Raises NotFound.
+    """
+    if organization:
+        await _check_there(database, organization)
+    wanted = {"actor": actor, "action": action}
+    given = [NARROWED_EVERYWHERE[name] for name, value in wanted.items() if value is not None]
+    async with database.connection() as connection:
+        records = await connection.rows(
+            LIST_EVERYWHERE.fill(given=" AND ".join(given) or "TRUE"),
+            organization=organization, **wanted, since=since, until=until, limit=most,
+        )  # fmt: skip
+    return [{"organization": each["organization"], **_act_of(each)} for each in records]
+
+
+async def _check_there(database: Database, organization: str) -> None:
+    if organization not in {each.id for each in await list_organizations(database)}:
+        raise NotFound(f"There is no organization {organization}.")
+
+
 # -- for a file --------------------------------------------------------------------------------------------------------
 
 
@@ -253,8 +290,7 @@ async def export(
     """The audit of a period and what became of all cells in it, as lines of JSON, some at a time: acts by their time,
     then the changes of each dataset by revision. Raises NotFound.
     """
-    if organization not in {each.id for each in await list_organizations(database)}:
-        raise NotFound(f"There is no organization {organization}.")
+    await _check_there(database, organization)
     period = {"organization": organization, "since": since, "until": until, "limit": AT_ONCE}
     after: dict[str, Any] = {"after": since, "after_id": 0}
     while records := await _read_some(database, EXPORT_ENTRIES, period | after):

@@ -8,6 +8,7 @@ from litestar import Response, post
 from app.base import exact_json
 from app.base.errors import RunOver
 from app.base.statements import Statement, statement
+from app.engine.audit import Act, Entry, record
 from app.engine.desk import Desk
 from app.engine.feed import EventType, tell
 from app.synchronization import Run, RunId, id_of, missing, read_run
@@ -39,8 +40,9 @@ async def _answer_pause(
         if found is None:
             raise await missing(desk)
         if found["moved"]:
-            event = "paused" if found["paused"] else "resumed"
+            event, act = ("paused", Act.SYNC_PAUSED) if found["paused"] else ("resumed", Act.SYNC_RESUMED)
             tell(desk, EventType.DATASET, runtime.clock(), actor=user, event=event)
+            await record(desk, Entry(at=runtime.clock(), actor=user, action=act))
         return exact_json.encode(Pause(paused=found["paused"]))
 
     return await answer_once(request, runtime, await contract_of(request, organization, dataset), organization, work)
@@ -109,6 +111,8 @@ async def stop_run(
         run = await read_run(desk, id_)
         if stopped is None:
             raise RunOver(f"It {run.state} at {run.finished_at}.")
+        told = {"kind": run.kind, "runId": run.id}
+        await record(desk, Entry(at=runtime.clock(), actor=user.user_id, action=Act.SYNC_STOPPED, details=told))
         return exact_json.encode(run)
 
     return await answer_once(request, runtime, await contract_of(request, org, dataset), org, work)

@@ -10,6 +10,7 @@ from app.base import exact_json
 from app.base.errors import NothingFailed, NothingSelected
 from app.base.statements import Statement, statement
 from app.contracts import Contract
+from app.engine.audit import Act, Entry, record
 from app.engine.cursors import Cursor, check_incarnation, read_cursor, write_cursor
 from app.engine.desk import Desk
 from app.engine.feed import EventType, tell_rows
@@ -210,6 +211,7 @@ async def retry(desk: Desk, person: str, wanted: RetryRequest, at: datetime) -> 
             await image(desk, user, keys)
         if retried:
             tell_rows(desk, EventType.OVERLAP, keys, at, actor=person)
+            await record(desk, Entry(at=at, actor=person, action=Act.SYNC_RETRIED, details={"changes": retried}))
     if not retried and kind != "all":
         raise NothingFailed("None of these changes is in conflict or sync_error.")
     return RetryAnswer(retried=retried)

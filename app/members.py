@@ -4,6 +4,7 @@ An account is named by its id or its email.
 """
 
 import unicodedata
+from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -11,9 +12,11 @@ from litestar import delete, get, put
 from litestar.openapi.spec import Example
 from litestar.params import JSONBody, PathParameter
 
+from app.base.clock import now
 from app.base.database import Connection, Database
 from app.base.errors import LastAdmin, ManagedOrganization, MemberNotFound
 from app.base.statements import statement
+from app.engine.audit import Act, Entry, record_in
 from app.organizations import lock_organization
 from app.web.auth import Action, Role, require
 from app.web.openapi import Organization, answers
@@ -58,11 +61,13 @@ async def read_members(database: Database, organization: str) -> list[Member]:
     return [_member(row, Role(row["role"])) for row in rows]
 
 
-async def change_role(database: Database, organization: str, account: str, role: Role) -> Member:
+async def change_role(
+    database: Database, organization: str, account: str, role: Role, *, actor: str, at: datetime
+) -> Member:
     """Give a member another role; raises MemberNotFound, and LastAdmin where it is the only ADMIN."""
     async with database.transaction() as connection:
         row = await _locked_member(connection, organization, account)
-        await _save_role(connection, organization, row, role)
+        await _save_role(connection, organization, row, role, actor, at)
     return _member(row, role)
 
 
@@ -75,11 +80,13 @@ async def give_role(database: Database, organization: str, account: str, role: R
         )
         if row is None:
             raise unknown(account)
-        await _save_role(connection, organization, row, role)
+        await _save_role(connection, organization, row, role, None, now())
     return _member(row, role)
 
 
-async def end_membership(database: Database, organization: str, account: str) -> None:
+async def end_membership(
+    database: Database, organization: str, account: str, *, actor: str | None = None, at: datetime | None = None
+) -> None:
     """End the membership, and what the address is invited to; raises LastAdmin for the only ADMIN, MemberNotFound."""
     async with database.transaction() as connection:
         row = await _locked_member(connection, organization, account)
@@ -87,6 +94,9 @@ async def end_membership(database: Database, organization: str, account: str) ->
             await keep_admin(connection, row["id"], [organization])
         await connection.value(FORGET_ADDRESS, organization=organization, email=row["email"])
         await connection.value(DELETE_MEMBER, organization=organization, account=row["id"])
+        told = {"account": row["id"], "role": row["role"]}
+        entry = Entry(at=at or now(), actor=actor, action=Act.MEMBER_REMOVED, details=told)
+        await record_in(connection, organization, None, entry)
 
 
 async def lock_members(connection: Connection, organization: str) -> None:
@@ -122,10 +132,20 @@ async def _found(connection: Connection, organization: str, account: str) -> Any
     return row
 
 
-async def _save_role(connection: Connection, organization: str, row: Any, role: Role) -> None:
+async def _save_role(
+    connection: Connection, organization: str, row: Any, role: Role, actor: str | None, at: datetime
+) -> None:
     if row["role"] == Role.ADMIN.value and role is not Role.ADMIN:
         await keep_admin(connection, row["id"], [organization])
     await connection.value(SAVE_MEMBER, organization=organization, account=row["id"], role=role.value)
+    if row["role"] == role.value:
+        return
+    told: dict[str, str] = {"account": row["id"]}
+    if row["role"] is None:
+        act, told = Act.MEMBER_JOINED, told | {"role": role.value}
+    else:
+        act, told = Act.MEMBER_ROLE_CHANGED, told | {"before": row["role"], "after": role.value}
+    await record_in(connection, organization, None, Entry(at=at, actor=actor, action=act, details=told))
 
 
 def _member(row: Any, role: Role) -> Member:
@@ -178,7 +198,8 @@ async def set_role(
     ADMIN. Somebody else joins by an invitation.
     """
     runtime = request.runtime
-    member = await change_role(runtime.database, org, account, data.role)
+    actor, at = request.user.user_id, runtime.clock()
+    member = await change_role(runtime.database, org, account, data.role, actor=actor, at=at)
     runtime.auth.forget()
     return member
 
@@ -193,7 +214,7 @@ async def set_role(
 async def remove_member(request: VanguardRequest, org: Organization, account: AccountKey) -> None:
     """End a membership. Counts at once here, within 5 seconds everywhere. An organization keeps at least one ADMIN."""
     runtime = request.runtime
-    await end_membership(runtime.database, org, account)
+    await end_membership(runtime.database, org, account, actor=request.user.user_id, at=runtime.clock())
     runtime.auth.forget()
 
 

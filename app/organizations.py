@@ -5,10 +5,12 @@ from collections.abc import Sequence
 
 import msgspec
 
+from app.base.clock import now
 from app.base.database import Connection, Database
 from app.base.errors import AlreadyExists, Code, Culprit, NotFound, ValidationFailed
 from app.base.statements import statement
 from app.contracts import BUILT_IN, Contract
+from app.engine.audit import Act, Entry, record_in
 
 ADD_ORGANIZATION = statement("organizations/add_organization")
 LIST_ORGANIZATIONS = statement("organizations/list_organizations")
@@ -50,12 +52,14 @@ async def add_organization(
         message = "An organization's id has 1 to 63 of a-z, 0-9, - and _, and begins with a letter or digit."
         raise ValidationFailed(message, errors=[Culprit(code=Code.INVALID_VALUE, message=message, field="id")])
     names, versions = [contract.name for contract in contracts], [contract.version for contract in contracts]
-    async with database.connection() as connection:
+    async with database.transaction() as connection:
         added = await connection.rows(
             ADD_ORGANIZATION, organization=organization, name=name, datasets=names, versions=versions
         )
-    if not added:
-        raise AlreadyExists(f"There is an organization {organization} already.")
+        if not added:
+            raise AlreadyExists(f"There is an organization {organization} already.")
+        entry = Entry(at=now(), actor=None, action=Act.ORGANIZATION_ADDED, details={"name": name})
+        await record_in(connection, organization, None, entry)
 
 
 async def list_organizations(database: Database) -> list[Organization]:

@@ -18,6 +18,7 @@ from app.base import exact_json
 from app.base.errors import NoUpstream, RunNotFound, SyncPaused
 from app.base.statements import statement
 from app.contracts import Contract
+from app.engine.audit import Act, Entry, record
 from app.engine.cursors import Cursor, check_incarnation, read_cursor, write_cursor
 from app.engine.desk import Desk
 from app.engine.locks import hold_filled, read_dataset
@@ -257,7 +258,12 @@ async def _answer_request(
         user.demand(Action.LIFT_GUARDS)
 
     async def work(desk: Desk) -> bytes:
-        run = await request_run(desk, kind, user.user_id, runtime.clock(), full=wanted.full, allow=wanted.allow)
+        at = runtime.clock()
+        run = await request_run(desk, kind, user.user_id, at, full=wanted.full, allow=wanted.allow)
+        told: dict[str, Any] = {"kind": kind, "runId": str(run)}
+        if kind == "pull":
+            told |= {"full": wanted.full, "allow": list(wanted.allow)}
+        await record(desk, Entry(at=at, actor=user.user_id, action=Act.SYNC_REQUESTED, details=told))
         return exact_json.encode(Requested(run_id=str(run)))
 
     return await answer_once(

@@ -8,6 +8,7 @@ from litestar import get, put
 from litestar.params import JSONBody
 
 from app.base.statements import statement
+from app.engine.audit import INSTALLATION, Act, Entry, record_in
 from app.web.auth import require_operator
 from app.web.openapi import answers
 from app.web.runtime import VanguardRequest
@@ -59,7 +60,11 @@ async def put_mode(request: VanguardRequest, data: JSONBody[ModeRequest]) -> Mod
     """READ_ONLY stops registration, ingestion, replay and backfill of all organizations, and nothing else."""
     runtime, user = request.runtime, request.user.user_id
     async with runtime.database.transaction() as connection:
-        changed = await connection.value(CHANGE_MODE, mode=data.mode, user=user, at=runtime.clock())
+        at = runtime.clock()
+        changed = await connection.value(CHANGE_MODE, mode=data.mode, user=user, at=at)
+        if changed is not None:
+            entry = Entry(at=at, actor=user, action=Act.SYSTEM_MODE_CHANGED, details={"mode": changed})
+            await record_in(connection, INSTALLATION, None, entry)
     if changed is not None:
         log.info("system mode changed", mode=changed, user=user)
     return await _read(request)

@@ -42,7 +42,7 @@ from app.engine.cursors import Cursor
 from app.engine.desk import Desk
 from app.engine.positions import read_position
 from app.engine.requests import Event
-from app.exports import Column, stream_table
+from app.exports import Column, noted, stream_table
 from app.exports.writers import WRITERS
 from app.web.auth import Action, require
 from app.web.etags import PRIVATE
@@ -178,7 +178,8 @@ async def get_diff(
                 yield [tuple(reading.shown_cell(row).values()) for row in rows]
 
     columns = [Column(name=name, label=name) for name in reading.ShownCell.__struct_fields__]
-    return stream_table(request, ending, f"{contract.name}-change-request-{found.id}", columns, batches)
+    note = noted(request, org, contract.name, "diff", ending, request_id=found.id)
+    return stream_table(request, ending, f"{contract.name}-change-request-{found.id}", columns, batches, note)
 
 
 @get(
@@ -256,11 +257,11 @@ async def get_bundle(
     """Result, diff, conflicts and validation, each also when there is nothing in it. Parameters: format (json, zip)."""
     runtime = request.runtime
     form = read_given(request, format=FORMATS).get("format", "json")
-    made = Bundling(
-        runtime.database, await contract_of(request, org, dataset), org, person_of(request), request_id_of(request_id)
-    )
+    contract = await contract_of(request, org, dataset)
+    made = Bundling(runtime.database, contract, org, person_of(request), request_id_of(request_id))
     # The request is looked up before the answer begins.
     found = await made.begin()
+    await noted(request, org, contract.name, "bundle", form, request_id=found.id)()
     if form == "zip":
         name = f"{dataset}-change-request-{found.id}.zip"
         headers = {**PRIVATE, "Content-Disposition": f'attachment; filename="{name}"'}

@@ -9,6 +9,7 @@ from app.base.clock import now
 from app.base.database import Database
 from app.base.settings import Settings
 from app.cli.program import main, print_table, with_database
+from app.engine.audit import Act, Entry, record_everywhere
 from app.web.auth import Auth, Role
 
 ROLE = click.Choice([role.value for role in Role], case_sensitive=False)
@@ -119,7 +120,12 @@ def token(email: str, operator: bool, ttl: int | None) -> None:
             )
         if ttl is not None and ttl > settings.max_token_ttl:
             raise click.UsageError(f"--ttl is {settings.max_token_ttl:,} at most (VANGUARD_MAX_TOKEN_TTL).")
-        return Auth(settings, database, now).issue(found, ttl=ttl)
+        issued = Auth(settings, database, now).issue(found, ttl=ttl)
+        told = {"account": found.id, "seconds": ttl or settings.token_ttl, "operator": found.operator}
+        entry = Entry(at=now(), actor=None, action=Act.TOKEN_ISSUED, details=told)
+        async with database.transaction() as connection:
+            await record_everywhere(connection, found.roles, entry)
+        return issued
 
     click.echo(with_database(issue))
 

@@ -1,21 +1,25 @@
-"""`vanguard export-audit`: who did what, and what became of each cell, into a file."""
+"""`vanguard audit`: who did what, anywhere; `vanguard export-audit`: that and what became of each cell, into a file."""
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import click
 
-from app import audit
+from app import accounts, audit
+from app.base import exact_json
 from app.base.clock import now
 from app.base.database import Database
+from app.base.errors import MemberNotFound
 from app.base.settings import Settings
-from app.cli.program import main, with_database
+from app.cli.program import main, print_table, with_database
+from app.engine.audit import Act
 
 EXPORT_TIMEOUT = 3600.0  # seconds: the first lines of a period may stand far behind in the history
+MOST = 100_000  # entries that are listed; a file has all
 # A transaction is told by the time of its beginning: in this time those before it have ended.
 SETTLED = timedelta(minutes=10)
 
@@ -34,6 +38,66 @@ class Time(click.ParamType[datetime]):
             return (given if given.tzinfo else given.replace(tzinfo=UTC)).astimezone(UTC)
         except (ValueError, OverflowError):
             self.fail(f"{value} is no time such as 2026-03-01 or 2026-03-01T12:00:00Z.", param, ctx)
+
+
+@main.command("audit")
+@click.option("--org", "organization", help="Only of this organization; '' for the installation.")
+@click.option("--actor", help="Only what this account did: its id or its email.")
+@click.option("--action", type=click.Choice(list(Act)), metavar="ACTION", help="Only these; docs/audit.md has them.")
+@click.option("--since", type=Time(), help="From this time on.")
+@click.option("--until", type=Time(), help="Before this time.")
+@click.option("--most", type=click.IntRange(1, MOST), default=50, show_default=True, help="So many entries.")
+@click.option("--json", "as_lines", is_flag=True, help="As lines of JSON.")
+def list_audit(
+    organization: str | None,
+    actor: str | None,
+    action: Act | None,
+    since: datetime | None,
+    until: datetime | None,
+    most: int,
+    as_lines: bool,
+) -> None:
+    """List who did what, from where, in all organizations and in the installation, the newest first."""
+
+    async def read(_: Settings, database: Database) -> list[dict[str, Any]]:
+        return await audit.list_everywhere(
+            database,
+            organization=organization,
+            actor=await _account(database, actor) if actor is not None else None,
+            action=action and Act(action),
+            since=since,
+            until=until,
+            most=most,
+        )
+
+    found = with_database(read)
+    if as_lines:
+        for each in found:
+            click.echo(exact_json.encode(each))
+        return
+    rows = [
+        (
+            each["at"],
+            each["organization"],
+            each["actor"] or "",
+            each["action"],
+            each["dataset"] or "",
+            each["address"] or "",
+            exact_json.encode(each["details"]).decode() if each["details"] else "",
+        )
+        for each in found
+    ]
+    print_table("AT", "ORGANIZATION", "ACTOR", "ACTION", "DATASET", "ADDRESS", "DETAILS", rows=rows)
+
+
+async def _account(database: Database, actor: str) -> str:
+    """The id of an account by its email; what is none may be the id of somebody who is gone, or whom only an identity
+    provider knows.
+    """
+    try:
+        return (await accounts.find_account(database, actor)).id
+    except MemberNotFound:
+        return actor
 
 
 @main.command("export-audit")

@@ -60,7 +60,6 @@ class Act(StrEnum):
     SYNC_RESUMED = "sync.resumed"
     SYNC_STOPPED = "sync.stopped"
     SYNC_RETRIED = "sync.retried"
-    SESSIONS_CLEANED_UP = "sessions.cleaned_up"
     SYSTEM_MODE_CHANGED = "system.mode_changed"
     LOGIN_SUCCEEDED = "login.succeeded"
     LOGIN_FAILED = "login.failed"

@@ -6,10 +6,10 @@ A file that is not complete does not look so: it is broken off, without the end 
 import asyncio
 import re
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from types import MappingProxyType
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import structlog
 from litestar.response.base import ASGIResponse
@@ -17,6 +17,7 @@ from litestar.types import Receive, Scope, Send
 from prometheus_client import Counter
 
 from app.base.errors import DatabaseBusy, ExportsBusy, VanguardError
+from app.engine.audit import Act, Entry, record_in
 from app.exports.columns import Column
 from app.exports.formats import Row, Writer
 from app.exports.writers import WRITERS
@@ -30,6 +31,7 @@ ROWS = Counter("vanguard_exported_rows_total", "Rows that were sent in files", [
 
 T = TypeVar("T")
 Batches = AsyncGenerator[Sequence[T], None]
+Note = Callable[[], Awaitable[None]]
 
 RETRY_AFTER = 30  # seconds
 UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
@@ -41,6 +43,7 @@ def stream_table(
     name: str,
     columns: Sequence[Column],
     batches: Callable[[], Batches[Row]],
+    note: Note,
 ) -> "Download":
     """The answer that sends a table as the file `<name>.<ending>`, of a format of FORMATS: csv, xlsx or ndjson.
 
@@ -49,7 +52,23 @@ def stream_table(
     batch is answered like any error of a route, and breaks the file off afterwards.
     """
     writer = WRITERS[ending](columns)
-    return Download(request.runtime, writer, name, batches, writer.rows)
+    return Download(request.runtime, writer, name, batches, writer.rows, note)
+
+
+def noted(request: VanguardRequest, organization: str, dataset: str, of: str, ending: str, **entry: Any) -> Note:
+    """What records that the caller begins to take something out of a dataset as a file; `entry` is the act's."""
+    runtime, user = request.runtime, request.user.user_id
+
+    async def note() -> None:
+        if is_head(request.scope):  # of which nothing leaves
+            return
+        told = {"of": of, "format": ending}
+        act = Entry(at=runtime.clock(), actor=user, action=Act.EXPORT_BEGUN, details=told, **entry)
+        # The file's own transaction reads only, and is none where the client leaves.
+        async with runtime.reserve.connection() as connection:
+            await record_in(connection, organization, dataset, act)
+
+    return note
 
 
 class Stalled(Exception):
@@ -58,7 +77,7 @@ class Stalled(Exception):
 
 class Download(ASGIResponse):
     """Sends what `write` makes of the batches, between the writer's head and tail. `headers` are read when the first
-    batch is there.
+    batch is there; `note` is called then, before anything of it leaves: without an entry in the audit, no file.
 
     At most as many as `max_exports` are under way in a process, one for each user: raises ExportsBusy where no place
     came free, TooManyRequests where too many of the user's wait.
@@ -73,6 +92,7 @@ class Download(ASGIResponse):
         name: str,
         batches: Callable[[], Batches[T]],
         write: Callable[[Sequence[T]], bytes],
+        note: Note,
         headers: Mapping[str, str] = MappingProxyType({}),
     ):
         disposition = f'attachment; filename="{UNSAFE.sub("-", name)}.{writer.ending}"'
@@ -81,7 +101,7 @@ class Download(ASGIResponse):
             headers={"Cache-Control": "private, no-store", "Content-Disposition": disposition},
         )
         self._runtime, self._writer, self._batches, self._write = runtime, writer, batches, write
-        self._more_headers = headers
+        self._note, self._more_headers = note, headers
         self._begun = False
         self._rows = self._bytes = 0
 
@@ -119,6 +139,7 @@ class Download(ASGIResponse):
         async with self._place(), aclosing(self._parts()) as parts:
             async for part in parts:
                 if not self._begun:
+                    await self._note()
                     self._begun = True
                     self.headers.update(self._more_headers)
                     await self.start_response(send)

@@ -16,7 +16,7 @@ from app.engine.desk import Desk
 from app.engine.export import ExportComposer
 from app.engine.locks import read_dataset
 from app.exports.columns import Column, exported
-from app.exports.download import Download
+from app.exports.download import Download, noted
 from app.exports.formats import Csv, Writer
 from app.exports.writers import WRITERS
 from app.web.auth import Action, require
@@ -143,7 +143,8 @@ async def export(request: VanguardRequest, org: Organization, dataset: DatasetNa
     composer = ExportComposer(contract, wanted.listing, org, request.user.user_id)
     lines = Lines(runtime, composer, writer)
     name = f"{contract.name}-{runtime.clock().date()}"
-    return Download(runtime, writer, name, lines.batches, writer.lines, lines.headers)
+    note = noted(request, org, contract.name, "rows", wanted.format)
+    return Download(runtime, writer, name, lines.batches, writer.lines, note, lines.headers)
 
 
 ROUTES = [export]

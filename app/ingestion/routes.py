@@ -19,6 +19,7 @@ from app.base.pacing import in_turns
 from app.base.statements import statement
 from app.contract_versions.registry import hold_ingestion_ready
 from app.contracts import Contract
+from app.engine.audit import Act, Entry, record
 from app.engine.datasets import base_of
 from app.engine.desk import Desk
 from app.engine.locks import lock_filled
@@ -177,6 +178,7 @@ async def _take(
         run_id = uuid.uuid4()
         run = {"run_id": run_id, "kind": "ingest", "user": user, "at": at, "parameters": {}, "total": len(records)}
         await desk.value(ADD_RUN, **run, done=True)
+        await _record_sent(desk, user, at, run_id, len(records))
         raws = [raw async for raw in in_turns(_raws(records), RECORDS_A_TURN)]
         await _keep(desk, run_id, at, False, raws)
         ingester = Ingester(desk)
@@ -246,10 +248,16 @@ async def _receive(
         await desk.value(
             ADD_RUN, run_id=run_id, kind="ingest", user=user, at=at, parameters=only(at), total=total, done=False
         )  # fmt: skip
+        await _record_sent(desk, user, at, run_id, total)
         log.info("records received", organization=organization, dataset=contract.name, run=str(run_id), records=total)
         return exact_json.encode(IngestAnswer(run_id=str(run_id)))
 
     return await answer_once(request, runtime, contract, organization, work, status=202)
+
+
+async def _record_sent(desk: Desk, user: str, at: datetime, run_id: uuid.UUID, records: int) -> None:
+    told = {"runId": str(run_id), "records": records}
+    await record(desk, Entry(at=at, actor=user, action=Act.RECORDS_SENT, details=told))
 
 
 def only(at: datetime) -> dict[str, str]:

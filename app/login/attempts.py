@@ -16,14 +16,17 @@ from typing import Any
 
 import msgspec
 import structlog
+from asyncpg import Record
 from prometheus_client import Counter, Gauge, Histogram
 
 from app import accounts, passwords
 from app.base.database import Connection
 from app.base.errors import DatabaseUnavailable, InvalidCredentials, LoginsBusy, TooManyAttempts, VanguardError
+from app.base.origin import tell_whose
 from app.base.settings import Settings
 from app.base.statements import statement
 from app.base.turns import Full, Work
+from app.engine import audit
 from app.web.auth import Account
 from app.web.runtime import Runtime
 
@@ -48,6 +51,7 @@ FIRST_WAIT = 10
 LONGEST_WAITS, WINDOWS = (900, 300, 900, 900), (900, 3600, 900, 900)
 ADDRESSES_OF_ACCOUNT = 20
 FORGOTTEN_AT_ONCE = 20  # rows; an attempt adds four at most
+DIGITS = 16  # of the digest of an unknown email
 # Seconds from a request on, after which all refusals come that a stranger would get, where somebody is at home.
 MASKED = 1.0
 
@@ -98,11 +102,15 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     stored: str
 
 
-async def identify(runtime: Runtime, email: str, password: str, address: str) -> Entry:
-    """The account of a normalized email and a password; raises InvalidCredentials, TooManyAttempts or LoginsBusy."""
+async def identify(
+    runtime: Runtime, email: str, password: str, address: str, act: audit.Act | None = audit.Act.LOGIN_SUCCEEDED
+) -> Entry:
+    """The account of a normalized email and a password, recorded as this act, None for what is one of its own; raises
+    InvalidCredentials, TooManyAttempts or LoginsBusy.
+    """
     attempt = Attempt.of(runtime.settings.secret, email, address)
     try:
-        found = await _enter(runtime, password, email, address, attempt)
+        found = await _enter(runtime, password, email, address, attempt, act)
     except InvalidCredentials:
         _tell("wrong")
         raise
@@ -120,16 +128,17 @@ async def change_password(runtime: Runtime, email: str, old: str, new: str, addr
     """Give the account another password, which ends its tokens of before the moment that is returned; raises what
     `identify` does.
     """
-    entry = await identify(runtime, email, old, address)
+    entry = await identify(runtime, email, old, address, act=None)
     try:
         async with runtime.hashing.turn(address, email, at_home=True) as work:
             hashed = await work(passwords.hash_password, new)
     except Full:
         raise busy(runtime.settings) from None
     async with _connection(runtime) as connection, connection.transaction():
-        return await accounts.replace_password(
-            connection, runtime.auth, entry.account.id, hashed, replaced=entry.stored
-        )
+        at = await accounts.replace_password(connection, runtime.auth, entry.account.id, hashed, replaced=entry.stored)
+        told = audit.Entry(at=at, actor=entry.account.id, action=audit.Act.PASSWORD_CHANGED)
+        await audit.record_everywhere(connection, entry.account.roles, told)
+    return at
 
 
 def _tell(outcome: str) -> None:
@@ -137,7 +146,9 @@ def _tell(outcome: str) -> None:
     log.info("login", outcome=outcome)
 
 
-async def _enter(runtime: Runtime, password: str, email: str, address: str, attempt: Attempt) -> Entry:
+async def _enter(
+    runtime: Runtime, password: str, email: str, address: str, attempt: Attempt, act: audit.Act | None
+) -> Entry:
     """Somebody at home is let in where a stranger would be refused, with the right password. With a wrong one they get
     what a stranger gets, and as late: else a neighbour at the same address could learn who is at home there.
     """
@@ -154,7 +165,7 @@ async def _enter(runtime: Runtime, password: str, email: str, address: str, atte
     try:
         if refusal is not None and not standing.at_home:
             raise refusal
-        return await _prove(runtime, password, email, address, attempt, standing, refusal)
+        return await _prove(runtime, password, email, address, attempt, standing, refusal, act)
     except (TooManyAttempts, LoginsBusy):
         if standing.inhabited:
             await asyncio.sleep(started + MASKED - asyncio.get_running_loop().time())
@@ -169,6 +180,7 @@ async def _prove(
     attempt: Attempt,
     standing: Standing,
     refusal: VanguardError | None,
+    act: audit.Act | None,
 ) -> Entry:
     """Wait for a turn, reserve the attempt, look at the password; `refusal` is what a stranger would get by now."""
     try:
@@ -179,28 +191,52 @@ async def _prove(
                 row = await connection.row(accounts.READ_ACCOUNT, account=None, email=email)
             stored = row["password_hash"] if row is not None else None
             right: bool = await work(passwords.matches, stored or NOBODY, password)
-            if row is None or stored is None or not right or _everybody_knows(runtime, password):
-                raise refusal or InvalidCredentials("Check both and try again.")
-            renewed = await _renew(work, stored, password)
+            right = right and not _everybody_knows(runtime, password)
+            renewed = await _renew(work, stored, password) if right and stored is not None else None
     except Full:
         raise busy(runtime.settings) from None
+    if row is None or stored is None or not right:
+        await _record_failure(runtime, row, attempt)
+        raise refusal or InvalidCredentials("Check both and try again.")
+    try:
+        at = await _let_in(runtime, row, attempt, stored, renewed, KINDS if refusal is None else (PAIR, HOME), act)
+    except InvalidCredentials:
+        await _record_failure(runtime, row, attempt)
+        raise
+    tell_whose(row["id"])
+    return Entry(account=accounts.account_of(row), at=at, stored=renewed or stored)
+
+
+async def _let_in(
+    runtime: Runtime,
+    row: Record,
+    attempt: Attempt,
+    stored: str,
+    renewed: str | None,
+    counted: tuple[int, ...],
+    act: audit.Act | None,
+) -> datetime:
+    """Take back what was `counted`, and tell it as this act; from when on the account was let in. Raises
+    InvalidCredentials.
+    """
     async with _connection(runtime) as connection, connection.transaction():
         if await connection.value(HOLD_PASSWORD, account=row["id"]) != stored:
             raise InvalidCredentials("Check both and try again.")  # somebody changed it meanwhile
         at = runtime.clock()
-        counted = KINDS if refusal is None else (PAIR, HOME)
         await connection.value(
             SETTLE_ATTEMPTS,
             digests=attempt.counted(*counted)["digests"], free=_free(runtime.settings),
         )  # fmt: skip
         await connection.value(
             REMEMBER_ADDRESS,
-            account=row["id"], address=attempt.address, pair=attempt.pair, at=runtime.clock(),
-            most=ADDRESSES_OF_ACCOUNT,
+            account=row["id"], address=attempt.address, pair=attempt.pair, at=at, most=ADDRESSES_OF_ACCOUNT,
         )  # fmt: skip
         if renewed is not None:
             await connection.value(accounts.SAVE_PASSWORD, account=row["id"], password_hash=renewed, replaced=stored)
-    return Entry(account=accounts.account_of(row), at=at, stored=renewed or stored)
+        if act is not None:
+            entry = audit.Entry(at=at, actor=row["id"], action=act)
+            await audit.record_everywhere(connection, row["roles"], entry)
+    return at
 
 
 def _everybody_knows(runtime: Runtime, password: str) -> bool:
@@ -209,6 +245,23 @@ def _everybody_knows(runtime: Runtime, password: str) -> bool:
     if known:
         log.warning("password of the demonstration refused")
     return known
+
+
+async def _record_failure(runtime: Runtime, row: Record | None, attempt: Attempt) -> None:
+    """Of an account that there is, and of an email that nobody has: one statement each, which takes as long.
+
+    What somebody types for an email may be a password, so that only its digest is kept: it says which entries are of
+    the same one.
+    """
+    at = runtime.clock()
+    if row is not None:
+        tell_whose(row["id"])
+        entry = audit.Entry(at=at, actor=row["id"], action=audit.Act.LOGIN_FAILED)
+    else:
+        details = {"email": attempt.digests[EMAIL - 1].hex()[:DIGITS]}
+        entry = audit.Entry(at=at, actor=None, action=audit.Act.LOGIN_FAILED, details=details)
+    async with _connection(runtime) as connection, connection.transaction():
+        await audit.record_everywhere(connection, row["roles"] if row is not None else (), entry)
 
 
 async def _renew(work: Work, stored: str, password: str) -> str | None:
