@@ -235,6 +235,9 @@ async def end_tokens(request: VanguardRequest, org: Organization, account: Accou
         managed = await lock_organization(connection, org)
         user = account if managed else (await _found(connection, org, account))["id"]
         await runtime.auth.end_tokens(connection, user, org, runtime.clock())
+        told = {"account": user}
+        entry = Entry(at=runtime.clock(), actor=request.user.user_id, action=Act.LOGOUT_EVERYWHERE, details=told)
+        await record_in(connection, org, None, entry)
     runtime.auth.forget()
 
 

@@ -89,5 +89,8 @@ async def manage(database: Database, organization: str, *, managed: bool, provid
     of the only one; raises NotFound.
     """
     async with database.transaction() as connection:
-        await lock_organization(connection, organization)
+        before = await lock_organization(connection, organization)
         await connection.value(SAVE_MANAGED, organization=organization, managed=managed, identity_provider=provider)
+        told = {"before": before, "after": managed, "identityProvider": provider}
+        entry = Entry(at=now(), actor=None, action=Act.ORGANIZATION_MANAGED, details=told)
+        await record_in(connection, organization, None, entry)

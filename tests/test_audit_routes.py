@@ -374,6 +374,22 @@ async def _(cast: Cast) -> Call:
     return Call(cast.ann, "/api/auth/logout")
 
 
+@scene("POST /api/auth/renew", "token.renewed")
+async def _(cast: Cast) -> Call:
+    return Call(cast.ann, "/api/auth/renew")
+
+
+@scene("POST /api/auth/password", "password.changed")
+async def _(cast: Cast) -> Call:
+    await cast.world.db.execute("UPDATE account SET password_hash = $1 WHERE id = 'ann'", hashed())
+    return Call(cast.ann, "/api/auth/password", {"old": PASSWORD, "new": "another horse, another battery"})
+
+
+@scene(f"DELETE {ORG}/members/{{account}}/tokens", "logout.everywhere")
+async def _(cast: Cast) -> Call:
+    return Call(cast.boss, "/api/v1/orgs/acme/members/ann/tokens")
+
+
 @scene(f"PUT {ORG}/members/{{account}}", "member.role_changed")
 async def _(cast: Cast) -> Call:
     return Call(cast.boss, "/api/v1/orgs/acme/members/ann", {"role": "VIEWER"})
@@ -472,8 +488,8 @@ END
 $$;
 CREATE TRIGGER refuse BEFORE INSERT ON public.audit FOR EACH ROW EXECUTE FUNCTION public.refuse();
 """
-# What an attempt leaves on purpose: it counts before the password is looked at.
-SPARED = ("login_attempt",)
+# What an attempt leaves on purpose: it counts before the password is looked at; and where a password was right.
+SPARED = ("login_attempt", "login_address")
 
 
 async def everything(world: World) -> dict[str, str]:

@@ -524,7 +524,7 @@ async def test_an_existing_member_keeps_the_role_that_the_operator_gave(world: W
     made = await invite(admin, role="VIEWER")
     nina = await stranger(world)
     await members.give_role(world.runtime.database, "acme", "nina", Role.ADMIN)
-    await members.change_role(world.runtime.database, "acme", "admin", Role.VIEWER)
+    await members.give_role(world.runtime.database, "acme", "admin", Role.VIEWER)
     ticket = (await accept(world, made, token=nina.token)).json()
     assert ticket["user"]["organizations"] == [{"id": "acme", "role": "ADMIN"}]
     assert [act for act, _, _ in await acts(world)].count("member.joined") == 0

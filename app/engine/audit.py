@@ -70,6 +70,7 @@ class Act(StrEnum):
     PASSWORD_CHANGED = "password.changed"  # noqa: S105
     ACCOUNT_ADDED = "account.added"
     ACCOUNT_REMOVED = "account.removed"
+    ACCOUNT_OPERATOR_CHANGED = "account.operator_changed"
     MEMBER_INVITED = "member.invited"
     INVITATION_WITHDRAWN = "invitation.withdrawn"
     MEMBER_JOINED = "member.joined"

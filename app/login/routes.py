@@ -8,6 +8,7 @@ from litestar.params import JSONBody
 
 from app import accounts, members, passwords
 from app.base.errors import Forbidden, MemberNotFound, TokenExpired, ValidationFailed
+from app.engine.audit import Act, Entry, record_everywhere
 from app.login.attempts import change_password, identify
 from app.login.tickets import Ticket, User, cookie, listed, ticket, user_of
 from app.web.addresses import client_address
@@ -92,6 +93,9 @@ async def renew(request: VanguardRequest) -> Response[Ticket]:
     if left <= 0:
         raise TokenExpired("This login is too old to be renewed (VANGUARD_RENEWABLE_FOR). Log in again.")
     account = await accounts.find_account(runtime.database, principal.user_id)
+    async with runtime.database.transaction() as connection:
+        entry = Entry(at=at, actor=account.id, action=Act.TOKEN_RENEWED)
+        await record_everywhere(connection, account.roles, entry)
     return ticket(runtime, account, at, principal, ttl=min(left, runtime.settings.token_ttl))
 
 
@@ -131,11 +135,15 @@ async def logout(request: VanguardRequest, data: Annotated[Leaving | None, body(
     """The token is no longer valid, nor those that it was renewed by; with `everywhere` no token of one's is. Here at
     once and elsewhere within 5 seconds.
     """
-    runtime, principal = request.runtime, request.user
+    runtime, principal, at = request.runtime, request.user, request.runtime.clock()
+    organizations = await runtime.auth.organizations(principal)
     async with runtime.database.transaction() as connection:
+        act = Act.TOKEN_REVOKED
         if data is not None and data.everywhere:
-            await runtime.auth.end_tokens(connection, principal.subject, EVERYWHERE, runtime.clock())
+            act = Act.LOGOUT_EVERYWHERE
+            await runtime.auth.end_tokens(connection, principal.subject, EVERYWHERE, at)
         await runtime.auth.revoke(connection, principal)
+        await record_everywhere(connection, organizations, Entry(at=at, actor=principal.user_id, action=act))
     runtime.auth.forget()
     return Response(None, cookies=[cookie(runtime.settings, "", 0)], headers={"Cache-Control": "no-store"})
 

@@ -1,6 +1,7 @@
 """The public keys of an identity provider, by JWKS address."""
 
 import asyncio
+from contextvars import Context
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -68,7 +69,8 @@ class KeySet:
     def refresh(self) -> None:
         """Begin to fetch the set, unless that is under way."""
         if self._fetching is None or self._fetching.done():
-            self._fetching = asyncio.create_task(self._fetch())
+            # What it logs is not of the request that began it.
+            self._fetching = asyncio.create_task(self._fetch(), context=Context())
 
     def holds(self, generation: int) -> bool:
         """Whether what was verified by this generation still counts; looks after the set's age."""
