@@ -8,7 +8,16 @@ from typing import Any
 import asyncpg
 import pytest
 
-from app.audit import EXPORT_CHANGES, EXPORT_ENTRIES, FAR, LIST_CHANGES, LIST_ENTRIES, NARROWED
+from app.audit import (
+    EXPORT_CHANGES,
+    EXPORT_ENTRIES,
+    FAR,
+    LIST_CHANGES,
+    LIST_ENTRIES,
+    LIST_EVERYWHERE,
+    NARROWED,
+    NARROWED_EVERYWHERE,
+)
 from app.base.statements import Statement, statement
 from app.history import FIND_ROW, LIST_HISTORY
 from app.rows import EXPLAIN_ROW
@@ -123,6 +132,29 @@ async def test_a_page_of_the_audit_walks_one_index(
     (read,) = on(nodes, "audit")
     assert read["Index Name"] == index
     assert touched(read) <= most
+
+
+@pytest.mark.parametrize(
+    ("wanted", "index"),
+    [
+        ({}, "audit_newest"),
+        ({"organization": "acme"}, "audit_newest"),
+        ({"since": datetime(2026, 1, 1, tzinfo=UTC), "until": datetime(2026, 1, 2, tzinfo=UTC)}, "audit_newest"),
+        ({"actor": "user 7"}, "audit_actor"),
+        ({"action": "settings.changed"}, "audit_action"),
+        ({"organization": "", "action": "login.failed"}, "audit_action"),
+    ],
+)
+async def test_the_audit_of_all_walks_one_index_of_each(
+    planner: "asyncpg.Connection[Any]", wanted: dict[str, Any], index: str
+) -> None:
+    """No further than a page in each organization."""
+    given = " AND ".join(text for name, text in NARROWED_EVERYWHERE.items() if name in wanted) or "TRUE"
+    asked = {"organization": None, "actor": None, "action": None, "since": None, "until": None, "limit": PAGE}
+    nodes = await plan_of(planner, LIST_EVERYWHERE.fill(given=given), **asked | wanted)
+    read = on(nodes, "audit")
+    assert {node["Index Name"] for node in read} == {index}
+    assert sum(map(touched, read)) <= PAGE * (1 if "organization" in wanted else 3)
 
 
 async def test_the_changes_of_a_row_are_read_by_the_row(planner: "asyncpg.Connection[Any]") -> None:

@@ -389,8 +389,10 @@ def test_exports_leave_a_connection_to_others(wanted: int, pool: int, places: in
 
 @pytest.fixture
 async def tables(world: World) -> AsyncIterator[dict[str, Any]]:
-    """What the route /table/{ending} sends: `batches`, and whether they were `closed`; `http` leads there."""
-    given: dict[str, Any] = {"batches": [], "closed": False}
+    """What the route /table/{ending} sends: `batches`, whether they were `closed`, how often it was `noted`. `http`
+    leads there.
+    """
+    given: dict[str, Any] = {"batches": [], "closed": False, "noted": 0}
 
     async def batches() -> AsyncGenerator[Sequence[Sequence[Any]], None]:
         try:
@@ -401,10 +403,13 @@ async def tables(world: World) -> AsyncIterator[dict[str, Any]]:
         finally:
             given["closed"] = True
 
+    async def note() -> None:
+        given["noted"] += 1
+
     @get("/table/{ending:str}", opt={"public": True}, include_in_schema=False)
     async def table(request: VanguardRequest, ending: FromPath[str]) -> Download:
         columns = [Column(name="id", label="Id"), Column(name="new", label="New value")]
-        return stream_table(request, ending, 'a "diff"/1', columns, batches)
+        return stream_table(request, ending, 'a "diff"/1', columns, batches, note)
 
     # The routes of the tests are the same for all of them: this one has its own.
     routes = create_routes(world.runtime.settings)
@@ -421,6 +426,7 @@ async def test_any_table_is_sent_alike(world: World, tables: dict[str, Any], end
     response = await tables["http"].get(f"/table/{ending}")
     assert response.headers["Content-Disposition"] == f'attachment; filename="a-diff-1.{ending}"'
     assert tables["closed"]
+    assert tables["noted"] == 1
     match ending:
         case "csv":
             assert response.text == "id,new\r\nA,1.50\r\nB,\r\n'=C,x\r\n"
@@ -436,6 +442,7 @@ async def test_what_a_table_raises_before_it_begins_is_an_answer(world: World, t
     tables["batches"] = [RowNotFound("There is no such request.")]
     refused(await tables["http"].get("/table/xlsx"), 404, "ROW_NOT_FOUND")
     assert tables["closed"]
+    assert tables["noted"] == 0
     assert world.runtime.exports.free == world.runtime.settings.places_of_exports
 
 
@@ -444,6 +451,7 @@ async def test_what_a_table_raises_afterwards_breaks_it_off(world: World, tables
     with pytest.raises(AssertionError):  # httpx finds an answer without its end
         await tables["http"].get("/table/csv")
     assert tables["closed"]
+    assert tables["noted"] == 1
 
 
 async def test_a_table_without_rows_has_its_columns(world: World, tables: dict[str, Any]) -> None:

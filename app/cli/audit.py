@@ -43,7 +43,12 @@ class Time(click.ParamType[datetime]):
 @main.command("audit")
 @click.option("--org", "organization", help="Only of this organization; '' for the installation.")
 @click.option("--actor", help="Only what this account did: its id or its email.")
-@click.option("--action", type=click.Choice(list(Act)), metavar="ACTION", help="Only these; docs/audit.md has them.")
+@click.option(
+    "--action",
+    type=click.Choice([act.value for act in Act]),
+    metavar="ACTION",
+    help="Only these; docs/audit.md has them.",
+)
 @click.option("--since", type=Time(), help="From this time on.")
 @click.option("--until", type=Time(), help="Before this time.")
 @click.option("--most", type=click.IntRange(1, MOST), default=50, show_default=True, help="So many entries.")
@@ -51,7 +56,7 @@ class Time(click.ParamType[datetime]):
 def list_audit(
     organization: str | None,
     actor: str | None,
-    action: Act | None,
+    action: str | None,
     since: datetime | None,
     until: datetime | None,
     most: int,
@@ -64,7 +69,7 @@ def list_audit(
             database,
             organization=organization,
             actor=await _account(database, actor) if actor is not None else None,
-            action=action and Act(action),
+            action=Act(action) if action is not None else None,
             since=since,
             until=until,
             most=most,

@@ -22,6 +22,7 @@ from app.base.settings import Settings, read_settings
 
 T = TypeVar("T")
 
+WIDEST = 10_000  # characters of a line of a table that nobody looks at
 # Entry points of this group are commands that stand outside app/, such as the benchmarks.
 COMMANDS = "vanguard.commands"
 
@@ -112,4 +113,6 @@ def print_table(*columns: str, rows: Sequence[tuple[str, ...]]) -> None:
     for row in rows:
         table.add_row(*row)
     console = Console(markup=False, highlight=False)
-    console.print(table, width=None if console.is_terminal else 1000, crop=False)
+    if not console.is_terminal:
+        console.width = WIDEST
+    console.print(table, crop=False)

@@ -25,6 +25,7 @@ from app.web.problems import (
     every_method,
     log_unexpected,
     problem,
+    route_of,
 )
 
 # A little below the server's own bounds, behind which it answers without a body: 100 headers, 131,072 bytes of head; of
@@ -46,7 +47,7 @@ async def serve(app: ASGIApp, scope: HTTPScope, receive: Receive, send: Send) ->
     try:
         await _answer(app, scope, receive, send)
     except Exception as error:
-        log_unexpected(error, scope["path"])
+        log_unexpected(error, route_of(scope))
         # What has begun is broken off: the server closes the connection. It would log the message of an error, too.
         if not ScopeState.from_scope(scope).response_started:
             await _tell(VanguardError(LOGGED), scope, send)

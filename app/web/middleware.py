@@ -16,6 +16,7 @@ from prometheus_client import Histogram
 from app.base import origin
 from app.web import edges
 from app.web.addresses import client_address
+from app.web.problems import route_of
 from app.web.runtime import Runtime
 from app.web.work import LEFT, attend
 
@@ -65,8 +66,8 @@ class Middleware:
             origin.address.set(None)
             status = status or 500
             seconds = time.perf_counter() - started
-            # The template, never the path: ids are data, and a label for each would fill the memory.
-            route = scope.get("path_template", "unknown")
+            # A label for each path would fill the memory.
+            route = route_of(scope)
             method = scope["method"] if route != "unknown" else "unknown"
             requests_of(method, route, status).observe(seconds)
             log.info("request", method=method, route=route, status=status, milliseconds=round(seconds * 1000, 1))

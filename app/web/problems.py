@@ -9,6 +9,7 @@ import msgspec
 import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, InternalServerException, LitestarException, ValidationException
+from litestar.types import Scope
 
 from app.base import errors, exact_json
 from app.base.errors import Code, Culprit, Kind, Unauthenticated, VanguardError
@@ -179,7 +180,7 @@ def answer_http(request: Request[Any, Any, Any], error: HTTPException) -> Respon
     if isinstance(error, InternalServerException) and error.detail == BROKEN_OFF:
         return answer(request, errors.MalformedRequest("The body breaks off before its end."))
     if error.status_code >= 500:
-        log_unexpected(error, request.url.path)
+        log_unexpected(error, route_of(request.scope))
     response = answer(request, _translate(error), error.status_code)
     given = {name.lower(): value for name, value in (error.headers or {}).items()}
     response.headers.update({name: given[name.lower()] for name in KEPT if name.lower() in given})
@@ -221,17 +222,22 @@ def _invalid(error: ValidationException) -> VanguardError:
 
 def answer_unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """Exception handler of last resort: logged with its traceback, told without it."""
-    log_unexpected(error, request.url.path)
+    log_unexpected(error, route_of(request.scope))
     return answer(request, VanguardError(LOGGED))
 
 
-def log_unexpected(error: BaseException, path: str) -> None:
+def route_of(scope: Scope) -> str:
+    """The template of its path, never the path: that can hold an email, or a row's id."""
+    return str(scope.get("path_template", "unknown"))
+
+
+def log_unexpected(error: BaseException, route: str) -> None:
     """A line with the error's kind and place only: the message of a foreign error can hold a row or a parameter."""
     place = traceback.format_tb(error.__traceback__)
     while inner := _inside(error):
         error, place = inner, place + traceback.format_tb(inner.__traceback__)
     sqlstate = getattr(error, "sqlstate", None)
-    log.error("unexpected error", path=path, error=type(error).__name__, sqlstate=sqlstate, place="".join(place))
+    log.error("unexpected error", route=route, error=type(error).__name__, sqlstate=sqlstate, place="".join(place))
 
 
 def _inside(error: BaseException) -> BaseException | None:
