@@ -21,7 +21,8 @@ from litestar import Litestar, get
 from app.base import exact_json
 from app.base.clock import now
 from app.base.errors import Unauthenticated, VanguardError
-from app.web.auth import ALLOWED, COOKIE, Account, Action, Principal, Role, require_operator
+from app.web.auth import ALLOWED, Account, Action, Principal, Role, require_operator
+from app.web.cookies import SECURE_NAME
 from app.web.problems import answer
 from app.web.runtime import VanguardRequest
 from app.web.tokens import LONGEST_TOKEN
@@ -573,10 +574,10 @@ async def test_system_routes_take_an_operators_token(world: World) -> None:
 
 
 async def test_the_cookie_opens_the_event_stream_and_nothing_else(world: World) -> None:
-    cookie = f"{COOKIE}={signed(world)}"
+    cookie = f"{SECURE_NAME}={signed(world)}"
     assert await probe(world, "/stream", Cookie=cookie) == 200
     assert await probe(world, "/other", Cookie=cookie) == 401
-    assert await probe(world, "/stream", Cookie=f"{COOKIE}=forged") == 401
+    assert await probe(world, "/stream", Cookie=f"{SECURE_NAME}=forged") == 401
     assert await probe(world, "/stream", Cookie=cookie, Authorization="Bearer forged") == 401
 
 

@@ -456,7 +456,7 @@ def served(database_url: str = NOWHERE) -> Iterator[Served]:
 
 
 HEAD = b"Host: a\r\nConnection: close\r\n"
-LOGIN = b"POST /api/auth/login HTTP/1.1\r\n" + HEAD
+LOGIN = b"POST /api/auth/login HTTP/1.1\r\n" + HEAD + b"Content-Type: application/json\r\n"
 HEALTH = b"GET /health HTTP/1.1\r\n" + HEAD
 
 

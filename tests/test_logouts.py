@@ -12,7 +12,8 @@ from app import accounts, passwords
 from app.base.errors import InvalidCredentials, ValidationFailed
 from app.login import attempts
 from app.passwords import check_password
-from app.web.auth import COOKIE, Role
+from app.web.auth import Role
+from app.web.cookies import SECURE_NAME
 from tests.support.streams import Door, served
 from tests.support.world import SECRET, User, World, open_world, refused
 from tests.test_auth import signed, whoami
@@ -189,7 +190,7 @@ async def test_log_out_everywhere(world: World, ann: User) -> None:
     world.clock.move(seconds=1)
     answer = await here.post("/api/auth/logout", {"everywhere": True})
     assert answer.status_code == 204
-    assert f"{COOKIE}=" in answer.headers["Set-Cookie"]
+    assert f"{SECURE_NAME}=" in answer.headers["Set-Cookie"]
     for user in (ann, here, there):
         refused(await user.get("/api/auth/me"), 401, "TOKEN_INVALID")
     assert (await bob.get("/api/auth/me")).status_code == 200

@@ -19,6 +19,7 @@ from tests.support.world import User, World, line
 from tests.test_stream_restarts import process
 from tests.test_work import locked, waiting
 
+JSON = b"Content-Type: application/json"
 HOST = b"Host: vanguard.example\r\n"
 D = "/api/v1/orgs/acme/datasets/pfa"
 PATIENCE = 2.0  # seconds for an honest page beside all that, on a machine of two processors that runs other tests
@@ -87,11 +88,12 @@ ATTACKS: dict[str, tuple[int, Callable[[Site], bytes], bytes]] = {
     "empty lines": (200, lambda _: b"", b"\r\n"),
     "kept and idle": (500, lambda site: site.head("GET", "/health"), b""),
     "kept, then half a head": (300, lambda site: site.head("GET", "/health") + b"GET /h", b"x"),
-    "a login without its body": (300, lambda site: site.head("POST", "/api/auth/login", b"Content-Length: 100"), b""),
+    "a login without its body": (
+        300, lambda site: site.head("POST", "/api/auth/login", JSON, b"Content-Length: 100"), b""),
     "a login byte by byte": (
-        200, lambda site: site.head("POST", "/api/auth/login", b"Content-Length: 4000") + b"{", b" "),
+        200, lambda site: site.head("POST", "/api/auth/login", JSON, b"Content-Length: 4000") + b"{", b" "),
     "chunks of a login": (
-        200, lambda site: site.head("POST", "/api/auth/login", b"Transfer-Encoding: chunked"), b"1\r\n \r\n"),
+        200, lambda site: site.head("POST", "/api/auth/login", JSON, b"Transfer-Encoding: chunked"), b"1\r\n \r\n"),
     "drafts without a token": (300, lambda site: site.head("POST", f"{D}/drafts", b"Content-Length: 8000000"), b" "),
     "half of many drafts": (
         60,
@@ -193,7 +195,7 @@ async def test_many_requests_in_one_go_on_one_connection(site: Site) -> None:
 @pytest.mark.anyio
 async def test_a_flood_of_logins_holds_nobody_up_who_is_in(site: Site) -> None:
     body = b'{"email": "ann@example.com", "password": "a wrong one"}'
-    head = site.head("POST", "/api/auth/login", b"Content-Type: application/json", b"Content-Length: %d" % len(body))
+    head = site.head("POST", "/api/auth/login", JSON, b"Content-Length: %d" % len(body))
     with lines_closed([]) as lines:
         for _ in range(100):
             lines.append(await dial(site.port, "127.0.0.2"))

@@ -14,7 +14,8 @@ from app.accounts import add_account
 from app.dev.postgres import Server
 from app.engine import tailer
 from app.migrate import migrate
-from app.web.auth import COOKIE, Role
+from app.web.auth import Role
+from app.web.cookies import SECURE_NAME
 from tests.conftest import FAST
 from tests.support.feed import brief, briefly, happened, now, number, save
 from tests.support.requests import done, submitted
@@ -376,7 +377,7 @@ async def test_nobody_hears_a_word_after_the_database_was_away(door: Door, world
 
 def cookie(user: User, **headers: str) -> dict[str, str]:
     """What a browser sends."""
-    return {"Cookie": f"{COOKIE}={user.token}"} | {name.replace("_", "-"): text for name, text in headers.items()}
+    return {"Cookie": f"{SECURE_NAME}={user.token}"} | {name.replace("_", "-"): text for name, text in headers.items()}
 
 
 async def test_a_browser_comes_by_its_cookie_to_streams_alone(door: Door, ann: User) -> None:

@@ -10,10 +10,11 @@ from app import accounts, members, passwords
 from app.base.errors import Forbidden, MemberNotFound, TokenExpired, ValidationFailed
 from app.engine.audit import Act, Entry, record_everywhere
 from app.login.attempts import change_password, identify
-from app.login.tickets import Ticket, User, cookie, listed, ticket, user_of
+from app.login.tickets import Ticket, User, listed, ticket, user_of
 from app.web.addresses import client_address
 from app.web.auth import EVERYWHERE, Principal
 from app.web.budgets import LOGIN
+from app.web.cookies import SETS_COOKIE, token_cookie
 from app.web.openapi import answers, body
 from app.web.runtime import VanguardRequest
 
@@ -42,7 +43,7 @@ class Leaving(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 @post(
     "/api/auth/login",
-    opt={"public": True, **LOGIN},
+    opt={"public": True, **LOGIN, **SETS_COOKIE},
     status_code=200,
     tags=["auth"],
     summary="Log in",
@@ -145,7 +146,7 @@ async def logout(request: VanguardRequest, data: Annotated[Leaving | None, body(
         await runtime.auth.revoke(connection, principal)
         await record_everywhere(connection, organizations, Entry(at=at, actor=principal.user_id, action=act))
     runtime.auth.forget()
-    return Response(None, cookies=[cookie(runtime.settings, "", 0)], headers={"Cache-Control": "no-store"})
+    return Response(None, cookies=[token_cookie(runtime.settings, "", 0)], headers={"Cache-Control": "no-store"})
 
 
 def ours(principal: Principal) -> Principal:

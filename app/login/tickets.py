@@ -4,10 +4,9 @@ from datetime import datetime
 
 import msgspec
 from litestar import Response
-from litestar.datastructures import Cookie
 
-from app.base.settings import Settings
-from app.web.auth import COOKIE, Account, Principal, Role
+from app.web.auth import Account, Principal, Role
+from app.web.cookies import token_cookie
 from app.web.runtime import Runtime
 
 
@@ -46,7 +45,9 @@ def ticket(
     operator = None if before is None else before.operator
     token = runtime.auth.issue(account, ttl=seconds, at=at, operator=operator, before=before)
     told = Ticket(access_token=token, expires_in=seconds, user=user_of(account, account.roles))
-    return Response(told, cookies=[cookie(runtime.settings, token, seconds)], headers={"Cache-Control": "no-store"})
+    return Response(
+        told, cookies=[token_cookie(runtime.settings, token, seconds)], headers={"Cache-Control": "no-store"}
+    )
 
 
 def user_of(account: Account, roles: dict[str, Role]) -> User:
@@ -57,16 +58,3 @@ def user_of(account: Account, roles: dict[str, Role]) -> User:
 def listed(roles: dict[str, Role]) -> list[OrganizationRole]:
     """Roles by their organization's id."""
     return [OrganizationRole(id=organization, role=role) for organization, role in sorted(roles.items())]
-
-
-def cookie(settings: Settings, token: str, seconds: int) -> Cookie:
-    """The login's cookie, which a browser's EventSource sends; no seconds take it away."""
-    return Cookie(
-        key=COOKIE,
-        value=token,
-        max_age=seconds,
-        path="/api/v1",
-        httponly=True,
-        samesite="strict",
-        secure=settings.cookie_secure,
-    )

@@ -15,6 +15,7 @@ Address: TypeAlias = IPv4Address | IPv6Address
 Network: TypeAlias = IPv4Network | IPv6Network
 
 FORWARDED = b"x-forwarded-for"
+PROTOCOL = b"x-forwarded-proto"
 # Nobody has so many proxies in a row; what lies further left is somebody's invention.
 MOST_PROXIES = 20
 LONGEST_ENTRY = 64  # [ffff:...:ffff%zone]:65535
@@ -42,6 +43,20 @@ def client_address(scope: HTTPScope, trusted: tuple[str, ...]) -> str:
             if not _is_trusted(client, networks):
                 break
     return str(client) if client.version == 4 else str(ipaddress.ip_network((client, 64), strict=False))
+
+
+def is_https(scope: HTTPScope, trusted: tuple[str, ...]) -> bool:
+    """Whether the client came by TLS: the connection did, or a trusted proxy says so. Of a list that several proxies
+    have written the last entry counts, of the one that is next to us.
+    """
+    if scope["scheme"] == "https":
+        return True
+    said = [value for name, value in scope["headers"] if name == PROTOCOL] if trusted else []
+    if not said or said[-1].rpartition(b",")[2].strip(b" \t").lower() != b"https":
+        return False
+    peer = scope.get("client")
+    address = read_address(peer[0]) if peer else None
+    return address is not None and _is_trusted(address, _networks(trusted))
 
 
 def read_address(text: str) -> Address | None:

@@ -21,6 +21,7 @@ from app.base.origin import tell_whose
 from app.base.settings import Settings
 from app.base.statements import statement
 from app.engine.tailer import Bearer
+from app.web.cookies import check_sender, check_site, cookie_name
 from app.web.tokens import Tokens, Verified, expires_at
 
 READ_STANDINGS = statement("auth/read_standings")
@@ -29,7 +30,6 @@ READ_ORGANIZATIONS = statement("auth/read_organizations")
 REVOKE_TOKEN = statement("auth/revoke_token")
 END_TOKENS = statement("auth/end_tokens")
 
-COOKIE = "vanguard_token"
 # A second less than the promise, for the time that the request itself takes.
 STORED_SECONDS = 4
 REMEMBERED = 50_000  # bearers in an organization
@@ -203,6 +203,8 @@ class Auth:
         `opt={"cookie": True}` takes the login's cookie too, for EventSource, which cannot send a header.
         """
         opt = request.route_handler.opt
+        if opt.get("sets_cookie"):
+            check_sender(request, self._settings)
         if opt.get("public") or request.method == "OPTIONS":
             return
         principal = await self.verify(bearer(request, self._settings, cookie=bool(opt.get("cookie"))))
@@ -418,8 +420,8 @@ def bearer(request: AnyRequest, settings: Settings, *, cookie: bool = False) -> 
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and token.strip():
         return token.strip()
-    if cookie and not scheme and (stored := request.cookies.get(COOKIE)):
-        _check_site(request, settings)
+    if cookie and not scheme and (stored := request.cookies.get(cookie_name(settings))):
+        check_site(request, settings)
         return stored
     raise TokenMissing("Send a token: `Authorization: Bearer <token>`.")
 
@@ -430,13 +432,3 @@ def reconnects(request: AnyRequest) -> bool:
     return (
         bool(request.route_handler.opt.get("cookie")) and "last-event-id" in headers and "authorization" not in headers
     )
-
-
-def _check_site(request: AnyRequest, settings: Settings) -> None:
-    """Raises Forbidden where a page of somewhere else asks with our cookie: a browser sends it along unasked."""
-    origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site", "same-origin")
-    if origin is not None and origin in settings.cors_origin:
-        return
-    ours = origin is None or origin.partition("://")[2] == request.headers.get("host")
-    if not ours or site not in ("same-origin", "none"):
-        raise Forbidden("A page of another site cannot listen with your cookie. Its origin has to be allowed.")
