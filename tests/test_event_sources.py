@@ -114,7 +114,7 @@ async def test_the_event_source_of_chromium(database_url: str, world: World, ann
         async def hear(revisions: list[int]) -> None:
             nonlocal page
             if page is None:
-                page = await browser.open(f"http://127.0.0.1:{port}/health")
+                page = await browser.open(f"http://127.0.0.1:{port}/schema")
                 login = LOGIN % json.dumps({"email": email, "password": PASSWORD})
                 assert await page.run(login) == [200, ""], "no script sees the cookie"
                 assert await page.run(LISTEN)

@@ -17,7 +17,7 @@ async def test_the_page_needs_nothing_from_elsewhere(world: World, path: str) ->
     for name in loaded:
         asset = await world.http.get(name)
         assert asset.status_code == 200
-        assert len(asset.content) > 500
+        assert asset.content
 
 
 async def test_only_the_pages_own_files_are_served(world: World) -> None:

@@ -167,7 +167,6 @@ OTHER_ROUTES = {
     "GET /schema",
     "GET /schema/swagger",
     "GET /schema/openapi.json",
-    "GET /schema/oauth2-redirect.html",
     "GET /schema/assets/{name}",
     "GET /schema/{path}",
 }

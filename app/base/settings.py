@@ -44,6 +44,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     trusted_proxies: tuple[str, ...] = ()
     cors_origin: tuple[str, ...] = ()
     cookie_secure: bool = True
+    hsts_seconds: Annotated[int, msgspec.Meta(ge=0)] = 365 * 86400
+    metrics_token: Annotated[str, msgspec.Meta(min_length=32)] | None = None
     environment: str = "production"
     host: str = "127.0.0.1"
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 8000

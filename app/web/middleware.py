@@ -17,6 +17,7 @@ from app.base import origin
 from app.web import edges
 from app.web.addresses import client_address
 from app.web.problems import route_of
+from app.web.protection import protect
 from app.web.runtime import Runtime
 from app.web.work import LEFT, attend
 
@@ -52,6 +53,7 @@ class Middleware:
                 attendance.end()
                 status = message["status"]
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+                protect(message, scope, self.runtime.settings)
             await send(message)
 
         try:

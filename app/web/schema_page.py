@@ -1,22 +1,24 @@
 """The OpenAPI document at /schema/openapi.json, and a page at /schema to read and try it on.
 
 The page is Swagger UI as the package swagger-ui-py ships it, served from here: it works without the internet, and no
-foreign host learns who reads it.
+foreign host learns who reads it. No script stands in the page: its policy forbids those, so that nothing that somebody
+gets into it runs.
 """
 
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from litestar import MediaType, Response, Router, get
+from litestar import MediaType, Request, Response, Router, get
 from litestar.exceptions import NotFoundException
 from litestar.openapi.config import OpenAPIConfig
-from litestar.openapi.plugins import SwaggerRenderPlugin
+from litestar.openapi.plugins import OpenAPIRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.params import FromPath
 
 from app import __version__
 from app.base.errors import ConfigurationError
+from app.web.protection import PAGE_POLICY
 
 PATH = "/schema"
 ASSETS = {
@@ -24,7 +26,51 @@ ASSETS = {
     "swagger-ui-bundle.js": "text/javascript",
     "swagger-ui-standalone-preset.js": "text/javascript",
     "favicon-32x32.png": "image/png",
+    # Ours:
+    "begin.js": "text/javascript",
+    "page.css": MediaType.CSS,
 }
+
+OURS = {
+    "begin.js": b"""\
+SwaggerUIBundle({
+    url: "/schema/openapi.json",
+    dom_id: "#page",
+    deepLinking: true,
+    showExtensions: true,
+    showCommonExtensions: true,
+    presets: [SwaggerUIBundle.presets.apis, SwaggerUIBundle.SwaggerUIStandalonePreset],
+});
+""",
+    "page.css": b"body { margin: 0; }\n",
+}
+PAGE = f"""\
+<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>Vanguard</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" type="image/png" href="{PATH}/assets/favicon-32x32.png">
+<link rel="stylesheet" href="{PATH}/assets/swagger-ui.css">
+<link rel="stylesheet" href="{PATH}/assets/page.css">
+</head>
+<body>
+<div id="page"></div>
+<script src="{PATH}/assets/swagger-ui-bundle.js"></script>
+<script src="{PATH}/assets/swagger-ui-standalone-preset.js"></script>
+<script src="{PATH}/assets/begin.js"></script>
+</body>
+</html>
+""".encode()
+
+
+class SwaggerPage(OpenAPIRenderPlugin):
+    """The page; it reads the document itself."""
+
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
+        """The same for everybody."""
+        return PAGE
 
 
 def openapi_config() -> OpenAPIConfig:
@@ -44,17 +90,9 @@ def openapi_config() -> OpenAPIConfig:
             opt={"public": True},
             dto=None,
             return_dto=None,
-            after_request=_refuse_unknown,
+            after_request=_finish,
         ),
-        render_plugins=[
-            SwaggerRenderPlugin(
-                path="/swagger",
-                js_url=f"{PATH}/assets/swagger-ui-bundle.js",
-                css_url=f"{PATH}/assets/swagger-ui.css",
-                standalone_preset_js_url=f"{PATH}/assets/swagger-ui-standalone-preset.js",
-                favicon=f'<link rel="icon" type="image/png" href="{PATH}/assets/favicon-32x32.png">',
-            )
-        ],
+        render_plugins=[SwaggerPage(path="/swagger")],
     )
 
 
@@ -63,14 +101,18 @@ def asset(name: FromPath[str]) -> Response[bytes]:
     """One of the page's files; the package has many more."""
     if name not in ASSETS:
         raise NotFoundException
-    body = (_directory() / name).read_bytes()
+    body = OURS.get(name) or (_directory() / name).read_bytes()
     return Response(body, media_type=ASSETS[name], headers={"Cache-Control": "public, max-age=86400"})
 
 
-async def _refuse_unknown(response: Response[Any]) -> Response[Any]:
-    """Litestar has a page of its own for a path that is not there; here it is a problem like any other."""
+async def _finish(response: Response[Any]) -> Response[Any]:
+    """Litestar has a page of its own for a path that is not there; here it is a problem like any other. And the page
+    may load what it is made of.
+    """
     if response.status_code == 404:
         raise NotFoundException
+    if response.media_type == MediaType.HTML:
+        response.headers["Content-Security-Policy"] = PAGE_POLICY
     return response
 
 
