@@ -8,7 +8,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from app.base.cors import check_origin
 from app.base.errors import ConfigurationError
+from app.base.guessing import weak_password, weakness
 
 PREFIX = "VANGUARD_"
 
@@ -173,8 +175,21 @@ def check(settings: Settings) -> None:
                 f"VANGUARD_TRUSTED_PROXIES: {proxy!r} is neither an address nor a network such as 10.0.0.0/8 "
                 "(with no bit set behind its prefix)."
             ) from None
-    if "*" in settings.cors_origin:
-        raise ConfigurationError("VANGUARD_CORS_ORIGIN must list origins: credentials are allowed, so * is not.")
+    for origin in settings.cors_origin:
+        check_origin(origin)
+    check_secrets(settings)
+
+
+def check_secrets(settings: Settings) -> None:
+    """Refuse what can be guessed."""
+    for name, secret in (("VANGUARD_SECRET", settings.secret), ("VANGUARD_METRICS_TOKEN", settings.metrics_token)):
+        if secret is not None and (why := weakness(secret)):
+            raise ConfigurationError(f"{name} {why}. Make one by `openssl rand -hex 32`.")
+    if settings.metrics_token == settings.secret:
+        raise ConfigurationError("VANGUARD_METRICS_TOKEN is VANGUARD_SECRET, and whoever has it could sign tokens.")
+    for name, address in (("VANGUARD_DATABASE_URL", settings.database_url), ("VANGUARD_OWNER_URL", settings.owner_url)):
+        if address is not None and (why := weak_password(address)):
+            raise ConfigurationError(f"The password in {name} {why}. Give the role one of `openssl rand -hex 24`.")
 
 
 def _check_providers(settings: Settings) -> None:
