@@ -3,12 +3,14 @@
 import asyncpg
 import structlog
 from litestar import Response, get
-from litestar.openapi import ResponseSpec
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from app import __version__
-from app.base.errors import DatabaseUnavailable
+from app.base.errors import DatabaseUnavailable, Forbidden, Unauthenticated
+from app.base.guessing import holds_token
 from app.base.statements import statement
+from app.web.addresses import is_local
+from app.web.openapi import answers
 from app.web.runtime import VanguardRequest
 
 log = structlog.get_logger(__name__)
@@ -49,12 +51,22 @@ async def ready(request: VanguardRequest) -> dict[str, str]:
     summary="Figures for Prometheus",
     opt={"public": True},
     security=[{}],
-    responses={200: ResponseSpec(str, media_type="text/plain", generate_examples=False)},
+    responses=answers(str, media_type="text/plain"),
 )
-async def metrics() -> Response[bytes]:
-    """Prometheus' text format."""
+async def metrics(request: VanguardRequest) -> Response[bytes]:
+    """Prometheus' text format, for whoever sends VANGUARD_METRICS_TOKEN; where none is set, for this machine alone."""
+    _check_reader(request)
     # Litestar adds the charset itself.
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST.partition("; charset=")[0])
+
+
+def _check_reader(request: VanguardRequest) -> None:
+    token = request.runtime.settings.metrics_token
+    if token is None:
+        if not is_local(request.scope):
+            raise Forbidden("Without VANGUARD_METRICS_TOKEN metrics are told to the machine that serves them alone.")
+    elif not holds_token(token, request.headers.get("authorization", "")):
+        raise Unauthenticated("Send VANGUARD_METRICS_TOKEN: `Authorization: Bearer <token>`.")
 
 
 ROUTES = [health, ready, metrics]

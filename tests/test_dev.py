@@ -28,6 +28,7 @@ from app.dev import pems, run, seed
 from app.dev.postgres import DevDatabaseError, Server, embedded_bin_dir
 from app.migrate import migrate
 from tests.support.children import VANGUARD, child
+from tests.support.listeners import listening_at
 
 NOTHING_SAID = dict.fromkeys(("DATABASE_URL", "VANGUARD_DATABASE_URL", "VANGUARD_SECRET", "VANGUARD_UPSTREAMS"))
 DATASET = "/api/v1/orgs/demo/datasets/pfa"
@@ -152,6 +153,12 @@ def test_start_stop_and_start_again(short_dir: Path, port: int) -> None:
             assert secret.stat().st_mode & 0o777 == 0o600
             running = subprocess.run(["ps", "-ww", "-e", "-o", "args"], stdout=PIPE, text=True, timeout=60)
             assert secret.read_text() not in running.stdout
+
+        # Passwords that everybody knows are for this machine: of all that it started nothing listens beyond.
+        database = int((directory / "pg" / "postmaster.pid").read_text().split()[0])
+        places = listening_at(process.pid, database)
+        assert {host for host, _ in places} == {"127.0.0.1"}
+        assert {p for _, p in places} == {port, int(simulated(directory).rpartition(":")[2])}
 
         refused = invoke(port, directory)
         assert (refused.exit_code, refused.output.count("\n")) == (2, 1)

@@ -1,5 +1,6 @@
-"""Whether a secret can be guessed: what is long enough, and yet came from a keyboard or a page of documentation."""
+"""Secrets of the settings: whether one can be guessed, though it is long enough, and whether a request has it."""
 
+import hmac
 import re
 from itertools import pairwise
 from urllib.parse import unquote, urlsplit
@@ -56,6 +57,12 @@ def _follows(text: str, place: int) -> bool:
         return True
     seen = text[max(0, place - REPEATED + 1) : place + 1]
     return len(seen) == REPEATED and seen in text[:place]
+
+
+def holds_token(token: str, authorization: str) -> bool:
+    """Whether the header Authorization has the token; it takes alike long whatever it has."""
+    scheme, _, given = authorization.partition(" ")
+    return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), token.encode())
 
 
 def weak_password(address: str) -> str | None:

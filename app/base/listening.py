@@ -56,6 +56,18 @@ def end_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+EXPOSE = "--expose-known-passwords"
+
+
+def refuse_exposure(host: str, said_by: str) -> None:
+    """Raises ConfigurationError where others than this machine would reach what everybody knows the passwords of."""
+    if is_public(host):
+        raise ConfigurationError(
+            f"{said_by} is {host!r}, which others than this machine may reach, and everybody knows the passwords of "
+            f"what is served. Say {EXPOSE} if that is what you want, or leave {said_by} out."
+        )
+
+
 def is_public(host: str) -> bool:
     """Whether others than this machine reach the address."""
     with suppress(ValueError):

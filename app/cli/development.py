@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from app.base.errors import ConfigurationError
+from app.base.listening import EXPOSE, refuse_exposure
 from app.base.logs import configure_logs
 from app.base.settings import read_settings
 from app.cli.program import main
@@ -30,10 +31,11 @@ from app.simulator import Simulator, read_credentials
 )
 @click.option("--rows", type=click.IntRange(1, seed.MOST_ROWS), default=2000, show_default=True, help="Lines of demo.")
 @click.option("--demo", is_flag=True, help="Make the demonstration in the database at DATABASE_URL, too.")
-def dev(port: int, data_dir: Path, rows: int, demo: bool) -> None:
+@click.option(EXPOSE, "exposed", is_flag=True, help="Listen at VANGUARD_HOST even if others reach it.")
+def dev(port: int, data_dir: Path, rows: int, demo: bool, exposed: bool) -> None:
     """Serve on this machine, with a database and a demonstration of its own."""
     configure_logs("WARNING", "console")
-    options = development.Options(port=port, data_dir=data_dir.absolute(), rows=rows, demo=demo)
+    options = development.Options(port=port, data_dir=data_dir.absolute(), rows=rows, demo=demo, exposed=exposed)
     sys.exit(development.run(options))
 
 
@@ -75,14 +77,17 @@ def seed_dataset(organization: str, rows: int, dataset: str, number: int) -> Non
     flag_value="localized",
     help="Write all rows beforehand, for measurements; canonical: as with LOCALIZE_RESULT switched off.",
 )
+@click.option(EXPOSE, "exposed", is_flag=True, help="Listen at --host even if others reach it, who can steer it.")
 def pems_sim(
     host: str, port: int, organizations: tuple[str, ...], number: int, state: Path | None, latency: float,
-    rate: int | None, rendered: str | None,
+    rate: int | None, rendered: str | None, exposed: bool,
 ) -> None:  # fmt: skip
     """Serve a PEMS of invented lines that misbehaves on request. SIGTERM stops it at once.
 
     User, password, API key and token are VANGUARD_PEMS_SIM_USER, _PASSWORD, _API_KEY and _TOKEN.
     """
+    if not exposed:
+        refuse_exposure(host, "--host")
     sizes = dict(_organization_lines(each, number) for each in organizations)
     lines = {
         code: (text for _, text in islice(seed.pfa_lines(code.lower(), of), rows)) for code, (rows, of) in sizes.items()

@@ -26,6 +26,7 @@ from app import accounts, organizations
 from app.base.clock import now
 from app.base.database import Database
 from app.base.errors import AlreadyExists, ConfigurationError, MemberNotFound
+from app.base.listening import refuse_exposure
 from app.base.settings import Settings, read_settings
 from app.base.statements import statement
 from app.contracts import PFA
@@ -85,12 +86,15 @@ PEOPLE = (
 
 
 class Options(NamedTuple):
-    """What the command line says. `demo`: make the demonstration in a database that is not ours, too."""
+    """What the command line says. `demo`: make the demonstration in a database that is not ours, too. `exposed`: let
+    others than this machine come, who know its passwords.
+    """
 
     port: int
     data_dir: Path
     rows: int
     demo: bool
+    exposed: bool = False
 
 
 def run(options: Options, environment: Mapping[str, str] = os.environ) -> int:
@@ -136,6 +140,9 @@ def _install(
 ) -> tuple[Settings, dict[str, str]]:
     """Database and schema: settings, and the environment that says the same."""
     given = {**DEFAULTS, **{name: value for name, value in environment.items() if value}}
+    # All that this command starts listens there, or at an address of its own that is this machine's.
+    if not options.exposed:
+        refuse_exposure(given["VANGUARD_HOST"], "VANGUARD_HOST")
     _refuse_taken(given["VANGUARD_HOST"], options.port)
     foreign = given.get("VANGUARD_DATABASE_URL", given.get("DATABASE_URL"))
     with _step(console, f"Data directory {options.data_dir}"):

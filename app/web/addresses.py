@@ -16,6 +16,8 @@ Network: TypeAlias = IPv4Network | IPv6Network
 
 FORWARDED = b"x-forwarded-for"
 PROTOCOL = b"x-forwarded-proto"
+# What proxies add, each kind at least one of them.
+PASSED_ON = {FORWARDED, PROTOCOL, b"forwarded", b"via", b"x-forwarded-host", b"x-real-ip"}
 # Nobody has so many proxies in a row; what lies further left is somebody's invention.
 MOST_PROXIES = 20
 LONGEST_ENTRY = 64  # [ffff:...:ffff%zone]:65535
@@ -57,6 +59,13 @@ def is_https(scope: HTTPScope, trusted: tuple[str, ...]) -> bool:
     peer = scope.get("client")
     address = read_address(peer[0]) if peer else None
     return address is not None and _is_trusted(address, _networks(trusted))
+
+
+def is_local(scope: HTTPScope) -> bool:
+    """Whether the client is on this machine, and no proxy here that speaks for somebody else."""
+    peer = scope.get("client")
+    address = read_address(peer[0]) if peer else None
+    return address is not None and address.is_loopback and not any(name in PASSED_ON for name, _ in scope["headers"])
 
 
 def read_address(text: str) -> Address | None:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import msgspec
 import structlog
-from prometheus_client import start_http_server
 
 from app.base.database import Database
 from app.base.errors import ConfigurationError
@@ -18,6 +17,7 @@ from app.contracts import BUILT_IN, Contract
 from app.upstream.directory import Entry, open_upstream, read_directory
 from app.worker.guards import Shares
 from app.worker.loop import Worker
+from app.worker.metrics import serving_metrics
 from app.worker.target import Target
 from app.worker.upkeep import Retention
 
@@ -84,8 +84,8 @@ async def work(settings: Settings, targets: list[Target], contracts: tuple[Contr
             asyncio.get_running_loop().add_signal_handler(number, worker.stopping.set)
     async with AsyncExitStack() as stack:
         if settings.metrics_port:
-            server, _ = start_http_server(settings.metrics_port, addr=settings.host)
-            stack.callback(server.shutdown)
+            served = serving_metrics(settings.host, settings.metrics_port, settings.metrics_token)
+            stack.enter_context(served)
         await database.open()
         stack.push_async_callback(database.close)
         stack.push_async_callback(worker.close)
