@@ -201,7 +201,7 @@ def kinds(kind: type[VanguardError] = VanguardError) -> Iterator[type[VanguardEr
 
 
 ONE_WORD = {"STOPPED"}  # codes without an underscore, which cannot be told from other words
-NO_CODES = {"BUILT_IN", "DATABASE_URL", "LC_ALL", "PG_VERSION", "RAW_TEXT"}
+NO_CODES = {"HTTP_AUTHORIZATION", "BUILT_IN", "DATABASE_URL", "LC_ALL", "PG_VERSION", "RAW_TEXT"}
 
 
 def codes_of_culprits() -> set[str]:
