@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,16 @@ import httpx
 import msgspec
 import pytest
 import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from app.base import clock
 from app.base.settings import Settings
 from app.web.auth import Role
+from app.web.protection import ALWAYS, POLICY
 from tests.support.proxy import CONF, LIMIT, Answer, Line, ask, dial, lines_closed, needs_nginx, proxied
 from tests.support.streams import free_port, until_ready
 from tests.support.world import World
@@ -146,6 +153,10 @@ async def test_what_it_refuses_has_the_form_of_our_refusals(name: str, tmp_path:
             assert answer is not None
             assert (answer.status, answer.problem["code"]) == (status, code)
             assert answer.headers["Cache-Control"] == "no-store"
+            for said, value in (*ALWAYS, POLICY):
+                assert answer.headers[said.decode()] == value.decode()
+            assert answer.headers["Server"] == "nginx", "no version"
+            assert "Strict-Transport-Security" not in answer.headers, "this is no TLS"
             assert service.heads == []
             said = await proxy.said_of(status)
     assert said["request_id"] == answer.headers["X-Request-ID"]
@@ -475,3 +486,42 @@ def test_compose_publishes_the_proxy_and_nothing_else() -> None:
     assert {name for name, service in services.items() if "ports" in service} == {"proxy"}
     assert any("/etc/nginx/nginx.conf:ro" in volume for volume in services["proxy"]["volumes"])
     assert services["api"]["environment"]["VANGUARD_TRUSTED_PROXIES"]
+
+
+# -- TLS ---------------------------------------------------------------------------------------------------------------
+
+
+def certificate(directory: Path) -> None:
+    """One of its own for 127.0.0.1, as `fullchain.pem` and `privkey.pem`."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    made = made.not_valid_before(clock.now() - timedelta(days=1)).not_valid_after(clock.now() + timedelta(days=1))
+    (directory / "fullchain.pem").write_bytes(made.sign(key, SHA256()).public_bytes(Encoding.PEM))
+    (directory / "privkey.pem").write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )  # fmt: skip
+
+
+@pytest.mark.anyio
+async def test_over_tls_the_service_is_told_so_and_refusals_ask_to_come_so_again(tmp_path: Path) -> None:
+    """By the lines of the configuration that are there for it."""
+    certificate(tmp_path)
+    port = free_port()
+    lines = {"#listen 8443 ssl": f"listen 127.0.0.1:{port} ssl", "/etc/nginx/tls/": f"{tmp_path}/"}
+    text = CONF.read_text()
+    block = text[text.index("        #listen 8443") : text.index("        limit_req zone=rate")]
+    shown = block.replace("#", "")
+    for old, new in lines.items():
+        shown = shown.replace(old.lstrip("#"), new)
+    async with upstream() as (service, behind):
+        with proxied(behind, tmp_path, {block: shown}):
+            async with httpx.AsyncClient(base_url=f"https://127.0.0.1:{port}", verify=False, timeout=LIMIT) as http:
+                assert (await http.get("/health")).status_code == 200
+                assert b"x-forwarded-proto: https" in service.heads[-1].lower().split(b"\r\n")
+                refused = await http.get("/metrics")
+    assert refused.status_code == 404
+    assert (
+        refused.headers["Strict-Transport-Security"]
+        == f"max-age={Settings(database_url='', secret='s' * 32).hsts_seconds}"
+    )
