@@ -26,7 +26,7 @@ from app.web.auth import Role
 from app.web.protection import ALWAYS, POLICY
 from tests.support.proxy import CONF, LIMIT, Answer, Line, ask, dial, lines_closed, needs_nginx, proxied
 from tests.support.streams import free_port, until_ready
-from tests.support.world import World
+from tests.support.world import SECRET, World
 from tests.test_stream_restarts import process
 
 pytestmark = needs_nginx
@@ -153,8 +153,8 @@ async def test_what_it_refuses_has_the_form_of_our_refusals(name: str, tmp_path:
             assert answer is not None
             assert (answer.status, answer.problem["code"]) == (status, code)
             assert answer.headers["Cache-Control"] == "no-store"
-            for said, value in (*ALWAYS, POLICY):
-                assert answer.headers[said.decode()] == value.decode()
+            for header, value in (*ALWAYS, POLICY):
+                assert answer.headers[header.decode()] == value.decode()
             assert answer.headers["Server"] == "nginx", "no version"
             assert "Strict-Transport-Security" not in answer.headers, "this is no TLS"
             assert service.heads == []
@@ -511,9 +511,10 @@ async def test_over_tls_the_service_is_told_so_and_refusals_ask_to_come_so_again
     lines = {"#listen 8443 ssl": f"listen 127.0.0.1:{port} ssl", "/etc/nginx/tls/": f"{tmp_path}/"}
     text = CONF.read_text()
     block = text[text.index("        #listen 8443") : text.index("        limit_req zone=rate")]
-    shown = block.replace("#", "")
+    shown = block
     for old, new in lines.items():
-        shown = shown.replace(old.lstrip("#"), new)
+        shown = shown.replace(old, new)
+    shown = shown.replace("#", "")
     async with upstream() as (service, behind):
         with proxied(behind, tmp_path, {block: shown}):
             async with httpx.AsyncClient(base_url=f"https://127.0.0.1:{port}", verify=False, timeout=LIMIT) as http:
@@ -521,7 +522,5 @@ async def test_over_tls_the_service_is_told_so_and_refusals_ask_to_come_so_again
                 assert b"x-forwarded-proto: https" in service.heads[-1].lower().split(b"\r\n")
                 refused = await http.get("/metrics")
     assert refused.status_code == 404
-    assert (
-        refused.headers["Strict-Transport-Security"]
-        == f"max-age={Settings(database_url='', secret='s' * 32).hsts_seconds}"
-    )
+    seconds = Settings(database_url="", secret=SECRET).hsts_seconds
+    assert refused.headers["Strict-Transport-Security"] == f"max-age={seconds}"
