@@ -21,6 +21,8 @@ import structlog
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
+from app.base import fence
+from app.base.database import Connection
 from app.dev.postgres import DevDatabaseError, Server, embedded_bin_dir
 from app.migrate import migrate
 from tests.support.limits import (
@@ -93,6 +95,14 @@ def authorities_read_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ssl, "create_default_context", create_once)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def fence_up() -> Iterator[None]:
+    """No test runs a statement that is not proved to be of the caller's organization."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Connection, "_timed", fence.guarded(Connection._timed))
         yield
 
 

@@ -13,7 +13,7 @@ import stamina
 import structlog
 from prometheus_client import Counter, Histogram
 
-from app.base import exact_json
+from app.base import exact_json, fence
 from app.base.errors import DatabaseBusy, DatabaseUnavailable
 from app.base.places import Shares, holder
 from app.base.pool import Pool
@@ -84,6 +84,10 @@ class Runnable(Protocol):
     @property
     def text(self) -> str:
         """SQL with `$1` and on."""
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The names of `$1` and on; those without one are values that a condition was composed with."""
 
     @property
     def composed(self) -> bool:
@@ -213,6 +217,12 @@ class Connection:
                 log.warning("slow statement", statement=statement.name, milliseconds=round(seconds * 1000))
 
 
+class Fenced(Connection):
+    """In development: no statement runs before it is proved to be of the caller's organization (app/base/fence)."""
+
+    _timed = fence.guarded(Connection._timed)
+
+
 class Lent:
     """A connection of the pool, for the time of a block."""
 
@@ -254,6 +264,8 @@ class Database:
         self.shared = shared
         self._pool: Pool | None = None
         self._shapes = Shapes()
+        fenced = settings.environment == "development" and fence.is_up()
+        self._connection: type[Connection] = Fenced if fenced else Connection
 
     async def open(self) -> None:
         """Make the pool. It connects when it is first used, so that a service outlives its database's absence."""
@@ -317,7 +329,7 @@ class Database:
     def at(self, raw: Raw, timeout: float | None = None) -> Connection:
         """The connection as statements are run over it."""
         settings = self._settings
-        return Connection(raw, settings.slow_statement_ms, self._shapes, settings.prepared_statements, timeout)
+        return self._connection(raw, settings.slow_statement_ms, self._shapes, settings.prepared_statements, timeout)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:

@@ -61,6 +61,11 @@ class Composed(msgspec.Struct, frozen=True):
         """The whole statement."""
         return self.statement.text
 
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The names of the first ones; what was composed adds others behind them."""
+        return self.statement.parameters
+
     def bind(self, given: Mapping[str, object]) -> list[object]:
         """Its own arguments: nothing is left to be given."""
         if given:

@@ -1,6 +1,7 @@
 -- One account with its memberships. $1 account (its id), $2 email (in lower case): either of them.
 -- Returns id, email, name, password_hash, operator, roles (jsonb: role by organization; not in those that take their
 -- identity provider's word alone), or no row.
+-- All organizations: an account's own memberships, for its login and for the operator's command line.
 SELECT a.id, a.email, a.name, a.password_hash, a.operator,
        coalesce(
            (

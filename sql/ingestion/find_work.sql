@@ -3,6 +3,7 @@
 -- $1 at (timestamptz now).
 -- Returns organization_id, base, major, schema_name, work: ingest (a run waits, or was left unfinished), kpis (the view
 -- is behind), sessions (one's time is over).
+-- All organizations: a worker finds what is due; what it does then is of one organization.
 -- Plan: partial indexes of runs and sessions that are not over; one pass over the own datasets by dataset_own.
 SELECT DISTINCT d.organization_id, d.base, d.major, d.schema_name, w.work
   FROM (SELECT r.organization_id, r.dataset, 'ingest' AS work

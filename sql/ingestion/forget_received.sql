@@ -1,6 +1,7 @@
 -- Forget records that were received before a time, as they came, of all organizations: retention is administration.
 -- What a run still has to take stays, however long it waits.
 -- $1 before (timestamptz), $2 limit (bigint: at most so many). Returns forgotten.
+-- All organizations: the worker's retention is one for all of them.
 -- Plan: each dataset's oldest records by the primary key, and those again by their place: nobody changes a record that
 -- was received, and a join by keys would read all of them.
 WITH whose AS (

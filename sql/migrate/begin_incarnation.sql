@@ -3,6 +3,7 @@
 -- the same backup may be restored twice.
 -- $1 restored (boolean: somebody says so; a snapshot of the disks is put back without a trace).
 -- Returns number; no row where all is as it was, or where nobody can have seen a counter yet.
+-- All organizations: a database is restored as a whole; the greatest revision alone is looked at.
 WITH here AS (
     -- The table's own id tells a restore into the same database. The timeline is that of what is written now: the
     -- control file has it only from the first checkpoint on, minutes after a replica was promoted.

@@ -1,6 +1,7 @@
 -- Who holds how much, the most first: modifications with the bytes that they draft, and kept answers.
 -- $1 organization (or NULL for all), $2 limit (bigint).
 -- Returns organization, user, rows, bytes, keys, answers (bytes).
+-- All organizations: the operator looks at who holds how much; a table of the command line.
 WITH drafted AS (
     SELECT w.organization_id, w.user_id, sum(w.held_rows)::bigint AS rows, sum(w.held_bytes)::bigint AS bytes
       FROM public.workspace AS w

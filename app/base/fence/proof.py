@@ -1,0 +1,618 @@
+"""The proof that each relation with tenants' rows is bound to the organization that a statement is run for.
+
+A cell is what says whose a row is: a column of a relation at hand, of a subquery, a parameter. It is bound if it is one
+that the caller is given, or if in each row that counts it equals one that is bound. Such equalities come from the
+conditions that every row of a query level has to meet: its WHERE, and the ON of its joins, as conjunctions. The ON of
+an outer join binds the side alone that it may leave out. What stands under OR, NOT or CASE binds nothing. A row that is
+read again by its place (ctid) is whose it was. The bound cells are the least set that all this yields; who is not in it
+was not proved.
+
+What the proof does not understand it refuses: a new form of SQL is taught to it here, not waved through.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from app.base.fence.relations import FUNCTIONS, NAMESAKES, OF_ALL, TEMPORARY, UNSEEN, tenant_key
+
+Node = Any  # of pglast.ast, which is there in development only
+
+ONE, SEVERAL = "organization", "organizations"  # parameters that say who is asked for
+PLACE = "ctid"
+
+
+class Cell:
+    """Bound where all cells of one of its ways are. `place_in`: the relation, of a row's place in it."""
+
+    __slots__ = ("place_in", "ways")
+
+    def __init__(self, *way: "Cell", place_in: str | None = None):
+        self.place_in = place_in
+        self.ways: list[tuple[Cell, ...]] = [way] if way else []
+
+
+class Source:
+    """Something with rows at a query level, under its alias."""
+
+    def __init__(self, find: Callable[[str], Cell | None], named: Callable[[str], bool]):
+        self._find = find
+        self._named = named  # whether it is known to have a column of that name
+        self._cells: dict[str, Cell] = {}
+
+    def cell(self, column: str) -> Cell:
+        """Its column as this level sees it."""
+        if column not in self._cells:
+            found = self._find(column)
+            self._cells[column] = Cell(found) if found else Cell()
+        return self._cells[column]
+
+    def has(self, column: str) -> bool:
+        """Whether an unqualified name may mean its column."""
+        return self._named(column)
+
+
+class Output:
+    """The columns that a query yields: names and cells, in order; `stars` are sources whose columns are all there."""
+
+    def __init__(self) -> None:
+        self.columns: list[tuple[str | None, Cell | None]] = []
+        self.stars: list[Source] = []
+
+    def cell(self, name: str) -> Cell | None:
+        found = [cell for known, cell in self.columns if known == name]
+        if found:
+            return found[0] if len(found) == 1 else None
+        starred = [source for source in self.stars if source.has(name)]
+        return starred[0].cell(name) if len(starred) == 1 else None
+
+    def has(self, name: str) -> bool:
+        return any(known == name for known, _ in self.columns) or any(source.has(name) for source in self.stars)
+
+    def at(self, place: int) -> Cell | None:
+        """By its place, where no star has moved it."""
+        return None if self.stars or place >= len(self.columns) else self.columns[place][1]
+
+    def renamed(self, names: Iterable[str]) -> "Output":
+        """Under the names of an alias's list, the first of them."""
+        listed = list(names)
+        if not listed:
+            return self
+        made = Output()
+        for place, name in enumerate(listed):
+            made.columns.append((name, self.at(place)))
+        if not self.stars:
+            made.columns += self.columns[len(listed) :]
+        return made
+
+    def source(self) -> Source:
+        """To be read under an alias."""
+        return Source(self.cell, self.has)
+
+
+class Level:
+    """One query level: what is read there, and what lies around it."""
+
+    def __init__(self, around: "Level | None"):
+        self.around = around
+        self.sources: dict[str, Source] = {}
+        self.merged: dict[str, list[Source]] = {}  # columns of USING
+        self.queries: dict[str, Output] = {}  # of WITH
+
+
+class Proof:
+    """Of one statement. `names` are those of its parameters; `done` what is still to be bound, with who wants it."""
+
+    def __init__(self, names: tuple[str, ...], root: Level | None = None):
+        self._names = names
+        self._root = root
+        self._cells: list[tuple[Cell, str]] = []
+        self._seen: set[int] = set()
+        self._outputs: dict[int, Output] = {}
+        self._caller = Cell()
+        self._anchors: list[Cell] = []  # one for each place where several organizations come in
+        self.faults: list[str] = []
+
+    def run(self, statement: Node) -> list[str]:
+        """What is not bound, in words; [] where all is."""
+        self._statement(statement, self._root)
+        for node in _tree(statement):
+            if type(node).__name__ == "RangeVar" and id(node) not in self._seen:
+                self.faults.append(f"{node.relname} stands where the proof does not look")
+        tries = [self._unbound(None), *(self._unbound(anchor) for anchor in self._anchors)]
+        return [*self.faults, *min(tries, key=len)]
+
+    def _unbound(self, anchor: Cell | None) -> list[str]:
+        """Who is not bound to the caller, or to one and the same of several organizations."""
+        bound = {self._caller} if anchor is None else {self._caller, anchor}
+        reached, cells = True, _reachable([cell for cell, _ in self._cells])
+        while reached:
+            reached = False
+            for cell in cells - bound:
+                if any(all(each in bound for each in way) for way in cell.ways):
+                    bound.add(cell)
+                    reached = True
+        return [who for cell, who in self._cells if cell not in bound]
+
+    def _want(self, cell: Cell | None, who: str) -> None:
+        self._cells.append((cell or Cell(), who))
+
+    # -- statements ---------------------------------------------------------------------------------------------------
+
+    def _statement(self, node: Node, around: Level | None) -> Output:
+        match type(node).__name__:
+            case "SelectStmt":
+                return self._select(node, around)
+            case "InsertStmt":
+                return self._insert(node, around)
+            case "UpdateStmt":
+                return self._update(node, around)
+            case "DeleteStmt":
+                return self._delete(node, around)
+            case "MergeStmt":
+                return self._merge(node, around)
+            case "ExplainStmt":
+                return self._statement(node.query, around)
+            case "VariableSetStmt":
+                return Output()
+            case "CreateStmt" if node.relation.relname in TEMPORARY and node.relation.relpersistence == "t":
+                self._seen.add(id(node.relation))
+                return Output()
+            case "TruncateStmt" if all(each.relname in TEMPORARY for each in node.relations):
+                self._seen.update(id(each) for each in node.relations)
+                return Output()
+            case name:
+                self.faults.append(f"a {name} is of all organizations")
+                self._seen.update(id(each) for each in _tree(node))
+                return Output()
+
+    def _level(self, node: Node, around: Level | None) -> Level:
+        """A new level with the queries of its WITH."""
+        level = Level(around)
+        clause = node.withClause
+        for each in clause.ctes if clause else ():
+            level.queries[each.ctename] = self._common(each, level, recursive=clause.recursive)
+        return level
+
+    def _common(self, node: Node, level: Level, *, recursive: bool) -> Output:
+        names = [each.sval for each in node.aliascolnames or ()]
+        query = node.ctequery
+        if recursive and type(query).__name__ == "SelectStmt" and query.larg is not None:
+            # By induction: the rows before are bound, and what comes of them is.
+            first = self._select(query.larg, level).renamed(names)
+            level.queries[node.ctename] = first
+            self._seen.add(id(query.larg))
+            return self._both(first, self._select(query.rarg, level)).renamed(names)
+        return self._statement(query, level).renamed(names)
+
+    def _select(self, node: Node, around: Level | None) -> Output:
+        level = self._level(node, around)
+        if node.larg is not None:
+            self._expressions(level, node.sortClause, node.limitCount, node.limitOffset)
+            self._locks(node)
+            return self._both(self._select(node.larg, level), self._select(node.rarg, level))
+        if node.valuesLists:
+            self._expressions(level, node.valuesLists, node.sortClause, node.limitCount, node.limitOffset)
+            return self._values(node.valuesLists, level)
+        for each in node.fromClause or ():
+            self._from(each, level)
+        if node.intoClause is not None:
+            self.faults.append("SELECT INTO makes a table")
+        self._conditions(node.whereClause, level, [*level.sources.values()])
+        self._expressions(
+            level, node.distinctClause, node.targetList, node.whereClause, node.groupClause, node.havingClause,
+            node.windowClause, node.sortClause, node.limitOffset, node.limitCount,
+        )  # fmt: skip
+        self._locks(node)
+        return self._targets(node.targetList, level)
+
+    def _locks(self, node: Node) -> None:
+        """FOR UPDATE OF names what stands in FROM."""
+        for each in node.lockingClause or ():
+            self._seen.update(id(relation) for relation in each.lockedRels or ())
+
+    def _both(self, one: Output, other: Output) -> Output:
+        """Of a set operation: a column is bound where it is on both sides."""
+        made = Output()
+        if one.stars or other.stars:
+            return made
+        for place, (name, left) in enumerate(one.columns):
+            right = other.at(place)
+            made.columns.append((name, Cell(left, right) if left and right else None))
+        return made
+
+    def _values(self, rows: Iterable[Iterable[Node]], level: Level) -> Output:
+        made = Output()
+        columns = zip(*(list(row) for row in rows), strict=True)
+        for place, column in enumerate(columns, 1):
+            cells = [self._cell(each, level) for each in column]
+            known = [cell for cell in cells if cell]
+            made.columns.append((f"column{place}", Cell(*known) if len(known) == len(cells) else None))
+        return made
+
+    def _targets(self, targets: Iterable[Node] | None, level: Level) -> Output:
+        made = Output()
+        for each in targets or ():
+            value, name = each.val, each.name
+            if type(value).__name__ == "ColumnRef":
+                fields = value.fields
+                if type(fields[-1]).__name__ == "A_Star":
+                    starred = level.sources.values() if len(fields) == 1 else [self._source(fields[-2].sval, level)]
+                    made.stars += [source for source in starred if source]
+                    continue
+                name = name or fields[-1].sval
+            made.columns.append((name, self._cell(value, level)))
+        return made
+
+    def _insert(self, node: Node, around: Level | None) -> Output:
+        level = self._level(node, around)
+        given = self._select(node.selectStmt, level) if node.selectStmt else Output()
+        key, source = self._target(node.relation, level)
+        columns = [each.name for each in node.cols or ()]
+        if key is not None:
+            value = given.at(columns.index(key)) if key in columns else None
+            if value:
+                source.cell(key).ways.append((value,))
+            excluded = Output()
+            excluded.columns.append((key, value))
+            level.sources["excluded"] = excluded.source()
+        conflict = node.onConflictClause
+        if conflict is not None:
+            infer = conflict.infer
+            arbiters = [each.name for each in infer.indexElems or ()] if infer else []
+            # The row that is there already is of the same organization, if that is part of what they have in common.
+            if conflict.action == 2 and key is not None and key not in arbiters:
+                self._want(None, f"{node.relation.relname}: ON CONFLICT ... DO UPDATE by what does not contain {key}")
+            self._expressions(level, conflict.targetList, conflict.whereClause, infer)
+            self._assigned(conflict.targetList, key, level, node.relation.relname)
+        level.sources.pop("excluded", None)
+        return self._returning(node, level)
+
+    def _update(self, node: Node, around: Level | None) -> Output:
+        level = self._level(node, around)
+        key, _ = self._target(node.relation, level)
+        for each in node.fromClause or ():
+            self._from(each, level)
+        self._conditions(node.whereClause, level, [*level.sources.values()])
+        self._expressions(level, node.targetList, node.whereClause)
+        self._assigned(node.targetList, key, level, node.relation.relname)
+        return self._returning(node, level)
+
+    def _delete(self, node: Node, around: Level | None) -> Output:
+        level = self._level(node, around)
+        self._target(node.relation, level)
+        for each in node.usingClause or ():
+            self._from(each, level)
+        self._conditions(node.whereClause, level, [*level.sources.values()])
+        self._expressions(level, node.whereClause)
+        return self._returning(node, level)
+
+    def _merge(self, node: Node, around: Level | None) -> Output:
+        level = self._level(node, around)
+        key, target = self._target(node.relation, level)
+        self._from(node.sourceRelation, level)
+        # What does not match is inserted: the condition binds the target alone.
+        self._conditions(node.joinCondition, level, [target])
+        self._expressions(level, node.joinCondition)
+        for each in node.mergeWhenClauses:
+            if each.matchKind == 1:
+                self.faults.append("WHEN NOT MATCHED BY SOURCE reaches the rows of all organizations")
+            self._expressions(level, each.condition, each.targetList, each.values)
+            if each.values is not None and key is not None:
+                columns = [item.name for item in each.targetList or ()]
+                value = each.values[columns.index(key)] if key in columns else None
+                self._want(self._cell(value, level), f"{node.relation.relname}: the {key} of what is inserted")
+            elif each.targetList:
+                self._assigned(each.targetList, key, level, node.relation.relname)
+        return self._returning(node, level)
+
+    def _target(self, node: Node, level: Level) -> tuple[str | None, Source]:
+        """The relation that is written, and the column that says whose its rows are."""
+        source = self._relation(node)
+        level.sources[node.alias.aliasname if node.alias else node.relname] = source
+        return self._key(node), source
+
+    def _returning(self, node: Node, level: Level) -> Output:
+        clause = node.returningClause
+        targets = getattr(clause, "exprs", clause)
+        self._expressions(level, targets)
+        return self._targets(targets, level)
+
+    def _assigned(self, targets: Iterable[Node] | None, key: str | None, level: Level, name: str) -> None:
+        """No row goes over to another organization."""
+        for each in targets or ():
+            if key is not None and each.name == key:
+                self._want(self._cell(each.val, level), f"{name}: the new {key}")
+
+    # -- what is read -------------------------------------------------------------------------------------------------
+
+    def _key(self, node: Node) -> str | None:
+        try:
+            return tenant_key(node.schemaname, node.relname)
+        except KeyError:
+            return None
+
+    def _relation(self, node: Node) -> Source:
+        """A stored relation: one with tenants' rows has to be bound."""
+        self._seen.add(id(node))
+        try:
+            key = tenant_key(node.schemaname, node.relname)
+        except KeyError:
+            self.faults.append(f"{node.relname} is declared nowhere (app/base/fence/relations.py)")
+            key = None
+        source = Source(lambda _: None, lambda column: column == key)
+        if key is not None:
+            alias = f" AS {node.alias.aliasname}" if node.alias else ""
+            if node.alias and node.alias.colnames:
+                self.faults.append(f"{node.relname} renames its columns")
+            self._want(source.cell(key), f"{node.relname}{alias}: its {key}")
+            # Whose a row is, its place says as well.
+            place = source.cell(PLACE)
+            place.place_in = f"{node.schemaname}.{node.relname}"
+            place.ways.append((source.cell(key),))
+            source.cell(key).ways.append((place,))
+        return source
+
+    def _from(self, node: Node, level: Level) -> list[Source]:
+        """Enter an item of FROM into the level, with its conditions; what it consists of."""
+        match type(node).__name__:
+            case "RangeVar":
+                query = None if node.schemaname else self._query(node.relname, level)
+                if query is None:
+                    source = self._relation(node)
+                else:
+                    self._seen.add(id(node))
+                    source = query.renamed(_colnames(node.alias)).source()
+                return self._enter(level, node.alias.aliasname if node.alias else node.relname, source)
+            case "RangeSubselect":
+                # What is not lateral sees nothing of the level, but what lies around it, and WITH.
+                seen = level if node.lateral else _apart(level)
+                found = self._select(node.subquery, seen).renamed(_colnames(node.alias))
+                return self._enter(level, node.alias.aliasname if node.alias else f"({id(node)})", found.source())
+            case "RangeFunction":
+                return self._function(node, level)
+            case "JoinExpr":
+                return self._join(node, level)
+            case name:
+                self.faults.append(f"a {name} stands in FROM")
+                return []
+
+    def _enter(self, level: Level, alias: str, source: Source) -> list[Source]:
+        level.sources[alias] = source
+        return [source]
+
+    def _query(self, name: str, level: Level | None) -> Output | None:
+        """That of WITH, the nearest of that name."""
+        while level is not None:
+            if name in level.queries:
+                return level.queries[name]
+            level = level.around
+        return None
+
+    def _function(self, node: Node, level: Level) -> list[Source]:
+        """Columns are bound only of what unnests the organizations that are asked for."""
+        self._expressions(level, node.functions)
+        alias = node.alias.aliasname if node.alias else f"({id(node)})"
+        names = _colnames(node.alias) or [alias]
+        made = Output()
+        call: Node = node.functions[0][0]
+        alone = len(node.functions) == 1 and type(call).__name__ == "FuncCall"
+        arguments = list(call.args or ()) if alone and call.funcname[-1].sval == "unnest" else []
+        for place, name in enumerate(names):
+            several = place < len(arguments) and self._is_several(arguments[place])
+            made.columns.append((name, self._anchor() if several else None))
+        for each in node.coldeflist or ():
+            made.columns.append((each.colname, None))
+        return self._enter(level, alias, made.source())
+
+    def _join(self, node: Node, level: Level) -> list[Source]:
+        left, right = self._from(node.larg, level), self._from(node.rarg, level)
+        if node.isNatural:
+            self.faults.append("a NATURAL JOIN does not say by what")
+        # INNER, LEFT, FULL, RIGHT
+        into = {0: [*left, *right], 1: right, 2: [], 3: left}.get(int(node.jointype), [])
+        for name in (each.sval for each in node.usingClause or ()):
+            ones, others = ([source for source in side if source.has(name)] for side in (left, right))
+            if len(ones) == len(others) == 1:
+                one, other = ones[0], others[0]
+                if one in into:
+                    one.cell(name).ways.append((other.cell(name),))
+                if other in into:
+                    other.cell(name).ways.append((one.cell(name),))
+                level.merged[name] = [one, other]
+        self._conditions(node.quals, level, into)
+        self._expressions(level, node.quals)
+        return [*left, *right]
+
+    # -- conditions ---------------------------------------------------------------------------------------------------
+
+    def _conditions(self, node: Node, level: Level, into: list[Source]) -> None:
+        """What a conjunction binds of these sources."""
+        for one, other in self._equalities(node, level):
+            for this, that in ((one, other), (other, one)):
+                cell, source = self._column(this, level)
+                if cell and source in into:
+                    value = self._cell(that, level)
+                    if value and (cell.place_in is None or _places(value) == {cell.place_in}):
+                        cell.ways.append((value,))
+
+    def _equalities(self, node: Node, level: Level) -> Iterator[tuple[Node, Node]]:
+        match type(node).__name__:
+            case "BoolExpr" if node.boolop == 0:
+                for each in node.args:
+                    yield from self._equalities(each, level)
+            case "A_Expr" if node.kind == 0 and _name(node.name) == "=":
+                yield from _pairs(node.lexpr, node.rexpr)
+            case "A_Expr" if node.kind == 7 and _name(node.name) == "=" and len(node.rexpr) == 1:  # IN (one)
+                yield from _pairs(node.lexpr, node.rexpr[0])
+            case "A_Expr" if node.kind == 1 and _name(node.name) == "=":  # = ANY
+                if self._is_several(node.rexpr):
+                    yield node.lexpr, _Several(self._anchor())
+            case "SubLink" if node.subLinkType == 2 and (not node.operName or _name(node.operName) == "="):  # IN, = ANY
+                found = self._subquery(node, level)
+                tested = node.testexpr
+                listed = tested.args if type(tested).__name__ == "RowExpr" else [tested]
+                for place, each in enumerate(listed):
+                    cell = found.at(place)
+                    if cell:
+                        yield each, _Several(cell)
+
+    def _anchor(self) -> Cell:
+        anchor = Cell()
+        self._anchors.append(anchor)
+        return anchor
+
+    def _is_several(self, node: Node) -> bool:
+        node = _bare(node)
+        return type(node).__name__ == "ParamRef" and self._parameter(node) == SEVERAL
+
+    def _parameter(self, node: Node) -> str | None:
+        return self._names[node.number - 1] if 0 < node.number <= len(self._names) else None
+
+    def _column(self, node: Node, level: Level | None) -> tuple[Cell | None, Source | None]:
+        """A column with what it is of."""
+        node = _bare(node)
+        if type(node).__name__ != "ColumnRef" or type(node.fields[-1]).__name__ != "String":
+            return None, None
+        name = node.fields[-1].sval
+        if len(node.fields) > 1:
+            source = self._source(node.fields[-2].sval, level)
+            return (source.cell(name), source) if source else (None, None)
+        while level is not None:
+            having = [source for source in level.sources.values() if source.has(name)]
+            if len(having) == 1:
+                return having[0].cell(name), having[0]
+            if having:
+                merged = level.merged.get(name, [])
+                whole = len(merged) == len(having) and all(each in merged for each in having)
+                return (Cell(*(each.cell(name) for each in merged)), None) if whole else (None, None)
+            level = level.around
+        return None, None
+
+    def _source(self, alias: str, level: Level | None) -> Source | None:
+        while level is not None:
+            if alias in level.sources:
+                return level.sources[alias]
+            level = level.around
+        return None
+
+    def _cell(self, node: Node, level: Level) -> Cell | None:
+        """The cell of an expression, where it is one."""
+        node = _bare(node)
+        match type(node).__name__:
+            case "_Several":
+                return node.cell  # type: ignore[no-any-return]
+            case "ParamRef":
+                return self._caller if self._parameter(node) == ONE else None
+            case "ColumnRef":
+                return self._column(node, level)[0]
+            case "SubLink" if node.subLinkType == 4:  # (SELECT ...)
+                return self._subquery(node, level).at(0)
+            case "CoalesceExpr":
+                cells = [self._cell(each, level) for each in node.args]
+                known = [cell for cell in cells if cell]
+                return Cell(*known) if len(known) == len(cells) else None
+        return None
+
+    # -- expressions --------------------------------------------------------------------------------------------------
+
+    def _subquery(self, node: Node, level: Level) -> Output:
+        if id(node) not in self._outputs:
+            self._outputs[id(node)] = self._select(node.subselect, level)
+        return self._outputs[id(node)]
+
+    def _expressions(self, level: Level, *nodes: Node) -> None:
+        """Subqueries, and calls of functions that read tenants' rows, wherever they stand."""
+        for node in _tree(nodes, stop="SubLink"):
+            match type(node).__name__:
+                case "SubLink":
+                    self._expressions(level, node.testexpr)
+                    self._subquery(node, level)
+                case "FuncCall":
+                    self._call(node, level)
+
+    def _call(self, node: Node, level: Level) -> None:
+        names = tuple(each.sval for each in node.funcname)
+        name = names[-1]
+        if name in UNSEEN:
+            self.faults.append(f"{name} runs what nobody has proved")
+        if name in OF_ALL:
+            self.faults.append(f"{name}() is of all organizations")
+        if name not in FUNCTIONS or names in NAMESAKES:
+            return
+        arguments, place = list(node.args or ()), FUNCTIONS[name]
+        given = arguments[place] if place < len(arguments) else None
+        if type(given).__name__ == "NamedArgExpr":
+            given = next((each.arg for each in arguments if getattr(each, "name", None) == ONE), None)
+        self._want(self._cell(given, level), f"{name}(): the organization that it is called with")
+
+
+class _Several:
+    """A cell that a condition compares with, in the place of an expression."""
+
+    def __init__(self, cell: Cell):
+        self.cell = cell
+
+
+def function_level(name: str, variables: Mapping[str, bool]) -> Level:
+    """What a function's body sees: its parameters and variables, whether each is the caller's organization."""
+    level, made = Level(None), Output()
+    made.columns = [(each, Cell() if known else None) for each, known in variables.items()]
+    level.sources[name] = made.source()
+    return level
+
+
+def _reachable(cells: list[Cell]) -> set[Cell]:
+    found, left = set[Cell](), list(cells)
+    while left:
+        cell = left.pop()
+        if cell not in found:
+            found.add(cell)
+            left += [each for way in cell.ways for each in way]
+    return found
+
+
+def _places(cell: Cell) -> set[str]:
+    """The relations of whose rows a cell is the place."""
+    return {each.place_in for each in _reachable([cell]) if each.place_in}
+
+
+def _apart(level: Level) -> Level:
+    """The level without what is read there."""
+    seen = Level(level.around)
+    seen.queries = level.queries
+    return seen
+
+
+def _colnames(alias: Node) -> list[str]:
+    return [each.sval for each in (alias.colnames or ())] if alias else []
+
+
+def _name(names: Iterable[Node]) -> str:
+    return "".join(each.sval for each in names)
+
+
+def _bare(node: Node) -> Node:
+    """Without casts and collations."""
+    while type(node).__name__ in {"TypeCast", "CollateClause"}:
+        node = node.arg
+    return node
+
+
+def _pairs(one: Node, other: Node) -> Iterator[tuple[Node, Node]]:
+    """What an equality says is equal: of rows each pair."""
+    if type(one).__name__ == type(other).__name__ == "RowExpr":
+        yield from zip(one.args, other.args, strict=False)
+    else:
+        yield one, other
+
+
+def _tree(node: Node, stop: str = "") -> Iterator[Node]:
+    """A node and all beneath it, but for what is beneath one of the kind `stop`."""
+    if isinstance(node, tuple | list):
+        for each in node:
+            yield from _tree(each, stop)
+    elif hasattr(type(node), "__slots__") and type(node).__module__ == "pglast.ast":
+        yield node
+        if type(node).__name__ != stop:
+            for name in node:
+                yield from _tree(getattr(node, name), stop)

@@ -1,0 +1,76 @@
+"""What has tenants' rows: each relation by the column that says whose a row is. tests/test_fence.py compares this with
+the catalog, so that nothing can be added that the proof does not know.
+"""
+
+from collections.abc import Mapping
+
+KEY = "organization_id"
+
+# public: tables by their column.
+TENANTS: Mapping[str, str] = {
+    "organization": "id",
+    **dict.fromkeys(
+        (
+            "approval", "audit", "change_request", "contract", "dataset", "dataset_transition", "edit_session", "feed",
+            "feed_counter", "idempotency_key", "invitation", "kept_answers", "membership", "quarantine", "received",
+            "request_event", "resolution", "sync_run", "synchronization", "validation_run", "workspace",
+        ),
+        KEY,
+    ),
+}  # fmt: skip
+
+# The relations of each dataset's schema, views among them.
+OF_DATASETS = frozenset({"change", "dataset", "edit", "history", "kpi", "mirror", "modification", "pulled", "step"})
+
+# public: what belongs to no organization, but to an account or to the installation.
+FREE = frozenset(
+    {
+        "account", "alembic_version", "dataset_state", "incarnation", "login_address", "login_attempt", "logout",
+        "revoked_token", "state_transition", "system",
+    }
+)  # fmt: skip
+
+# Temporary, made for one organization's rows, and emptied by the transaction that fills it.
+TEMPORARY = frozenset({"staged"})
+
+# What may be asked of the catalog: names and states of relations. None of it tells values of rows, as pg_stats would.
+CATALOG = frozenset(
+    {
+        "pg_attribute", "pg_class", "pg_constraint", "pg_database", "pg_extension", "pg_index", "pg_namespace",
+        "pg_stat_user_tables",
+    }
+)  # fmt: skip
+
+# Functions that read or write tenants' rows, by the place of the argument that says of which organization.
+FUNCTIONS: Mapping[str, int] = dict.fromkeys(
+    (
+        "beneath", "forget_audit", "forget_feed", "forget_history", "in_flight", "in_outbox", "open_sessions",
+        "refused", "theirs", "waits",
+    ),
+    0,
+)  # fmt: skip
+# Functions that read or write rows of all organizations.
+OF_ALL = frozenset({"refresh_kpi"})
+# `vanguard.refused()`, the states of a change, has the name of a dataset's function, and no arguments.
+NAMESAKES = frozenset({("vanguard", "refused")})
+
+# What runs a text of SQL that nobody has proved.
+UNSEEN = frozenset({"cursor_to_xml", "database_to_xml", "query_to_xml", "schema_to_xml", "table_to_xml"})
+
+
+def tenant_key(schema: str | None, name: str) -> str | None:
+    """The column that says whose a row of the relation is; None where it belongs to nobody.
+
+    Raises KeyError for a relation that nobody has declared.
+    """
+    if schema in {"pg_catalog", None} and name in CATALOG:
+        return None
+    if schema in {"public", None} and name in TENANTS:
+        return TENANTS[name]
+    if schema in {"public", None} and name in FREE:
+        return None
+    if schema in {"pg_temp", None} and name in TEMPORARY:
+        return None
+    if schema not in {"public", "vanguard", "pg_catalog", "information_schema", None} and name in OF_DATASETS:
+        return KEY
+    raise KeyError(name)
