@@ -23,7 +23,7 @@ ACT_AS_SERVICE = statement("versions/act_as_service")
 READ_GENERATED = statement("migrate/read_generated")
 READ_SHAPE = statement("migrate/read_shape")
 READ_FOLDING = statement("migrate/read_folding")
-READ_KEYS = statement("migrate/read_keys")
+READ_KEYS = statement("versions/read_keys")
 
 PORTION = 5_000  # rows whose drafts are imaged at a time
 

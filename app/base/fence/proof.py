@@ -10,112 +10,45 @@ was not proved.
 What the proof does not understand it refuses: a new form of SQL is taught to it here, not waved through.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator
 
-from app.base.fence.relations import FUNCTIONS, NAMESAKES, OF_ALL, TEMPORARY, UNSEEN, tenant_key
-
-Node = Any  # of pglast.ast, which is there in development only
+from app.base.fence.relations import FUNCTIONS, KEY, NAMESAKES, OF_ALL, TEMPORARY, UNSEEN, tenant_key
+from app.base.fence.scope import Cell, Level, Output, Source, apart, places, reachable
+from app.base.fence.trees import Node, bare, colnames, conjuncts, is_false, joined, pairs, tree
 
 ONE, SEVERAL = "organization", "organizations"  # parameters that say who is asked for
 PLACE = "ctid"
 
 
-class Cell:
-    """Bound where all cells of one of its ways are. `place_in`: the relation, of a row's place in it."""
+class _Several:
+    """A cell that a condition compares with, in the place of an expression."""
 
-    __slots__ = ("place_in", "ways")
-
-    def __init__(self, *way: "Cell", place_in: str | None = None):
-        self.place_in = place_in
-        self.ways: list[tuple[Cell, ...]] = [way] if way else []
-
-
-class Source:
-    """Something with rows at a query level, under its alias."""
-
-    def __init__(self, find: Callable[[str], Cell | None], named: Callable[[str], bool]):
-        self._find = find
-        self._named = named  # whether it is known to have a column of that name
-        self._cells: dict[str, Cell] = {}
-
-    def cell(self, column: str) -> Cell:
-        """Its column as this level sees it."""
-        if column not in self._cells:
-            found = self._find(column)
-            self._cells[column] = Cell(found) if found else Cell()
-        return self._cells[column]
-
-    def has(self, column: str) -> bool:
-        """Whether an unqualified name may mean its column."""
-        return self._named(column)
-
-
-class Output:
-    """The columns that a query yields: names and cells, in order; `stars` are sources whose columns are all there."""
-
-    def __init__(self) -> None:
-        self.columns: list[tuple[str | None, Cell | None]] = []
-        self.stars: list[Source] = []
-
-    def cell(self, name: str) -> Cell | None:
-        found = [cell for known, cell in self.columns if known == name]
-        if found:
-            return found[0] if len(found) == 1 else None
-        starred = [source for source in self.stars if source.has(name)]
-        return starred[0].cell(name) if len(starred) == 1 else None
-
-    def has(self, name: str) -> bool:
-        return any(known == name for known, _ in self.columns) or any(source.has(name) for source in self.stars)
-
-    def at(self, place: int) -> Cell | None:
-        """By its place, where no star has moved it."""
-        return None if self.stars or place >= len(self.columns) else self.columns[place][1]
-
-    def renamed(self, names: Iterable[str]) -> "Output":
-        """Under the names of an alias's list, the first of them."""
-        listed = list(names)
-        if not listed:
-            return self
-        made = Output()
-        for place, name in enumerate(listed):
-            made.columns.append((name, self.at(place)))
-        if not self.stars:
-            made.columns += self.columns[len(listed) :]
-        return made
-
-    def source(self) -> Source:
-        """To be read under an alias."""
-        return Source(self.cell, self.has)
-
-
-class Level:
-    """One query level: what is read there, and what lies around it."""
-
-    def __init__(self, around: "Level | None"):
-        self.around = around
-        self.sources: dict[str, Source] = {}
-        self.merged: dict[str, list[Source]] = {}  # columns of USING
-        self.queries: dict[str, Output] = {}  # of WITH
+    def __init__(self, cell: Cell):
+        self.cell = cell
 
 
 class Proof:
-    """Of one statement. `names` are those of its parameters; `done` what is still to be bound, with who wants it."""
+    """Of one statement. `names` are those of its parameters; `root` is what lies around it.
 
-    def __init__(self, names: tuple[str, ...], root: Level | None = None):
+    `view`: it is the definition of a view, whose readers bind its organization_id. So whatever has such a column and
+    yields it is asked for one organization; that holds for each query of it, too.
+    """
+
+    def __init__(self, names: tuple[str, ...], root: Level | None = None, *, view: bool = False):
         self._names = names
         self._root = root
+        self._view = view
         self._cells: list[tuple[Cell, str]] = []
         self._seen: set[int] = set()
         self._outputs: dict[int, Output] = {}
-        self._caller = Cell()
+        self.caller = Cell()
         self._anchors: list[Cell] = []  # one for each place where several organizations come in
         self.faults: list[str] = []
 
     def run(self, statement: Node) -> list[str]:
         """What is not bound, in words; [] where all is."""
         self._statement(statement, self._root)
-        for node in _tree(statement):
+        for node in tree(statement):
             if type(node).__name__ == "RangeVar" and id(node) not in self._seen:
                 self.faults.append(f"{node.relname} stands where the proof does not look")
         tries = [self._unbound(None), *(self._unbound(anchor) for anchor in self._anchors)]
@@ -123,8 +56,8 @@ class Proof:
 
     def _unbound(self, anchor: Cell | None) -> list[str]:
         """Who is not bound to the caller, or to one and the same of several organizations."""
-        bound = {self._caller} if anchor is None else {self._caller, anchor}
-        reached, cells = True, _reachable([cell for cell, _ in self._cells])
+        bound = {self.caller} if anchor is None else {self.caller, anchor}
+        reached, cells = True, reachable([cell for cell, _ in self._cells])
         while reached:
             reached = False
             for cell in cells - bound:
@@ -152,6 +85,9 @@ class Proof:
                 return self._merge(node, around)
             case "ExplainStmt":
                 return self._statement(node.query, around)
+            case "ReturnStmt":
+                self._expressions(Level(around), node.returnval)
+                return Output()
             case "VariableSetStmt":
                 return Output()
             case "CreateStmt" if node.relation.relname in TEMPORARY and node.relation.relpersistence == "t":
@@ -162,7 +98,7 @@ class Proof:
                 return Output()
             case name:
                 self.faults.append(f"a {name} is of all organizations")
-                self._seen.update(id(each) for each in _tree(node))
+                self._seen.update(id(each) for each in tree(node))
                 return Output()
 
     def _level(self, node: Node, around: Level | None) -> Level:
@@ -203,7 +139,20 @@ class Proof:
             node.windowClause, node.sortClause, node.limitOffset, node.limitCount,
         )  # fmt: skip
         self._locks(node)
-        return self._targets(node.targetList, level)
+        found = self._targets(node.targetList, level)
+        if self._view:
+            self._asked(node.targetList, found, level)
+        return found
+
+    def _asked(self, targets: Iterable[Node] | None, found: Output, level: Level) -> None:
+        """A view's readers ask for one organization, of each column that yields it."""
+        cells = [source.cell(KEY) for source in found.stars if source.has(KEY)]
+        for each in targets or ():
+            cell, source = self._column(each.val, level)
+            if cell and source in level.sources.values() and (each.name or each.val.fields[-1].sval) == KEY:
+                cells.append(cell)
+        for cell in cells:
+            cell.ways.append((self.caller,))
 
     def _locks(self, node: Node) -> None:
         """FOR UPDATE OF names what stands in FROM."""
@@ -361,13 +310,14 @@ class Proof:
                     source = self._relation(node)
                 else:
                     self._seen.add(id(node))
-                    source = query.renamed(_colnames(node.alias)).source()
+                    source = self._read(query.renamed(colnames(node.alias)), node.relname)
                 return self._enter(level, node.alias.aliasname if node.alias else node.relname, source)
             case "RangeSubselect":
                 # What is not lateral sees nothing of the level, but what lies around it, and WITH.
-                seen = level if node.lateral else _apart(level)
-                found = self._select(node.subquery, seen).renamed(_colnames(node.alias))
-                return self._enter(level, node.alias.aliasname if node.alias else f"({id(node)})", found.source())
+                seen = level if node.lateral else apart(level)
+                found = self._select(node.subquery, seen).renamed(colnames(node.alias))
+                alias = node.alias.aliasname if node.alias else f"({id(node)})"
+                return self._enter(level, alias, self._read(found, alias))
             case "RangeFunction":
                 return self._function(node, level)
             case "JoinExpr":
@@ -375,6 +325,14 @@ class Proof:
             case name:
                 self.faults.append(f"a {name} stands in FROM")
                 return []
+
+    def _read(self, query: Output, alias: str) -> Source:
+        """A query to be read from. Of a view each is bound anew."""
+        if not self._view or not query.has(KEY):
+            return query.source()
+        source = Source(lambda _: None, query.has)
+        self._want(source.cell(KEY), f"{alias}: its {KEY}")
+        return source
 
     def _enter(self, level: Level, alias: str, source: Source) -> list[Source]:
         level.sources[alias] = source
@@ -392,7 +350,7 @@ class Proof:
         """Columns are bound only of what unnests the organizations that are asked for."""
         self._expressions(level, node.functions)
         alias = node.alias.aliasname if node.alias else f"({id(node)})"
-        names = _colnames(node.alias) or [alias]
+        names = colnames(node.alias) or [alias]
         made = Output()
         call: Node = node.functions[0][0]
         alone = len(node.functions) == 1 and type(call).__name__ == "FuncCall"
@@ -426,28 +384,34 @@ class Proof:
     # -- conditions ---------------------------------------------------------------------------------------------------
 
     def _conditions(self, node: Node, level: Level, into: list[Source]) -> None:
-        """What a conjunction binds of these sources."""
+        """What a conjunction binds of these sources; what has FALSE among its conditions reads nothing."""
+        if any(is_false(each) for each in conjuncts(node)):
+            for source in into:
+                source.empty(self.caller)
         for one, other in self._equalities(node, level):
             for this, that in ((one, other), (other, one)):
-                cell, source = self._column(this, level)
-                if cell and source in into:
+                cell, whose = self._column(this, level)
+                if cell and whose in into:
                     value = self._cell(that, level)
-                    if value and (cell.place_in is None or _places(value) == {cell.place_in}):
+                    if value and (cell.place_in is None or places(value) == {cell.place_in}):
                         cell.ways.append((value,))
 
     def _equalities(self, node: Node, level: Level) -> Iterator[tuple[Node, Node]]:
+        for each in conjuncts(node):
+            yield from self._equality(each, level)
+
+    def _equality(self, node: Node, level: Level) -> Iterator[tuple[Node, Node]]:
         match type(node).__name__:
-            case "BoolExpr" if node.boolop == 0:
-                for each in node.args:
-                    yield from self._equalities(each, level)
-            case "A_Expr" if node.kind == 0 and _name(node.name) == "=":
-                yield from _pairs(node.lexpr, node.rexpr)
-            case "A_Expr" if node.kind == 7 and _name(node.name) == "=" and len(node.rexpr) == 1:  # IN (one)
-                yield from _pairs(node.lexpr, node.rexpr[0])
-            case "A_Expr" if node.kind == 1 and _name(node.name) == "=":  # = ANY
+            case "A_Expr" if node.kind == 0 and joined(node.name) == "=":
+                yield from pairs(node.lexpr, node.rexpr)
+            case "A_Expr" if node.kind == 6 and joined(node.name) == "=" and len(node.rexpr) == 1:  # IN (one)
+                yield from pairs(node.lexpr, node.rexpr[0])
+            case "A_Expr" if node.kind == 1 and joined(node.name) == "=":  # = ANY
                 if self._is_several(node.rexpr):
                     yield node.lexpr, _Several(self._anchor())
-            case "SubLink" if node.subLinkType == 2 and (not node.operName or _name(node.operName) == "="):  # IN, = ANY
+            case "SubLink" if node.subLinkType == 2 and (
+                not node.operName or joined(node.operName) == "="
+            ):  # IN, = ANY
                 found = self._subquery(node, level)
                 tested = node.testexpr
                 listed = tested.args if type(tested).__name__ == "RowExpr" else [tested]
@@ -462,7 +426,7 @@ class Proof:
         return anchor
 
     def _is_several(self, node: Node) -> bool:
-        node = _bare(node)
+        node = bare(node)
         return type(node).__name__ == "ParamRef" and self._parameter(node) == SEVERAL
 
     def _parameter(self, node: Node) -> str | None:
@@ -470,7 +434,7 @@ class Proof:
 
     def _column(self, node: Node, level: Level | None) -> tuple[Cell | None, Source | None]:
         """A column with what it is of."""
-        node = _bare(node)
+        node = bare(node)
         if type(node).__name__ != "ColumnRef" or type(node.fields[-1]).__name__ != "String":
             return None, None
         name = node.fields[-1].sval
@@ -497,12 +461,12 @@ class Proof:
 
     def _cell(self, node: Node, level: Level) -> Cell | None:
         """The cell of an expression, where it is one."""
-        node = _bare(node)
+        node = bare(node)
         match type(node).__name__:
             case "_Several":
                 return node.cell  # type: ignore[no-any-return]
             case "ParamRef":
-                return self._caller if self._parameter(node) == ONE else None
+                return self.caller if self._parameter(node) == ONE else None
             case "ColumnRef":
                 return self._column(node, level)[0]
             case "SubLink" if node.subLinkType == 4:  # (SELECT ...)
@@ -522,7 +486,7 @@ class Proof:
 
     def _expressions(self, level: Level, *nodes: Node) -> None:
         """Subqueries, and calls of functions that read tenants' rows, wherever they stand."""
-        for node in _tree(nodes, stop="SubLink"):
+        for node in tree(nodes, stop="SubLink"):
             match type(node).__name__:
                 case "SubLink":
                     self._expressions(level, node.testexpr)
@@ -546,73 +510,14 @@ class Proof:
         self._want(self._cell(given, level), f"{name}(): the organization that it is called with")
 
 
-class _Several:
-    """A cell that a condition compares with, in the place of an expression."""
+def body_proof(function: str, parameters: tuple[str, ...], variables: Iterable[str] = ()) -> Proof:
+    """Of a statement in a function's body, which calls parameters by name or number, and variables of its own.
 
-    def __init__(self, cell: Cell):
-        self.cell = cell
-
-
-def function_level(name: str, variables: Mapping[str, bool]) -> Level:
-    """What a function's body sees: its parameters and variables, whether each is the caller's organization."""
-    level, made = Level(None), Output()
-    made.columns = [(each, Cell() if known else None) for each, known in variables.items()]
-    level.sources[name] = made.source()
-    return level
-
-
-def _reachable(cells: list[Cell]) -> set[Cell]:
-    found, left = set[Cell](), list(cells)
-    while left:
-        cell = left.pop()
-        if cell not in found:
-            found.add(cell)
-            left += [each for way in cell.ways for each in way]
-    return found
-
-
-def _places(cell: Cell) -> set[str]:
-    """The relations of whose rows a cell is the place."""
-    return {each.place_in for each in _reachable([cell]) if each.place_in}
-
-
-def _apart(level: Level) -> Level:
-    """The level without what is read there."""
-    seen = Level(level.around)
-    seen.queries = level.queries
-    return seen
-
-
-def _colnames(alias: Node) -> list[str]:
-    return [each.sval for each in (alias.colnames or ())] if alias else []
-
-
-def _name(names: Iterable[Node]) -> str:
-    return "".join(each.sval for each in names)
-
-
-def _bare(node: Node) -> Node:
-    """Without casts and collations."""
-    while type(node).__name__ in {"TypeCast", "CollateClause"}:
-        node = node.arg
-    return node
-
-
-def _pairs(one: Node, other: Node) -> Iterator[tuple[Node, Node]]:
-    """What an equality says is equal: of rows each pair."""
-    if type(one).__name__ == type(other).__name__ == "RowExpr":
-        yield from zip(one.args, other.args, strict=False)
-    else:
-        yield one, other
-
-
-def _tree(node: Node, stop: str = "") -> Iterator[Node]:
-    """A node and all beneath it, but for what is beneath one of the kind `stop`."""
-    if isinstance(node, tuple | list):
-        for each in node:
-            yield from _tree(each, stop)
-    elif hasattr(type(node), "__slots__") and type(node).__module__ == "pglast.ast":
-        yield node
-        if type(node).__name__ != stop:
-            for name in node:
-                yield from _tree(getattr(node, name), stop)
+    `organization` among the parameters is the caller's: each call is proved to give that.
+    """
+    level = Level(None)
+    proof = Proof(parameters, level)
+    made = Output()
+    made.columns = [(name, proof.caller if name == ONE else None) for name in (*parameters, *variables)]
+    level.sources[function] = made.source()
+    return proof

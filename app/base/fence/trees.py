@@ -1,0 +1,54 @@
+"""PostgreSQL's parse trees, as pglast has them, by the names of their nodes: nothing is imported of it."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+Node = Any  # of pglast.ast, which is there in development only
+
+
+def conjuncts(node: Node) -> Iterator[Node]:
+    """The conditions all of which have to be met."""
+    if type(node).__name__ == "BoolExpr" and node.boolop == 0:
+        for each in node.args:
+            yield from conjuncts(each)
+    elif node is not None:
+        yield node
+
+
+def is_false(node: Node) -> bool:
+    return type(node).__name__ == "A_Const" and getattr(node.val, "boolval", None) is False
+
+
+def pairs(one: Node, other: Node) -> Iterator[tuple[Node, Node]]:
+    """What an equality says is equal: of rows each pair."""
+    if type(one).__name__ == type(other).__name__ == "RowExpr":
+        yield from zip(one.args, other.args, strict=False)
+    else:
+        yield one, other
+
+
+def bare(node: Node) -> Node:
+    """Without casts and collations."""
+    while type(node).__name__ in {"TypeCast", "CollateClause"}:
+        node = node.arg
+    return node
+
+
+def joined(names: Iterable[Node]) -> str:
+    return "".join(each.sval for each in names)
+
+
+def colnames(alias: Node) -> list[str]:
+    return [each.sval for each in (alias.colnames or ())] if alias else []
+
+
+def tree(node: Node, stop: str = "") -> Iterator[Node]:
+    """A node and all beneath it, but for what is beneath one of the kind `stop`."""
+    if isinstance(node, tuple | list):
+        for each in node:
+            yield from tree(each, stop)
+    elif hasattr(type(node), "__slots__") and type(node).__module__ == "pglast.ast":
+        yield node
+        if type(node).__name__ != stop:
+            for name in node:
+                yield from tree(getattr(node, name), stop)
