@@ -399,7 +399,8 @@ def test_what_is_composed_names_its_parameters() -> None:
 
 # -- the catalog -------------------------------------------------------------------------------------------------------
 
-NOBODYS = ("pg_catalog", "information_schema", "pg_toast")
+# PostgreSQL's own, and that of tests/support/moves.py.
+NOBODYS = ("pg_catalog", "information_schema", "pg_toast", "audit")
 OF_SCHEMAS = "n.nspname <> ALL (%s) AND n.nspname NOT LIKE 'pg_%%'"
 NOT_OF_EXTENSIONS = "NOT EXISTS (SELECT FROM pg_depend AS e WHERE e.objid = {oid} AND e.deptype = 'e')"
 

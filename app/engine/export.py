@@ -109,12 +109,15 @@ class ExportComposer(msgspec.Struct, frozen=True):
             *view.filters.on(view.mirror),
             f"NOT EXISTS ({mine} AND x.row_key = m.row_key)",
         ]
-        merged = [OWN, view.lands, *view.filters.on(view.after), *view.stated]
+        own = [] if self._indexed else [OWN]
+        merged = [*own, view.lands, *view.filters.on(view.after), *view.stated]
         arms = [self._arm(view.mirror, "pfa.mirror AS m", pristine)] if view.reads_mirror else []
         return [*arms, self._arm(view.after, f"{self._modifications(view)}{JOIN_MIRROR}{JOIN_DOCUMENT}", merged)]
 
     def _modifications(self, view: View) -> str:
-        """The caller's modifications, in order before their rows are looked up: where their images tell it."""
+        """The caller's modifications, in order before their rows are looked up: where their images tell it. Then they
+        are the caller's already.
+        """
         if not self._indexed:
             return "pfa.modification AS x"
         order = ", ".join(f"{view.after.column(sort.field)}{' DESC' * sort.descending}" for sort in self._order)

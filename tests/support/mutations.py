@@ -66,7 +66,7 @@ def mutations(statement: Node, names: Sequence[str]) -> Iterator[Mutation]:
     other = _other(names)
     for slot in slots(statement):
         node = slot.get()
-        if _binds(node):
+        if _binds(node, names):
             yield Mutation(f"without {_told(node)}", slot.put(TRUE))
             if isinstance(node, ast.A_Expr):
                 yield Mutation(f"the contrary of {_told(node)}", Slot(node, "name").put(NOT_EQUAL))
@@ -74,7 +74,7 @@ def mutations(statement: Node, names: Sequence[str]) -> Iterator[Mutation]:
                 if _is_given(inner.get(), names):
                     yield Mutation(f"another parameter in {_told(node)}", inner.put(other))
         match node:
-            case ast.BoolExpr() if node.boolop == AND and any(_binds(each) for each in node.args or ()):
+            case ast.BoolExpr() if node.boolop == AND and any(_binds(each, names) for each in node.args or ()):
                 yield Mutation(f"OR for the AND with {_told(node)}", Slot(node, "boolop").put(OR))
             case ast.JoinExpr() if any(each.sval in COLUMNS for each in node.usingClause or ()):
                 kept = tuple(each for each in node.usingClause or () if each.sval not in COLUMNS)
@@ -97,8 +97,9 @@ OF_ONE = {
 def _written(node: Node) -> Iterator[Slot]:
     """Where an INSERT says whose its rows are."""
     columns = [each.name for each in node.cols or ()]
-    if "organization_id" in columns:
-        place = columns.index("organization_id")
+    key = "id" if node.relation.relname == "organization" else "organization_id"
+    if key in columns:
+        place = columns.index(key)
         for query in _arms(node.selectStmt):
             if query.targetList:
                 yield Slot(query.targetList[place], "val")
@@ -114,11 +115,12 @@ def _arms(query: Node) -> Iterator[Node]:
         yield from _arms(query.rarg)
 
 
-def _binds(node: Node) -> bool:
-    """Whether it compares what says whose a row is."""
+def _binds(node: Node, names: Sequence[str]) -> bool:
+    """Whether it compares what says whose a row is; an organization itself is found by its id."""
     if isinstance(node, ast.A_Expr):
         sides = [*_sides(node.lexpr), *_sides(node.rexpr)]
-        return _last(node.name) == "=" and any(map(_is_whose, sides))
+        is_itself = any(_is_given(each, names) for each in sides) and any(_is_called(each, {"id"}) for each in sides)
+        return _last(node.name) == "=" and (is_itself or any(map(_is_whose, sides)))
     if isinstance(node, ast.SubLink) and node.subLinkType == enums.SubLinkType.ANY_SUBLINK:
         return any(map(_is_whose, _sides(node.testexpr)))
     return False
@@ -126,8 +128,8 @@ def _binds(node: Node) -> bool:
 
 def _sides(node: Node) -> Iterator[Node]:
     if isinstance(node, ast.RowExpr):
-        yield from node.args
-    elif isinstance(node, tuple):
+        yield from node.args or ()
+    elif type(node) is tuple:
         for each in node:
             yield from _sides(each)
     elif isinstance(node, ast.TypeCast | ast.CollateClause):
@@ -137,7 +139,11 @@ def _sides(node: Node) -> Iterator[Node]:
 
 
 def _is_whose(node: Node) -> bool:
-    return isinstance(node, ast.ColumnRef) and _last(node.fields) in COLUMNS
+    return _is_called(node, COLUMNS)
+
+
+def _is_called(node: Node, names: set[str]) -> bool:
+    return isinstance(node, ast.ColumnRef) and _last(node.fields) in names
 
 
 def _last(names: Sequence[Node] | None) -> str:
@@ -175,6 +181,5 @@ def _hanging(slot: Slot, into_queries: bool) -> Iterator[Slot]:
 
 
 def _told(node: Node) -> str:
-    columns = [slot.get() for slot in slots(node, into_queries=False) if isinstance(slot.get(), ast.ColumnRef)]
-    shown = [".".join(getattr(field, "sval", "*") for field in each.fields) for each in columns if _is_whose(each)]
-    return ", ".join(shown)
+    columns = [slot.get() for slot in slots(node, into_queries=False) if _is_whose(slot.get())]
+    return ", ".join(".".join(field.sval for field in each.fields) for each in columns) or "an organization"

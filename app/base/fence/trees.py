@@ -1,6 +1,7 @@
 """PostgreSQL's parse trees, as pglast has them, by the names of their nodes: nothing is imported of it."""
 
 from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import Any
 
 Node = Any  # of pglast.ast, which is there in development only
@@ -44,11 +45,19 @@ def colnames(alias: Node) -> list[str]:
 
 def tree(node: Node, stop: str = "") -> Iterator[Node]:
     """A node and all beneath it, but for what is beneath one of the kind `stop`."""
-    if isinstance(node, tuple | list):
-        for each in node:
-            yield from tree(each, stop)
-    elif hasattr(type(node), "__slots__") and type(node).__module__ == "pglast.ast":
-        yield node
-        if type(node).__name__ != stop:
-            for name in node:
-                yield from tree(getattr(node, name), stop)
+    left = [node]
+    while left:
+        node = left.pop()
+        kind: Any = type(node)
+        if kind is tuple or kind is list:
+            left.extend(node)
+        elif members := _members(kind):
+            yield node
+            if kind.__name__ != stop:
+                left += [found for name in members if (found := getattr(node, name)) is not None]
+
+
+@cache
+def _members(kind: Any) -> tuple[str, ...]:
+    """The attributes of a kind of node; none of what is no node."""
+    return tuple(getattr(kind, "__slots__", ())) if getattr(kind, "__module__", "") == "pglast.ast" else ()
