@@ -22,6 +22,7 @@ from app.web.auth import EVERYWHERE, Account, Auth, Role
 ADD_ACCOUNT = statement("accounts/add_account")
 READ_ACCOUNT = statement("accounts/read_account")
 LIST_ACCOUNTS = statement("accounts/list_accounts")
+MARK_OPERATOR = statement("accounts/mark_operator")
 SAVE_PASSWORD = statement("accounts/save_password")
 DELETE_ACCOUNT = statement("accounts/delete_account")
 FORGET_EVERYWHERE = statement("invitations/forget_everywhere")
@@ -46,7 +47,8 @@ async def add_account(
 ) -> Account:
     """Add an account with its memberships, or nothing at all; `strict`: with no weak password.
 
-    Without a password it cannot log in here, only bear tokens of an identity provider.
+    Without a password it cannot log in here, only bear tokens of an identity provider. An operator is made by the
+    database's owner alone.
     """
     email = checked_email(email)
     if password is not None:
@@ -56,11 +58,11 @@ async def add_account(
     async with database.transaction() as connection:
         for organization in sorted(roles):
             await lock_members(connection, organization)
-        added = await connection.value(
-            ADD_ACCOUNT, account=account.id, email=email, name=name, password_hash=hashed, operator=operator
-        )
+        added = await connection.value(ADD_ACCOUNT, account=account.id, email=email, name=name, password_hash=hashed)
         if added is None:
             raise AlreadyExists(f"There is an account {email} already.")
+        if operator:
+            await connection.value(MARK_OPERATOR, account=account.id, operator=True)
         for organization, role in sorted(roles.items()):
             await connection.value(SAVE_MEMBER, organization=organization, account=account.id, role=role.value)
         await _record(connection, account, Act.ACCOUNT_ADDED, operator=operator)
@@ -121,6 +123,14 @@ async def replace_password(
     at = auth.now()
     await auth.end_tokens(connection, account, EVERYWHERE, at)
     return at
+
+
+async def mark_operator(database: Database, account: str, *, operator: bool) -> Account:
+    """Make the account an operator of the installation, or one no longer; over a connection of the database's owner."""
+    async with database.transaction() as connection:
+        found = await _account(connection, account)
+        await connection.value(MARK_OPERATOR, account=found.id, operator=operator)
+    return found
 
 
 async def remove_account(database: Database, account: str) -> None:

@@ -6,8 +6,9 @@ from litestar import Response, get
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from app import __version__
-from app.base.errors import DatabaseUnavailable, Forbidden, Unauthenticated
+from app.base.errors import ConfigurationError, DatabaseUnavailable, Forbidden, Unauthenticated
 from app.base.guessing import holds_token
+from app.base.role import check_role
 from app.base.statements import statement
 from app.web.addresses import is_local
 from app.web.openapi import answers
@@ -31,11 +32,15 @@ async def health(request: VanguardRequest) -> dict[str, str]:
 
 @get("/health/ready", tags=["operations"], summary="Ready to serve", opt={"public": True}, security=[{}])
 async def ready(request: VanguardRequest) -> dict[str, str]:
-    """Answers 503 while the database cannot be reached or misses a migration."""
+    """Answers 503 while the database cannot be reached, misses a migration, or lets the service do too much."""
     runtime = request.runtime
     try:
         async with runtime.reserve.connection() as connection:
             revision = await connection.value(READ_REVISION)
+            await check_role(connection)
+    except ConfigurationError as error:
+        log.error("role is not the service's", error=str(error))
+        raise DatabaseUnavailable("The service acts as a role that is not its own. Its log says which.") from error
     except (asyncpg.UndefinedTableError, asyncpg.InvalidParameterValueError):
         # An empty database has neither that table nor the role to log in as.
         revision = None

@@ -3,9 +3,10 @@
 Runs as the owner of the schema, over psycopg, which takes whole scripts. Two runs at once wait for each other.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import psycopg
@@ -34,10 +35,12 @@ RAISE_REVISIONS = statement("migrate/raise_revisions")
 FIND_OUTDATED = statement("migrate/find_outdated")
 LIST_SCHEMAS = statement("migrate/list_schemas")
 NOTE_STORAGE = statement("migrate/note_storage")
+SAVE_RETENTION = statement("migrate/save_retention")
 RETIRED = statement("schema/retired")
 
 ROOT = Path(__file__).parent.parent
 Tell = Callable[[str], None]
+NOTHING: Mapping[str, int] = MappingProxyType({})
 
 PORTION = 5_000  # rows whose drafts are imaged at a time
 LOCK = 8_266_264  # any number that nobody else locks: one migration at a time
@@ -63,12 +66,18 @@ def sqlalchemy_url(url: str) -> str:
 
 
 def migrate(
-    url: str, contracts: Sequence[Contract] = BUILT_IN, tell: Tell = lambda _: None, *, restored: bool = False
+    url: str,
+    contracts: Sequence[Contract] = BUILT_IN,
+    tell: Tell = lambda _: None,
+    *,
+    restored: bool = False,
+    retention: Mapping[str, int] = NOTHING,
 ) -> str:
     """Bring the database to the newest revision and make the contracts' schemas, all or nothing; returns it.
 
     `tell` hears a line before each step that takes its time with the rows that are there, and what else an operator
     should know. `restored`: the database was put back to an earlier state, whether or not that can be seen in it.
+    `retention`: days within which nothing of a kind can be forgotten from now on; a kind that is not named stays.
     """
     engine = create_engine(sqlalchemy_url(url), poolclass=pool.NullPool)
     with engine.begin() as connection:
@@ -80,6 +89,8 @@ def migrate(
         remade = [contract for contract in contracts if migrate_dataset(connection, contract, tell)]
         run(connection, RETIRED.text)
         begin_incarnation(connection, contracts, restored, tell)
+        with psycopg.RawCursor(driver(connection)) as cursor:
+            cursor.execute(SAVE_RETENTION.text, [list(retention), list(retention.values())])
         revision = MigrationContext.configure(connection).get_current_revision() or ""
     remade += migrate_own(engine, tell)
     if remade:

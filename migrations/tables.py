@@ -546,3 +546,10 @@ Table(
     Column("for_engineers", Boolean, nullable=False, server_default=text("false")),
     Index("feed_of_dataset", "organization_id", "dataset", "number"),
 )
+Table(
+    "reader",
+    metadata,
+    _key(name="role_name"),
+    Column("organization_id", Text(collation="C"), ForeignKey("organization.id", ondelete="CASCADE"), nullable=False),
+)
+Table("retention", metadata, _key(name="kind"), Column("days", Integer, nullable=False))

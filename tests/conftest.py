@@ -32,6 +32,7 @@ from tests.support.limits import (
     pytest_runtest_teardown,
 )
 from tests.support.moves import hold_moves
+from tests.support.roles import forget_freely
 from tests.support.world import CONTRACTS, User, World, open_world
 
 __all__ = [
@@ -173,6 +174,7 @@ def template(server_url: str) -> Iterator[str]:
     with new_database(server_url) as url:
         migrate(url, CONTRACTS)
         hold_moves(url, CONTRACTS)
+        forget_freely(url)
         yield url
 
 

@@ -11,7 +11,7 @@ from app.base import exact_json
 from app.base.errors import MalformedRequest, ValidationFailed
 from app.contracts import Contract
 from app.contracts.bounds import Limits
-from app.contracts.ddl import dataset_ddl, index_scripts, kpi_ddl
+from app.contracts.ddl import dataset_ddl, forgetting_ddl, index_scripts, kpi_ddl
 from app.contracts.expressions import parse
 from app.contracts.registration import read_registration, wire_of
 
@@ -292,7 +292,9 @@ WORDS = [
 
 
 def ddl_of(contract: Contract) -> str:
-    return "\n".join([*dataset_ddl(contract, "pg_catalog"), *index_scripts(contract), kpi_ddl(contract)])
+    return "\n".join(
+        [*dataset_ddl(contract, "pg_catalog"), *index_scripts(contract), kpi_ddl(contract), forgetting_ddl(contract)]
+    )
 
 
 def test_keywords_are_names_of_fields() -> None:

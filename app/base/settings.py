@@ -122,12 +122,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return self.environment == "production"
 
     @property
+    def retention(self) -> dict[str, int]:
+        """Days within which nothing can be forgotten, by kind: `vanguard migrate` stores them."""
+        return {
+            "audit": self.keep_audit_days,
+            "feed": self.keep_feed_days,
+            "history": self.keep_history_days,
+            "received": self.keep_received_days,
+        }
+
+    @property
     def places_of_exports(self) -> int:
         """Exports at once in a process: one connection of the pool is left to others."""
         return min(self.max_exports, self.pool_size - 1)
 
 
 ALGORITHMS = {"HS256", "RS256", "ES256"}
+# Roles that no service acts as, by how their names begin: superusers, whoever logged in, what a provider administers
+# by. Whatever else one is called, readiness looks at what it may.
+ABOVE = ("postgres", "none", "default", "pg_", "rds", "cloudsql", "azure", "root", "admin", "supabase_admin")
 LISTS = {field.name for field in msgspec.structs.fields(Settings) if field.type == tuple[str, ...]}
 
 
@@ -155,6 +168,11 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
 
 def check(settings: Settings) -> None:
     """Refuse combinations that would be unsafe or could never work."""
+    if settings.database_role.lower().startswith(ABOVE):
+        raise ConfigurationError(
+            f"VANGUARD_DATABASE_ROLE: {settings.database_role} may do what the service never has to. Leave it at "
+            "vanguard_app, or name a role that is a member of that and of no other."
+        )
     unknown = set(settings.jwt_algorithms) - ALGORITHMS
     if unknown or not settings.jwt_algorithms:
         raise ConfigurationError(f"VANGUARD_JWT_ALGORITHMS may name {', '.join(sorted(ALGORITHMS))}.")

@@ -8,7 +8,7 @@ from app import accounts, members
 from app.base.clock import now
 from app.base.database import Database
 from app.base.settings import Settings
-from app.cli.program import main, print_table, with_database
+from app.cli.program import main, print_table, with_database, with_owner
 from app.engine.audit import Act, Entry, record_everywhere
 from app.web.auth import Auth, Role
 
@@ -35,7 +35,8 @@ def add_account(
         raise click.UsageError("--org and --role go together.")
     roles = {organization: Role(role)} if organization is not None else {}
     password = _password(password_stdin)
-    with_database(
+    # The service makes no operators.
+    (with_owner if operator else with_database)(
         lambda settings, database: accounts.add_account(
             database,
             email=email,
@@ -85,6 +86,15 @@ def set_password(email: str, password_stdin: bool) -> None:
 
     with_database(save)
     click.echo(f"{email} has a new password. Tokens of before have ended.")
+
+
+@account.command("operator")
+@click.argument("email")
+@click.option("--not", "dismissed", is_flag=True, help="One no longer.")
+def mark_operator(email: str, dismissed: bool) -> None:
+    """Make EMAIL an operator of the installation. Done by the database's owner."""
+    found = with_owner(lambda _, database: accounts.mark_operator(database, email, operator=not dismissed))
+    click.echo(f"{found.email} is {'no longer an' if dismissed else 'an'} operator.")
 
 
 @account.command("list")

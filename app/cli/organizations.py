@@ -2,10 +2,10 @@
 
 import click
 
-from app import organizations
+from app import organizations, readers
 from app.base.database import Database
 from app.base.settings import Settings
-from app.cli.program import main, print_table, with_database
+from app.cli.program import main, print_table, with_database, with_owner
 
 
 @main.group()
@@ -56,6 +56,25 @@ def manage(organization: str, by: str, issuer: str | None) -> None:
 
     with_database(save)
     click.echo(f"{organization} is managed by its {'identity provider' if by == 'provider' else 'members'}.")
+
+
+@org.command("reader")
+@click.argument("organization")
+@click.argument("role")
+@click.option("--remove", is_flag=True, help="Let it read the organization no more.")
+def set_reader(organization: str, role: str, remove: bool) -> None:
+    """Let the database's login role ROLE read ORGANIZATION, for reports. Done by the database's owner."""
+    change = readers.remove_reader if remove else readers.save_reader
+    with_owner(lambda _, database: change(database, organization, role))
+    click.echo(f"{role} reads {organization} no more." if remove else f"{role} reads {organization}.")
+
+
+@org.command("readers")
+def list_readers() -> None:
+    """List the database's login roles that read organizations."""
+    found = with_owner(lambda _, database: readers.list_readers(database))
+    rows = [(each.organization, each.role, "" if each.there else "no such role any more") for each in found]
+    print_table("ORGANIZATION", "ROLE", "", rows=rows)
 
 
 @org.command("usage")

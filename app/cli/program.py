@@ -107,6 +107,17 @@ def with_database(call: Callable[[Settings, Database], Awaitable[T]], **changed:
     return asyncio.run(run())
 
 
+def with_owner(call: Callable[[Settings, Database], Awaitable[T]]) -> T:
+    """The same as the owner of the tables, for what the service may not do: at VANGUARD_OWNER_URL, if set."""
+    owner_url = read_settings().owner_url
+    try:
+        return with_database(call, database_role="none", **({"database_url": owner_url} if owner_url else {}))
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise ConfigurationError(
+            f"The database's owner alone may do this: set VANGUARD_OWNER_URL to its address. ({error.args[0]})"
+        ) from error
+
+
 def print_table(*columns: str, rows: Sequence[tuple[str, ...]]) -> None:
     """A table for people; as wide as it has to be where nobody looks, so that nothing is cut off in a pipe."""
     table = Table(*columns, box=None, header_style="bold", pad_edge=False)

@@ -16,6 +16,7 @@ from app import kpis
 from app.base.database import Database
 from app.base.listening import alone_at, is_public
 from app.base.logs import configure_logs
+from app.base.role import check_role_at_start
 from app.base.settings import Settings, read_settings
 from app.cli.program import main, with_database
 from app.contracts import BUILT_IN
@@ -46,6 +47,7 @@ def serve() -> None:
     configure_logs(settings.log_level, settings.log_format)
     if is_public(settings.host) and not settings.trusted_proxies:
         log.warning("no proxy in front", host=settings.host, see="docs/operations.md#the-proxy")
+    asyncio.run(_check_role(settings))
     with alone_at(settings.host, settings.port):
         Granian(
             "app.main:serve",
@@ -70,6 +72,15 @@ def serve() -> None:
         ).serve()
 
 
+async def _check_role(settings: Settings) -> None:
+    database = Database(settings)
+    await database.open()
+    try:
+        await check_role_at_start(database)
+    finally:
+        await database.close()
+
+
 @main.command()
 @click.option(
     "--restored",
@@ -85,7 +96,7 @@ def migrate(restored: bool) -> None:
     def tell(step: str) -> None:
         click.echo(f"{time.monotonic() - started:6.1f} s  {step}")
 
-    revision = migrate_database(settings.database_url, tell=tell, restored=restored)
+    revision = migrate_database(settings.database_url, tell=tell, restored=restored, retention=settings.retention)
     click.echo(f"The database is at revision {revision}.")
 
 

@@ -53,6 +53,7 @@ RAISE_WORKSPACES = statement("versions/raise_workspaces")
 ADD_TRANSITION = statement("versions/add_transition")
 FIND_USES = statement("versions/find_uses")
 REMOVE_CONTRACT = statement("versions/remove_contract")
+EMPTY_RECEIVED = statement("versions/empty_received")
 HOLD_MODE = statement("system_mode/hold_mode")
 
 FIRST = "1.0"
@@ -320,5 +321,6 @@ async def remove(
     tell(desk, EventType.DATASET, at, actor=user, event="deleted", version=version)
     if await desk.value(REMOVE_CONTRACT, schema=found.contract.schema) is None:
         raise VersionInUse(f"{dataset} {version} is in SHADOW no more.")
+    await desk.value(EMPTY_RECEIVED, base=dataset)
     await drop_storage(connection, found.contract)
     log.info("contract deleted", organization=organization, dataset=dataset, version=version)

@@ -94,7 +94,7 @@ def storage_steps(contract: Contract, there: Storage) -> list[Step]:
         steps.append(Step(script, f"index {number} of {len(scripts)}" if stale else ""))
     if not same_kpis:
         steps.append(Step(kpi_ddl(contract), "KPIs" if there.generated else ""))
-    return steps
+    return [*steps, Step(forgetting_ddl(contract))]
 
 
 def _type_name(contract: Contract, column: str) -> str:
@@ -271,13 +271,21 @@ BEGIN
 END
 $body$;
 REVOKE ALL ON FUNCTION {schema}.refresh_kpi() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION {schema}.refresh_kpi() TO vanguard_app;
--- The service may add to the history only; this takes away what is old, and never what a KPI answer still adds up.
+GRANT EXECUTE ON FUNCTION {schema}.refresh_kpi() TO vanguard_app;"""
+
+
+def forgetting_ddl(contract: Contract) -> str:
+    """How the history is forgotten. The service may only add to it; this takes away what is older than its retention,
+    and never what a KPI answer still adds up.
+    """
+    schema = contract.schema
+    return f"""
 CREATE OR REPLACE FUNCTION {schema}.forget_history(organization text, earlier timestamptz, most bigint) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $body$
 DECLARE
     forgotten bigint;
+    bound timestamptz := least(earlier, public.kept_since('history'));
 BEGIN
     DELETE FROM {schema}.history AS h
      WHERE h.organization_id = organization
@@ -287,7 +295,7 @@ BEGIN
                 WHERE o.organization_id = organization
                   AND o.revision <= (SELECT min(k.revision) FROM {schema}.kpi AS k
                                       WHERE k.organization_id = organization AND k.grain = {REVISION_GRAIN})
-                  AND o.at < earlier
+                  AND o.at < bound
                 ORDER BY o.revision, o.row_key
                 LIMIT most);
     GET DIAGNOSTICS forgotten = ROW_COUNT;

@@ -19,6 +19,7 @@ from types import FrameType
 from typing import NamedTuple
 
 import asyncpg
+import msgspec
 from rich.console import Console
 from rich.table import Table
 
@@ -160,7 +161,7 @@ def _install(
                 "demonstration, whose passwords everybody knows, or unset DATABASE_URL for a database of its own."
             )
     with _step(console, "Migrations"):
-        migrate(url)
+        migrate(url, retention=settings.retention)
     return settings, given
 
 
@@ -257,7 +258,8 @@ async def _demonstrate(settings: Settings) -> None:
     """
     if await _is_complete(settings):
         return
-    database = Database(settings)
+    # As the owner, who has just migrated: the service makes no operators.
+    database = Database(msgspec.structs.replace(settings, database_role="none"))
     await database.open()
     try:
         await _add_organizations(database)

@@ -12,6 +12,7 @@ import structlog
 
 from app.base.database import Database
 from app.base.errors import ConfigurationError
+from app.base.role import check_role_at_start
 from app.base.settings import Settings
 from app.contracts import BUILT_IN, Contract
 from app.upstream.directory import Entry, open_upstream, read_directory
@@ -88,6 +89,7 @@ async def work(settings: Settings, targets: list[Target], contracts: tuple[Contr
             stack.enter_context(served)
         await database.open()
         stack.push_async_callback(database.close)
+        await check_role_at_start(database)
         stack.push_async_callback(worker.close)
         # What the worker is made of stays, and is not looked through again and again.
         gc.collect()

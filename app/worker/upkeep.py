@@ -9,7 +9,7 @@ from functools import partial
 import msgspec
 import structlog
 
-from app.base.database import Database
+from app.base.database import Connection, Database
 from app.base.statements import statement
 from app.contracts import Contract
 from app.contracts.images import qualified
@@ -34,6 +34,7 @@ FORGET_RECEIVED = statement("ingestion/forget_received")
 NOTE_KPIS = statement("ingestion/note_kpis")
 FORGET_INVITATIONS = statement("invitations/forget_expired")
 FORGET_STEPS = statement("worker/forget_steps")
+READ_RETENTION = statement("worker/read_retention")
 
 AT_ONCE = 5000  # rows that a statement forgets
 
@@ -51,6 +52,14 @@ class Retention(msgspec.Struct, frozen=True, kw_only=True):
     sessions: timedelta
     requests: timedelta
     received: timedelta = timedelta(days=30)
+
+
+async def warn_of_retention(connection: Connection, retention: Retention) -> None:
+    """Tell where the database keeps something longer than this worker is set to: `vanguard migrate` stores how long."""
+    wanted = msgspec.structs.asdict(retention)
+    for row in await connection.rows(READ_RETENTION):
+        if timedelta(days=row["days"]) > wanted[row["kind"]]:
+            log.warning("kept longer than set", kind=row["kind"], days=row["days"], set=wanted[row["kind"]].days)
 
 
 async def refresh_kpis(database: Database, contract: Contract) -> bool:
@@ -90,6 +99,7 @@ async def forget_own(database: Database, datasets: Datasets, retention: Retentio
     async with alone(database, Job.UPKEEP, "retention", "own") as connection:
         if connection is None:
             return 0
+        await warn_of_retention(connection, retention)
         at = await read_clock(connection)
         forgotten, gone = 0, AT_ONCE
         for organization, contract in await datasets.own(connection):

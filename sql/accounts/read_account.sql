@@ -2,7 +2,8 @@
 -- Returns id, email, name, password_hash, operator, roles (jsonb: role by organization; not in those that take their
 -- identity provider's word alone), or no row.
 -- All organizations: an account's own memberships, for its login and for the operator's command line.
-SELECT a.id, a.email, a.name, a.password_hash, a.operator,
+SELECT a.id, a.email, a.name, a.operator,
+       (SELECT p.password_hash FROM public.password_of(a.email) AS p) AS password_hash,
        coalesce(
            (
                SELECT jsonb_object_agg(m.organization_id, m.role)

@@ -26,6 +26,24 @@ ALTER TABLE pfa.mirror
     ADD COLUMN IF NOT EXISTS processed_at timestamptz,
     ADD COLUMN IF NOT EXISTS event_key text COLLATE "C";
 
+-- The mirror as reports see it: its parent, which has no rows of its own. Who reads this is held by its policies, and
+-- who reads the mirror by none: beneath a policy, even one that is TRUE, the planner has no statistics for a search.
+CREATE TABLE IF NOT EXISTS pfa.report (
+    organization_id text COLLATE "C" NOT NULL,
+    row_key text COLLATE "C" NOT NULL,
+    data jsonb NOT NULL,
+    version bigint NOT NULL,
+    revision bigint NOT NULL,
+    updated_at timestamptz NOT NULL
+);
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhrelid = 'pfa.mirror'::regclass) THEN
+        ALTER TABLE pfa.mirror INHERIT pfa.report;
+    END IF;
+END
+$$;
+
 -- One user's layer over one row: pending || delta over the mirror.
 -- leaves: the mirror has the row and a page's first arm skips it; lands: the merged row exists and its second arm
 -- yields it; reworded: neither, but its search text differs, so that a search treats it as both.
@@ -341,6 +359,28 @@ CREATE OR REPLACE FUNCTION pfa.refused(organization text, caller text, key text,
            AND c.state = 'conflict');
 
 GRANT USAGE ON SCHEMA pfa TO vanguard_app;
-GRANT SELECT, INSERT, UPDATE, DELETE 
-    ON pfa.mirror, pfa.modification, pfa.change, pfa.pulled, pfa.step, pfa.edit TO vanguard_app;
+GRANT USAGE ON SCHEMA pfa TO vanguard_read;
+GRANT SELECT, INSERT, UPDATE, DELETE ON pfa.mirror, pfa.modification, pfa.change, pfa.step TO vanguard_app;
+GRANT SELECT, INSERT, DELETE ON pfa.pulled, pfa.edit TO vanguard_app;
+REVOKE UPDATE ON pfa.pulled, pfa.edit FROM vanguard_app;
 GRANT SELECT, INSERT ON pfa.history TO vanguard_app;
+-- Reports see one organization's rows and what happened to them, and nobody's drafts.
+GRANT SELECT ON pfa.report, pfa.change, pfa.history TO vanguard_read;
+DO $$
+DECLARE
+    relation regclass;
+BEGIN
+    FOREACH relation IN ARRAY ARRAY['pfa.report', 'pfa.change', 'pfa.history']::regclass[] LOOP
+        IF NOT EXISTS (SELECT FROM pg_policy AS p WHERE p.polrelid = relation AND p.polname = 'service') THEN
+            EXECUTE format('CREATE POLICY service ON %s TO vanguard_app USING (TRUE) WITH CHECK (TRUE)', relation);
+        END IF;
+        IF NOT EXISTS (SELECT FROM pg_policy AS p WHERE p.polrelid = relation AND p.polname = 'reader') THEN
+            EXECUTE format('CREATE POLICY reader ON %s FOR SELECT TO vanguard_read '
+                           'USING (organization_id = (SELECT public.reader_organization()))', relation);
+        END IF;
+        IF NOT (SELECT c.relrowsecurity FROM pg_class AS c WHERE c.oid = relation) THEN
+            EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', relation);
+        END IF;
+    END LOOP;
+END
+$$;

@@ -1,4 +1,4 @@
--- A version in SHADOW with all that hangs on it, but for its schema; with the last one the records that were received.
+-- A version in SHADOW with all that hangs on it, but for its schema and for the records that were received.
 -- $1 organization, $2 dataset (its address), $3 schema. Returns name; no row where it is no longer in SHADOW.
 WITH removed AS (
     DELETE FROM public.dataset AS d
@@ -6,19 +6,11 @@ WITH removed AS (
        AND d.name = $2
        AND d.schema_name = $3
        AND d.state = 'SHADOW'
-    RETURNING d.name, d.base
+    RETURNING d.name
 ), forgotten AS (
     DELETE FROM public.contract AS c
      WHERE c.organization_id = $1
        AND c.schema_name = $3
        AND EXISTS (SELECT FROM removed)
-), emptied AS (
-    DELETE FROM public.received AS r
-     USING removed AS o
-     WHERE r.organization_id = $1
-       AND r.dataset = o.base
-       AND NOT EXISTS (SELECT
-                         FROM public.contract AS c
-                        WHERE c.organization_id = $1 AND c.dataset = o.base AND c.schema_name <> $3)
 )
 SELECT r.name FROM removed AS r;
