@@ -151,7 +151,7 @@ def owner_settings(settings: Settings) -> Settings:
     """Settings of the few connections that can make schemas: a pool of their own, and time for large tables."""
     return msgspec.structs.replace(
         settings,
-        database_url=settings.owner_url or settings.database_url,
+        database_url=settings.owner_address,
         pool_size=2,
         statement_timeout=max(settings.statement_timeout, OWNER_TIMEOUT),
     )

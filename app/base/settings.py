@@ -122,6 +122,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return self.environment == "production"
 
     @property
+    def owner_address(self) -> str:
+        """Where the owner of the tables logs in; where nobody says so, it is whoever logs in."""
+        return self.owner_url or self.database_url
+
+    @property
     def retention(self) -> dict[str, int]:
         """Days within which nothing can be forgotten, by kind: `vanguard migrate` stores them."""
         return {

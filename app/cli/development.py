@@ -46,7 +46,7 @@ def dev(port: int, data_dir: Path, rows: int, demo: bool, exposed: bool) -> None
 @click.option("--seed", "number", default=1, show_default=True, help="Another number makes other lines.")
 def seed_dataset(organization: str, rows: int, dataset: str, number: int) -> None:
     """Fill an empty dataset with invented lines."""
-    url = read_settings().database_url
+    url = read_settings().owner_address
     configure_logs("ERROR", "console")
     with seed.progress(rows) as watch:
         done = asyncio.run(seed.seed(url, organization, rows, dataset=dataset, number=number, watch=watch))

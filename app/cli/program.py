@@ -109,9 +109,8 @@ def with_database(call: Callable[[Settings, Database], Awaitable[T]], **changed:
 
 def with_owner(call: Callable[[Settings, Database], Awaitable[T]]) -> T:
     """The same as the owner of the tables, for what the service may not do: at VANGUARD_OWNER_URL, if set."""
-    owner_url = read_settings().owner_url
     try:
-        return with_database(call, database_role="none", **({"database_url": owner_url} if owner_url else {}))
+        return with_database(call, database_role="none", database_url=read_settings().owner_address)
     except asyncpg.InsufficientPrivilegeError as error:
         raise ConfigurationError(
             f"The database's owner alone may do this: set VANGUARD_OWNER_URL to its address. ({error.args[0]})"

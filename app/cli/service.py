@@ -96,7 +96,7 @@ def migrate(restored: bool) -> None:
     def tell(step: str) -> None:
         click.echo(f"{time.monotonic() - started:6.1f} s  {step}")
 
-    revision = migrate_database(settings.database_url, tell=tell, restored=restored, retention=settings.retention)
+    revision = migrate_database(settings.owner_address, tell=tell, restored=restored, retention=settings.retention)
     click.echo(f"The database is at revision {revision}.")
 
 
