@@ -64,6 +64,7 @@ class ActEntry(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_fi
 
     at: str
     actor: str | None
+    actor_name: str | None
     action: Act
     dataset: str | None
     id: str | None
@@ -231,6 +232,7 @@ def _act_of(record: Record) -> dict[str, Any]:
         "kind": ACT,
         "at": record["at"],
         "actor": record["actor"],
+        "actorName": record["actor_name"],
         "action": record["action"],
         "dataset": record["dataset"],
         "id": record["row_key"],

@@ -56,6 +56,7 @@ class DatasetAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     contract_version: str
     state: str
     owner: str | None
+    owner_name: str | None
     supersedes: int | None
     deprecated_at: str | None
     source: str
@@ -90,6 +91,7 @@ async def get_dataset(request: VanguardRequest, org: Organization, dataset: Data
         contract_version=contract.version,
         state=found["state"],
         owner=found["owner"],
+        owner_name=found["owner_name"],
         supersedes=found["supersedes"],
         deprecated_at=found["deprecated_at"],
         source=contract.source,
@@ -165,6 +167,7 @@ class DatasetSummary(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     contract_version: str
     state: str
     owner: str | None
+    owner_name: str | None
     supersedes: int | None
     deprecated_at: str | None
     revision: int
@@ -210,6 +213,7 @@ async def list_datasets(request: VanguardRequest, org: Organization) -> Datasets
                 contract_version=row["contract_version"],
                 state=row["state"],
                 owner=row["owner"],
+                owner_name=row["owner_name"],
                 supersedes=row["supersedes"],
                 deprecated_at=row["deprecated_at"],
                 revision=row["revision"],

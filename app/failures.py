@@ -41,11 +41,12 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True):
     field: str | None
 
 
-class Discarded(msgspec.Struct, frozen=True, kw_only=True):
+class Discarded(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Who put a record away, when and why."""
 
     at: str
     by: str
+    by_name: str | None
     reason: str
 
 
@@ -92,6 +93,7 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     op: Literal["insert", "update", "delete"]
     state: Literal["conflict", "sync_error"]
     user: str
+    user_name: str | None
     delta: dict[str, Any]
     base: dict[str, Any]
     error: str | None

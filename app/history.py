@@ -42,6 +42,7 @@ class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     op: Literal["insert", "update", "delete"]
     at: str
     actor: str | None
+    actor_name: str | None
     source: str
     commit_id: str | None
     request_id: str | None
@@ -64,6 +65,7 @@ def entry_of(record: Record) -> dict[str, Any]:
         "op": record["op"],
         "at": record["at"],
         "actor": record["actor"],
+        "actorName": record["actor_name"],
         "source": record["source"],
         "commitId": commit_id,
         "requestId": request_id,

@@ -89,6 +89,7 @@ class PfaRow(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     sync_state: str
     modified_at: str | None
     modified_by: str | None
+    modified_by_name: str | None
 
 
 _rows = msgspec.json.Decoder(list[PfaRow])
@@ -103,6 +104,7 @@ class PfaLine(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     sync_state: str
     modified_at: str | None
     modified_by: str | None
+    modified_by_name: str | None
 
 
 class PfaPage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -182,6 +184,7 @@ async def get_lines(request: VanguardRequest, org: Organization) -> ASGIResponse
             "syncState": row.sync_state,
             "modifiedAt": row.modified_at,
             "modifiedBy": row.modified_by,
+            "modifiedByName": row.modified_by_name,
         }
         for row in _rows.decode(answer.body)
     ]

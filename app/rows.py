@@ -58,6 +58,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     modified_fields: list[str]
     modified_at: str | None
     modified_by: str | None
+    modified_by_name: str | None
     conflicts: list[Conflict]
 
 

@@ -137,6 +137,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     full: bool
     state: Literal["requested", "running", "succeeded", "failed"]
     requested_by: str | None
+    requested_by_name: str | None
     requested_at: str
     allowed: list[Guard]
     started_at: str | None
@@ -187,11 +188,12 @@ class Circuit(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     open_until: str | None
 
 
-class Paused(msgspec.Struct, frozen=True, kw_only=True):
+class Paused(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Since when nothing is begun, and who wanted that; `by` null: so it was connected."""
 
     at: str
     by: str | None
+    by_name: str | None
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -435,6 +437,7 @@ def run_of(record: Record) -> Run:
         full=record["whole"],
         state=record["state"],
         requested_by=record["requested_by"],
+        requested_by_name=record["requested_by_name"],
         requested_at=record["requested_at"],
         allowed=record["allow"],
         started_at=record["started_at"],
@@ -490,7 +493,11 @@ def _health(found: Record) -> Health:
         last_full_pull_at=found["last_full_pull_at"],
         next_pull_at=found["next_pull_at"],
         circuit=Circuit(state=found["circuit"], failures=found["failures"], open_until=found["open_until"]),
-        paused=Paused(at=found["paused_at"], by=found["paused_by"]) if found["paused_at"] else None,
+        paused=(
+            Paused(at=found["paused_at"], by=found["paused_by"], by_name=found["paused_by_name"])
+            if found["paused_at"]
+            else None
+        ),
     )
 
 

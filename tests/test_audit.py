@@ -159,7 +159,8 @@ async def test_an_act_says_who_did_what_and_when(world: World, ann: User, root: 
     answer = await committed(fleet, changeReason="Bought")
     assert await told(root) == [
         {
-            "kind": "act", "at": "2026-03-01T12:00:00.000Z", "actor": "ann", "action": "commit", "dataset": "fleet",
+            "kind": "act", "at": "2026-03-01T12:00:00.000Z", "actor": "ann", "actorName": "ann", "action": "commit",
+            "dataset": "fleet",
             "id": None, "field": None, "requestId": None, "commitId": answer["commitId"], "reason": "Bought",
             "details": {"rows": 1}, "address": "127.0.0.1",
         }
@@ -188,7 +189,8 @@ async def test_who_did_what_when_to_which_cell(world: World, ann: User, bob: Use
     ]  # fmt: skip
     assert of_row[2] == {
         "kind": "change", "dataset": "fleet", "id": "A", "revision": 2, "op": "update",
-        "at": "2026-03-01T13:00:00.000Z", "actor": "bob", "source": "commit", "commitId": second["commitId"],
+        "at": "2026-03-01T13:00:00.000Z", "actor": "bob", "actorName": "bob", "source": "commit",
+        "commitId": second["commitId"],
         "requestId": None, "changeReason": "Wrong",
         "cells": [{"field": "remark", "before": None, "after": "x"}, {"field": "seats", "before": 3, "after": 5}],
     }  # fmt: skip

@@ -86,7 +86,7 @@ async def test_a_pause_says_since_when_and_by_whom(world: World, erin: User) -> 
     await connect(world)
     assert (await health(erin))["paused"] is None
     assert await told(erin, "pause") == {"paused": True}
-    paused = {"at": "2026-03-01T12:00:00.000Z", "by": "erin-of-acme"}
+    paused = {"at": "2026-03-01T12:00:00.000Z", "by": "erin-of-acme", "byName": "erin-of-acme"}
     assert (await health(erin))["paused"] == paused
     world.clock.move(minutes=1)
     other = await world.user("max", role=Role.ADMIN)
@@ -113,7 +113,7 @@ async def test_while_it_is_paused_nobody_can_ask_for_a_run(world: World, erin: U
 
 async def test_a_dataset_that_began_paused_was_paused_by_nobody(world: World, erin: User) -> None:
     await connect(world, paused_at=world.clock())
-    assert (await health(erin))["paused"] == {"at": "2026-03-01T12:00:00.000Z", "by": None}
+    assert (await health(erin))["paused"] == {"at": "2026-03-01T12:00:00.000Z", "by": None, "byName": None}
     problem = refused(await erin.request("POST", "sync/pull"), 409, "SYNC_PAUSED")
     assert problem["detail"].startswith("It was paused at 2026-03-01T12:00:00.000Z. Resume")
 

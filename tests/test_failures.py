@@ -123,6 +123,7 @@ async def test_failed_changes_are_everybodys_in_their_order(world: World, erin: 
         "op": "update",
         "state": "sync_error",
         "user": "ann",
+        "userName": "ann",
         "delta": {"monthlyRate": Decimal("19000.50")},
         "base": first["base"],
         "error": "PEMS: no such category",

@@ -138,7 +138,12 @@ async def test_a_draft_explains_itself_to_its_author_alone(world: World, fleet: 
     await world.mirror({"A": vehicle()}, contract=FLEET)
     await fleet.draft("A", {"seats": 5})
     mine = await explain(fleet, "A")
-    assert mine["seats"] == {"source": "draft", "draftedBy": "ann", "draftedAt": "2026-03-01T12:00:00.000Z"}
+    assert mine["seats"] == {
+        "source": "draft",
+        "draftedBy": "ann",
+        "draftedByName": "ann",
+        "draftedAt": "2026-03-01T12:00:00.000Z",
+    }
     assert mine["depot"] == {"source": "mirror"}, "nobody has written down where it came from"
     assert (await explain(bob.on("fleet"), "A"))["seats"] == {"source": "mirror"}
     assert mine.keys() == (await fleet.row("A"))["data"].keys()
@@ -153,8 +158,8 @@ async def test_the_newest_entry_that_has_the_field_explains_it(fleet: User) -> N
     at = "2026-03-01T12:00:00.000Z"
     for field, answer in (("depot", first), ("seats", second)):
         assert found[field] == {
-            "source": "mirror", "revision": answer["revision"], "draftedBy": "ann", "commitId": answer["commitId"],
-            "committedAt": at,
+            "source": "mirror", "revision": answer["revision"], "draftedBy": "ann", "draftedByName": "ann",
+            "commitId": answer["commitId"], "committedAt": at,
         }  # fmt: skip
 
 
@@ -164,23 +169,26 @@ async def test_a_value_under_review_and_merged_names_its_request(world: World, f
     carol = (await world.user("carol")).on("fleet")
     found = await submitted(fleet, {"id": "A", "delta": {"seats": 5, "depot": "West"}}, approvers=("carol",))
     request = {"id": found["id"], "title": "Vans"}
-    waiting = {"source": "pending", "draftedBy": "ann", "request": request}
+    waiting = {"source": "pending", "draftedBy": "ann", "draftedByName": "ann", "request": request}
     assert (await explain(fleet, "A"))["seats"] == waiting
     assert (await explain(carol, "A"))["seats"] == {"source": "mirror"}
     await done(carol, found, "approve", **{"except": [{"id": "A", "field": "depot"}]})
     mine = await explain(fleet, "A")
-    assert mine["seats"] == waiting | {"approvedBy": ["carol"]}
+    assert mine["seats"] == waiting | {"approvedBy": ["carol"], "approvedByNames": ["carol"]}
     assert mine["depot"]["source"] == "draft"
     world.clock.move(hours=1)
     answer = await done(carol, found, "merge")
     told = {
-        "source": "mirror", "revision": answer["mergedRevision"], "draftedBy": "ann", "commitId": answer["commitId"],
-        "committedAt": "2026-03-01T13:00:00.000Z", "request": request, "approvedBy": ["carol"],
-        "mergedAt": "2026-03-01T13:00:00.000Z", "mergedBy": "carol",
+        "source": "mirror", "revision": answer["mergedRevision"], "draftedBy": "ann", "draftedByName": "ann",
+        "commitId": answer["commitId"], "committedAt": "2026-03-01T13:00:00.000Z", "request": request,
+        "approvedBy": ["carol"], "approvedByNames": ["carol"],
+        "mergedAt": "2026-03-01T13:00:00.000Z", "mergedBy": "carol", "mergedByName": "carol",
     }  # fmt: skip
     assert (await explain(fleet, "A"))["seats"] == told
     assert (await explain(carol, "A"))["seats"] == told
-    others = {name: told[name] for name in ("source", "revision", "draftedBy", "commitId", "committedAt")}
+    others = {
+        name: told[name] for name in ("source", "revision", "draftedBy", "draftedByName", "commitId", "committedAt")
+    }
     assert (await explain(bob.on("fleet"), "A"))["seats"] == others
 
 
@@ -207,7 +215,10 @@ async def test_a_value_on_its_way_is_pending_and_then_pushed(yard: Yard) -> None
     answer = (await ann.commit("V-1")).json()
     at = "2026-03-01T12:00:00.000Z"
     mine = (await explain(ann, "V-1"))["mileage"]
-    assert mine == {"source": "pending", "draftedBy": "ann", "commitId": answer["commitId"], "committedAt": at}
+    assert mine == {"source": "pending", "draftedBy": "ann", "draftedByName": "ann"} | {
+        "commitId": answer["commitId"],
+        "committedAt": at,
+    }
     assert (await explain(bob, "V-1"))["mileage"]["source"] == "mirror"
     await yard.later(minutes=1)
     pushed = (await explain(bob, "V-1"))["mileage"]

@@ -66,7 +66,7 @@ async def test_a_breaking_version_takes_over_what_people_have_under_way(people: 
     assert outcome["superseded"] == "customers@1"
     assert outcome["moved"]["drafts"] == 1
     assert outcome["moved"]["left"] == [
-        {"user": "analyst", "rowId": "C1", "fields": ["customerSince"], "requestId": None}
+        {"user": "analyst", "userName": "analyst", "rowId": "C1", "fields": ["customerSince"], "requestId": None}
     ]
     state = (await boss.get("state")).json()
     assert (state["state"], state["version"]) == ("ACTIVE", "2.0")

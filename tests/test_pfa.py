@@ -118,6 +118,7 @@ async def test_a_page_has_the_shape_of_the_first_clients(world: World, ann: User
     first, second = body["data"][:2]
     assert {name: first[name] for name in first if name != "data"} == {
         "id": "B", "pfaId": "B", "syncState": "draft", "modifiedAt": "2026-03-01T12:00:00.000Z", "modifiedBy": "ann",
+        "modifiedByName": "ann",
     }  # fmt: skip
     assert (first["data"]["pfaId"], first["data"]["model"]) == ("B", "X")
     assert (second["syncState"], second["modifiedAt"], second["modifiedBy"]) == ("pristine", None, None)

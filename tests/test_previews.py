@@ -364,7 +364,8 @@ async def test_what_others_have_on_their_way_in_the_same_cells_is_an_overlap(
     answer = await previewed(ann)
     assert answer["impact"] == {
         "overlaps": [
-            {"id": "A", "field": "model", "state": state, "requestId": None, "userId": "bob", "value": "bob's"}
+            {"id": "A", "field": "model", "state": state, "requestId": None, "userId": "bob"}
+            | {"userName": "bob", "value": "bob's"}
         ],
         "overlapCount": 1,
         "openRequests": [],
@@ -724,7 +725,13 @@ async def test_warnings_pass_with_a_reason(lab: World, eva: User) -> None:
     await lay_over(lab, "A", {"rating": Decimal("0.1")}, "lab")
     validation = (await previewed(eva))["validation"]
     response = await eva.post(OVERRIDE, {"reason": "Agreed"})
-    passed = validation | {"state": "passed", "canProceed": True, "reason": "Agreed", "decidedBy": "eva"}
+    passed = validation | {
+        "state": "passed",
+        "canProceed": True,
+        "reason": "Agreed",
+        "decidedBy": "eva",
+        "decidedByName": "eva",
+    }
     assert written(response) == (await eva.get(VALIDATION)).json() == passed
     problem = refused(await eva.post(OVERRIDE, {"reason": "Again"}), 409, "INVALID_TRANSITION")
     assert problem["state"] == "passed"

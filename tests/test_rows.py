@@ -38,7 +38,8 @@ async def test_a_row_says_what_was_modified(world: World, ann: User) -> None:
     assert pristine["data"]["monthlyRate"] == Decimal("1000.10")
     assert {key: pristine[key] for key in pristine if key != "data"} == {
         "id": "A", "syncState": "pristine", "version": 0, "mirrorVersion": 1,
-        "modifiedFields": [], "modifiedAt": None, "modifiedBy": None, "conflicts": [],
+        "modifiedFields": [], "modifiedAt": None, "modifiedBy": None,
+        "modifiedByName": None, "conflicts": [],
     }  # fmt: skip
 
     await ann.draft("A", {"monthlyRate": Decimal("12.3400")})
@@ -509,14 +510,14 @@ async def test_a_row_tells_its_history_the_newest_first(world: World, ann: User,
         {
             "revision": 2, "state": "synced", "op": "update", "source": "commit", "commitId": second["commitId"],
             "before": {"mileage": 11, "remark": None}, "after": {"mileage": 12, "remark": "r"},
-            "actor": "bob", "changeReason": None, "at": "2026-03-01T12:05:00.000Z", "error": None,
+            "actor": "bob", "actorName": "bob", "changeReason": None, "at": "2026-03-01T12:05:00.000Z", "error": None,
             "kept": None,
         },
         {
             "revision": 1, "state": "synced", "op": "update", "source": "commit", "commitId": first["commitId"],
             "before": {"mileage": 10}, "after": {"mileage": 11},
-            "actor": "ann", "changeReason": "drove home", "at": "2026-03-01T12:00:00.000Z", "error": None,
-            "kept": None,
+            "actor": "ann", "actorName": "ann", "changeReason": "drove home",
+            "at": "2026-03-01T12:00:00.000Z", "error": None, "kept": None,
         },
     ]  # fmt: skip
     assert (await bob.row("A"))["mirrorVersion"] == 3
@@ -531,7 +532,7 @@ async def test_a_rows_history_goes_on_with_what_is_on_its_way_upstream(world: Wo
         assert entry == {
             "revision": None, "state": "committed", "op": "update", "source": "commit", "commitId": commit_id,
             "before": {"model": "M1"}, "after": {"model": "M2"},
-            "actor": "ann", "changeReason": "typo", "at": "2026-03-01T12:00:00.000Z", "error": None,
+            "actor": "ann", "actorName": "ann", "changeReason": "typo", "at": "2026-03-01T12:00:00.000Z", "error": None,
             "kept": None,
         }  # fmt: skip
 
@@ -551,7 +552,8 @@ async def test_overlap_says_who_else_has_the_row_on_its_way(world: World, ann: U
     assert [row["overlap"] for row in await ann.rows(include="overlap")] == [[], []]
     await bob.commit("A")
     since = "2026-03-01T12:00:00.000Z"
-    expected = [{"userId": "bob", "state": "committed", "op": "update", "fields": ["class", "model"], "since": since}]
+    bob_s = {"userId": "bob", "userName": "bob", "state": "committed"}
+    expected = [bob_s | {"op": "update", "fields": ["class", "model"], "since": since}]
     assert [row["overlap"] for row in await ann.rows(include="overlap", sort="id")] == [expected, []]
     assert (await ann.row("A", include="overlap"))["overlap"] == expected
     assert (await bob.row("A", include="overlap"))["overlap"] == []

@@ -57,6 +57,7 @@ async def test_a_request_waits_for_a_worker(world: World, erin: User) -> None:
         "full": True,
         "state": "requested",
         "requestedBy": "erin-of-acme",
+        "requestedByName": "erin-of-acme",
         "requestedAt": "2026-03-01T12:00:00.000Z",
         "allowed": [],
         "startedAt": None,

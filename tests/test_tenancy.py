@@ -57,6 +57,7 @@ ORGANIZATION_ROUTES = {
     f"GET {INVITATIONS}": Door(Action.ADMINISTER),
     f"POST {INVITATIONS}": Door(Action.ADMINISTER, {"email": "somebody@example.com", "role": "VIEWER"}),
     f"DELETE {INVITATIONS}/{{invitation_id}}": Door(Action.ADMINISTER),
+    "GET /api/v1/orgs/{org}/people": Door(Action.QUERY),
     f"GET {AUDIT}": Door(Action.ADMINISTER),
     "GET /api/v1/orgs/{org}/changes": Door(Action.QUERY, query="?since=earliest"),
     "GET /api/v1/orgs/{org}/events": Door(Action.QUERY, query="?since=earliest"),

@@ -52,7 +52,7 @@ class Bundling:
         yield b'{"mergeResult":%b,"diff":' % exact_json.encode(request.result)
         async for part in self._diff(request):
             yield part
-        conflicts, validation = exact_json.encode(request.conflicts), exact_json.encode(request.validation)
+        conflicts, validation = exact_json.encode(request.conflicts), exact_json.encode(request.shown_validation)
         yield b',"conflicts":%b,"validation":%b}' % (conflicts, validation)
 
     def zipped(self, request: ChangeRequest, at: datetime) -> AsyncIterable[bytes]:
@@ -66,7 +66,7 @@ class Bundling:
                 ("merge_result", whole(request.result)),
                 ("diff", self._diff(request)),
                 ("conflicts", whole(request.conflicts)),
-                ("validation", whole(request.validation)),
+                ("validation", whole(request.shown_validation)),
             ):
                 yield f"{name}.json", at, MODE, ZIP_64, content
 

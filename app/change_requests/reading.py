@@ -32,10 +32,11 @@ COUNT_PUSHES = statement("change_requests/count_pushes")
 BATCH = 500  # rows: some milliseconds, in which nobody else gets a turn
 
 
-class ShownApproval(msgspec.Struct, frozen=True, kw_only=True):
+class ShownApproval(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Who approved the request as it is, and when."""
 
     approver: str
+    approver_name: str | None
     at: datetime
 
 
@@ -46,6 +47,7 @@ class ShownEvent(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     kind: Event
     iteration: int
     actor: str | None
+    actor_name: str | None
     at: datetime
     text: str | None
     row_id: str | None
@@ -74,7 +76,9 @@ class ListedRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     title: str
     description: str | None
     author: str
+    author_name: str | None
     approvers: list[str]
+    approver_names: list[str | None]
     status: RequestState
     iteration: int
     rows_added: int
@@ -92,6 +96,7 @@ class ListedRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     updated_at: datetime
     merged_at: datetime | None
     merged_by: str | None
+    merged_by_name: str | None
     closed_at: datetime | None
 
 
@@ -162,7 +167,9 @@ def listed(request: ChangeRequest) -> dict[str, Any]:
         "title": request.title,
         "description": request.description,
         "author": request.author,
+        "authorName": request.author_name,
         "approvers": request.approvers,
+        "approverNames": request.approver_names,
         "status": request.state,
         "iteration": request.iteration,
         "rowsAdded": summary["rows_added"],
@@ -180,6 +187,7 @@ def listed(request: ChangeRequest) -> dict[str, Any]:
         "updatedAt": request.updated_at,
         "mergedAt": request.merged_at,
         "mergedBy": request.merged_by,
+        "mergedByName": request.merged_by_name,
         "closedAt": request.closed_at,
     }
 
@@ -190,11 +198,13 @@ async def detail_of(desk: Desk, person: Person, request: ChangeRequest) -> dict[
     approvals = await desk.rows(LIST_APPROVALS, request_id=request.id)
     return listed(request) | {
         "digest": digest_of(request, conflicts),
-        "validation": request.validation,
+        "validation": request.shown_validation,
         "conflicts": conflicts[:MAX_SHOWN],
         "conflictCount": len(conflicts),
         "approvals": [
-            {"approver": row["approver"], "at": row["at"]} for row in approvals if row["iteration"] == request.iteration
+            {"approver": row["approver"], "approverName": row["approver_name"], "at": row["at"]}
+            for row in approvals
+            if row["iteration"] == request.iteration
         ],
         "pushes": await read_pushes(desk, request),
         "timeline": [shown_event(row) for row in await read_events(desk, request.id)],

@@ -71,6 +71,16 @@ class ChangeRequest(msgspec.Struct, frozen=True, kw_only=True):
     merged_at: datetime | None
     merged_by: str | None
     closed_at: datetime | None
+    author_name: str | None
+    approver_names: list[str | None]
+    merged_by_name: str | None
+    decided_by_name: str | None
+
+    @property
+    def shown_validation(self) -> dict[str, Any]:
+        """The run with the name of whoever let its warnings pass, as they are called now."""
+        named = None if self.validation.get("decidedBy") is None else self.decided_by_name
+        return self.validation | {"decidedByName": named}
 
     @property
     def in_review(self) -> bool:
@@ -270,6 +280,7 @@ def shown_event(row: Record) -> dict[str, Any]:
         "kind": row["kind"],
         "iteration": row["iteration"],
         "actor": row["actor"],
+        "actorName": row["actor_name"],
         "at": row["at"],
         "text": row["text"],
         "rowId": row["row_key"],

@@ -75,6 +75,7 @@ class Remembered(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     use: Use
     value: Any
     actor: str
+    actor_name: str | None
     at: datetime
     used: int
     used_at: datetime | None

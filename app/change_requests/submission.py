@@ -102,7 +102,7 @@ async def submit(desk: Desk, user: str, session_id: str, wanted: SubmitRequest, 
         title=wanted.title,
         description=wanted.description,
         approvers=wanted.approvers,
-        validation=msgspec.to_builtins(validation),
+        validation=validation.kept,
     )
 
 
@@ -147,7 +147,7 @@ async def resubmit(
         approvers=list(approvers),
         base_revision=revision,
     )
-    request = await rewrite_request(desk, request, at, validation=msgspec.to_builtins(validation))
+    request = await rewrite_request(desk, request, at, validation=validation.kept)
     request = await move_request(desk, request, RequestState.PENDING_REVIEW, at)
     await tell(desk, request, Event.RESUBMITTED, person.id, at)
     return await read_request(desk, person, request.id)

@@ -52,6 +52,7 @@ class ContractSummary(msgspec.Struct, frozen=True, kw_only=True, rename="camel")
     title: str
     fields: int
     registered_by: str
+    registered_by_name: str | None
     registered_at: str
 
 
@@ -198,6 +199,7 @@ async def list_contracts(request: VanguardRequest, org: Organization) -> Contrac
                 title=row["title"],
                 fields=row["fields"],
                 registered_by=row["registered_by"],
+                registered_by_name=row["registered_by_name"],
                 registered_at=row["registered_at"],
             )
             for row in rows

@@ -39,6 +39,7 @@ class Left(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """
 
     user: str
+    user_name: str | None = None
     row_id: str
     fields: list[str]
     request_id: str | None = None

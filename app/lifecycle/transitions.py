@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 from asyncpg import Record
+from msgspec.structs import replace
 
 from app.base.errors import DatasetTransitionRefused, InvalidTransition
 from app.base.statements import statement
@@ -22,6 +23,7 @@ from app.engine.feed import EventType, tell
 from app.engine.locks import lock_versions, read_dataset
 from app.lifecycle.differences import Differences, compare_versions
 from app.lifecycle.moves import Moved, commits_as_drafts, move_edits
+from app.people import read_names
 
 LOCK_REQUESTS = statement("lifecycle/lock_requests")
 READ_STATES = statement("versions/read_states")
@@ -109,12 +111,22 @@ async def carry_out(desk: Desk, wanted: Wanted) -> Outcome:
         )
     match wanted.action:
         case "promote" | "restore":
-            return await _activate(desk, wanted, place, places)
+            return await _named(desk, await _activate(desk, wanted, place, places))
         case "deprecate":
             await _move(desk, wanted, place, DatasetState.DEPRECATED)
             return _outcome(place.name, place, DatasetState.DEPRECATED)
         case _:
-            return await _roll_back(desk, wanted, place, places)
+            return await _named(desk, await _roll_back(desk, wanted, place, places))
+
+
+async def _named(desk: Desk, outcome: Outcome) -> Outcome:
+    """The outcome with the names of those whose cells stay behind."""
+    moved = [each for each in (outcome.moved, outcome.commits) if each is not None]
+    people = {left.user for each in moved for left in each.left}
+    names = await read_names(desk.connection, desk.organization, people)
+    for each in moved:
+        each.left = [replace(left, user_name=names[left.user]) for left in each.left]
+    return outcome
 
 
 async def _places(desk: Desk) -> list[Place]:

@@ -1,6 +1,6 @@
 """A look at a whole session: all of it is counted, checked and told to the digest, and the first of it is kept."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -16,6 +16,7 @@ from app.contracts.rules import unique_rules
 from app.engine.cursors import Cursor
 from app.engine.desk import Desk
 from app.engine.uniqueness import Cell, Duplicate, find_duplicates
+from app.people import read_names
 from app.previews.changes import BATCH, Change, Diff, change_of, read_changes
 from app.previews.digest import Digest, told_findings, told_overlaps
 from app.previews.findings import Checks, Findings, refused_findings
@@ -49,11 +50,12 @@ class Summary(msgspec.Struct, kw_only=True, rename="camel"):
         self.cells_changed += len(change.cells)
 
 
-class OpenRequest(msgspec.Struct, kw_only=True):
+class OpenRequest(msgspec.Struct, kw_only=True, rename="camel"):
     """A change request of somebody else in review that has cells of the session, and how many."""
 
     id: str
     author: str
+    author_name: str | None = None
     cells: int = 0
 
 
@@ -171,6 +173,18 @@ class Look:
                 self.conflicts.add(cell.id, [conflict])
             self.digest.tell(exact_json.encode(cell[:2]).decode(), told_findings([finding]))
 
+    @property
+    def people(self) -> set[str]:
+        """Who else is at these cells, as far as it is shown."""
+        return {each["userId"] for each in self.overlaps.first} | {each.author for each in self.open_requests.values()}
+
+    def name(self, names: Mapping[str, str | None]) -> None:
+        """Say what they are called; the digest does not know of it."""
+        for overlap in self.overlaps.first:
+            overlap["userName"] = names[overlap["userId"]]
+        for request in self.open_requests.values():
+            request.author_name = names[request.author]
+
     def see_refused(self, record: Record) -> None:
         """The next cell whose value went into no draft."""
         key, field, value = record["row_key"], record["field"], record["value"]
@@ -191,6 +205,7 @@ async def look_at(desk: Desk, user: str, session_id: str, page: DiffPage) -> Loo
     async for batch in refused:
         for record in batch:
             look.see_refused(record)
+    look.name(await read_names(desk.connection, desk.organization, look.people))
     return look
 
 

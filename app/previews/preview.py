@@ -62,6 +62,7 @@ class Overlap(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     state: str
     request_id: str | None
     user_id: str
+    user_name: str | None
     value: Any
 
 

@@ -2,6 +2,7 @@
 
 import uuid
 from datetime import datetime
+from typing import Any
 
 import msgspec
 import structlog
@@ -49,6 +50,14 @@ class Validation(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     finished_at: datetime
     reason: str | None
     decided_by: str | None
+    decided_by_name: str | None
+
+    @property
+    def kept(self) -> dict[str, Any]:
+        """The run as a change request keeps it: a name is told as it is when somebody asks."""
+        kept: dict[str, Any] = msgspec.to_builtins(self)
+        del kept["decidedByName"]
+        return kept
 
 
 async def begin_run(desk: Desk, session: Session, at: datetime) -> uuid.UUID:
@@ -101,6 +110,7 @@ async def read_validation(desk: Desk, session: Session) -> Validation:
         finished_at=run["finished_at"],
         reason=run["reason"],
         decided_by=run["decided_by"],
+        decided_by_name=run["decided_by_name"],
     )
 
 

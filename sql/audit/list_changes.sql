@@ -3,12 +3,13 @@
 -- all are wanted; $7 since, $8 until (timestamptz: from the one on, before the other; or NULL), $9 before,
 -- $10 before_revision (timestamptz, bigint: only changes that stand behind this position; the time NULL for all),
 -- $11 limit (bigint).
--- Returns position (timestamptz), revision, op, at (text), actor, source, commit_id, request_id, change_reason, cells
--- (text, a JSON array; of the field alone where one is given).
+-- Returns position (timestamptz), revision, op, at (text), actor, actor_name, source, commit_id, request_id,
+-- change_reason, cells (text, a JSON array; of the field alone where one is given).
 -- Plan: history_row, all entries of the row, for times need not follow revisions; of each that is left
 -- change_committed.
-SELECT h.at AS position, h.revision, h.op, vanguard.utc(h.at) AS at, h.actor, h.source, h.commit_id,
-       c.change_request_id AS request_id, h.change_reason,
+SELECT h.at AS position, h.revision, h.op, vanguard.utc(h.at) AS at, h.actor,
+       vanguard.name_of($1, h.actor) AS actor_name, h.source, h.commit_id, c.change_request_id AS request_id,
+       h.change_reason,
        vanguard.cells(CASE WHEN $4::text IS NULL THEN h.before ELSE jsonb_build_object($4, h.before -> $4) END,
                       CASE WHEN $4 IS NULL THEN h.after ELSE jsonb_build_object($4, h.after -> $4) END)::text AS cells
   FROM pfa.history AS h

@@ -4,13 +4,14 @@
 -- other; or NULL), $11 before, $12 before_id (timestamptz, bigint: only entries that stand behind this position; the
 -- time NULL for all), $13 limit (bigint).
 -- Returns incarnation (in one row at least, whose id may be NULL), id, position (timestamptz), at (text), actor,
--- action, dataset, request_id, commit_id, row_key, field, reason, details, address.
+-- actor_name, action, dataset, request_id, commit_id, row_key, field, reason, details, address.
 --
 -- app/audit.py puts into the marker once more what is given, for a plan that does not know of NULLs.
 -- Plan: one index of the audit backwards from the position on: that of the commit, the request, the row, the actor or
 -- the action where one is given, else audit_newest.
-SELECT i.number AS incarnation, e.id, e.at AS position, vanguard.utc(e.at) AS at, e.actor, e.action, e.dataset,
-       e.request_id, e.commit_id, e.row_key, e.field, e.reason, e.details, e.address
+SELECT i.number AS incarnation, e.id, e.at AS position, vanguard.utc(e.at) AS at, e.actor,
+       vanguard.name_of($1, e.actor) AS actor_name, e.action, e.dataset, e.request_id, e.commit_id, e.row_key, e.field,
+       e.reason, e.details, e.address
   FROM public.incarnation AS i
   LEFT JOIN LATERAL (
            SELECT a.id, a.at, a.actor, a.action, a.dataset, a.request_id, a.commit_id, a.row_key, a.field, a.reason,

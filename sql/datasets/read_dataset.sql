@@ -1,10 +1,11 @@
 -- A dataset and how many rows its mirror has at that revision: as the view of KPIs counted them, and what the history
 -- tells since. They are counted where the view is not there yet, or older than a load that the history does not tell.
--- $1 organization, $2 dataset, $3 user. Returns revision, require_approval, state, owner, supersedes (int),
--- deprecated_at, row_count, and where the feed stands for the user: incarnation, feed_number, workspace_revision; no
--- row where there is no such dataset. Plan: the view's cells of all rows, and the history beyond the revision that it
--- stands at; else an index of the mirror.
-SELECT d.revision, d.require_approval, d.state, d.owner, d.supersedes, vanguard.utc(d.deprecated_at) AS deprecated_at,
+-- $1 organization, $2 dataset, $3 user. Returns revision, require_approval, state, owner, owner_name, supersedes
+-- (int), deprecated_at, row_count, and where the feed stands for the user: incarnation, feed_number,
+-- workspace_revision; no row where there is no such dataset. Plan: the view's cells of all rows, and the history beyond
+-- the revision that it stands at; else an index of the mirror.
+SELECT d.revision, d.require_approval, d.state, d.owner, vanguard.name_of($1, d.owner) AS owner_name, d.supersedes,
+       vanguard.utc(d.deprecated_at) AS deprecated_at,
        (SELECT i.number FROM public.incarnation AS i) AS incarnation,
        (SELECT c.number FROM public.feed_counter AS c WHERE c.organization_id = $1) AS feed_number,
        (SELECT w.revision

@@ -33,6 +33,7 @@ rendered AS (
                                     FROM jsonb_object_keys(s.pending || s.delta) AS name),
                'modifiedAt', vanguard.utc(s.modified_at),
                'modifiedBy', $3::text,
+               'modifiedByName', (SELECT vanguard.name_of($1, $3)),
                'conflicts', coalesce(s.conflicts, '[]'),
                'base', s.base,
                'delta', s.delta,

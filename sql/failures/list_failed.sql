@@ -22,6 +22,7 @@ rendered AS (
                'op', p.op,
                'state', p.state,
                'user', p.user_id,
+               'userName', vanguard.name_of($1, p.user_id),
                'delta', p.delta,
                'base', p.base,
                'error', p.last_error,

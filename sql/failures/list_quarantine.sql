@@ -29,6 +29,7 @@ rendered AS (
                'raw', convert_from(p.raw, 'UTF8'),
                'discarded', CASE WHEN p.discarded_at IS NOT NULL
                                  THEN json_build_object('at', vanguard.utc(p.discarded_at), 'by', p.discarded_by,
+                                                        'byName', vanguard.name_of($1, p.discarded_by),
                                                         'reason', p.discard_reason) END)::text AS row
       FROM page AS p
      WHERE p.place <= $4

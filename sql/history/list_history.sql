@@ -2,11 +2,11 @@
 -- $1 organization, $2 user (the caller), $3 key (of the row), $4 reads_requests (boolean: whether the caller may read
 -- all of the dataset's change requests, and not only their own and those that they approve), $5 before (bigint: only
 -- revisions below this one, or NULL), $6 limit (bigint).
--- Returns revision, op, at (text), actor, source, commit_id, request_id (the change request's, where the caller may
--- read it), change_reason, cells (text, a JSON array).
+-- Returns revision, op, at (text), actor, actor_name, source, commit_id, request_id (the change request's, where the
+-- caller may read it), change_reason, cells (text, a JSON array).
 -- Plan: history_row backwards from the position on; change_committed and the request's primary key for each entry.
-SELECT h.revision, h.op, vanguard.utc(h.at) AS at, h.actor, h.source, h.commit_id, r.id AS request_id,
-       h.change_reason, vanguard.cells(h.before, h.after)::text AS cells
+SELECT h.revision, h.op, vanguard.utc(h.at) AS at, h.actor, vanguard.name_of($1, h.actor) AS actor_name, h.source,
+       h.commit_id, r.id AS request_id, h.change_reason, vanguard.cells(h.before, h.after)::text AS cells
   FROM pfa.history AS h
   LEFT JOIN LATERAL (
            SELECT c.change_request_id

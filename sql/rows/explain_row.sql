@@ -3,7 +3,8 @@
 -- $1 organization, $2 user, $3 key (of the row), $4 dataset, $5 reads_requests (boolean: whether the caller may read
 -- all of the dataset's change requests, and not only their own and those that they approve).
 -- Returns explain (text, a JSON object by field; of each what is known of source, revision, pulledIn, pulledAt,
--- draftedBy, draftedAt, commitId, committedAt, request, approvedBy, mergedAt, mergedBy, pushedAt).
+-- draftedBy, draftedByName, draftedAt, commitId, committedAt, request, approvedBy, approvedByNames, mergedAt, mergedBy,
+-- mergedByName, pushedAt).
 --
 -- What upstream gave to a pushed row is nobody's draft; what it had otherwise by then was pulled in by the push.
 -- Plan: mirror and modification by their primary keys; history_row backwards, at most 1,000 entries, and once more for
@@ -89,7 +90,10 @@ told AS MATERIALIZED (
            r.id AS request_id, r.title, r.merged_at, r.merged_by,
            (SELECT json_agg(v.approver ORDER BY v.at, v.approver)
               FROM public.approval AS v
-             WHERE v.organization_id = $1 AND v.request_id = r.id AND v.iteration = r.iteration) AS approved_by
+             WHERE v.organization_id = $1 AND v.request_id = r.id AND v.iteration = r.iteration) AS approved_by,
+           (SELECT json_agg(vanguard.name_of($1, v.approver) ORDER BY v.at, v.approver)
+              FROM public.approval AS v
+             WHERE v.organization_id = $1 AND v.request_id = r.id AND v.iteration = r.iteration) AS approved_by_names
       FROM origin AS o
       LEFT JOIN LATERAL (
                SELECT r.id, r.title, r.iteration, r.merged_at, r.merged_by
@@ -121,20 +125,26 @@ SELECT coalesce(json_object_agg(f.name, json_strip_nulls(json_build_object(
            'revision', t.revision,
            'pulledIn', t.run_id,
            'pulledAt', CASE WHEN t.source IN ('pull', 'push') AND t.commit_id IS NULL THEN vanguard.utc(t.at) END,
-           'draftedBy', CASE WHEN f.source = 'draft' THEN $2
-                             WHEN t.delta ? f.name OR t.delta IS NULL THEN t.actor END,
+           'draftedBy', d.drafted_by,
+           'draftedByName', vanguard.name_of($1, d.drafted_by),
            'draftedAt', CASE WHEN f.source = 'draft' THEN vanguard.utc(s.modified_at) END,
            'commitId', t.commit_id,
            'committedAt', vanguard.utc(t.committed_at),
            'request', CASE WHEN t.request_id IS NOT NULL
                            THEN json_build_object('id', t.request_id, 'title', t.title) END,
            'approvedBy', t.approved_by,
+           'approvedByNames', t.approved_by_names,
            'mergedAt', vanguard.utc(t.merged_at),
            'mergedBy', t.merged_by,
+           'mergedByName', vanguard.name_of($1, t.merged_by),
            'pushedAt', CASE WHEN t.source = 'push' AND t.commit_id IS NOT NULL THEN vanguard.utc(t.at) END))
            ORDER BY f.name COLLATE "C"), '{}')::text AS explain
   FROM field AS f
  CROSS JOIN shown AS s
   LEFT JOIN sent AS n ON n.name = f.name
   LEFT JOIN brought AS b ON b.name = f.name
-  LEFT JOIN told AS t ON t.change_id = n.id OR t.revision = b.revision;
+  LEFT JOIN told AS t ON t.change_id = n.id OR t.revision = b.revision
+ CROSS JOIN LATERAL (
+           SELECT CASE WHEN f.source = 'draft' THEN $2
+                       WHEN t.delta ? f.name OR t.delta IS NULL THEN t.actor END AS drafted_by
+       ) AS d;

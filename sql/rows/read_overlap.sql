@@ -3,7 +3,8 @@
 -- $1 organization, $2 key (of the row), $3 user (the caller, left out). Returns overlap (text, a JSON array).
 SELECT /*{overlap}*/(
                SELECT coalesce(json_agg(json_build_object(
-                          'userId', c.user_id, 'state', c.state, 'op', c.op,
+                          'userId', c.user_id, 'userName', vanguard.name_of($1, c.user_id), 'state', c.state,
+                          'op', c.op,
                           'fields', (SELECT coalesce(json_agg(name ORDER BY name COLLATE "C"), '[]')
                                        FROM jsonb_object_keys(c.delta) AS name),
                           'since', vanguard.utc(c.created_at)) ORDER BY c.id), '[]')

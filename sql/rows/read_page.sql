@@ -44,7 +44,8 @@ direct AS MATERIALIZED (
            CASE WHEN x.row_key IS NULL THEN
                concat('{"id":', to_json(m.row_key), ',"data":', /*{walked_document}*/m.data/*{}*/,
                       ',"syncState":"pristine","version":0,"mirrorVersion":', m.version,
-                      ',"modifiedFields":[],"modifiedAt":null,"modifiedBy":null,"conflicts":[]',
+                      ',"modifiedFields":[],"modifiedAt":null,"modifiedBy":null,"modifiedByName":null',
+                      ',"conflicts":[]',
                       /*{mirror_members}*/NULL/*{}*/, '}')
            END AS row
       FROM (
@@ -124,7 +125,8 @@ rendered AS (
                ',"data":', /*{document}*/d.doc/*{}*/,
                CASE WHEN x.row_key IS NULL THEN
                    concat(',"syncState":"pristine","version":0,"mirrorVersion":', m.version,
-                          ',"modifiedFields":[],"modifiedAt":null,"modifiedBy":null,"conflicts":[]',
+                          ',"modifiedFields":[],"modifiedAt":null,"modifiedBy":null,"modifiedByName":null',
+                          ',"conflicts":[]',
                           /*{mirror_members}*/NULL/*{}*/)
                ELSE
                    concat(',"syncState":', to_json(x.sync_state), ',"version":', x.version,
@@ -132,6 +134,7 @@ rendered AS (
                           ',"modifiedFields":', (SELECT coalesce(json_agg(name ORDER BY name COLLATE "C"), '[]')
                                                    FROM jsonb_object_keys(x.pending || x.delta) AS name),
                           ',"modifiedAt":', to_json(vanguard.utc(x.modified_at)), ',"modifiedBy":', to_json($3::text),
+                          ',"modifiedByName":', (SELECT coalesce(to_json(vanguard.name_of($1, $3))::text, 'null')),
                           ',"conflicts":', coalesce(x.conflicts, '[]'), /*{modification_members}*/NULL/*{}*/)
                END,
                /*{overlap}*/NULL/*{}*/,

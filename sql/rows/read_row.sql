@@ -13,6 +13,7 @@ SELECT json_build_object(
                                 FROM jsonb_object_keys(coalesce(x.pending || x.delta, '{}')) AS name),
            'modifiedAt', vanguard.utc(x.modified_at),
            'modifiedBy', CASE WHEN x.row_key IS NOT NULL THEN $2::text END,
+           'modifiedByName', CASE WHEN x.row_key IS NOT NULL THEN vanguard.name_of($1, $2) END,
            'conflicts', coalesce(x.conflicts, '[]'),
            'op', coalesce(x.draft_op, x.pending_op),
            'base', coalesce(x.base, '{}'),
@@ -25,7 +26,8 @@ SELECT json_build_object(
                             json_build_object(
                                 'revision', past.revision, 'state', past.state, 'op', past.op, 'before', past.before,
                                 'after', past.after, 'source', past.source, 'commitId', past.commit_id,
-                                'actor', past.actor, 'changeReason', past.change_reason, 'at', vanguard.utc(past.at),
+                                'actor', past.actor, 'actorName', vanguard.name_of($1, past.actor),
+                                'changeReason', past.change_reason, 'at', vanguard.utc(past.at),
                                 'error', past.error, 'kept', past.kept) AS entry
                        FROM (
                            (SELECT 0 AS finished, h.revision AS number, h.revision, 'synced' AS state, h.op, h.before,

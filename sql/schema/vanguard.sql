@@ -383,6 +383,26 @@ CREATE OR REPLACE FUNCTION vanguard.open_sessions(organization text, dataset tex
            AND s.user_id = open_sessions.caller
            AND (s.state = 'submitted' OR s.state IN ('active', 'preview') AND s.expires_at > open_sessions.at));
 
+-- What a person is called who belongs to an organization now; NULL for everybody else, so that nobody learns of a
+-- stranger by naming an id. No dependency on the tables, which migrations make and drop.
+CREATE OR REPLACE FUNCTION vanguard.name_of(organization text, person text) RETURNS text
+    LANGUAGE sql STABLE PARALLEL SAFE
+    AS $$
+        SELECT a.name
+          FROM public.membership AS m
+          JOIN public.account AS a ON a.id = m.account_id
+         WHERE m.organization_id = name_of.organization
+           AND m.account_id = name_of.person
+    $$;
+
+-- The same of each of them, in their order.
+CREATE OR REPLACE FUNCTION vanguard.names_of(organization text, people text[]) RETURNS text[]
+    LANGUAGE sql STABLE PARALLEL SAFE
+    AS $$
+        SELECT array_agg(vanguard.name_of(names_of.organization, given.person) ORDER BY given.place)
+          FROM unnest(names_of.people) WITH ORDINALITY AS given (person, place)
+    $$;
+
 -- What becomes of a draft {op, delta, base, gone, skipped} when a step of its row is undone or redone: the draft that
 -- the step found, or made, is put back. Cell by cell, an atomic group as one, where both are drafts of the same kind;
 -- else as a whole. A cell that is no longer as it was expected stays, and is named in skipped; null is the whole row.

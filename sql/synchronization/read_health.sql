@@ -2,8 +2,8 @@
 -- $1 organization, $2 dataset, $3 at (timestamptz now), $4 since (timestamptz: when "lately" begins).
 -- Returns rows_good, rows_quarantined (of pulls, lately), synced, conflict, sync_error (pushes, lately), lag (seconds
 -- since the last successful pull began), depth, oldest (of the outbox, in seconds), failed, quarantined (now),
--- watermark, last_pull_at, last_full_pull_at, next_pull_at, open_until, paused_at (texts), paused_by, pulled (lately),
--- circuit, failures.
+-- watermark, last_pull_at, last_full_pull_at, next_pull_at, open_until, paused_at (texts), paused_by, paused_by_name,
+-- pulled (lately), circuit, failures.
 -- No row: no such dataset. Plan: change_settled, change_outbox, change_failed; all runs that are kept.
 SELECT pulls.good AS rows_good, pulls.quarantined AS rows_quarantined,
        pushes.synced, pushes.conflict, pushes.sync_error,
@@ -26,7 +26,7 @@ SELECT pulls.good AS rows_good, pulls.quarantined AS rows_quarantined,
        vanguard.utc(s.next_pull_at) AS next_pull_at,
        vanguard.utc(s.open_until) AS open_until,
        vanguard.utc(s.paused_at) AS paused_at,
-       s.paused_by,
+       s.paused_by, vanguard.name_of($1, s.paused_by) AS paused_by_name,
        coalesce(s.pulled_at >= $4, FALSE) AS pulled,
        CASE WHEN s.open_until > $3 THEN 'open'
             WHEN s.open_until IS NOT NULL THEN 'half_open'

@@ -771,6 +771,7 @@ class Model:
             "mirrorVersion": self.mirror_versions.get(key, 0),
             "modifiedFields": sorted(layers),
             "modifiedBy": user if draft or pending else None,
+            "modifiedByName": user if draft or pending else None,
             "conflicts": draft.conflicts if draft else [],
         }
 
