@@ -55,8 +55,8 @@ from tests.test_model import Pool, lists
 
 # What is of all organizations on purpose. A request of one runs none of them (`guard`).
 OF_ALL_ORGANIZATIONS = {
-    "accounts/list_accounts", "accounts/read_account", "datasets/list_own", "dev/read_occupancy", "feed/list_heads",
-    "ingestion/find_work", "ingestion/forget_received", "kpis/read_lag", "kpis/read_views", "kpis/refresh_kpis",
+    "accounts/list_accounts", "accounts/read_account", "audit/list_everywhere", "audit/record_everywhere",
+    "datasets/list_own", "dev/read_occupancy", "feed/list_heads", "invitations/forget_everywhere", "ingestion/find_work", "ingestion/forget_received", "kpis/read_lag", "kpis/read_views", "kpis/refresh_kpis",
     "locks/lock_administered", "migrate/begin_incarnation", "migrate/find_outdated", "migrate/list_schemas",
     "migrate/note_storage", "migrate/raise_changes", "migrate/raise_counters", "migrate/raise_revisions",
     "migrate/read_keys", "organizations/list_organizations", "quotas/list_held", "worker/list_organizations",
@@ -386,8 +386,11 @@ def test_what_else_is_composed_is_of_the_callers_organization() -> None:
     for item in composed:
         prove(item)
     filled = {name for name in RUNNABLE if statement(name).markers - parts(PFA).keys()}
+    of_operators = {"audit/list_everywhere"}
     of_listings = {"rows/read_page", "rows/estimate_count", "exports/read_rows", "exports/estimate_rows"}
-    assert filled == {item.name for item in composed} | of_listings | {"kpis/read_kpis"}, "and nothing else is filled"
+    assert filled == {item.name for item in composed} | of_listings | of_operators | {"kpis/read_kpis"}, (
+        "and nothing else is filled"
+    )
 
 
 def test_what_is_composed_names_its_parameters() -> None:

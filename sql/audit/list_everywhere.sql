@@ -3,6 +3,7 @@
 -- (timestamptz: from the one on, before the other; or NULL), $6 limit (bigint).
 -- Returns organization, id, at (text), actor, action, dataset, request_id, commit_id, row_key, field, reason, details,
 -- address, the newest first.
+-- All organizations: the operator's command line reads the audit of them and of the installation.
 --
 -- app/audit.py puts into the marker once more what is given, for a plan that does not know of NULLs.
 -- Plan: for each organization one index of the audit backwards, no further than to the limit: that of the actor or the
