@@ -31,13 +31,15 @@ class Proof:
     """Of one statement. `names` are those of its parameters; `root` is what lies around it.
 
     `view`: it is the definition of a view, whose readers bind its organization_id. So whatever has such a column and
-    yields it is asked for one organization; that holds for each query of it, too.
+    yields it is asked for one organization; that holds for each query of it, too. `plpgsql`: it stands in such a
+    function, which refuses a name that means a variable and a column.
     """
 
-    def __init__(self, names: tuple[str, ...], root: Level | None = None, *, view: bool = False):
+    def __init__(self, names: tuple[str, ...], root: Level | None = None, *, view: bool = False, plpgsql: bool = False):
         self._names = names
         self._root = root
         self._view = view
+        self._plpgsql = plpgsql
         self._cells: list[tuple[Cell, str]] = []
         self._seen: set[int] = set()
         self._outputs: dict[int, Output] = {}
@@ -49,8 +51,13 @@ class Proof:
         """What is not bound, in words; [] where all is."""
         self._statement(statement, self._root)
         for node in tree(statement):
-            if type(node).__name__ == "RangeVar" and id(node) not in self._seen:
-                self.faults.append(f"{node.relname} stands where the proof does not look")
+            if id(node) in self._seen:
+                continue
+            match type(node).__name__:
+                case "RangeVar":
+                    self.faults.append(f"{node.relname} stands where the proof does not look")
+                case "FuncCall" if node.funcname[-1].sval in FUNCTIONS.keys() | OF_ALL | UNSEEN:
+                    self.faults.append(f"{node.funcname[-1].sval}() stands where the proof does not look")
         tries = [self._unbound(None), *(self._unbound(anchor) for anchor in self._anchors)]
         return [*self.faults, *min(tries, key=len)]
 
@@ -288,7 +295,8 @@ class Proof:
         except KeyError:
             self.faults.append(f"{node.relname} is declared nowhere (app/base/fence/relations.py)")
             key = None
-        source = Source(lambda _: None, lambda column: column == key)
+        # Of its columns one is known; who has an organization_id, the declaration says.
+        source = Source(lambda _: None, lambda column: column == key, lambda column: column != KEY)
         if key is not None:
             alias = f" AS {node.alias.aliasname}" if node.alias else ""
             if node.alias and node.alias.colnames:
@@ -445,6 +453,8 @@ class Proof:
             having = [source for source in level.sources.values() if source.has(name)]
             if len(having) == 1:
                 return having[0].cell(name), having[0]
+            if not having and not self._plpgsql and any(each.may_have(name) for each in level.sources.values()):
+                return None, None
             if having:
                 merged = level.merged.get(name, [])
                 whole = len(merged) == len(having) and all(each in merged for each in having)
@@ -495,6 +505,7 @@ class Proof:
                     self._call(node, level)
 
     def _call(self, node: Node, level: Level) -> None:
+        self._seen.add(id(node))
         names = tuple(each.sval for each in node.funcname)
         name = names[-1]
         if name in UNSEEN:
@@ -510,13 +521,15 @@ class Proof:
         self._want(self._cell(given, level), f"{name}(): the organization that it is called with")
 
 
-def body_proof(function: str, parameters: tuple[str, ...], variables: Iterable[str] = ()) -> Proof:
+def body_proof(
+    function: str, parameters: tuple[str, ...], variables: Iterable[str] = (), *, plpgsql: bool = False
+) -> Proof:
     """Of a statement in a function's body, which calls parameters by name or number, and variables of its own.
 
     `organization` among the parameters is the caller's: each call is proved to give that.
     """
     level = Level(None)
-    proof = Proof(parameters, level)
+    proof = Proof(parameters, level, plpgsql=plpgsql)
     made = Output()
     made.columns = [(name, proof.caller if name == ONE else None) for name in (*parameters, *variables)]
     level.sources[function] = made.source()

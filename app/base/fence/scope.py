@@ -16,9 +16,15 @@ class Cell:
 class Source:
     """Something with rows at a query level, under its alias."""
 
-    def __init__(self, find: Callable[[str], Cell | None], named: Callable[[str], bool]):
+    def __init__(
+        self,
+        find: Callable[[str], Cell | None],
+        named: Callable[[str], bool],
+        may_have: Callable[[str], bool] = lambda _: False,
+    ):
         self._find = find
         self._named = named  # whether it is known to have a column of that name
+        self._may_have = may_have  # whether it may have one all the same
         self._cells: dict[str, Cell] = {}
 
     def cell(self, column: str) -> Cell:
@@ -34,8 +40,12 @@ class Source:
             cell.ways.append((caller,))
 
     def has(self, column: str) -> bool:
-        """Whether an unqualified name may mean its column."""
+        """Whether an unqualified name means its column."""
         return self._named(column)
+
+    def may_have(self, column: str) -> bool:
+        """Whether an unqualified name may mean its column, as far as anybody knows."""
+        return self._may_have(column)
 
 
 class Output:

@@ -29,10 +29,15 @@ def pairs(one: Node, other: Node) -> Iterator[tuple[Node, Node]]:
 
 
 def bare(node: Node) -> Node:
-    """Without casts and collations."""
-    while type(node).__name__ in {"TypeCast", "CollateClause"}:
-        node = node.arg
-    return node
+    """Without casts and collations that leave a text what it is: others may make one of two."""
+    while True:
+        match type(node).__name__:
+            case "TypeCast" if node.typeName.names[-1].sval == "text" and not node.typeName.typmods:
+                node = node.arg
+            case "CollateClause" if node.collname[-1].sval == "C":
+                node = node.arg
+            case _:
+                return node
 
 
 def joined(names: Iterable[Node]) -> str:
