@@ -90,7 +90,7 @@ AND, OR = enums.BoolExprType.AND_EXPR, enums.BoolExprType.OR_EXPR
 NOT_EQUAL = (ast.String(sval="<>"),)
 OF_ONE = {
     "theirs", "in_flight", "in_outbox", "waits", "beneath", "refused", "open_sessions",
-    "forget_audit", "forget_feed", "forget_history",
+    "name_of", "names_of", "empty_received", "forget_audit", "forget_feed", "forget_history",
 }  # fmt: skip
 
 

@@ -12,21 +12,24 @@ TENANTS: Mapping[str, str] = {
     **dict.fromkeys(
         (
             "approval", "audit", "change_request", "contract", "dataset", "dataset_transition", "edit_session", "feed",
-            "feed_counter", "idempotency_key", "invitation", "kept_answers", "membership", "quarantine", "received",
-            "request_event", "resolution", "sync_run", "synchronization", "validation_run", "workspace",
+            "feed_counter", "idempotency_key", "invitation", "kept_answers", "membership", "person", "quarantine",
+            "reader", "received", "request_event", "resolution", "sync_run", "synchronization", "validation_run",
+            "workspace",
         ),
         KEY,
     ),
 }  # fmt: skip
 
 # The relations of each dataset's schema, views among them.
-OF_DATASETS = frozenset({"change", "dataset", "edit", "history", "kpi", "mirror", "modification", "pulled", "step"})
+OF_DATASETS = frozenset(
+    {"change", "dataset", "edit", "history", "kpi", "mirror", "modification", "pulled", "report", "step"}
+)
 
 # public: what belongs to no organization, but to an account or to the installation.
 FREE = frozenset(
     {
         "account", "alembic_version", "dataset_state", "incarnation", "login_address", "login_attempt", "logout",
-        "revoked_token", "state_transition", "system",
+        "retention", "revoked_token", "state_transition", "system",
     }
 )  # fmt: skip
 
@@ -37,20 +40,22 @@ TEMPORARY = frozenset({"staged"})
 CATALOG = frozenset(
     {
         "pg_attribute", "pg_class", "pg_constraint", "pg_database", "pg_extension", "pg_index", "pg_namespace",
-        "pg_stat_user_tables",
+        "pg_roles", "pg_stat_user_tables",
     }
 )  # fmt: skip
 
 # Functions that read or write tenants' rows, by the place of the argument that says of which organization.
 FUNCTIONS: Mapping[str, int] = dict.fromkeys(
     (
-        "beneath", "forget_audit", "forget_feed", "forget_history", "in_flight", "in_outbox", "open_sessions",
-        "refused", "theirs", "waits",
+        "beneath", "empty_received", "forget_audit", "forget_feed", "forget_history", "in_flight", "in_outbox",
+        "name_of", "names_of", "open_sessions", "refused", "theirs", "waits",
     ),
     0,
 )  # fmt: skip
-# Functions that read or write rows of all organizations.
-OF_ALL = frozenset({"refresh_kpi"})
+# Functions that read or write rows of all organizations, or say who reads which.
+OF_ALL = frozenset({"forget_received", "let_read", "refresh_kpi"})
+# The organization that the session of a reader of reports may see, NULL for everybody else.
+OF_READERS = frozenset({"reader_organization"})
 # `vanguard.refused()`, the states of a change, has the name of a dataset's function, and no arguments.
 NAMESAKES = frozenset({("vanguard", "refused")})
 
