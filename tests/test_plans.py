@@ -317,6 +317,19 @@ async def test_a_search_reads_the_trigram_index(planner: "asyncpg.Connection[Any
     assert not [node for node in nodes if node["Node Type"] == "Seq Scan" and node["Relation Name"] == "mirror"]
 
 
+async def test_a_search_for_a_common_word_walks_the_key_as_the_service(planner: "asyncpg.Connection[Any]") -> None:
+    """Given a word that one line in sixteen has, then the first page is found by walking, and nothing is sorted: the
+    service has the statistics for it, which no policy takes away.
+    """
+    await planner.execute("SET plan_cache_mode = force_custom_plan; SET ROLE vanguard_app")
+    listing = read_listing(PFA, [("search", "category 3")])
+    nodes = await plan_of(
+        planner, PageComposer(PFA, listing, "acme", "nobody").page(None, counted=False, base_count=False)
+    )
+    assert {node["Node Type"] for node in on(nodes, "mirror")} <= {"Index Scan", "Index Only Scan"}
+    assert {node["Index Name"] for node in on(nodes, "mirror")} == {"mirror_pkey"}
+
+
 async def test_a_commit_of_all_looks_its_rows_up(planner: "asyncpg.Connection[Any]") -> None:
     """However many drafts the planner expects, it makes no hash of the organization's rows."""
     item = SELECT_DRAFTS.fill(selection=SELECTIONS["all"])

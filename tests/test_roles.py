@@ -16,13 +16,16 @@ from psycopg import sql
 
 from app.base.database import Database
 from app.base.errors import ConfigurationError
+from app.base.logs import configure_logs
 from app.base.role import check_role_at_start
 from app.base.settings import Settings, check, read_settings
 from app.base.statements import ROOT
 from app.cli import main
 from app.migrate import migrate
+from app.worker.upkeep import warn_of_retention
 from tests.conftest import new_database
-from tests.support.world import CONTRACTS, SECRET, World
+from tests.support.syncing import KEPT
+from tests.support.world import CONTRACTS, SECRET, World, open_world, refused
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 SCHEMAS = ("public", *(contract.schema for contract in CONTRACTS))
@@ -629,3 +632,47 @@ async def test_migrating_stores_how_long_what_is_kept(database_url: str) -> None
     await connection.close()
     settings = Settings(database_url="", secret=SECRET, keep_feed_days=3)
     assert settings.retention == {"audit": 3650, "feed": 3, "history": 730, "received": 30}
+
+
+@pytest.mark.parametrize("command", ["serve", "worker"])
+def test_a_command_ends_where_it_would_act_as_too_much(database_url: str, command: str) -> None:
+    """With status 2 and one line that names the role, before anything is served."""
+    readers = Readers(database_url)
+    name = readers.make("service_grown", "BYPASSRLS IN ROLE vanguard_app")
+    try:
+        environment = {"DATABASE_URL": database_url, "VANGUARD_SECRET": SECRET, "VANGUARD_PORT": "0"}
+        done = CliRunner(env=environment | {"VANGUARD_DATABASE_ROLE": name}).invoke(main, [command])
+        assert (done.exit_code, done.stderr.count("\n")) == (2, 1), done.output
+        assert f"would act as {name}, which is held by no policy" in done.stderr
+    finally:
+        readers.close()
+
+
+async def test_readiness_tells_of_a_role_that_has_grown(database_url: str) -> None:
+    """Given a service that serves, when its role gets BYPASSRLS, then it is not ready until that is taken away."""
+    readers = Readers(database_url)
+    name = readers.make("service_growing", "IN ROLE vanguard_app")
+    try:
+        async with open_world(database_url, database_role=name) as world:
+            assert (await world.http.get("/health/ready")).status_code == 200
+            await world.db.execute(f"ALTER ROLE {name} BYPASSRLS")
+            refused(await world.http.get("/health/ready"), 503, "DATABASE_UNAVAILABLE")
+            await world.db.execute(f"ALTER ROLE {name} NOBYPASSRLS")
+            assert (await world.http.get("/health/ready")).status_code == 200
+    finally:
+        readers.close()
+
+
+async def test_a_worker_warns_where_the_database_keeps_more_than_it_is_set_to(
+    database_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    migrate(database_url, CONTRACTS, retention={"audit": 3650, "feed": 30, "history": 730, "received": 1})
+    configure_logs("INFO", "json")
+    database = Database(Settings(database_url=database_url, secret=SECRET))
+    await database.open()
+    async with database.connection() as connection:
+        await warn_of_retention(connection, KEPT)
+    await database.close()
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    told = {line["kind"]: (line["days"], line["set"]) for line in lines if line["event"] == "kept longer than set"}
+    assert told == {"feed": (30, 7), "history": (730, 365)}
