@@ -6,7 +6,7 @@ from litestar import Response, get
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from app import __version__
-from app.base.errors import ConfigurationError, DatabaseUnavailable, Forbidden, Unauthenticated
+from app.base.errors import ConfigurationError, DatabaseUnavailable, Forbidden, TokenMissing, Unauthenticated
 from app.base.guessing import holds_token
 from app.base.role import check_role
 from app.base.statements import statement
@@ -71,7 +71,8 @@ def _check_reader(request: VanguardRequest) -> None:
         if not is_local(request.scope):
             raise Forbidden("Without VANGUARD_METRICS_TOKEN metrics are told to the machine that serves them alone.")
     elif not holds_token(token, request.headers.get("authorization", "")):
-        raise Unauthenticated("Send VANGUARD_METRICS_TOKEN: `Authorization: Bearer <token>`.")
+        refusal = Unauthenticated if "authorization" in request.headers else TokenMissing
+        raise refusal("Send VANGUARD_METRICS_TOKEN: `Authorization: Bearer <token>`.")
 
 
 ROUTES = [health, ready, metrics]

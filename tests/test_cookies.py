@@ -13,6 +13,7 @@ from app.web.auth import Role
 from app.web.cookies import NAME, SECURE_NAME
 from tests.support.streams import served
 from tests.support.world import World, asgi, open_world, refused
+from tests.test_invitations import invite
 
 EMAIL, PASSWORD = "ann@demo.example", "correct horse battery"
 PROXY = "10.0.0.1"
@@ -130,7 +131,32 @@ async def test_a_cookie_of_the_other_name_is_nobodys(database_url: str, secure: 
         right, wrong = (SECURE_NAME, NAME) if secure else (NAME, SECURE_NAME)
         path = "/api/v1/orgs/acme/events"
         for cookie in (f"{wrong}={token}", f"x{right}={token}", f"{wrong}={token}; {right}=forged"):
-            refused(await door.http.get(path, headers={"Cookie": cookie}), 401, "UNAUTHENTICATED")
+            assert (await door.http.get(path, headers={"Cookie": cookie})).status_code == 401
         for cookie in (f"{right}={token}", f"{wrong}=planted; {right}={token}"):
             async with door.http.stream("GET", path, headers={"Cookie": cookie}) as response:
                 assert response.status_code == 200
+
+
+async def test_an_invitation_is_accepted_from_our_pages_alone(world: World) -> None:
+    """Who accepts as somebody new is logged in: by a form of a page elsewhere, as somebody else."""
+    made = await invite(await world.user("admin", role=Role.ADMIN))
+    newcomer = encode({"name": "Nina", "password": PASSWORD})
+    elsewhere = {"Content-Type": "application/json", "Origin": "https://evil.example"}
+    refused(await world.http.post(made["path"], content=newcomer, headers=elsewhere), 403, "FORBIDDEN")
+    for media_type in (*UNASKED, None):
+        headers = {} if media_type is None else {"Content-Type": media_type}
+        answer = await world.http.post(made["path"], content=newcomer, headers=headers)
+        refused(answer, 415, "UNSUPPORTED_MEDIA_TYPE")
+        assert "Set-Cookie" not in answer.headers
+    answer = await world.http.post(made["path"], content=newcomer, headers={"Content-Type": "application/json"})
+    assert answer.headers["Set-Cookie"].startswith(f"{SECURE_NAME}=")
+
+
+async def test_whoever_sends_a_token_has_been_let_in_already(world: World) -> None:
+    """No browser sends it by itself, so that nothing is asked of the page; what is not a bearer's token is none."""
+    ann = await world.user("ann")
+    for authorization, status in ((f"Bearer {ann.token}", 200), ("Basic YTpi", 401), ("", 401)):
+        headers = {"Origin": "https://evil.example", "Authorization": authorization}
+        answer = await world.http.post("/api/auth/renew", headers=headers)
+        assert answer.status_code == status, authorization
+        assert ("Set-Cookie" in answer.headers) == (status == 200)

@@ -38,6 +38,7 @@ from app.members import LONGEST_EMAIL
 from app.web.addresses import client_address
 from app.web.auth import Action, Role, bearer, require
 from app.web.budgets import LOGIN
+from app.web.cookies import check_sender
 from app.web.etags import PRIVATE
 from app.web.idempotency import answer_once
 from app.web.openapi import Organization, answers, answers_with_position
@@ -205,6 +206,7 @@ async def accept(request: VanguardRequest, token: LinkToken) -> Response[Ticket]
     elif sent.strip() in (b"", b"{}"):
         raise TokenMissing("Log in and send your token; or send a name and a password, for an account of your own.")
     else:
+        check_sender(request, runtime.settings)
         newcomer = exact_json.read(sent, Newcomer)
         address = client_address(request.scope, runtime.settings.trusted_proxies)
         answer = ticket(runtime, *await accept_anew(runtime, offer, newcomer.name, newcomer.password, address))

@@ -45,10 +45,13 @@ def token_cookie(settings: Settings, token: str, seconds: int) -> Cookie:
 
 
 def check_sender(request: AnyRequest, settings: Settings) -> None:
-    """Whether a request may have the cookie set: it is JSON, which the forms of no page send, and of a page of ours.
+    """Whether a request may have the cookie set: it is JSON, which the forms of no page send, and of a page of ours; or
+    it brings a token in its header, which no browser does by itself.
 
     Raises UnsupportedMediaType and Forbidden.
     """
+    if request.headers.get("authorization", "").lower().startswith("bearer "):
+        return
     media_type, parameters = request.content_type
     if media_type.lower() != JSON or parameters.get("charset", "utf-8").lower() != "utf-8":
         raise UnsupportedMediaType(
