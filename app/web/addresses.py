@@ -57,8 +57,7 @@ def is_https(scope: HTTPScope, trusted: tuple[str, ...]) -> bool:
     if not said or said[-1].rpartition(b",")[2].strip(b" \t").lower() != b"https":
         return False
     peer = scope.get("client")
-    address = read_address(peer[0]) if peer else None
-    return address is not None and _is_trusted(address, _networks(trusted))
+    return peer is not None and _is_proxy(peer[0], trusted)
 
 
 def is_local(scope: HTTPScope) -> bool:
@@ -66,6 +65,12 @@ def is_local(scope: HTTPScope) -> bool:
     peer = scope.get("client")
     address = read_address(peer[0]) if peer else None
     return address is not None and address.is_loopback and not any(name in PASSED_ON for name, _ in scope["headers"])
+
+
+@lru_cache(maxsize=256)
+def _is_proxy(peer: str, trusted: tuple[str, ...]) -> bool:
+    address = read_address(peer)
+    return address is not None and _is_trusted(address, _networks(trusted))
 
 
 def read_address(text: str) -> Address | None:
