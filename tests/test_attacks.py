@@ -88,6 +88,7 @@ NOT_JSON = [
         "POST /api/pfa/acme/discard",
         "POST /api/auth/login",
         f"PUT {ACME}/members/ann",
+        f"POST {ACME}/invitations",
     )
     for body in (
         b"",
@@ -179,6 +180,14 @@ SHAPES = [
     malformed("POST /api/auth/login", b'{"email":"\\u0000","password":"x"}'),
     Attack("POST /api/auth/login", b'{"email":"\' OR TRUE --","password":"x"}', 401, "INVALID_CREDENTIALS"),
     malformed(f"PUT {ACME}/members/ann", b'{"role":"KING"}', "role"),
+    malformed(f"POST {ACME}/invitations", b'{"email":"n@acme.example","role":"KING"}', "role"),
+    malformed(f"POST {ACME}/invitations", b'{"email":"n@acme.example","role":"VIEWER","operator":true}', "operator"),
+    malformed(f"POST {ACME}/invitations", b'{"email":["n@acme.example"],"role":"VIEWER"}', "email"),
+    Attack(f"DELETE {ACME}/invitations/'--", None, 404, "INVITATION_NOT_FOUND"),
+    Attack(f"DELETE {ACME}/invitations/%00", None, 404, "INVITATION_NOT_FOUND"),
+    Attack("POST /api/auth/invitations/%00/accept", b"{}", 404, "INVITATION_NOT_FOUND"),
+    Attack("POST /api/auth/invitations/%2e%2e/accept", b"{}", 404, "INVITATION_NOT_FOUND"),
+    Attack("POST /api/auth/invitations/%ff/accept", b"{}", 404, "NOT_FOUND"),
     malformed(f"PUT {ACME}/members/ann", b'{"role":"VIEWER","org":"rival"}', "org"),
     malformed(f"PUT {ACME}/members/%00", b'{"role":"VIEWER"}'),
     Attack(f"PUT {ACME}/members/'--", b'{"role":"VIEWER"}', 404, "MEMBER_NOT_FOUND"),

@@ -5,6 +5,7 @@ An invitation is its organization's: it stands when whoever made it has left.
 
 import uuid
 from datetime import datetime, timedelta
+from typing import Any
 
 import msgspec
 
@@ -91,7 +92,7 @@ async def invite(
         organization=organization, invitation=made.id, email=email, role=role.value, user=user, at=made.created_at,
         expires_at=made.expires_at,
     )  # fmt: skip
-    await _record(connection, organization, Act.MEMBER_INVITED, user, at, made.id, email=email, role=role.value)
+    await _record(connection, organization, Act.MEMBER_INVITED, user, at, invitation=str(made.id), role=role.value)
     return made
 
 
@@ -100,7 +101,8 @@ async def withdraw(connection: Connection, organization: str, user: str, invitat
     row = await connection.row(TAKE_INVITATION, organization=organization, invitation=invitation, at=at)
     if row is None:
         raise over()
-    await _record(connection, organization, Act.INVITATION_WITHDRAWN, user, at, invitation, **row)
+    told = {"invitation": str(invitation), "role": row["role"]}
+    await _record(connection, organization, Act.INVITATION_WITHDRAWN, user, at, **told)
 
 
 async def read_offer(connection: Connection, link: Link, at: datetime) -> Offer:
@@ -128,9 +130,8 @@ async def join(connection: Connection, link: Link, account: str, at: datetime) -
     # Who became a member meanwhile stays what the operator made of them.
     given = await connection.value(ADD_MEMBER, organization=link.organization, account=account, role=row["role"])
     if given is not None:
-        await _record(
-            connection, link.organization, Act.MEMBER_JOINED, account, at, link.id, account=account, role=given
-        )
+        told = {"invitation": str(link.id), "account": account, "role": given}
+        await _record(connection, link.organization, Act.MEMBER_JOINED, account, at, **told)
     return accounts.account_of(await connection.row(accounts.READ_ACCOUNT, account=account, email=None))
 
 
@@ -178,6 +179,7 @@ async def accept_anew(
         )
         if added is None:
             raise _known()
+        await _record(connection, link.organization, Act.ACCOUNT_ADDED, account, at, account=account, operator=False)
         return await join(connection, link, account, at), at
 
 
@@ -191,13 +193,7 @@ def _known() -> AccountExists:
 
 
 async def _record(
-    connection: Connection,
-    organization: str,
-    act: Act,
-    actor: str,
-    at: datetime,
-    invitation: uuid.UUID,
-    **details: str,
+    connection: Connection, organization: str, act: Act, actor: str, at: datetime, **details: Any
 ) -> None:
-    entry = Entry(at=at, actor=actor, action=act, details={"invitation": str(invitation)} | details)
-    await record_in(connection, organization, None, entry)
+    """With no address: the audit is kept for longer than anybody's invitation, or account."""
+    await record_in(connection, organization, None, Entry(at=at, actor=actor, action=act, details=details))
