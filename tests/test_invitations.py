@@ -98,6 +98,7 @@ async def test_an_admin_invites_an_address_and_gets_a_link(world: World, admin: 
         "email": "nina@example.com",
         "role": "ENGINEER",
         "invitedBy": "admin",
+        "invitedByName": "admin",
         "createdAt": "2026-03-01T12:00:00Z",
         "expiresAt": "2026-03-08T12:00:00Z",
         "path": f"/api/auth/invitations/{token}/accept",
@@ -443,6 +444,22 @@ async def test_looking_at_a_link_does_not_use_it(world: World, admin: User) -> N
     assert (await accept(world, made, NEWCOMER)).status_code == 200
 
 
+async def test_no_page_of_elsewhere_logs_somebody_in_as_whom_it_made(world: World, admin: User) -> None:
+    """A form can send a body that happens to be JSON, and the answer would set the cookie."""
+    made = await invite(admin)
+    body = json.dumps(NEWCOMER).encode()
+    refusals: list[tuple[dict[str, str], int, str]] = [
+        ({"Content-Type": "text/plain"}, 415, "UNSUPPORTED_MEDIA_TYPE"),
+        ({"Content-Type": "application/x-www-form-urlencoded"}, 415, "UNSUPPORTED_MEDIA_TYPE"),
+        ({}, 415, "UNSUPPORTED_MEDIA_TYPE"),
+        ({"Content-Type": "application/json", "Origin": "https://evil.example"}, 403, "FORBIDDEN"),
+        ({"Content-Type": "application/json", "Sec-Fetch-Site": "cross-site"}, 403, "FORBIDDEN"),
+    ]
+    for headers, status, code in refusals:
+        refused(await world.http.post(made["path"], content=body, headers=headers), status, code)
+    assert (await accept(world, made, NEWCOMER)).status_code == 200
+
+
 async def test_of_two_who_accept_at_once_one_does(world: World, admin: User) -> None:
     made = await invite(admin)
     answers = await asyncio.gather(*(accept(world, made, NEWCOMER) for _ in range(4)))
@@ -528,7 +545,7 @@ async def test_an_existing_member_keeps_the_role_that_the_operator_gave(world: W
     await members.give_role(world.runtime.database, "acme", "admin", Role.VIEWER)
     ticket = (await accept(world, made, token=nina.token)).json()
     assert ticket["user"]["organizations"] == [{"id": "acme", "role": "ADMIN"}]
-    assert [act for act, _, _ in await acts(world)].count("member.joined") == 0
+    assert [act for act, _, _ in await acts(world)] == ["member.invited", "member.joined", "member.role_changed"]
     refused(await accept(world, made, token=nina.token), 404, "INVITATION_NOT_FOUND")
 
 
@@ -541,6 +558,8 @@ async def test_an_invitation_stands_when_whoever_made_it_has_left(world: World, 
     await members.end_membership(world.runtime.database, "acme", "admin")
     await accounts.remove_account(world.runtime.database, "admin")
     world.runtime.auth.forget()
+    told = (await other.get(PATH)).json()["data"]
+    assert {(each["invitedBy"], each["invitedByName"]) for each in told} == {("admin", None)}
     assert (await accept(world, made, NEWCOMER)).status_code == 200
     assert (await other.request("DELETE", f"{PATH}/{second['id']}")).status_code == 204
     assert (await acts(world))[-1] == (

@@ -49,6 +49,7 @@ class Invitation(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     email: str
     role: Role
     invited_by: str
+    invited_by_name: str | None
     created_at: datetime
     expires_at: datetime
 
@@ -79,21 +80,22 @@ async def invite(
         )
     # Whole seconds: the link says them, too.
     at = at.replace(microsecond=0)
-    made = Invitation(
-        id=uuid.uuid4(),
+    invitation, expires_at = uuid.uuid4(), at + timedelta(days=settings.invitation_days)
+    name = await connection.value(
+        SAVE_INVITATION,
+        organization=organization, invitation=invitation, email=email, role=role.value, user=user, at=at,
+        expires_at=expires_at,
+    )  # fmt: skip
+    await _record(connection, organization, Act.MEMBER_INVITED, user, at, invitation=str(invitation), role=role.value)
+    return Invitation(
+        id=invitation,
         email=email,
         role=role,
         invited_by=user,
+        invited_by_name=name,
         created_at=at,
-        expires_at=at + timedelta(days=settings.invitation_days),
+        expires_at=expires_at,
     )
-    await connection.value(
-        SAVE_INVITATION,
-        organization=organization, invitation=made.id, email=email, role=role.value, user=user, at=made.created_at,
-        expires_at=made.expires_at,
-    )  # fmt: skip
-    await _record(connection, organization, Act.MEMBER_INVITED, user, at, invitation=str(made.id), role=role.value)
-    return made
 
 
 async def withdraw(connection: Connection, organization: str, user: str, invitation: uuid.UUID, at: datetime) -> None:
@@ -175,7 +177,7 @@ async def accept_anew(
         await _lock(connection, link.organization)
         at = runtime.clock()
         added = await connection.value(
-            accounts.ADD_ACCOUNT, account=account, email=email, name=name, password_hash=password_hash, operator=False
+            accounts.ADD_ACCOUNT, account=account, email=email, name=name, password_hash=password_hash
         )
         if added is None:
             raise _known()

@@ -144,7 +144,7 @@ async def list_invitations(request: VanguardRequest, org: Organization) -> Respo
         rows = await connection.rows(LIST_INVITATIONS, organization=org, at=clock(), after=after, limit=limit + 1)
     shown = [Invitation(**{**row, "role": Role(row["role"])}) for row in rows[:limit]]
     following = write_cursor(secret, clock, purpose, Cursor((), shown[-1].email)) if len(rows) > limit else None
-    return Response(InvitationsAnswer(data=shown, next_cursor=following), headers=PRIVATE)
+    return Response(InvitationsAnswer(data=shown, next_cursor=following), headers=NO_STORE)
 
 
 @delete(
@@ -206,6 +206,7 @@ async def accept(request: VanguardRequest, token: LinkToken) -> Response[Ticket]
     elif sent.strip() in (b"", b"{}"):
         raise TokenMissing("Log in and send your token; or send a name and a password, for an account of your own.")
     else:
+        # No page of elsewhere has somebody logged in as whom it made.
         check_sender(request, runtime.settings)
         newcomer = exact_json.read(sent, Newcomer)
         address = client_address(request.scope, runtime.settings.trusted_proxies)
