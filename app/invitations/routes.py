@@ -39,7 +39,6 @@ from app.web.addresses import client_address
 from app.web.auth import Action, Role, bearer, require
 from app.web.budgets import LOGIN
 from app.web.cookies import check_sender
-from app.web.etags import PRIVATE
 from app.web.idempotency import answer_once
 from app.web.openapi import Organization, answers, answers_with_position
 from app.web.paging import PageOperation, read_page
