@@ -39,7 +39,7 @@ from app.web.auth import Auth, Role
 from benchmarks.api import ROOT, Api, serving
 
 SECRET = uuid.uuid4().hex * 2  # of this run
-ROLE = "vanguard_app"
+ROLES = ["vanguard_app", "vanguard_read"]
 SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 AT = datetime(2026, 3, 1, tzinfo=UTC)
 AWAY = "2034-01-01"  # after everything that there is
@@ -232,13 +232,15 @@ def _connected(url: str) -> Iterator["psycopg.Connection[Any]"]:
 
 @contextmanager
 def _role_as_found(origin: str) -> Iterator[None]:
-    """The migration makes the service's role, which belongs to the whole server: where it was not, it goes again."""
+    """The migration makes roles, which belong to the whole server: those that were not there go again."""
     with _connected(origin) as connection:
-        found = connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [ROLE]).fetchone()
+        rows = connection.execute("SELECT rolname FROM pg_roles WHERE rolname = ANY (%s)", [ROLES]).fetchall()
+    found = {str(name) for (name,) in rows}
     yield
-    if found is None:
-        with _connected(origin) as connection, suppress(psycopg.errors.DependentObjectsStillExist):
-            connection.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(ROLE)))
+    for role in ROLES:
+        if role not in found:
+            with _connected(origin) as connection, suppress(psycopg.errors.DependentObjectsStillExist):
+                connection.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(role)))
 
 
 def _create_database(origin: str, name: str) -> None:

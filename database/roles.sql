@@ -1,6 +1,6 @@
--- The roles of an installation in a server of its own, as docker-compose.yml has it; run by the server's superuser, with
--- psql, in the database itself. Running it again gives both logins their password anew, and the owner what is not its
--- own yet: an installation of before, whose tables belong to the superuser, becomes one with an owner.
+-- The roles of an installation in a server of its own, as docker-compose.yml has it; run by the server's superuser,
+-- with psql, in the database itself. Running it again gives both logins their password anew, and the owner what is not
+-- its own yet: an installation of before, whose tables belong to the superuser, becomes one with an owner.
 --
 --     psql --dbname vanguard --set owner_password=... --set service_password=... --file roles.sql
 \set ON_ERROR_STOP on
