@@ -130,6 +130,8 @@ async def mark_operator(database: Database, account: str, *, operator: bool) -> 
     async with database.transaction() as connection:
         found = await _account(connection, account)
         await connection.value(MARK_OPERATOR, account=found.id, operator=operator)
+        if found.operator != operator:
+            await _record(connection, found, Act.ACCOUNT_OPERATOR_CHANGED, before=found.operator, after=operator)
     return found
 
 

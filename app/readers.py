@@ -7,9 +7,11 @@ the owner.
 import asyncpg
 import msgspec
 
-from app.base.database import Database
+from app.base.clock import now
+from app.base.database import Connection, Database
 from app.base.errors import ConfigurationError, NotFound
 from app.base.statements import statement
+from app.engine.audit import Act, Entry, record_in
 
 READ_ROLE = statement("readers/read_role")
 SAVE_READER = statement("readers/save_reader")
@@ -38,9 +40,14 @@ async def save_reader(database: Database, organization: str, role: str) -> None:
         if found["above"]:
             raise ConfigurationError(f"{role} would see all organizations: as a superuser, an owner or the service.")
         try:
-            await connection.value(SAVE_READER, role=role, organization=organization)
+            before = await connection.value(SAVE_READER, role=role, organization=organization)
         except asyncpg.ForeignKeyViolationError:
             raise NotFound(f"There is no organization {organization}.") from None
+        if before == organization:
+            return
+        if before is not None:
+            await _record(connection, before, Act.READER_REMOVED, role)
+        await _record(connection, organization, Act.READER_ADDED, role)
 
 
 async def remove_reader(database: Database, organization: str, role: str) -> None:
@@ -48,9 +55,14 @@ async def remove_reader(database: Database, organization: str, role: str) -> Non
     async with database.transaction() as connection:
         if await connection.value(REMOVE_READER, role=role, organization=organization) is None:
             raise NotFound(f"{role} is no reader of {organization}.")
+        await _record(connection, organization, Act.READER_REMOVED, role)
 
 
 async def list_readers(database: Database) -> list[Reader]:
     """Every reader, by organization."""
     async with database.connection() as connection:
         return [Reader(**row) for row in await connection.rows(LIST_READERS)]
+
+
+async def _record(connection: Connection, organization: str, act: Act, role: str) -> None:
+    await record_in(connection, organization, None, Entry(at=now(), actor=None, action=act, details={"role": role}))

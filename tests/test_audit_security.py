@@ -1,6 +1,7 @@
 """The audit of security: logins, the command line, the installation; and what no line of the log holds."""
 
 import json
+import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -216,6 +217,34 @@ def test_what_the_command_line_does_is_told_as_such(shell: Shell) -> None:
 def ben_is_not(entry: dict[str, Any], ann: str) -> bool:
     """Whether it is about ann, or about nobody."""
     return bool(entry["details"].get("account", ann) == ann)
+
+
+def test_an_operator_is_made_and_dismissed(shell: Shell) -> None:
+    """And once more, which changes nothing."""
+    for more in ([], [], ["--not"]):
+        shell.ok("account", "operator", ANN, *more)
+    told = [each["details"] for each in reversed(lines(shell, "--action", "account.operator_changed"))]
+    assert [(each["before"], each["after"]) for each in told] == [(False, True), (True, False)]
+
+
+def test_a_reader_is_told_where_it_reads_and_where_no_more(shell: Shell) -> None:
+    role = f"read_{uuid.uuid4().hex}"
+    shell.ok("org", "add", "rival", "--name", "Rival")
+    with psycopg.connect(shell.database_url, autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE {role} LOGIN".encode())
+        try:
+            for words in (["acme", role], ["acme", role], ["rival", role], ["rival", role, "--remove"]):
+                shell.ok("org", "reader", *words)
+        finally:
+            connection.execute(f"DROP ROLE {role}".encode())
+    found = [each for each in reversed(lines(shell)) if each["action"].startswith("reader.")]
+    assert [(each["organization"], each["action"]) for each in found] == [
+        ("acme", "reader.added"),
+        ("acme", "reader.removed"),
+        ("rival", "reader.added"),
+        ("rival", "reader.removed"),
+    ]
+    assert {each["details"]["role"] for each in found} == {role}
 
 
 def test_a_command_that_is_refused_leaves_no_entry(shell: Shell) -> None:

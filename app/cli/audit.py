@@ -85,6 +85,7 @@ def list_audit(
             each["at"],
             each["organization"],
             each["actor"] or "",
+            each["actorName"] or "",
             each["action"],
             each["dataset"] or "",
             each["address"] or "",
@@ -92,7 +93,7 @@ def list_audit(
         )
         for each in found
     ]
-    print_table("AT", "ORGANIZATION", "ACTOR", "ACTION", "DATASET", "ADDRESS", "DETAILS", rows=rows)
+    print_table("AT", "ORGANIZATION", "ACTOR", "NAME", "ACTION", "DATASET", "ADDRESS", "DETAILS", rows=rows)
 
 
 async def _account(database: Database, actor: str) -> str:
