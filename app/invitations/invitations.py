@@ -79,12 +79,12 @@ async def invite(
             "Withdraw some."
         )
     # Whole seconds: the link says them, too.
-    at = at.replace(microsecond=0)
-    invitation, expires_at = uuid.uuid4(), at + timedelta(days=settings.invitation_days)
+    created_at = at.replace(microsecond=0)
+    invitation, expires_at = uuid.uuid4(), created_at + timedelta(days=settings.invitation_days)
     name = await connection.value(
         SAVE_INVITATION,
-        organization=organization, invitation=invitation, email=email, role=role.value, user=user, at=at,
-        expires_at=expires_at,
+        organization=organization, invitation=invitation, email=email, role=role.value, user=user,
+        at=created_at, expires_at=expires_at,
     )  # fmt: skip
     await _record(connection, organization, Act.MEMBER_INVITED, user, at, invitation=str(invitation), role=role.value)
     return Invitation(
@@ -93,7 +93,7 @@ async def invite(
         role=role,
         invited_by=user,
         invited_by_name=name,
-        created_at=at,
+        created_at=created_at,
         expires_at=expires_at,
     )
 
