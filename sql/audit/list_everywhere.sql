@@ -1,8 +1,8 @@
 -- The newest entries of the audit, of all organizations and of the installation: for its operators.
 -- $1 organization ('': the installation), $2 actor, $3 action: each NULL where all are wanted; $4 since, $5 until
 -- (timestamptz: from the one on, before the other; or NULL), $6 limit (bigint).
--- Returns organization, id, at (text), actor, actor_name (of a member), action, dataset, request_id, commit_id, row_key,
--- field, reason, details, address, the newest first.
+-- Returns organization, id, at (text), actor, actor_name (of a member), action, dataset, request_id, commit_id,
+-- row_key, field, reason, details, address, the newest first.
 -- All organizations: the operator's command line reads the audit of them and of the installation.
 --
 -- app/audit.py puts into the marker once more what is given, for a plan that does not know of NULLs.
