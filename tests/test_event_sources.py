@@ -23,7 +23,7 @@ from tests.support.streams import LIMIT, free_port, until_ready
 from tests.support.world import FLEET, User, World, vehicle
 from tests.test_stream_restarts import client, gone, process
 
-PASSWORD = "correct horse battery"
+PASSWORD = "tangerine gramophone"
 
 
 @pytest.fixture
