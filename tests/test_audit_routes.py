@@ -433,32 +433,6 @@ async def _(cast: Cast) -> Call:
 # -- what leaves as a file ---------------------------------------------------------------------------------------------
 
 
-@scene(f"POST {ORG}/invitations", "member.invited")
-async def _(cast: Cast) -> Call:
-    return Call(cast.boss, "/api/v1/orgs/acme/invitations", {"email": "nina@example.com", "role": "VIEWER"})
-
-
-async def invited(cast: Cast, email: str) -> dict[str, Any]:
-    """An open invitation, with its link."""
-    answer = await cast.boss.post("/api/v1/orgs/acme/invitations", {"email": email, "role": "VIEWER"})
-    assert answer.status_code == 201, answer.text
-    made: dict[str, Any] = answer.json()
-    return made
-
-
-@scene(f"DELETE {ORG}/invitations/{{invitation_id}}", "invitation.withdrawn")
-async def _(cast: Cast) -> Call:
-    made = await invited(cast, "nina@example.com")
-    return Call(cast.boss, f"/api/v1/orgs/acme/invitations/{made['id']}")
-
-
-@scene("POST /api/auth/invitations/{token}/accept", "member.joined")
-async def _(cast: Cast) -> Call:
-    await cast.world.organization("theirs")
-    nina = await cast.world.user("nina", "theirs")
-    return Call(nina, (await invited(cast, "nina@example.com"))["path"])
-
-
 @scene(f"GET {D}/export", "export.begun")
 async def _(cast: Cast) -> Call:
     return Call(cast.ann, "export?format=ndjson")

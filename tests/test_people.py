@@ -19,7 +19,10 @@ from tests.support.records import add_run, begin_session, connect, quarantine, s
 from tests.support.requests import done, submitted
 from tests.support.routes import walk
 from tests.support.world import FLEET, User, World, line, open_world, refused, vehicle
+from tests.test_auth import federated, foreign, provider
 from tests.test_plans import PLANNED, nodes_of, touched
+
+__all__ = ["federated", "provider"]
 
 ACME_PEOPLE = "/api/v1/orgs/acme/people"
 
@@ -39,6 +42,7 @@ PEOPLE = {
     "decidedBy": "decidedByName",
     "registeredBy": "registeredByName",
     "requestedBy": "requestedByName",
+    "invitedBy": "invitedByName",
     "owner": "ownerName",
 }
 SUSPECT = re.compile(
@@ -262,14 +266,17 @@ async def test_an_id_that_somebody_gives_tells_nothing_of_a_stranger(house: Worl
     assert given.json()["data"] == []
 
 
-async def test_a_provider_that_says_it_is_somebodys_id_learns_no_name(world: World) -> None:
+async def test_a_provider_that_says_it_is_somebodys_id_learns_no_name(federated: World) -> None:
     """An organization's identity provider makes what subjects it likes, an account's of another organization, too."""
+    world = federated
+    await world.organization("acme")
     await world.organization("rival")
-    await world.user("eve", "rival")
-    await world.db.execute("UPDATE account SET name = 'A stranger' WHERE id = 'eve'")
+    await world.db.execute("INSERT INTO account (id, email, name) VALUES ('eve', 'eve@example.com', 'A stranger')")
+    await world.db.execute(
+        "INSERT INTO membership (organization_id, account_id, role) VALUES ('rival', 'eve', 'VIEWER')"
+    )
     await world.db.execute("UPDATE organization SET managed_by_identity_provider = TRUE WHERE id = 'acme'")
-    account = Account(id="eve", email="x@example.com", name="x", operator=False, roles={"acme": Role.ADMIN})
-    forged = User(world, "eve", "acme", world.runtime.auth.issue(account))
+    forged = User(world, "eve", "acme", foreign(world, sub="eve", name="x"))
     await world.mirror({"A": line()})
     await forged.draft("A", {"model": "x"})
     row = await forged.row("A")

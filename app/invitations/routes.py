@@ -217,11 +217,9 @@ async def accept(request: VanguardRequest, token: LinkToken) -> Response[Ticket]
 async def _accept_as_bearer(request: VanguardRequest, link: Link) -> Response[Ticket]:
     """As whom the gate lets in. The new token ends when that one does, and with the same logout."""
     runtime, at = request.runtime, request.runtime.clock()
-    # A token is given for it: what was read a few seconds ago does not do.
-    runtime.auth.forget()
     principal = await runtime.auth.verify(bearer(request, runtime.settings))
-    principal = ours(await runtime.auth.counted(principal, None))
-    account = await accept_as(runtime, link, principal)
+    principal = ours(await runtime.auth.counted(principal, None, fresh=True))
+    account = await runtime.auth.renewable(principal, await accept_as(runtime, link, principal))
     left = int((principal.expires_at - at).total_seconds())
     return ticket(runtime, account, at, principal, ttl=min(left, runtime.settings.token_ttl))
 

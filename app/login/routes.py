@@ -94,6 +94,7 @@ async def renew(request: VanguardRequest) -> Response[Ticket]:
     if left <= 0:
         raise TokenExpired("This login is too old to be renewed (VANGUARD_RENEWABLE_FOR). Log in again.")
     account = await accounts.find_account(runtime.database, principal.user_id)
+    account = await runtime.auth.renewable(principal, account)
     async with runtime.database.transaction() as connection:
         entry = Entry(at=at, actor=account.id, action=Act.TOKEN_RENEWED)
         await record_everywhere(connection, account.roles, entry)

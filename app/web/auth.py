@@ -278,16 +278,17 @@ class Auth:
 
     # --- roles
 
-    async def counted(self, principal: Principal, organization: str | None) -> Principal:
+    async def counted(self, principal: Principal, organization: str | None, *, fresh: bool = False) -> Principal:
         """The principal with what counts: the role in the organization, the lesser of the token's and the stored one,
-        None for none; and whether it is an operator.
+        None for none; and whether it is an operator. `fresh`: as it is now, and not as it was seconds ago, where
+        another token is given for this one.
 
         Raises Unauthenticated for a token that has ended, also when `organization` is None; WrongIdentityProvider where
         a member came by another way than the organization's own.
         """
         # What the token does not name is not looked up: one entry of the cache for all foreign organizations.
         claimed = principal.orgs.get(organization) if organization is not None else None
-        stored = await self._read_stored(principal, organization if claimed else None)
+        stored = await self._read_stored(principal, organization if claimed else None, fresh)
         if stored.revoked or _has_ended(principal.issued_at, stored.tokens_valid_from):
             raise Unauthenticated("Its bearer has logged out, or has another password. Log in again.")
         role = None
@@ -299,6 +300,20 @@ class Auth:
         ours = principal.provider in (None, self.tokens.only_provider)
         operator = principal.operator and stored.operator and ours
         return msgspec.structs.replace(principal, role=role, operator=operator)
+
+    async def renewable(self, principal: Principal, account: Account) -> Account:
+        """The account with the roles that another token may have which is given for this one: none in an organization
+        that an ADMIN has logged its bearer out of. Raises Unauthenticated.
+        """
+        await self.counted(principal, None, fresh=True)
+        async with self._database.connection() as connection:
+            rows = await connection.rows(
+                READ_ORGANIZATIONS,
+                user=principal.user_id,
+                organizations=list(account.roles),
+                issued_at=datetime.fromtimestamp(principal.issued_at, UTC),
+            )
+        return msgspec.structs.replace(account, roles={row["id"]: account.roles[row["id"]] for row in rows})
 
     async def organizations(self, principal: Principal) -> dict[str, Role]:
         """The role that counts in each organization that the token names, by its id."""
@@ -355,12 +370,12 @@ class Auth:
             return claimed
         return min(claimed, Role(stored)) if stored is not None else None
 
-    async def _read_stored(self, principal: Principal, organization: str | None) -> Stored:
+    async def _read_stored(self, principal: Principal, organization: str | None, fresh: bool) -> Stored:
         key = (principal.subject, organization, principal.token_id)
         stored: Stored | None = self._stored.get(key)
         now = self._clock().timestamp()
         # What was read ahead of the clock is read anew: it was put back since.
-        if stored is not None and 0 <= now - stored.at < STORED_SECONDS:
+        if not fresh and stored is not None and 0 <= now - stored.at < STORED_SECONDS:
             return stored
         generation = self._generation
         async with self._database.connection() as connection:
