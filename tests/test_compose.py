@@ -142,7 +142,7 @@ def test_the_commands_of_the_installation_work_with_these_roles(installation: In
     installation.run(SERVICE, "org", "add", "acme", "--name", "Acme Ltd.")
     installation.run(
         SERVICE, "account", "add", "ann@acme.example", "--name", "Ann", "--org", "acme", "--role", "ADMIN",
-        "--password-stdin", typed="correct horse battery\n",
+        "--password-stdin", typed="heron violet ladder 71\n",
     )  # fmt: skip
     assert installation.run(SERVICE, "account", "operator", "ann@acme.example", owner=OWNER) == (
         "ann@acme.example is an operator.\n"
@@ -152,7 +152,7 @@ def test_the_commands_of_the_installation_work_with_these_roles(installation: In
     assert installation.ask(USER, "SELECT operator FROM account") is False
     installation.run(
         SERVICE, "account", "add", "bo@acme.example", "--name", "Bo", "--operator", "--password-stdin",
-        owner=OWNER, typed="correct horse battery\n",
+        owner=OWNER, typed="heron violet ladder 71\n",
     )  # fmt: skip
     assert installation.ask(USER, "SELECT operator FROM account WHERE name = 'Bo'") is True
     with psycopg.connect(installation.as_(USER), autocommit=True) as superuser:
