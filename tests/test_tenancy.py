@@ -54,6 +54,7 @@ ORGANIZATION_ROUTES = {
     f"GET {MEMBERS}": Door(Action.ADMINISTER),
     f"PUT {MEMBERS}/{{account}}": Door(Action.ADMINISTER, {"role": "VIEWER"}),
     f"DELETE {MEMBERS}/{{account}}": Door(Action.ADMINISTER),
+    f"DELETE {MEMBERS}/{{account}}/tokens": Door(Action.ADMINISTER),
     f"GET {INVITATIONS}": Door(Action.ADMINISTER),
     f"POST {INVITATIONS}": Door(Action.ADMINISTER, {"email": "somebody@example.com", "role": "VIEWER"}),
     f"DELETE {INVITATIONS}/{{invitation_id}}": Door(Action.ADMINISTER),
