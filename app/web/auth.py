@@ -184,7 +184,7 @@ class Auth:
     """Whose token it is, and the role that counts."""
 
     def __init__(self, settings: Settings, database: Database, clock: Clock):
-        self.tokens = Tokens(settings, clock)
+        self.tokens = Tokens(settings, clock, _principal)
         self._settings = settings
         self._database = database
         self._clock = clock
@@ -251,7 +251,7 @@ class Auth:
 
     async def verify(self, token: str) -> Principal:
         """The bearer of the token; raises Unauthenticated. Says nothing about revocation: `counted` does."""
-        return _principal(await self.tokens.verify(token))
+        return await self.tokens.verify(token)
 
     async def revoke(self, connection: Connection, principal: Principal) -> None:
         """Make the principal's token invalid, and those that renewed it: at once here after `forget`, within 5 seconds

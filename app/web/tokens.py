@@ -2,9 +2,9 @@
 
 import hashlib
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import jwt
 import msgspec
@@ -18,6 +18,8 @@ from app.base.settings import Settings
 from app.web.keys import KeySet
 
 log = structlog.get_logger(__name__)
+
+B = TypeVar("B")
 
 LONGEST_TOKEN = 8192
 # A provider's clock may be a little ahead of ours. Expiry has no such grace: revocations are kept until then only.
@@ -63,14 +65,16 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True):
     at: float
 
 
-class Tokens:
-    """Issues and verifies tokens. Knows of no account: app/web/auth.py does."""
+class Tokens(Generic[B]):
+    """Issues and verifies tokens. Knows of no account: app/web/auth.py does, and makes of each verified token its
+    `bearer`, once.
+    """
 
-    def __init__(self, settings: Settings, clock: Clock):
-        self._settings, self._clock = settings, clock
+    def __init__(self, settings: Settings, clock: Clock, bearer: Callable[[Verified], B]):
+        self._settings, self._clock, self._bearer = settings, clock, bearer
         max_age = timedelta(seconds=settings.jwks_max_age)
         self._providers = {issuer: KeySet(url, clock, max_age) for issuer, url in settings.providers.items()}
-        self._verified: LRUCache[bytes, Verified] = LRUCache(REMEMBERED)
+        self._verified: LRUCache[bytes, tuple[Verified, B]] = LRUCache(REMEMBERED)
 
     async def open(self) -> None:
         """Fetch the providers' keys, as far as they answer."""
@@ -115,22 +119,22 @@ class Tokens:
         }
         return jwt.encode(ours | dict(claims), self._settings.secret, algorithm="HS256")
 
-    async def verify(self, token: str) -> Verified:
-        """What the token says; raises Unauthenticated, IdentityProviderUnavailable."""
+    async def verify(self, token: str) -> B:
+        """The token's bearer; raises Unauthenticated, IdentityProviderUnavailable."""
         if len(token) > LONGEST_TOKEN:
             raise Unauthenticated("The token is too long.")
         digest = hashlib.sha256(token.encode()).digest()
-        verified: Verified | None = self._verified.get(digest)
-        if verified is None or not self._remembers(verified):
+        known: tuple[Verified, B] | None = self._verified.get(digest)
+        if known is None or not self._remembers(known[0]):
             self._verified.pop(digest, None)
             verified = await self._verify(token, digest.hex())
             tell_whose(verified.claims.sub)
             self._check_times(verified.claims)
-            self._verified[digest] = verified
-        elif verified.claims.exp <= self._seconds():
-            tell_whose(verified.claims.sub)
+            known = self._verified[digest] = verified, self._bearer(verified)
+        elif known[0].claims.exp <= self._seconds():
+            tell_whose(known[0].claims.sub)
             raise TokenExpired("Log in again, or renew a token before it expires.")
-        return verified
+        return known[1]
 
     def still_counts(self, provider: str | None, generation: int) -> bool:
         """Whether the keys by which somebody was let in are still their issuer's."""

@@ -19,6 +19,8 @@ LISTINGS: Sequence[Mapping[str, str]] = (
     {"monthlyRate[gte]": "5000"},
 )
 PLAIN: Mapping[str, str] = {"category": "Aerial Lifts", "count": "none"}
+RANGE: Mapping[str, str] = {"monthlyRate[gte]": "2000", "monthlyRate[lt]": "8000", "count": "none"}
+SEARCH: Mapping[str, str] = {"search": "lift", "count": "none"}
 DRAFTED = 500  # rows that the reader has drafts of, all over the list
 SAVED = 200  # rows that the saver saves again and again
 FIVE = 5  # rows in a commit
@@ -95,6 +97,14 @@ def _page(api: Api, number: int) -> None:
 
 def _plain(api: Api, number: int) -> None:
     api.exchange("GET", _page_of(PLAIN), "visitor")
+
+
+def _range(api: Api, number: int) -> None:
+    api.exchange("GET", _page_of(RANGE), "visitor")
+
+
+def _search(api: Api, number: int) -> None:
+    api.exchange("GET", _page_of(SEARCH), "visitor")
 
 
 def _one_of_each(api: Api, first: int, requests: int) -> None:
@@ -182,7 +192,7 @@ class _Load:
         api.side.loading.copy(self.parts[number % len(self.parts)])
 
 
-KINDS = ("page", "plain", "save", "commit", "bulk", "load")
+KINDS = ("page", "plain", "range", "search", "save", "commit", "bulk", "load")
 USUAL = ("page", "save", "commit")
 
 
@@ -192,6 +202,8 @@ def works(kinds: Collection[str], sizes: Sizes) -> list[Work]:
     found = [
         Work("page", _page, _one_of_each),
         Work("plain", _plain, _nothing),
+        Work("range", _range, _nothing),
+        Work("search", _search, _nothing),
         Work("save", _save_one, _nothing),
         Work("commit", _commit, _prepare_commits, rows=FIVE),
         Work("bulk", bulk.request, bulk.prepare, 1, 1, requests=1, takes=BULKS),
