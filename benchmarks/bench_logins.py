@@ -16,7 +16,7 @@ from benchmarks.figures import Figure, at_most, plain
 
 FORGED = 200
 PATIENCE = 60.0
-HOME, PASSWORD = "198.51.100.1", "correct horse battery"
+HOME, PASSWORD = "198.51.100.1", "a quite ordinary phrase"
 
 
 async def logins(bench: Bench) -> AsyncIterator[Figure]:

@@ -19,7 +19,7 @@ from tests.conftest import new_database
 from tests.support.children import VANGUARD, child
 from tests.support.world import SECRET
 
-PASSWORD = "correct horse battery"
+PASSWORD = "a quite ordinary phrase"
 
 
 class Shell:
@@ -156,7 +156,12 @@ def test_a_token_for_somebody(acme: Shell) -> None:
         token = acme.ok("token", "ann@demo.example", *arguments).strip()
         return dict(jwt.decode(token, SECRET, algorithms=["HS256"], audience="vanguard", issuer="vanguard"))
 
-    plain, operator = claims(), claims("--operator", "--ttl", "60")
+    plain = claims()
+    assert "is no operator" in acme.refused("token", "ann@demo.example", "--operator", status=2)
+    acme.ok("account", "operator", "ann@demo.example")
+    operator = claims("--operator", "--ttl", "60")
+    assert claims()["operator"] is True
+    assert "VANGUARD_MAX_TOKEN_TTL" in acme.refused("token", "ann@demo.example", "--ttl", "86401", status=2)
     assert plain["orgs"] == {"acme": "ADMIN"}
     assert "operator" not in plain
     assert operator["operator"] is True

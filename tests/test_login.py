@@ -34,7 +34,7 @@ from tests.test_auth import Provider, provider, quiet, whoami
 
 __all__ = ["provider", "quiet"]
 
-PASSWORD = "correct horse battery"
+PASSWORD = "a quite ordinary phrase"
 
 
 @pytest.fixture
