@@ -7,6 +7,7 @@ import click
 from app import accounts, members
 from app.base.clock import now
 from app.base.database import Database
+from app.base.errors import Forbidden
 from app.base.settings import Settings
 from app.cli.program import main, print_table, with_database, with_owner
 from app.engine.audit import Act, Entry, record_everywhere
@@ -125,11 +126,9 @@ def token(email: str, operator: bool, ttl: int | None) -> None:
     async def issue(settings: Settings, database: Database) -> str:
         found = await accounts.find_account(database, email)
         if operator and not found.operator:
-            raise click.UsageError(
-                f"{found.email} is no operator. Make it one: vanguard account operator {found.email}"
-            )
+            raise Forbidden(f"{found.email} is no operator. Make it one: vanguard account operator {found.email}")
         if ttl is not None and ttl > settings.max_token_ttl:
-            raise click.UsageError(f"--ttl is {settings.max_token_ttl:,} at most (VANGUARD_MAX_TOKEN_TTL).")
+            raise Forbidden(f"--ttl is {settings.max_token_ttl:,} at most (VANGUARD_MAX_TOKEN_TTL).")
         issued = Auth(settings, database, now).issue(found, ttl=ttl)
         told = {"account": found.id, "seconds": ttl or settings.token_ttl, "operator": found.operator}
         entry = Entry(at=now(), actor=None, action=Act.TOKEN_ISSUED, details=told)
