@@ -250,7 +250,7 @@ async def test_what_is_too_old_to_matter_is_forgotten(database_url: str) -> None
         await world.organization("acme")
         ann = await world.user("ann")
         await ann.post("/api/auth/logout", {"everywhere": True})
-        world.clock.move(days=2)
+        world.clock.move(days=8)
         bob = await world.user("bob")
         await bob.post("/api/auth/logout", {"everywhere": True})
         assert [row["subject"] for row in await world.db.fetch("SELECT subject FROM logout")] == ["bob"]
@@ -355,6 +355,34 @@ async def test_nor_does_it_open_an_organization_that_an_admin_has_closed(world: 
     assert ticket["user"]["organizations"] == [{"id": "rival", "role": "VIEWER"}]
     renewed = User(world, "bob", "acme", ticket["accessToken"])
     refused(await renewed.get("rows"), 403, "FORBIDDEN")
+
+
+@pytest.mark.parametrize("how", ["renewed again", "a day later", "by an invitation"])
+async def test_nor_does_one_that_was_renewed_since(database_url: str, how: str) -> None:
+    """Whoever renews a token that is younger than the ADMIN's logout, but of a login of before."""
+    async with open_world(database_url, max_token_ttl=86_400) as world:
+        for organization in ("acme", "rival"):
+            await world.organization(organization)
+        bea = await world.user("bea")
+        ann = await world.user("ann", role=Role.ADMIN)
+        world.clock.move(seconds=1)
+        assert (await ann.request("DELETE", f"{MEMBERS}/bea/tokens")).status_code == 204
+        for _ in range(5 if how == "a day later" else 1):
+            world.clock.move(hours=7)
+            bea = User(world, "bea", "acme", (await bea.post("/api/auth/renew", None)).json()["accessToken"])
+        if how == "a day later":
+            # Another logout is when old ones are forgotten.
+            carl = await world.user("carl")
+            assert (await carl.post("/api/auth/logout", {"everywhere": True})).status_code == 204
+        path, roles = "/api/auth/renew", []
+        if how == "by an invitation":
+            rita = await world.user("rita", "rival", Role.ADMIN)
+            made = await rita.post("/api/v1/orgs/rival/invitations", {"email": "bea@example.com", "role": "VIEWER"})
+            path, roles = made.json()["path"], [{"id": "rival", "role": "VIEWER"}]
+        ticket = (await bea.request("POST", path)).json()
+        assert ticket["user"]["organizations"] == roles
+        bea = User(world, "bea", "acme", ticket["accessToken"])
+        refused(await bea.get("rows"), 403, "FORBIDDEN")
 
 
 async def test_a_removed_account_and_a_removed_operator_renew_nothing(world: World, ann: User) -> None:

@@ -270,7 +270,9 @@ class Auth:
         """Make all tokens invalid that a bearer was given before `at`, everywhere or in one organization; `forget` has
         it count at once here.
         """
-        await connection.value(END_TOKENS, subject=subject, scope=scope, at=at, before=at - self._longest)
+        # As long as a login of before can be renewed, which must not open again what was closed.
+        before = at - max(self._longest, timedelta(seconds=self._settings.renewable_for))
+        await connection.value(END_TOKENS, subject=subject, scope=scope, at=at, before=before)
 
     @property
     def _longest(self) -> timedelta:
@@ -303,7 +305,7 @@ class Auth:
 
     async def renewable(self, principal: Principal, account: Account) -> Account:
         """The account with the roles that another token may have which is given for this one: none in an organization
-        that an ADMIN has logged its bearer out of. Raises Unauthenticated.
+        that an ADMIN has logged its bearer out of since the login. Raises Unauthenticated.
         """
         await self.counted(principal, None, fresh=True)
         async with self._database.connection() as connection:
@@ -311,7 +313,8 @@ class Auth:
                 READ_ORGANIZATIONS,
                 user=principal.user_id,
                 organizations=list(account.roles),
-                issued_at=datetime.fromtimestamp(principal.issued_at, UTC),
+                # The token may have been renewed after that logout, and is younger than it.
+                issued_at=datetime.fromtimestamp(principal.logged_in_at, UTC),
             )
         return msgspec.structs.replace(account, roles={row["id"]: account.roles[row["id"]] for row in rows})
 

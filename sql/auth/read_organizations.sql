@@ -1,5 +1,6 @@
 -- What is stored about a user in each of the organizations that a token names.
--- $1 user, $2 organizations (text[]), $3 issued_at (timestamptz: the token's).
+-- $1 user, $2 organizations (text[]), $3 issued_at (timestamptz: the token's, or that of
+-- the login that it goes back to).
 -- Returns id, managed, identity_provider, role (NULL without a membership), by id; organizations that do not exist are
 -- left out, and those that an ADMIN has logged the user out of since.
 SELECT o.id, o.managed_by_identity_provider AS managed, o.identity_provider, m.role
