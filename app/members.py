@@ -14,7 +14,7 @@ from litestar.params import JSONBody, PathParameter
 
 from app.base.clock import now
 from app.base.database import Connection, Database
-from app.base.errors import LastAdmin, ManagedOrganization, MemberNotFound
+from app.base.errors import Forbidden, LastAdmin, ManagedOrganization, MemberNotFound
 from app.base.statements import statement
 from app.engine.audit import Act, Entry, record_in
 from app.organizations import lock_organization
@@ -64,9 +64,9 @@ async def read_members(database: Database, organization: str) -> list[Member]:
 async def change_role(
     database: Database, organization: str, account: str, role: Role, *, actor: str, at: datetime
 ) -> Member:
-    """Give a member another role; raises MemberNotFound, and LastAdmin where it is the only ADMIN."""
+    """Give a member another role; raises MemberNotFound, LastAdmin where it is the only ADMIN, and Forbidden."""
     async with database.transaction() as connection:
-        row = await _locked_member(connection, organization, account)
+        row = await _locked_member(connection, organization, account, actor)
         await _save_role(connection, organization, row, role, actor, at)
     return _member(row, role)
 
@@ -87,9 +87,11 @@ async def give_role(database: Database, organization: str, account: str, role: R
 async def end_membership(
     database: Database, organization: str, account: str, *, actor: str | None = None, at: datetime | None = None
 ) -> None:
-    """End the membership, and what the address is invited to; raises LastAdmin for the only ADMIN, MemberNotFound."""
+    """End the membership, and what the address is invited to; raises LastAdmin for the only ADMIN, MemberNotFound,
+    and Forbidden for an actor.
+    """
     async with database.transaction() as connection:
-        row = await _locked_member(connection, organization, account)
+        row = await _locked_member(connection, organization, account, actor)
         if row["role"] == Role.ADMIN.value:
             await keep_admin(connection, row["id"], [organization])
         await connection.value(FORGET_ADDRESS, organization=organization, email=row["email"])
@@ -99,12 +101,17 @@ async def end_membership(
         await record_in(connection, organization, None, entry)
 
 
-async def lock_members(connection: Connection, organization: str) -> None:
-    """For a transaction that changes who belongs to it; raises NotFound, and ManagedOrganization where its identity
-    provider says that.
+async def lock_members(connection: Connection, organization: str, actor: str | None = None) -> None:
+    """For a transaction that changes who belongs to it; raises NotFound, ManagedOrganization where its identity
+    provider says that, and Forbidden for an actor who is no ADMIN any more: they waited for whoever changed that.
     """
     if await lock_organization(connection, organization):
         raise managed_elsewhere(organization)
+    if actor is None:
+        return
+    row = await connection.row(READ_MEMBER, organization=organization, account=actor, email=None)
+    if row is None or row["role"] != Role.ADMIN.value:
+        raise Forbidden("You are no ADMIN of this organization any more.")
 
 
 def managed_elsewhere(organization: str) -> ManagedOrganization:
@@ -119,9 +126,9 @@ async def keep_admin(connection: Connection, account: str, organizations: list[s
         raise LastAdmin(f"Make somebody else ADMIN of {', '.join(orphaned)} first.")
 
 
-async def _locked_member(connection: Connection, organization: str, account: str) -> Any:
+async def _locked_member(connection: Connection, organization: str, account: str, actor: str | None) -> Any:
     """A member of the organization, whose memberships nobody else changes until the transaction ends."""
-    await lock_members(connection, organization)
+    await lock_members(connection, organization, actor)
     return await _found(connection, organization, account)
 
 

@@ -8,7 +8,7 @@ import pytest
 from app import accounts, members
 from app.base.errors import LastAdmin
 from app.web.auth import Role
-from tests.support.world import User, World, open_world
+from tests.support.world import User, World, open_world, refused
 
 MEMBERS = "/api/v1/orgs/acme/members"
 
@@ -101,7 +101,9 @@ async def test_the_last_admin_stays(world: World, admin: User) -> None:
 
 @pytest.mark.parametrize("step", ["delete", "put"])
 async def test_two_admins_cannot_remove_each_other_at_once(world: World, admin: User, step: str) -> None:
-    """Given two ADMINs whose requests wait for the same organization, then one of them stays."""
+    """Given two ADMINs whose requests wait for the same organization, then one of them stays: the other is none by the
+    time that it is their turn.
+    """
     other = await world.user("other", role=Role.ADMIN)
     async with world.db.acquire() as holder, holder.transaction():
         await holder.execute("SELECT FROM organization WHERE id = 'acme' FOR UPDATE")
@@ -112,7 +114,7 @@ async def test_two_admins_cannot_remove_each_other_at_once(world: World, admin: 
         while await world.db.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted") < 2:
             assert not any(request.done() for request in requests), "it did not wait"
     statuses = sorted(status for status, _ in await asyncio.gather(*requests))
-    assert statuses == [204 if step == "delete" else 200, 409]
+    assert statuses == [204 if step == "delete" else 200, 403]
     assert await world.db.fetchval("SELECT count(*) FROM membership WHERE role = 'ADMIN'") == 1
 
 
@@ -147,3 +149,56 @@ async def test_only_admins_of_the_organization_decide(world: World, admin: User)
         assert (await user.get(MEMBERS)).status_code == 403
         assert (await put(user, "eve", "ADMIN"))[0] == 403
         assert (await delete(user, "admin"))[0] == 403
+
+
+# -- who is no ADMIN any more ------------------------------------------------------------------------------------------
+
+INVITATIONS = "/api/v1/orgs/acme/invitations"
+ACTS = {
+    "promotes himself": ("PUT", f"{MEMBERS}/bob", {"role": "ADMIN"}),
+    "removes": ("DELETE", f"{MEMBERS}/carl", None),
+    "invites": ("POST", INVITATIONS, {"email": "bob@example.com", "role": "ADMIN"}),
+    "logs out": ("DELETE", f"{MEMBERS}/carl/tokens", None),
+}
+
+
+@pytest.mark.parametrize("act", ACTS)
+@pytest.mark.parametrize("how", ["demoted", "removed", "logged out"])
+async def test_who_has_just_been_admin_administers_nothing_elsewhere(
+    world: World, admin: User, database_url: str, how: str, act: str
+) -> None:
+    """What another process remembers for seconds would have been enough to become ADMIN for ever."""
+    bob, _ = await world.user("bob", role=Role.ADMIN), await world.user("carl")
+    method, path, body = ACTS[act]
+    async with open_world(database_url) as other:
+        world.clock.move(seconds=1)
+        there = User(other, "bob", "acme", bob.token)
+        assert (await there.get(MEMBERS)).status_code == 200
+        if how == "demoted":
+            assert (await put(admin, "bob", "VIEWER"))[0] == 200
+        elif how == "removed":
+            assert (await delete(admin, "bob"))[0] == 204
+        else:
+            assert (await bob.post("/api/auth/logout", {"everywhere": True})).status_code == 204
+        answer = await there.request(method, path, json=body)
+    assert answer.status_code == (401 if how == "logged out" else 403), answer.text
+    assert await world.db.fetchval("SELECT count(*) FROM invitation") == 0
+    assert await world.db.fetchval("SELECT count(*) FROM membership WHERE account_id = 'carl'") == 1
+
+
+@pytest.mark.parametrize("act", ["promotes himself", "removes", "invites"])
+async def test_nor_who_waits_for_the_end_of_being_admin(world: World, admin: User, act: str) -> None:
+    """The gate sees an ADMIN, since what demotes him has not committed yet."""
+    bob, _ = await world.user("bob", role=Role.ADMIN), await world.user("carl")
+    method, path, body = ACTS[act]
+    waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%organization AS o%'"
+    async with world.runtime.database.transaction() as connection:
+        await members.lock_members(connection, "acme", "admin")
+        await connection.value(members.SAVE_MEMBER, organization="acme", account="bob", role="VIEWER")
+        asked = asyncio.create_task(bob.request(method, path, json=body))
+        async with asyncio.timeout(60):
+            while not await world.db.fetchval(waits):  # noqa: ASYNC110 - another server says when
+                await asyncio.sleep(0.01)
+    refused(await asked, 403, "FORBIDDEN")
+    assert await world.db.fetchval("SELECT role FROM membership WHERE account_id = 'bob'") == "VIEWER"
+    assert await world.db.fetchval("SELECT count(*) FROM invitation") == 0

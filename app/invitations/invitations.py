@@ -66,10 +66,10 @@ async def invite(
     connection: Connection, organization: str, user: str, email: str, role: Role, at: datetime, settings: Settings
 ) -> Invitation:
     """Invite an address, in place of what it was invited as before; raises ValidationFailed, AlreadyExists for a
-    member's, QuotaExceeded, ManagedOrganization.
+    member's, QuotaExceeded, ManagedOrganization, Forbidden for who is no ADMIN any more.
     """
     email = accounts.checked_email(email)
-    await lock_members(connection, organization)
+    await lock_members(connection, organization, user)
     if await connection.value(FIND_MEMBER, organization=organization, email=email) is not None:
         raise AlreadyExists(f"{email} is a member already. Change the role there.")
     await connection.value(FORGET_EXPIRED, organization=organization, at=at)

@@ -153,9 +153,11 @@ AnyRequest = Request[Any, Any, Any]
 Requirement = Callable[[Principal], None]
 
 
-def require(action: Action) -> dict[str, Requirement]:
-    """What the gate asks on a route under `{org}`: the role there must allow the action."""
-    return {"requires": lambda principal: principal.demand(action)}
+def require(action: Action) -> dict[str, Any]:
+    """What the gate asks on a route under `{org}`: the role there must allow the action. To administer takes the
+    role of now: who was ADMIN a few seconds ago could make themselves one again.
+    """
+    return {"requires": lambda principal: principal.demand(action), "fresh": action is Action.ADMINISTER}
 
 
 def require_operator() -> dict[str, Requirement]:
@@ -211,7 +213,7 @@ class Auth:
         organization = request.path_params.get("org")
         # What the token does not name may be any text of theirs.
         tell_whose(principal.user_id, organization if organization in principal.orgs else None)
-        principal = await self.counted(principal, organization)
+        principal = await self.counted(principal, organization, fresh=bool(opt.get("fresh")))
         if organization is not None and principal.role is None:
             raise Forbidden(FOREIGN)
         if requirement := opt.get("requires"):

@@ -1,4 +1,5 @@
--- A member of an organization. $1 organization, $2 account (its id), $3 email (in lower case): either of the two.
+-- A member of an organization. $1 organization, $2 account (its id), $3 email (in lower case, or NULL): either of
+-- the two.
 -- Returns id, email, name, role, or no row: alike for others' accounts and for those that there are not.
 SELECT a.id, a.email, a.name, m.role
   FROM public.membership AS m
