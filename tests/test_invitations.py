@@ -549,6 +549,14 @@ async def test_an_existing_member_keeps_the_role_that_the_operator_gave(world: W
     refused(await accept(world, made, token=nina.token), 404, "INVITATION_NOT_FOUND")
 
 
+@pytest.mark.parametrize("body", [NEWCOMER | {"password": "short"}, NEWCOMER | {"name": " "}, {"name": "N"}, [], 7])
+async def test_what_makes_no_account_tells_of_none(world: World, admin: User, body: Any) -> None:
+    """An ADMIN could try links of their own with what is refused anyway."""
+    await stranger(world)
+    answers = [await accept(world, await invite(admin, f"{name}@example.com"), body) for name in ("nina", "nobody")]
+    assert len({(answer.status_code, answer.json()["code"], answer.json()["detail"]) for answer in answers}) == 1
+
+
 # -- what moves while an invitation is open ----------------------------------------------------------------------------
 
 

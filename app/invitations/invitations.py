@@ -160,10 +160,12 @@ async def accept_anew(
     A hash is dear: it takes a turn as a login does, and nobody gets one whose link is not open then.
     """
     link, email = offer.link, offer.email
-    if offer.known:
-        raise _known()
+    # Before it is told whether the address is known: an ADMIN has the links of all that they invite, and could ask
+    # with a password that is refused anyway.
     name = accounts.checked_name(name)
     check_password(password, strict=runtime.settings.is_production, email=email, name=name)
+    if offer.known:
+        raise _known()
     try:
         async with runtime.hashing.turn(address, email, at_home=False) as work:
             async with runtime.database.connection() as connection:
