@@ -368,6 +368,21 @@ async def test_one_provider_does_not_make_operators_of_another(houses: Houses) -
     assert theirs.status_code == 403
 
 
+@pytest.mark.parametrize("body", [{}, {"everywhere": True}])
+async def test_nor_one_that_has_the_same_id_there(houses: Houses, body: Any) -> None:
+    """Ids are their issuer's: one that counts its tokens would end others', and so would one that copies an id."""
+    world = houses.world
+    await world.user("ann")
+    mine, others = houses.token(THEIRS, jti="1"), (houses.token(OURS, jti="1"), signed(world, jti="1"))
+    assert (await whoami(world, mine)).status_code in (200, 503)
+    await world.runtime.auth.tokens.settled()
+    world.clock.move(seconds=1)
+    assert (await world.http.post("/api/auth/logout", headers=bearing(mine), json=body)).status_code == 204
+    assert (await whoami(world, mine)).status_code == 401
+    for token in others:
+        assert (await whoami(world, token)).status_code == 200
+
+
 async def test_a_logout_at_one_provider_ends_no_token_of_another(houses: Houses) -> None:
     world = houses.world
     await world.user("ann")

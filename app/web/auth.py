@@ -186,7 +186,7 @@ class Auth:
     """Whose token it is, and the role that counts."""
 
     def __init__(self, settings: Settings, database: Database, clock: Clock):
-        self.tokens = Tokens(settings, clock, _principal)
+        self.tokens = Tokens(settings, clock, self._bearer)
         self._settings = settings
         self._database = database
         self._clock = clock
@@ -254,6 +254,11 @@ class Auth:
     async def verify(self, token: str) -> Principal:
         """The bearer of the token; raises Unauthenticated. Says nothing about revocation: `counted` does."""
         return await self.tokens.verify(token)
+
+    def _bearer(self, verified: Verified) -> Principal:
+        # An id says which of its issuer's tokens it is: two providers may both count from 1.
+        alone = verified.provider in (None, self.tokens.only_provider)
+        return _principal(verified, "" if alone else f"{verified.provider} ")
 
     async def revoke(self, connection: Connection, principal: Principal) -> None:
         """Make the principal's token invalid, and those that renewed it: at once here after `forget`, within 5 seconds
@@ -399,13 +404,13 @@ class Auth:
         return stored
 
 
-def _principal(verified: Verified) -> Principal:
+def _principal(verified: Verified, whose: str) -> Principal:
     claims = verified.claims
     return Principal(
         user_id=claims.sub,
         orgs={organization: Role(role) for organization, role in claims.orgs.items()},
         operator=claims.operator,
-        token_id=_token_id(verified),
+        token_id=whose + _token_id(verified),
         expires_at=expires_at(claims),
         issued_at=claims.iat,
         logged_in_at=claims.iat if claims.auth_time is None else claims.auth_time,
