@@ -3,6 +3,7 @@
 An account is named by its id or its email.
 """
 
+import re
 import unicodedata
 from datetime import datetime
 from typing import Annotated, Any
@@ -21,6 +22,7 @@ from app.organizations import lock_organization
 from app.web.auth import Action, Role, require
 from app.web.openapi import Organization, answers
 from app.web.runtime import VanguardRequest
+from app.web.tokens import SUBJECTS
 
 LIST_MEMBERS = statement("members/list_members")
 READ_MEMBER = statement("members/read_member")
@@ -35,6 +37,7 @@ AccountKey = Annotated[
     str, PathParameter(description="The account's id or email", examples=[Example(value="ann@demo.example")])
 ]
 LONGEST_EMAIL = 254
+SUBJECT = re.compile(SUBJECTS)  # whom a token can be of
 
 
 class Member(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -240,6 +243,8 @@ async def end_tokens(request: VanguardRequest, org: Organization, account: Accou
     runtime = request.runtime
     async with runtime.database.transaction() as connection:
         managed = await lock_organization(connection, org)
+        if managed and not SUBJECT.fullmatch(account):
+            raise unknown(account)  # no token can be of such a bearer
         user = account if managed else (await _found(connection, org, account))["id"]
         await runtime.auth.end_tokens(connection, user, org, runtime.clock())
         told = {"account": user}

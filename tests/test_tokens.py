@@ -416,6 +416,18 @@ async def test_an_issuer_that_is_not_configured_is_nobody(houses: Houses) -> Non
     assert (await whoami(houses.world, foreign(houses.world, RSA, "r1", iss=THEIRS))).status_code in (401, 503)
 
 
+@pytest.mark.parametrize("who", ["x" * 256, "-%00", "%C3%A4", "%0A"])
+async def test_who_can_bear_no_token_is_not_logged_out(houses: Houses, who: str) -> None:
+    """An ADMIN names bearers by any text, which is stored: long ones do not fit an index."""
+    await houses.manage("acme", True, OURS)
+    await houses.status(houses.token(OURS))
+    admin = User(houses.world, "ann", "acme", houses.token(OURS))
+    answer = await admin.request("DELETE", f"{MEMBERS}/{who}/tokens")
+    assert answer.status_code in (400, 404), answer.text
+    assert await houses.world.db.fetchval("SELECT count(*) FROM logout") == 0
+    assert (await admin.request("DELETE", f"{MEMBERS}/{'x' * 255}/tokens")).status_code == 204
+
+
 async def test_members_of_a_managed_organization_are_not_written_here(houses: Houses) -> None:
     world = houses.world
     await world.user("ann", role=Role.ADMIN)

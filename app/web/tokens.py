@@ -29,7 +29,8 @@ LONGEST_MEMORY = 3600  # seconds
 OURS = 0  # the generation of our own secret, which is the same as long as we run
 
 OrganizationId = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}\Z")]
-Identifier = Annotated[str, msgspec.Meta(pattern=r"^[\x20-\x7e]{1,255}\Z")]
+SUBJECTS = r"^[\x20-\x7e]{1,255}\Z"
+Identifier = Annotated[str, msgspec.Meta(pattern=SUBJECTS)]
 NumericDate = Annotated[float, msgspec.Meta(ge=0, le=253_402_300_799)]
 RoleName = Literal["VIEWER", "ANALYST", "ENGINEER", "ADMIN"]
 
