@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -254,6 +255,24 @@ async def test_what_is_too_old_to_matter_is_forgotten(database_url: str) -> None
         bob = await world.user("bob")
         await bob.post("/api/auth/logout", {"everywhere": True})
         assert [row["subject"] for row in await world.db.fetch("SELECT subject FROM logout")] == ["bob"]
+
+
+async def test_a_clock_that_is_put_back_brings_no_token_back(database_url: str) -> None:
+    """Given a process whose clock is days ahead for a while, what it finds too old there is not forgotten."""
+    async with open_world(database_url, max_token_ttl=86_400) as world:
+        world.clock.at = datetime.now(UTC)
+        await world.organization("acme")
+        bob, carl = await world.user("bob"), await world.user("carl")
+        assert (await bob.post("/api/auth/logout", None)).status_code == 204
+        elsewhere = User(world, "carl", "acme", signed(world, sub="carl", orgs={"acme": "ANALYST"}))
+        world.clock.move(seconds=1)
+        assert (await carl.post("/api/auth/logout", {"everywhere": True})).status_code == 204
+        world.clock.move(days=9)
+        dan = await world.user("dan")
+        assert (await dan.post("/api/auth/logout", {"everywhere": True})).status_code == 204
+        world.clock.move(days=-9)
+        for user in (bob, carl, elsewhere):
+            refused(await user.get("rows"), 401, "TOKEN_INVALID")
 
 
 @pytest.fixture
