@@ -67,7 +67,7 @@ def is_demonstration(password: str) -> bool:
 
 
 def _is_weak(text: str, own: list[str]) -> bool:
-    """Whether too little is left without what is tried first. Takes time by the length of the text, times the words."""
+    """Whether too little is left without what is tried first. Takes a few milliseconds at most."""
     if len(set(text)) < LEAST_DIFFERENT:
         return True
     return any(len(_left(each, own)) < LEAST_LEFT for each in (text, YEAR.sub("", text).translate(WRITTEN)))
@@ -85,10 +85,12 @@ def _left(text: str, own: list[str]) -> str:
 
 
 def _without_rows(text: str) -> list[str]:
-    """The characters that do not stand in four or more beside each other of a row, in either direction."""
+    """The first characters, as many as are needed, that do not stand in four or more beside each other of a row, in
+    either direction.
+    """
     left: list[str] = []
     at = 0
-    while at < len(text):
+    while at < len(text) and len(left) < LEAST_LEFT:
         length = max(_length(text, at, row) for each in ROWS for row in (each, each[::-1]))
         if length < LEAST_OF_A_ROW:
             left.append(text[at])

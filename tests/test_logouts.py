@@ -1,7 +1,11 @@
 """How sessions end and go on: another password, log out everywhere, a member who is logged out, renewal."""
 
 import asyncio
+import random
+import string
+import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -170,6 +174,21 @@ def test_weak_and_known_passwords_are_refused_in_production(password: str) -> No
 @pytest.mark.parametrize("password", ["xkq9-plum-otter", OLD, NEW, "Tr0ub4dour&3", "äußerst unüblich", "7f3a9c0e1d2b"])
 def test_others_are_not(password: str) -> None:
     check_password(password, strict=True, email="ann.miller@example.com", name="Ann Miller")
+
+
+@pytest.mark.parametrize(
+    "password",
+    ["".join(random.Random(1).choices(string.ascii_lowercase, k=1000)), "abcd1" * 200, "abcdq" * 199 + "abcde",
+     "aqbwcedrft" * 99 + "x", "\N{LATIN SMALL LIGATURE FFI}" * 999],
+)  # fmt: skip
+def test_none_is_looked_at_for_long(password: str) -> None:
+    """It is looked at beside all other requests, before anybody has to wait."""
+    name = " ".join(f"x{number}" for number in range(10, 60))
+    started = time.process_time()
+    for _ in range(10):
+        with suppress(ValidationFailed):
+            check_password(password, strict=True, email="ann.miller@example.com", name=name)
+    assert time.process_time() - started < 0.05
 
 
 async def test_a_demonstrations_password_opens_nothing_in_production(world: World, database_url: str) -> None:
