@@ -215,6 +215,25 @@ async def test_a_set_that_is_too_large_is_not_read(database_url: str) -> None:
     assert LARGEST_DOCUMENT < sent < 100 * LARGEST_DOCUMENT
 
 
+async def test_a_set_that_cannot_be_read_is_asked_for_no_oftener(database_url: str) -> None:
+    """Nested so deeply that reading it ends in another error than one of JSON."""
+    asked = 0
+
+    def nest(handler: BaseHTTPRequestHandler) -> None:
+        nonlocal asked
+        asked += 1
+        handler.send_response(200)
+        handler.end_headers()
+        handler.wfile.write(b'{"keys":[{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}]}")
+
+    with serving(nest) as url:
+        async with open_world(database_url, jwt_algorithms=("RS256",), jwks_url=url) as world:
+            for _ in range(5):
+                refused(await whoami(world, foreign(world)), 503, "IDENTITY_PROVIDER_UNAVAILABLE")
+                await world.runtime.auth.tokens.settled()
+    assert asked == 1
+
+
 async def test_a_fetch_has_a_deadline_as_a_whole(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """However steadily it drips; and a redirect is not followed."""
     monkeypatch.setattr("app.web.keys.DEADLINE", 0.2)

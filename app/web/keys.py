@@ -122,7 +122,14 @@ class KeySet:
         try:
             async with asyncio.timeout(DEADLINE):
                 document = msgspec.json.decode(await self._read(), type=KeyDocument)
-        except (httpx.HTTPError, httpx.InvalidURL, msgspec.DecodeError, UnicodeDecodeError, TimeoutError) as error:
+        except (
+            httpx.HTTPError,
+            httpx.InvalidURL,
+            msgspec.DecodeError,
+            UnicodeDecodeError,
+            RecursionError,
+            TimeoutError,
+        ) as error:
             log.warning("identity provider unavailable", error=type(error).__name__)
             self._failed_at = self._clock()
             return
