@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 
 from app.accounts import find_account
 from app.base.errors import ConfigurationError
+from app.base.places import Holder
 from app.base.settings import Settings, check
 from app.web.auth import Role
 from app.web.keys import LARGEST_DOCUMENT
@@ -375,6 +376,33 @@ async def test_a_provider_speaks_for_the_organizations_that_name_it_and_for_no_o
     await houses.manage("acme", True, None)
     for token in (houses.token(OURS), houses.token(THEIRS), signed(world)):
         assert await houses.status(token) == 403
+
+
+async def test_nor_does_it_use_up_what_somebody_of_another_has(houses: Houses, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections and bodies at once are a bearer's: a provider names anybody's id."""
+    await houses.manage("acme", True, OURS)
+    await houses.manage("rival", True, THEIRS)
+    holders: list[str] = []
+
+    def hold(user: str, organization: str | None, timeout: float | None = None) -> Holder:
+        holders.append(user)
+        return Holder(user, organization, timeout)
+
+    monkeypatch.setattr("app.web.work.Holder", hold)
+    for issuer, organization in ((OURS, "acme"), (THEIRS, "rival")):
+        await houses.status(houses.token(issuer), organization)
+        assert await houses.status(houses.token(issuer), organization) == 200
+    assert len(set(holders)) == 2
+
+
+async def test_the_audit_says_which_provider_named_an_actor(houses: Houses) -> None:
+    world = houses.world
+    await world.user("boss", operator=True)
+    headers = bearing(houses.token(THEIRS, sub="boss", orgs={}))
+    await houses.status(houses.token(THEIRS))
+    assert (await world.http.post("/api/auth/logout", headers=headers, json={"everywhere": True})).status_code == 204
+    told = await world.db.fetchval("SELECT details ->> 'provider' FROM audit WHERE actor = 'boss'")
+    assert told == THEIRS
 
 
 async def test_one_provider_does_not_make_operators_of_another(houses: Houses) -> None:

@@ -209,9 +209,9 @@ class Tailer:
         """How many there are."""
         return sum(len(channel.listeners) for channel in self._channels.values())
 
-    def listeners_of(self, user: str) -> int:
-        """How many of them are one user's."""
-        return sum(listener.bearer.user == user for listener in self._all())
+    def listeners_of(self, subject: str) -> int:
+        """How many of them are one bearer's."""
+        return sum(listener.bearer.subject == subject for listener in self._all())
 
     @asynccontextmanager
     async def listening(self, organization: str, at: Position, bearer: Bearer) -> AsyncGenerator[Listener, None]:

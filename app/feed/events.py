@@ -130,7 +130,7 @@ class Stream(ASGIResponse):
                 "Try again later.",
                 retry_after=RETRY_AFTER,
             )
-        if runtime.tailer.listeners_of(reader.user) >= (most := runtime.settings.user_streams):
+        if runtime.tailer.listeners_of(self._bearer.subject) >= (most := runtime.settings.user_streams):
             raise TooManyRequests(
                 f"You have {most} streams open (VANGUARD_USER_STREAMS). Close one of them first.",
                 retry_after=RETRY_AFTER,

@@ -145,7 +145,10 @@ async def logout(request: VanguardRequest, data: Annotated[Leaving | None, body(
             act = Act.LOGOUT_EVERYWHERE
             await runtime.auth.end_tokens(connection, principal.subject, EVERYWHERE, at)
         await runtime.auth.revoke(connection, principal)
-        await record_everywhere(connection, organizations, Entry(at=at, actor=principal.user_id, action=act))
+        # Nobody here is known to be who a provider says.
+        whose = {} if principal.provider is None else {"provider": principal.provider}
+        entry = Entry(at=at, actor=principal.user_id, action=act, details=whose)
+        await record_everywhere(connection, organizations, entry)
     runtime.auth.forget()
     return Response(None, cookies=[token_cookie(runtime.settings, "", 0)], headers={"Cache-Control": "no-store"})
 

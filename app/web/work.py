@@ -29,9 +29,9 @@ def begin_work(request: VanguardRequest) -> None:
     reads = request.method == "GET" or opt.get("reads")
     if user := request.scope.get("user"):
         timeout = request.runtime.settings.read_timeout if reads else None
-        holder.set(Holder(user.user_id, request.path_params.get("org"), timeout))
+        holder.set(Holder(user.subject, request.path_params.get("org"), timeout))
     if request.method != "GET":
-        name = user.user_id if user else ""
+        name = user.subject if user else ""
         attendance.intake = Intake(request.runtime.bodies, opt.get("body", Body.SMALL), name, request.scope)
     if reads:
         attendance.begin(has_body=request.method != "GET")
