@@ -144,6 +144,12 @@ BOUND = [
     "WITH RECURSIVE up AS (SELECT c.organization_id, c.id FROM pfa.change AS c WHERE c.organization_id = $1"
     " UNION ALL SELECT up.organization_id, d.id FROM up JOIN pfa.change AS d"
     " ON d.organization_id = up.organization_id) SELECT FROM up",
+    "WITH RECURSIVE up AS (SELECT $1::text AS o, 'A' AS k UNION ALL SELECT up.o, $2 FROM up JOIN pfa.mirror AS m"
+    " ON m.organization_id = up.o AND m.row_key = up.k) SELECT FROM up",
+    "WITH rows AS (SELECT m.organization_id, m.row_key FROM pfa.mirror AS m WHERE m.organization_id = ANY ($3::text[]))"
+    " SELECT FROM rows AS a JOIN rows AS b ON b.row_key = a.row_key AND b.organization_id = a.organization_id",
+    "WITH mine AS (SELECT m.organization_id, m.row_key FROM pfa.mirror AS m WHERE m.organization_id = $1)"
+    " SELECT FROM mine AS a CROSS JOIN mine AS b JOIN pfa.change AS c ON c.organization_id = b.organization_id",
     "SELECT FROM (SELECT organization_id FROM pfa.change WHERE organization_id = $1 UNION"
     " SELECT $1) AS u (o) JOIN pfa.mirror AS m ON m.organization_id = u.o",
     "SELECT FROM pfa.mirror AS m JOIN (VALUES ($1, 1), ($1, 2)) AS v (o, n) ON v.o = m.organization_id",
@@ -193,7 +199,15 @@ LOOSE = [
     "SELECT FROM pfa.mirror AS m WHERE m.organization_id::char = $1::char",
     "SELECT FROM pfa.mirror AS m WHERE m.organization_id::varchar(1) = $1",
     'SELECT FROM pfa.mirror AS m WHERE m.organization_id COLLATE "und-ci" = $1',
+    'SELECT FROM pfa.mirror AS m WHERE m.organization_id COLLATE public."C" = $1',
+    "SELECT FROM pfa.mirror AS m WHERE m.organization_id::public.text = $1",
     "SELECT FROM pfa.mirror AS m WHERE lower(m.organization_id) = $1",
+    "SELECT FROM public.dataset AS d WHERE d.organization_id = $1 AND EXISTS (SELECT FROM public.organization AS o"
+    " WHERE o.id = (SELECT organization_id FROM jsonb_populate_record(NULL::public.dataset, $2::jsonb)))",
+    "SELECT FROM public.organization AS o WHERE o.id = $1 AND EXISTS (SELECT FROM pfa.mirror AS m"
+    " WHERE m.organization_id = (SELECT id FROM (SELECT a.* FROM public.account AS a) AS b LIMIT 1))",
+    "SELECT FROM pfa.mirror AS x JOIN public.dataset ON dataset.organization_id = x.organization_id JOIN pfa.dataset"
+    " ON TRUE WHERE x.organization_id = $1 AND public.dataset.organization_id = $1",
     "SELECT FROM public.organization AS o WHERE o.id = $1 AND EXISTS ("
     "SELECT FROM public.account AS a JOIN pfa.mirror AS m ON m.organization_id = id)",
     "SELECT FROM pfa.mirror AS m WHERE m.organization_id IN ($1, 'beta')",
@@ -239,8 +253,20 @@ LOOSE = [
     " WHERE m.organization_id = ANY ($3::text[]) AND c.organization_id = ANY ($3::text[])",
     "SELECT FROM unnest($3::text[]) AS o (id), unnest($3::text[]) AS p (id) JOIN pfa.mirror AS m"
     " ON m.organization_id = p.id JOIN pfa.change AS c ON TRUE WHERE c.organization_id = o.id",
+    "WITH them AS (SELECT u.o FROM unnest($3::text[]) AS u (o)) SELECT FROM pfa.mirror AS m JOIN pfa.change AS c"
+    " ON c.row_key = m.row_key WHERE m.organization_id IN (SELECT o FROM them)"
+    " AND c.organization_id IN (SELECT o FROM them)",
+    "WITH them AS (SELECT u.o FROM unnest($3::text[]) AS u (o)) SELECT FROM them AS a CROSS JOIN them AS b"
+    " JOIN pfa.mirror AS m ON m.organization_id = a.o JOIN pfa.change AS c ON c.organization_id = b.o",
+    "WITH rows AS (SELECT m.organization_id, m.row_key, m.data FROM pfa.mirror AS m"
+    " WHERE m.organization_id = ANY ($3::text[])) SELECT FROM rows AS a JOIN rows AS b ON b.row_key = a.row_key",
     "WITH RECURSIVE up AS (SELECT c.organization_id, c.id FROM pfa.change AS c WHERE c.organization_id = $1"
     " UNION ALL SELECT d.organization_id, d.id FROM up JOIN pfa.change AS d ON d.id = up.id) SELECT FROM up",
+    "WITH RECURSIVE up AS (SELECT $1::text AS o, 1 AS n UNION ALL SELECT $2, up.n + 1 FROM up JOIN pfa.mirror AS m"
+    " ON m.organization_id = up.o WHERE up.n < 3) SELECT FROM up",
+    "WITH RECURSIVE up AS (SELECT c.organization_id FROM pfa.change AS c WHERE c.organization_id = $1 UNION ALL"
+    " SELECT coalesce($2, up.organization_id) FROM up JOIN pfa.change AS d"
+    " ON d.organization_id = up.organization_id) SELECT FROM up",
     "WITH RECURSIVE up AS (WITH a AS (SELECT FROM pfa.mirror) SELECT $1 AS o UNION ALL SELECT o FROM up) TABLE up",
     "WITH RECURSIVE up AS (SELECT $1 AS o UNION ALL SELECT o FROM up ORDER BY pfa.in_flight($2, 'A')) TABLE up",
     "SELECT FROM pfa.mirror AS m WHERE m.organization_id = $1 WINDOW w AS (ORDER BY pfa.in_flight($2, 'A'))",
@@ -248,6 +274,11 @@ LOOSE = [
     "SELECT pfa.in_flight($2, 'A')",
     "SELECT pfa.in_flight('beta', $1)",
     "SELECT pfa.refresh_kpi()",
+    "SELECT query_to_xml_and_xmlschema('SELECT * FROM pfa.mirror', TRUE, TRUE, '')",
+    "SELECT FROM ts_stat('SELECT to_tsvector(m.data::text) FROM pfa.mirror AS m')",
+    "SELECT ts_rewrite('a'::tsquery, 'SELECT m.data, m.data FROM pfa.mirror AS m')",
+    "SELECT FROM dblink('', 'SELECT data FROM pfa.mirror') AS m (data jsonb)",
+    "SELECT pg_read_file($2)",
     "SELECT query_to_xml('SELECT * FROM pfa.mirror', TRUE, TRUE, '')",
     "INSERT INTO pfa.pulled (organization_id, row_key) VALUES ($2, 'A')",
     "INSERT INTO pfa.pulled (organization_id, row_key) VALUES ($1, 'A'), ('beta', 'B')",

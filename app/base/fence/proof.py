@@ -45,6 +45,9 @@ class Proof:
         self._outputs: dict[int, Output] = {}
         self.caller = Cell()
         self._anchors: list[Cell] = []  # one for each place where several organizations come in
+        self._inductions: list[tuple[Cell, Cell | None]] = []  # of a recursion: its rows before, and what comes of them
+        self._read_before: set[int] = set()
+        self._rows_apart: set[Cell] = set()  # of a query of WITH that is read again: another row than where it was read
         self.faults: list[str] = []
 
     def run(self, statement: Node) -> list[str]:
@@ -58,20 +61,27 @@ class Proof:
                     self.faults.append(f"{node.relname} stands where the proof does not look")
                 case "FuncCall" if node.funcname[-1].sval in FUNCTIONS.keys() | OF_ALL | UNSEEN:
                     self.faults.append(f"{node.funcname[-1].sval}() stands where the proof does not look")
-        tries = [self._unbound(None), *(self._unbound(anchor) for anchor in self._anchors)]
-        return [*self.faults, *min(tries, key=len)]
+        alone = self._bound(None, self._rows_apart)
+        tries = [alone, *(self._bound(anchor, alone) for anchor in self._anchors)]
+        return [*self.faults, *min(map(self._outside, tries), key=len)]
 
-    def _unbound(self, anchor: Cell | None) -> list[str]:
-        """Who is not bound to the caller, or to one and the same of several organizations."""
-        bound = {self.caller} if anchor is None else {self.caller, anchor}
-        reached, cells = True, reachable([cell for cell, _ in self._cells])
-        while reached:
-            reached = False
-            for cell in cells - bound:
-                if any(all(each in bound for each in way) for way in cell.ways):
-                    bound.add(cell)
-                    reached = True
+    def _outside(self, bound: set[Cell]) -> list[str]:
         return [who for cell, who in self._cells if cell not in bound]
+
+    def _bound(self, anchor: Cell | None, alone: set[Cell]) -> set[Cell]:
+        """Who is bound to the caller, or to one and the same of several organizations; of rows apart, those in `alone`.
+
+        What a recursion assumes of its rows before is given up where it does not hold for those that come of them.
+        """
+        given = {self.caller} if anchor is None else {self.caller, anchor}
+        assumed = [cell for _, cell in self._inductions if cell]
+        cells = reachable([*(cell for cell, _ in self._cells), *assumed]) - (self._rows_apart - alone)
+        while True:
+            bound = _closure(given, cells)
+            broken = {cell for cell, then in self._inductions if cell in bound and then not in bound}
+            if not broken:
+                return bound
+            cells -= broken
 
     def _want(self, cell: Cell | None, who: str) -> None:
         self._cells.append((cell or Cell(), who))
@@ -120,11 +130,15 @@ class Proof:
         names = [each.sval for each in node.aliascolnames or ()]
         query = node.ctequery
         if recursive and type(query).__name__ == "SelectStmt" and query.larg is not None:
-            # By induction: the rows before are bound, and what comes of them is.
+            # By induction: the rows before are bound, and what comes of them is, or it was not proved.
             first = self._select(query.larg, level).renamed(names)
-            level.queries[node.ctename] = first
+            before = Output(open_ended=bool(first.stars))
+            before.columns = [(name, Cell(cell) if cell else None) for name, cell in first.columns if not first.stars]
+            level.queries[node.ctename] = before
             self._seen.add(id(query.larg))
-            return self._both(first, self._select(query.rarg, level)).renamed(names)
+            then = self._select(query.rarg, level)
+            self._inductions += [(cell, then.at(place)) for place, (_, cell) in enumerate(before.columns) if cell]
+            return self._both(first, then).renamed(names)
         return self._statement(query, level).renamed(names)
 
     def _select(self, node: Node, around: Level | None) -> Output:
@@ -318,7 +332,9 @@ class Proof:
                     source = self._relation(node)
                 else:
                     self._seen.add(id(node))
-                    source = self._read(query.renamed(colnames(node.alias)), node.relname)
+                    again = id(query) in self._read_before
+                    self._read_before.add(id(query))
+                    source = self._read(query.renamed(colnames(node.alias)), node.relname, again=again)
                 return self._enter(level, node.alias.aliasname if node.alias else node.relname, source)
             case "RangeSubselect":
                 # What is not lateral sees nothing of the level, but what lies around it, and WITH.
@@ -334,15 +350,31 @@ class Proof:
                 self.faults.append(f"a {name} stands in FROM")
                 return []
 
-    def _read(self, query: Output, alias: str) -> Source:
-        """A query to be read from. Of a view each is bound anew."""
+    def _read(self, query: Output, alias: str, *, again: bool = False) -> Source:
+        """A query to be read from. Of a view each is bound anew. Read again, it is at another row, of whomever among
+        several organizations.
+        """
         if not self._view or not query.has(KEY):
-            return query.source()
+            if not again:
+                return query.source()
+            source = Source(lambda column: self._apart(query.cell(column)), query.has)
+            if query.has(KEY):
+                self._want(source.cell(KEY), f"{alias}, read again: its {KEY}")
+            return source
         source = Source(lambda _: None, query.has)
         self._want(source.cell(KEY), f"{alias}: its {KEY}")
         return source
 
+    def _apart(self, cell: Cell | None) -> Cell | None:
+        if cell is None:
+            return None
+        made = Cell(cell)
+        self._rows_apart.add(made)
+        return made
+
     def _enter(self, level: Level, alias: str, source: Source) -> list[Source]:
+        if alias in level.sources:
+            self.faults.append(f"two are called {alias}: give each an alias")
         level.sources[alias] = source
         return [source]
 
@@ -368,7 +400,8 @@ class Proof:
             made.columns.append((name, self._anchor() if several else None))
         for each in node.coldeflist or ():
             made.columns.append((each.colname, None))
-        return self._enter(level, alias, made.source())
+        # What it yields may have columns that are named nowhere here.
+        return self._enter(level, alias, Source(made.cell, made.has, lambda _: True))
 
     def _join(self, node: Node, level: Level) -> list[Source]:
         left, right = self._from(node.larg, level), self._from(node.rarg, level)
@@ -519,6 +552,18 @@ class Proof:
         if type(given).__name__ == "NamedArgExpr":
             given = next((each.arg for each in arguments if getattr(each, "name", None) == ONE), None)
         self._want(self._cell(given, level), f"{name}(): the organization that it is called with")
+
+
+def _closure(given: set[Cell], cells: set[Cell]) -> set[Cell]:
+    """What is bound if those given are."""
+    bound, reached = set(given), True
+    while reached:
+        reached = False
+        for cell in cells - bound:
+            if any(all(each in bound for each in way) for way in cell.ways):
+                bound.add(cell)
+                reached = True
+    return bound
 
 
 def body_proof(

@@ -59,8 +59,15 @@ OF_READERS = frozenset({"reader_organization"})
 # `vanguard.refused()`, the states of a change, has the name of a dataset's function, and no arguments.
 NAMESAKES = frozenset({("vanguard", "refused")})
 
-# What runs a text of SQL that nobody has proved.
-UNSEEN = frozenset({"cursor_to_xml", "database_to_xml", "query_to_xml", "schema_to_xml", "table_to_xml"})
+# What runs a text of SQL that nobody has proved, or reads a file or another server.
+UNSEEN = frozenset(
+    {
+        *(f"{what}_to_xml" for what in ("cursor", "database", "query", "schema", "table")),
+        *(f"{what}_to_xml_and_xmlschema" for what in ("database", "query", "schema", "table")),
+        "dblink", "dblink_exec", "dblink_fetch", "dblink_open", "dblink_send_query", "lo_get",
+        "lo_export", "loread", "pg_read_binary_file", "pg_read_file", "ts_rewrite", "ts_stat",
+    }
+)  # fmt: skip
 
 
 def tenant_key(schema: str | None, name: str) -> str | None:

@@ -51,9 +51,10 @@ class Source:
 class Output:
     """The columns that a query yields: names and cells, in order; `stars` are sources whose columns are all there."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, open_ended: bool = False) -> None:
         self.columns: list[tuple[str | None, Cell | None]] = []
         self.stars: list[Source] = []
+        self.open_ended = open_ended  # it has columns that are not known
 
     def cell(self, name: str) -> Cell | None:
         found = [cell for known, cell in self.columns if known == name]
@@ -74,7 +75,7 @@ class Output:
         listed = list(names)
         if not listed:
             return self
-        made = Output()
+        made = Output(open_ended=self.open_ended or bool(self.stars))
         for place, name in enumerate(listed):
             made.columns.append((name, self.at(place)))
         if not self.stars:
@@ -83,7 +84,7 @@ class Output:
 
     def source(self) -> Source:
         """To be read under an alias."""
-        return Source(self.cell, self.has)
+        return Source(self.cell, self.has, lambda _: self.open_ended or bool(self.stars))
 
 
 class Level:

@@ -32,12 +32,17 @@ def bare(node: Node) -> Node:
     """Without casts and collations that leave a text what it is: others may make one of two."""
     while True:
         match type(node).__name__:
-            case "TypeCast" if node.typeName.names[-1].sval == "text" and not node.typeName.typmods:
+            case "TypeCast" if _is_built_in(node.typeName.names, "text") and not node.typeName.typmods:
                 node = node.arg
-            case "CollateClause" if node.collname[-1].sval == "C":
+            case "CollateClause" if _is_built_in(node.collname, "C"):
                 node = node.arg
             case _:
                 return node
+
+
+def _is_built_in(names: Iterable[Node], name: str) -> bool:
+    """Whether it is PostgreSQL's own of that name, and no other schema's."""
+    return [each.sval for each in names] in ([name], ["pg_catalog", name])
 
 
 def joined(names: Iterable[Node]) -> str:
