@@ -38,7 +38,10 @@ async def save_reader(database: Database, organization: str, role: str) -> None:
         if not found["enters"]:
             raise ConfigurationError(f"{role} cannot log in. What is seen depends on who logs in.")
         if found["above"]:
-            raise ConfigurationError(f"{role} would see all organizations: as a superuser, an owner or the service.")
+            raise ConfigurationError(
+                f"{role} would see all organizations: it is, or can become, a superuser, an owner, the service, or one "
+                "that reads everything (pg_read_all_data)."
+            )
         try:
             before = await connection.value(SAVE_READER, role=role, organization=organization)
         except asyncpg.ForeignKeyViolationError:

@@ -394,6 +394,10 @@ def test_a_role_that_no_policy_holds_is_no_reader(readers: Readers) -> None:
         readers.make("read_above", "LOGIN SUPERUSER"): "would see all organizations",
         readers.make("read_past", "LOGIN BYPASSRLS"): "would see all organizations",
         readers.make("read_service", "LOGIN IN ROLE vanguard_app"): "would see all organizations",
+        readers.make("read_everything", "LOGIN IN ROLE pg_read_all_data"): "would see all organizations",
+        readers.make("read_by_group", f"LOGIN IN ROLE {readers.make('group_above', 'SUPERUSER')}"): "would see all",
+        readers.make("read_by_other", f"LOGIN IN ROLE {readers.make('group_past', 'BYPASSRLS')}"): "would see all",
+        readers.make("read_makes_roles", "LOGIN CREATEROLE"): "would see all organizations",
         readers.make("read_silent", "NOLOGIN"): "cannot log in",
     }
     for name, words in cases.items():
@@ -580,6 +584,10 @@ ROLES = {
     "service_above": ("SUPERUSER", "is a superuser"),
     "service_past": ("BYPASSRLS IN ROLE vanguard_app", "is held by no policy"),
     "service_owner": ("", "owns the tables"),
+    "service_of_above": ("IN ROLE vanguard_app, group_above", "is a superuser, or can become one"),
+    "service_of_past": ("IN ROLE vanguard_app, group_past", "or can become a role that is not"),
+    "service_of_owner": ("IN ROLE vanguard_app, group_owner", "a member of the role that does"),
+    "service_of_all": ("IN ROLE vanguard_app, pg_read_all_data", "may read or write everything"),
     "service_stranger": ("", "is no member of vanguard_app"),
     "service_fit": ("IN ROLE vanguard_app", ""),
 }
@@ -589,13 +597,16 @@ ROLES = {
 async def test_nothing_is_served_as_a_role_that_may_too_much_or_too_little(database_url: str, name: str) -> None:
     """By whatever name: what counts is what it may. Readiness says so, too, where the role changed meanwhile."""
     readers, (more, words) = Readers(database_url), ROLES[name]
+    for group, kind in (("group_above", "SUPERUSER"), ("group_past", "BYPASSRLS"), ("group_owner", "")):
+        readers.make(group, kind)
     readers.make(name, more)
+    owner_of_tables = {"service_owner": "service_owner", "service_of_owner": "group_owner"}.get(name)
     database = Database(Settings(database_url=database_url, secret=SECRET, database_role=name))
     await database.open()
     try:
-        if name == "service_owner":
+        if owner_of_tables:
             with psycopg.connect(database_url, autocommit=True) as owner:
-                owner.execute(f"ALTER TABLE account OWNER TO {name}".encode())
+                owner.execute(f"ALTER TABLE account OWNER TO {owner_of_tables}".encode())
         if words:
             with pytest.raises(ConfigurationError, match=words):
                 await check_role_at_start(database)
@@ -603,7 +614,7 @@ async def test_nothing_is_served_as_a_role_that_may_too_much_or_too_little(datab
             await check_role_at_start(database)
     finally:
         await database.close()
-        if name == "service_owner":
+        if owner_of_tables:
             with psycopg.connect(database_url, autocommit=True) as owner:
                 owner.execute("ALTER TABLE account OWNER TO CURRENT_USER")
         readers.close()

@@ -17,9 +17,10 @@ async def check_role(connection: Connection) -> None:
     found = await connection.row(READ_ROLE)
     assert found is not None, "everybody acts as some role"
     reasons = {
-        "superuser": "is a superuser",
-        "exempt": "is held by no policy (BYPASSRLS)",
-        "owner": "owns the tables",
+        "superuser": "is a superuser, or can become one",
+        "exempt": "is held by no policy (BYPASSRLS), or can become a role that is not",
+        "owner": "owns the tables, or is a member of the role that does",
+        "everything": "may read or write everything (pg_read_all_data and its like)",
     }
     for word, reason in reasons.items():
         if found[word]:
