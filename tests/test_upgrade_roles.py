@@ -10,9 +10,13 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from alembic import command
+from sqlalchemy import create_engine
 
 from app.base import exact_json
-from app.migrate import head, migrate
+from app.migrate import alembic_config, head, migrate, sqlalchemy_url
+from app.web.auth import Role
+from tests.support.own import ready, registered
 from tests.support.world import CONTRACTS, User, ids, open_world
 
 ROOT = Path(__file__).parent.parent
@@ -118,3 +122,27 @@ async def test_a_database_of_before_goes_on_with_roles(
         finally:
             owner.execute("DROP OWNED BY read_upgraded")
             owner.execute("DROP ROLE read_upgraded")
+
+
+async def test_down_and_up_again_policies_are_in_every_schema(database_url: str) -> None:
+    """Given an organization's own dataset, when a release goes back and comes again, then reports see it as before."""
+    async with open_world(database_url) as world:
+        await world.organization("acme")
+        await ready(world)
+        await registered(await world.user("ann", "acme", Role.ADMIN))
+    before = policies(database_url)
+    assert {schema for schema, *_ in before} > {"pfa", "public"}
+    with create_engine(sqlalchemy_url(database_url)).begin() as connection:
+        config = alembic_config()
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0015")
+    migrate(database_url, CONTRACTS)
+    assert policies(database_url) == before
+
+
+def policies(url: str) -> list[tuple[object, ...]]:
+    """All that there are, with what they ask."""
+    with psycopg.connect(url) as connection:
+        return connection.execute(
+            "SELECT schemaname, tablename, policyname, qual FROM pg_policies ORDER BY 1, 2, 3"
+        ).fetchall()
