@@ -46,6 +46,13 @@ async def save_reader(database: Database, organization: str, role: str) -> None:
             before = await connection.value(SAVE_READER, role=role, organization=organization)
         except asyncpg.ForeignKeyViolationError:
             raise NotFound(f"There is no organization {organization}.") from None
+        except asyncpg.InsufficientPrivilegeError as error:
+            if '"vanguard_read"' not in str(error):
+                raise
+            raise ConfigurationError(
+                "The owner may not grant vanguard_read. A superuser, or whoever made that role, says: "
+                "GRANT vanguard_read TO owner WITH ADMIN OPTION."
+            ) from None
         if before == organization:
             return
         if before is not None:

@@ -411,6 +411,16 @@ def test_a_role_that_no_policy_holds_is_no_reader(readers: Readers) -> None:
         assert (status, "owner alone" in output) == (2, True), output
 
 
+def test_an_owner_that_may_not_grant_is_told_who_can(readers: Readers) -> None:
+    """Given a role of readers that another database's owner made, then nobody is told to become the owner, who asks."""
+    name, plain = readers.make("read_granted"), readers.make("owner_plain")
+    with psycopg.connect(readers.url, autocommit=True) as owner:
+        owner.execute(f"GRANT ALL ON reader, audit TO {plain}".encode())
+        owner.execute(f"GRANT EXECUTE ON FUNCTION let_read TO {plain}".encode())
+    status, output = readers.run("reader", "acme", name, url=readers.as_(plain))
+    assert (status, "GRANT vanguard_read TO owner WITH ADMIN OPTION" in output) == (2, True), output
+
+
 # --- the service's role
 
 RELATION = r"((?:public|pfa)\.[a-z_]+)"
