@@ -146,7 +146,7 @@ async def remove_account(database: Database, account: str) -> None:
         # An entry for each organization that loses a member by it.
         await _record(connection, found, Act.ACCOUNT_REMOVED)
         await connection.value(DELETE_ACCOUNT, account=found.id)
-        await connection.value(FORGET_EVERYWHERE, email=found.email)
+        await connection.value(FORGET_EVERYWHERE, email=found.email, account=found.id)
 
 
 def account_of(row: Any) -> Account:

@@ -90,18 +90,22 @@ async def give_role(database: Database, organization: str, account: str, role: R
 async def end_membership(
     database: Database, organization: str, account: str, *, actor: str | None = None, at: datetime | None = None
 ) -> None:
-    """End the membership, and what the address is invited to; raises LastAdmin for the only ADMIN, MemberNotFound,
-    and Forbidden for an actor.
+    """End the membership, what the address is invited to and what the member has invited to; raises LastAdmin for the
+    only ADMIN, MemberNotFound, and Forbidden for an actor.
     """
     async with database.transaction() as connection:
         row = await _locked_member(connection, organization, account, actor)
         if row["role"] == Role.ADMIN.value:
             await keep_admin(connection, row["id"], [organization])
-        await connection.value(FORGET_ADDRESS, organization=organization, email=row["email"])
+        await _forget_invitations(connection, organization, row)
         await connection.value(DELETE_MEMBER, organization=organization, account=row["id"])
         told = {"account": row["id"], "role": row["role"]}
         entry = Entry(at=at or now(), actor=actor, action=Act.MEMBER_REMOVED, details=told)
         await record_in(connection, organization, None, entry)
+
+
+async def _forget_invitations(connection: Connection, organization: str, row: Any) -> None:
+    await connection.value(FORGET_ADDRESS, organization=organization, email=row["email"], account=row["id"])
 
 
 async def lock_members(connection: Connection, organization: str, actor: str | None = None) -> None:
@@ -147,6 +151,7 @@ async def _save_role(
 ) -> None:
     if row["role"] == Role.ADMIN.value and role is not Role.ADMIN:
         await keep_admin(connection, row["id"], [organization])
+        await _forget_invitations(connection, organization, row)
     await connection.value(SAVE_MEMBER, organization=organization, account=row["id"], role=role.value)
     if row["role"] == role.value:
         return

@@ -588,6 +588,7 @@ def test_a_role_that_may_everything_is_refused_in_words(role: str) -> None:
     with pytest.raises(ConfigurationError, match=f"VANGUARD_DATABASE_ROLE: {role} may do what"):
         read_settings(given)
     check(Settings(database_url="", secret=SECRET, database_role="vanguard_plan"))
+    check(Settings(database_url="", secret=SECRET, database_role="azure_vanguard"))
 
 
 ROLES = {

@@ -143,9 +143,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 ALGORITHMS = {"HS256", "RS256", "ES256"}
-# Roles that no service acts as, by how their names begin: superusers, whoever logged in, what a provider administers
-# by. Whatever else one is called, readiness looks at what it may.
-ABOVE = ("postgres", "none", "default", "pg_", "rds", "cloudsql", "azure", "root", "admin", "supabase_admin")
+# Roles that no service acts as, besides those of PostgreSQL's own: superusers, whoever logged in, what a provider
+# administers by. Whatever else one is called, readiness looks at what it may.
+ABOVE = set(
+    "postgres none default root admin rdsadmin rds_superuser cloudsqladmin cloudsqlsuperuser azure_pg_admin azuresu "
+    "azure_superuser supabase_admin".split()
+)
 LISTS = {field.name for field in msgspec.structs.fields(Settings) if field.type == tuple[str, ...]}
 
 
@@ -173,7 +176,7 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
 
 def check(settings: Settings) -> None:
     """Refuse combinations that would be unsafe or could never work."""
-    if settings.database_role.lower().startswith(ABOVE):
+    if settings.database_role.lower() in ABOVE or settings.database_role.lower().startswith("pg_"):
         raise ConfigurationError(
             f"VANGUARD_DATABASE_ROLE: {settings.database_role} may do what the service never has to. Leave it at "
             "vanguard_app, or name a role that is a member of that and of no other."
