@@ -423,6 +423,16 @@ async def test_nor_does_one_that_was_renewed_since(database_url: str, how: str) 
         refused(await bea.get("rows"), 403, "FORBIDDEN")
 
 
+async def test_nobody_fills_the_audit_by_renewing(world: World, ann: User) -> None:
+    for _ in range(20):
+        assert (await ann.post("/api/auth/renew", None)).status_code == 200
+    answers = [await ann.post("/api/auth/renew", None) for _ in range(5)]
+    for answer in answers:
+        refused(answer, 429, "TOO_MANY_REQUESTS")
+        assert answer.headers["Retry-After"] == "60"
+    assert await world.db.fetchval("SELECT count(*) FROM audit WHERE action = 'token.renewed'") == 20
+
+
 async def test_a_removed_account_and_a_removed_operator_renew_nothing(world: World, ann: User) -> None:
     olga = await world.user("olga", operator=True)
     renewed = (await olga.post("/api/auth/renew", None)).json()["accessToken"]

@@ -84,7 +84,7 @@ async def me(request: VanguardRequest) -> User:
     status_code=200,
     tags=["auth"],
     summary="Stay logged in",
-    responses=answers(Ticket, 403),
+    responses=answers(Ticket, 403, 429),
 )
 async def renew(request: VanguardRequest) -> Response[Ticket]:
     """A new token for one that is still valid, with the roles of now. Until the login is too old: then log in again."""

@@ -11,12 +11,12 @@ from functools import total_ordering
 from typing import Any
 
 import msgspec
-from cachetools import LRUCache
+from cachetools import LRUCache, TTLCache
 from litestar import Request
 
 from app.base.clock import Clock
 from app.base.database import Connection, Database
-from app.base.errors import Forbidden, TokenMissing, Unauthenticated, WrongIdentityProvider
+from app.base.errors import Forbidden, TokenMissing, TooManyRequests, Unauthenticated, WrongIdentityProvider
 from app.base.origin import tell_whose
 from app.base.settings import Settings
 from app.base.statements import statement
@@ -32,6 +32,8 @@ END_TOKENS = statement("auth/end_tokens")
 
 # A second less than the promise, for the time that the request itself takes.
 STORED_SECONDS = 4
+# Renewals of one bearer, and the seconds: each is an entry of the audit.
+RENEWALS, RENEWALS_SECONDS = 20, 60
 REMEMBERED = 50_000  # bearers in an organization
 ACCOUNT = "account:"  # before the id of a removed account, among revoked tokens
 EVERYWHERE = ""  # the scope of a logout that counts in all organizations, and outside of them
@@ -191,6 +193,7 @@ class Auth:
         self._database = database
         self._clock = clock
         self._stored: LRUCache[tuple[str, str | None, str], Stored] = LRUCache(REMEMBERED)
+        self._renewals: TTLCache[str, int] = TTLCache(REMEMBERED, RENEWALS_SECONDS)
         self._generation = 0
 
     def now(self) -> datetime:
@@ -312,8 +315,16 @@ class Auth:
 
     async def renewable(self, principal: Principal, account: Account) -> Account:
         """The account with the roles that another token may have which is given for this one: none in an organization
-        that an ADMIN has logged its bearer out of since the login. Raises Unauthenticated.
+        that an ADMIN has logged its bearer out of since the login. Raises Unauthenticated, and TooManyRequests for
+        one who asks all the time.
         """
+        renewals = self._renewals.get(principal.subject, 0)
+        if renewals >= RENEWALS:
+            raise TooManyRequests(
+                f"A token is renewed {RENEWALS} times a minute at most. Renew it shortly before it expires.",
+                retry_after=RENEWALS_SECONDS,
+            )
+        self._renewals[principal.subject] = renewals + 1
         await self.counted(principal, None, fresh=True)
         async with self._database.connection() as connection:
             rows = await connection.rows(
