@@ -31,7 +31,9 @@ SELECT convert_to(coalesce('[' || string_agg(p.row, ',' ORDER BY p.f_forecast_st
 
 def bare(organization: str = ORGANIZATION) -> Composed:
     """The page of LISTING without anybody's drafts."""
-    return Composed(Statement("bare page", BARE), [organization, dict(LISTING)["category"], PAGE_SIZE])
+    return Composed(
+        Statement("bare page", BARE, ("organization",)), [organization, dict(LISTING)["category"], PAGE_SIZE]
+    )
 
 
 def reading(connection: Connection, page: Composed) -> Clocked:

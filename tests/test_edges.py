@@ -27,7 +27,7 @@ from app.web import edges, problems
 from app.web.auth import Role
 from app.web.middleware import Middleware
 from tests.support.children import VANGUARD, child
-from tests.support.world import SECRET, User, World, asgi, line, open_world, refused
+from tests.support.world import LONGEST_TTL, SECRET, User, World, asgi, line, open_world, refused
 from tests.test_accounts import free_port
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/none"  # nothing listens there
@@ -448,6 +448,7 @@ def served(database_url: str = NOWHERE) -> Iterator[Served]:
     port = free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("VANGUARD_")}
     environment |= {"DATABASE_URL": database_url, "VANGUARD_SECRET": SECRET, "VANGUARD_PORT": str(port)}
+    environment["VANGUARD_MAX_TOKEN_TTL"] = str(LONGEST_TTL)
     with child(*VANGUARD, "serve", env=environment, stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
         yield (server := Served(port, []))

@@ -80,7 +80,7 @@ def test_whoever_says_so_serves_to_others() -> None:
 async def asked(world: World, peer: str, **headers: str) -> httpx.Response:
     """GET /metrics from an address; names of headers with underscores."""
     async with httpx.AsyncClient(
-        transport=asgi(world.application, client=(peer, 5000)), base_url="http://vanguard.test"
+        transport=asgi(world.application, client=(peer, 5000)), base_url="http://vanguard.test", timeout=60
     ) as http:
         return await http.get("/metrics", headers={name.replace("_", "-"): text for name, text in headers.items()})
 

@@ -55,7 +55,7 @@ async def gone(pids: list[int]) -> None:
 async def refuses(port: int) -> None:
     """Until nobody listens: the last thread of a process may close its sockets after the first has ended."""
     async with asyncio.timeout(LIMIT):
-        with suppress(ConnectionRefusedError):
+        with suppress(ConnectionRefusedError, ConnectionResetError):
             while True:
                 _, writer = await asyncio.open_connection("127.0.0.1", port)
                 writer.close()

@@ -129,7 +129,7 @@ async def test_a_login_on_its_way_does_not_outlive_the_password(
     def look(stored: str, password: str) -> bool:
         right = matches(stored, password)
         loop.call_soon_threadsafe(looked.set)
-        asyncio.run_coroutine_threadsafe(changed.wait(), loop).result(30)
+        asyncio.run_coroutine_threadsafe(asyncio.wait_for(changed.wait(), 30), loop).result(30)
         return right
 
     monkeypatch.setattr(passwords, "matches", look)

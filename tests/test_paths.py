@@ -105,6 +105,9 @@ async def test_every_other_parameter_is_taken_byte_for_byte_too(world: World) ->
     for name in ("pat/", "pat", "p%61t", "p/at"):
         await world.db.execute("INSERT INTO account (id, email, name) VALUES ($1, $1 || '@x.example', 'Pat')", name)
         for account in (name, f"{name}@x.example"):
+            await world.db.execute(
+                "INSERT INTO membership (organization_id, account_id, role) VALUES ('acme', $1, 'ANALYST')", name
+            )
             path = f"/api/v1/orgs/acme/members/{segment(account)}"
             assert (await admin.request("PUT", path, json={"role": "VIEWER"})).json()["id"] == name
             assert (await admin.request("DELETE", path)).status_code == 204

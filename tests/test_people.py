@@ -153,6 +153,8 @@ async def house(server_url: str, template: str) -> AsyncIterator[World]:
             for person in ("ann", "bob", "boss"):
                 await world.db.execute("UPDATE account SET name = $2 WHERE id = $1", person, name_of(person))
             await world.db.execute("UPDATE account SET name = 'A stranger' WHERE id = 'eve'")
+            invitee = {"email": "nina@example.com", "role": "VIEWER"}
+            assert (await boss.post("/api/v1/orgs/acme/invitations", invitee)).status_code == 201
             await world.mirror({key: line() for key in "ABCD"})
             await world.mirror({key: vehicle() for key in "ABC"}, contract=FLEET)
             for user, key in ((bob, "B"), (zoe, "B"), (zoe, "C"), (ann, "D")):

@@ -29,6 +29,10 @@ async def database(database_url: str) -> AsyncIterator[Database]:
     await database.close()
 
 
+# A table that only the test knows.
+ITS_OWN = "-- All organizations: the test's own.\nSELECT * FROM public.test -- of the test"
+
+
 def question(number: int, more: str = "") -> Composed:
     """One of as many texts as there are questions."""
     return Composed(Statement("rows/of_the_test", f"SELECT {number} + $1::int AS found -- of the test{more}"), [1])
@@ -94,7 +98,7 @@ async def test_it_is_prepared_anew_where_a_relation_has_other_columns(
 ) -> None:
     """As by the driver: outside of a transaction at once, in one by whoever runs it again."""
     await world.db.execute("CREATE TABLE public.test AS SELECT 1 AS a; GRANT SELECT ON public.test TO PUBLIC")
-    asked = Composed(Statement("rows/of_the_test", "SELECT * FROM public.test -- of the test"), [])
+    asked = Composed(Statement("rows/of_the_test", ITS_OWN), [])
     async with database.connection() as connection:
         for _ in range(3):
             await getattr(connection, method)(asked)
@@ -118,7 +122,7 @@ async def test_it_is_prepared_anew_where_a_relation_has_other_columns(
 async def test_what_was_prepared_anew_is_forgotten_like_others(database: Database, world: World) -> None:
     """The driver closes no statement whose text is in its own cache."""
     await world.db.execute("CREATE TABLE public.test AS SELECT 1 AS a; GRANT SELECT ON public.test TO PUBLIC")
-    asked = Composed(Statement("rows/of_the_test", "SELECT * FROM public.test -- of the test"), [])
+    asked = Composed(Statement("rows/of_the_test", ITS_OWN), [])
     async with database.connection() as connection:
         for _ in range(3):
             await connection.rows(asked)
@@ -137,7 +141,7 @@ async def test_a_connection_ends_whose_statement_was_not_waited_for(
     keeps what nobody here knows of.
     """
     await world.db.execute("CREATE TABLE public.test AS SELECT 1 AS a; GRANT SELECT ON public.test TO PUBLIC")
-    statement = Statement("rows/of_the_test", "SELECT * FROM public.test -- of the test")
+    statement = Statement("rows/of_the_test", ITS_OWN)
     asked = Composed(statement, []) if composed else statement
     async with world.db.acquire() as owner, owner.transaction():
         await owner.execute("LOCK TABLE public.test IN ACCESS EXCLUSIVE MODE")

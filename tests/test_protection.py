@@ -117,7 +117,7 @@ async def test_whoever_came_over_tls_is_told_to_come_so_again(database_url: str)
     async def told(peer: str, said: str | None, **settings: Any) -> str | None:
         async with open_world(database_url, **{"trusted_proxies": (PROXY,)} | settings) as world:
             transport = asgi(world.application, client=(peer, 5000))
-            async with httpx.AsyncClient(transport=transport, base_url="http://vanguard.test") as http:
+            async with httpx.AsyncClient(transport=transport, base_url="http://vanguard.test", timeout=60) as http:
                 headers = {} if said is None else {"X-Forwarded-Proto": said}
                 answers = [await http.get(path, headers=headers) for path in ("/health", "/api/auth/me", "/%z")]
         found: str | None = answers[0].headers.get(TLS)

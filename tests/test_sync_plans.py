@@ -77,7 +77,8 @@ SELECT 'P' || lpad(i::text, 7, '0'), {LINE} || CASE WHEN i % 10 = 1 THEN '{{"mod
 """
 # What the functions that a statement calls have read does not stand in its plan.
 READ = """
-SELECT relname, seq_scan, seq_tup_read + idx_tup_fetch AS rows FROM pg_stat_xact_user_tables WHERE schemaname = 'pfa'
+SELECT relname, seq_scan, seq_tup_read + coalesce(idx_tup_fetch, 0) AS rows
+  FROM pg_stat_xact_user_tables WHERE schemaname = 'pfa'
 """
 WAITS = "SELECT calls FROM pg_stat_user_functions WHERE schemaname = 'pfa' AND funcname = 'waits'"
 

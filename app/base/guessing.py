@@ -1,7 +1,6 @@
 """Secrets of the settings: whether one can be guessed, though it is long enough, and whether a request has it."""
 
 import hmac
-import re
 from itertools import pairwise
 from urllib.parse import unquote, urlsplit
 
@@ -20,12 +19,13 @@ ORDERS = (
 NEXT = {pair for order in ORDERS for pair in pairwise(order)}
 NEXT |= {(after, before) for before, after in NEXT}
 
-# What documentation has in a secret's place.
-PLACEHOLDER = re.compile(
-    r"(change|replace|rename|edit)[^a-z0-9]?(me|this|it)|(your|my|the|super|top)[^a-z0-9]?secret|secret[^a-z0-9]?key"
-    r"|placeholder|example|pass(word|phrase)|32 characters|insert[^a-z0-9]?here",
-    re.IGNORECASE,
+# What documentation has in a secret's place, without what stands between words.
+PLACEHOLDERS = (
+    *(f"{verb}{what}" for verb in ("change", "replace", "rename", "edit") for what in ("me", "this", "it")),
+    *(f"{whose}secret" for whose in ("your", "my", "the", "super", "top")),
+    *("secretkey", "placeholder", "example", "password", "passphrase", "32characters", "inserthere"),
 )
+BETWEEN = str.maketrans("", "", " -_./:+")
 # Passwords that come with a database, and that everybody tries first.
 KNOWN = {"admin", "changeme", "database", "letmein", "passwd", "password", "pg", "root", "secret", "test", "user"}
 KNOWN |= {"postgres", "postgresql", "vanguard", "vanguard-demo"}
@@ -33,7 +33,8 @@ KNOWN |= {"postgres", "postgresql", "vanguard", "vanguard-demo"}
 
 def weakness(secret: str) -> str | None:
     """Why it can be guessed, in words that follow on its name; None where nothing speaks for that."""
-    if PLACEHOLDER.search(secret):
+    plain = secret.lower().translate(BETWEEN)
+    if any(word in plain for word in PLACEHOLDERS):
         return "is what stands in documentation in place of a secret"
     if len(set(secret)) < FEWEST_DIFFERENT:
         return f"has fewer than {FEWEST_DIFFERENT} different characters"

@@ -6,14 +6,17 @@ SELECT f.number, f.dataset, f.audience, f.for_admins, f.for_engineers,
        concat('"type":', to_json(f.type), ',"at":', to_json(vanguard.utc(f.at)), ',"dataset":', to_json(f.dataset),
               ',"revision":', coalesce(f.revision::text, 'null'), ',"actor":',
               CASE WHEN f.actor IS NULL THEN 'null'
-                   ELSE concat('{"id":', to_json(f.actor), ',"name":', coalesce(to_json(a.name)::text, 'null'), '}')
+                   ELSE concat('{"id":', to_json(f.actor), ',"name":', coalesce(to_json((
+                                   SELECT a.name
+                                     FROM public.membership AS m
+                                     JOIN public.account AS a ON a.id = m.account_id
+                                    WHERE m.organization_id = $1 AND m.account_id = f.actor
+                               ))::text, 'null'), '}')
               END,
               ',"count":', coalesce(f.row_count::text, 'null'),
               CASE WHEN f.row_count <= 1000 THEN ',"ids":' || array_to_json(f.keys)::text END,
               ',"keys":' || f.renamed::text, ',"details":', f.details) AS event
   FROM public.feed AS f
-  LEFT JOIN public.membership AS m ON m.organization_id = $1 AND m.account_id = f.actor
-  LEFT JOIN public.account AS a ON a.id = m.account_id
  WHERE f.organization_id = $1
    AND f.number > $2
    AND /*{seen}*/TRUE/*{}*/

@@ -403,7 +403,8 @@ CREATE OR REPLACE FUNCTION vanguard.name_of(organization text, person text) RETU
 CREATE OR REPLACE FUNCTION vanguard.names_of(organization text, people text[]) RETURNS text[]
     LANGUAGE sql STABLE PARALLEL SAFE
     AS $$
-        SELECT array_agg(vanguard.name_of(names_of.organization, given.person) ORDER BY given.place)
+        SELECT coalesce(array_agg(vanguard.name_of(names_of.organization, given.person) ORDER BY given.place),
+                        CASE WHEN names_of.people IS NOT NULL THEN '{}'::text[] END)
           FROM unnest(names_of.people) WITH ORDINALITY AS given (person, place)
     $$;
 

@@ -31,7 +31,7 @@ class Slot(NamedTuple):
     name: str
     path: tuple[int, ...] = ()
 
-    def get(self) -> Node:
+    def node(self) -> Node:
         """What hangs there."""
         found = getattr(self.parent, self.name)
         for place in self.path:
@@ -65,13 +65,13 @@ def mutations(statement: Node, names: Sequence[str]) -> Iterator[Mutation]:
     """Every way to take the fence down in one place; `names` are those of the parameters."""
     other = _other(names)
     for slot in slots(statement):
-        node = slot.get()
+        node = slot.node()
         if _binds(node, names):
             yield Mutation(f"without {_told(node)}", slot.put(TRUE))
             if isinstance(node, ast.A_Expr):
                 yield Mutation(f"the contrary of {_told(node)}", Slot(node, "name").put(NOT_EQUAL))
             for inner in slots(node, into_queries=False):
-                if _is_given(inner.get(), names):
+                if _is_given(inner.node(), names):
                     yield Mutation(f"another parameter in {_told(node)}", inner.put(other))
         match node:
             case ast.BoolExpr() if node.boolop == AND and any(_binds(each, names) for each in node.args or ()):
@@ -170,7 +170,7 @@ def slots(node: Node, *, into_queries: bool = True) -> Iterator[Slot]:
 
 
 def _hanging(slot: Slot, into_queries: bool) -> Iterator[Slot]:
-    node = slot.get()
+    node = slot.node()
     if isinstance(node, tuple):
         for place in range(len(node)):
             yield from _hanging(slot._replace(path=(*slot.path, place)), into_queries)
@@ -181,5 +181,5 @@ def _hanging(slot: Slot, into_queries: bool) -> Iterator[Slot]:
 
 
 def _told(node: Node) -> str:
-    columns = [slot.get() for slot in slots(node, into_queries=False) if _is_whose(slot.get())]
+    columns = [slot.node() for slot in slots(node, into_queries=False) if _is_whose(slot.node())]
     return ", ".join(".".join(field.sval for field in each.fields) for each in columns) or "an organization"

@@ -23,7 +23,7 @@ from app.base.clock import now
 from app.contracts import PFA
 from app.web.middleware import Middleware
 from tests.support.children import child, kill
-from tests.support.world import CONTRACTS, FLEET, SECRET, User, World, open_world
+from tests.support.world import CONTRACTS, FLEET, LONGEST_TTL, SECRET, User, World, open_world
 
 LEDGER = "VANGUARD_TESTS_LEDGER"  # set: the fleet has a system of record
 ALONE = "VANGUARD_TESTS_ALONE"  # set: pfa has none
@@ -48,6 +48,7 @@ class Api:
         self.url = f"http://127.0.0.1:{self.port}"
         clean = {name: value for name, value in os.environ.items() if not name.startswith("VANGUARD_")}
         given = {"DATABASE_URL": database_url, "VANGUARD_SECRET": SECRET, PORT: str(self.port)}
+        given["VANGUARD_MAX_TOKEN_TTL"] = str(LONGEST_TTL)
         self._environment = clean | given | environment
         self._running: ExitStack | None = None
         self._process: subprocess.Popen[str] | None = None

@@ -51,7 +51,8 @@ def reason(text: str) -> str | None:
     """Why a statement is of all organizations on purpose, as its header says; None where it is not."""
     header = HEADER.match(text)
     found = ALL.search(header[0]) if header else None
-    return re.sub(r"\s*\n--\s*", " ", found["why"]).strip() if found else None
+    lines = found["why"].split("\n") if found else ()
+    return " ".join(line.removeprefix("--").strip() for line in lines).strip() if found else None
 
 
 @lru_cache(maxsize=4096)
