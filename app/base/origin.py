@@ -1,23 +1,16 @@
 """Where what is done here comes from: a client's address, or the command line."""
 
-from collections.abc import Callable
 from contextvars import ContextVar
 
 import structlog
 
-# What tells the address of the client whose request is at work, once somebody asks; None where nobody came over the
-# network.
-client: ContextVar[Callable[[], str] | None] = ContextVar("client", default=None)
+# The address of the client whose request is at work; None where nobody came over the network. No more than its text:
+# contexts outlive requests, in timers, and would keep what they hold of a connection open.
+address: ContextVar[str | None] = ContextVar("address", default=None)
 # What acts for somebody whom the service does not know by an account.
 by: ContextVar[str | None] = ContextVar("by", default=None)
 
 COMMAND_LINE = "command line"
-
-
-def address() -> str | None:
-    """The client's address; None where nobody came over the network."""
-    tell = client.get()
-    return None if tell is None else tell()
 
 
 def tell_whose(user: str, organization: str | None = None) -> None:

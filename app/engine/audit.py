@@ -106,7 +106,7 @@ async def record(desk: Desk, *entries: Entry) -> None:
 async def record_in(connection: Connection, organization: str, dataset: str | None, *entries: Entry) -> None:
     """The same without a desk; `dataset` None: of the whole organization. INSTALLATION is one, too."""
     await connection.value(
-        RECORD_ENTRIES, organization=organization, dataset=dataset, entries=_told(entries), address=origin.address()
+        RECORD_ENTRIES, organization=organization, dataset=dataset, entries=_told(entries), address=origin.address.get()
     )
 
 
@@ -116,7 +116,7 @@ async def record_everywhere(connection: Connection, organizations: Iterable[str]
         RECORD_EVERYWHERE,
         organizations=sorted(organizations),
         entries=_told(entries),
-        address=origin.address(),
+        address=origin.address.get(),
     )
 
 

@@ -4,7 +4,7 @@ import asyncio
 import re
 import secrets
 import time
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import structlog
 from litestar import Litestar
@@ -43,7 +43,7 @@ class Middleware:
         scope.setdefault("state", {}).update(request_id=request_id, runtime=self.runtime)
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
-        origin.client.set(partial(client_address, scope, self.runtime.settings.trusted_proxies))
+        origin.address.set(client_address(scope, self.runtime.settings.trusted_proxies))
         attendance = attend(scope, receive)
         started, status = time.perf_counter(), 0
 
@@ -65,7 +65,7 @@ class Middleware:
             status = LEFT
         finally:
             attendance.close()
-            origin.client.set(None)
+            origin.address.set(None)
             status = status or 500
             seconds = time.perf_counter() - started
             # A label for each path would fill the memory.
