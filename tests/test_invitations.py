@@ -4,7 +4,7 @@ import asyncio
 import json
 import uuid
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from typing import Any
 
@@ -477,13 +477,15 @@ async def test_of_two_who_accept_at_once_one_does(world: World, admin: User) -> 
     assert [act for act, _, _ in await acts(world)].count("member.joined") == 2
 
 
-async def during_hash(world: World, monkeypatch: pytest.MonkeyPatch, act: Callable[[], Awaitable[Any]]) -> None:
+async def during_hash(
+    world: World, monkeypatch: pytest.MonkeyPatch, act: Callable[[], Coroutine[Any, Any, Any]]
+) -> None:
     """Have something happen while a password is hashed."""
     hashed = passwords.hash_password
     loop = asyncio.get_running_loop()
 
     def meanwhile(password: str) -> str:
-        asyncio.run_coroutine_threadsafe(act(), loop).result(30)  # type: ignore[arg-type]
+        asyncio.run_coroutine_threadsafe(act(), loop).result(30)
         return hashed(password)
 
     monkeypatch.setattr(invitations, "hash_password", meanwhile)

@@ -505,9 +505,9 @@ class Proof:
     def _cell(self, node: Node, level: Level) -> Cell | None:
         """The cell of an expression, where it is one."""
         node = bare(node)
+        if isinstance(node, _Several):
+            return node.cell
         match type(node).__name__:
-            case "_Several":
-                return node.cell  # type: ignore[no-any-return]
             case "ParamRef":
                 return self.caller if self._parameter(node) == ONE else None
             case "ColumnRef":
