@@ -1,5 +1,5 @@
 # make run     the whole product on this machine, with a database of its own
-# make test    every check and every test;  make test PG=15  those that ask a database, on that PostgreSQL
+# make test    every check and every test;  make test PG=15  those of a database, few cases of each, on that one
 # make coverage   the same, counted, as make test COVERAGE=1;  PG=15  every test on that PostgreSQL
 # make bench   how fast it is;  QUICK=1  a rehearsal,  ONLY=pages,http  some figures,  URL=...  on a server of yours
 PYTHON ?= python3

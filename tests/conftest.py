@@ -25,6 +25,7 @@ from app.base import fence
 from app.base.database import Connection
 from app.dev.postgres import DevDatabaseError, Server, embedded_bin_dir
 from app.migrate import migrate
+from tests.support.cases import pytest_configure
 from tests.support.limits import (
     pytest_collection_modifyitems,
     pytest_pyfunc_call,
@@ -37,6 +38,7 @@ from tests.support.world import CONTRACTS, User, World, open_world
 
 __all__ = [
     "pytest_collection_modifyitems",
+    "pytest_configure",
     "pytest_pyfunc_call",
     "pytest_report_collectionfinish",
     "pytest_runtest_teardown",
