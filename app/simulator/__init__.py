@@ -1,5 +1,6 @@
 """A server that speaks as PEMS does, over invented lines, and misbehaves on request: for tests and demonstrations."""
 
+from app.simulator.columns import Columns
 from app.simulator.dataspies import Dataspies, Dataspy
 from app.simulator.faults import Edit, Fault, Step
 from app.simulator.server import Simulator
@@ -9,6 +10,7 @@ from app.simulator.writing import Writing
 
 __all__ = [
     "Applied",
+    "Columns",
     "Counts",
     "Credentials",
     "Dataspies",

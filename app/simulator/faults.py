@@ -3,7 +3,7 @@
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol, TypeVar
 from zlib import crc32
 
 import msgspec
@@ -81,6 +81,16 @@ LISTING: tuple[Kind, ...] = ("rows", "no_total", "no_headers", "empty", "cut", "
 WRITES = ("ADD", "UPDATE", "DELETE")
 
 
+class Counting(Protocol):
+    """What waits for answers of the grid: all, or those that filter the organization by `of`."""
+
+    @property
+    def of(self) -> str | None: ...
+
+
+T = TypeVar("T", bound=Counting)
+
+
 class Faults:
     """The faults that are on. The same seed and the same requests make the same trouble."""
 
@@ -154,16 +164,14 @@ class Faults:
 
     def due(self, organizations: Sequence[str]) -> list[Edit]:
         """What somebody does now that the grid has answered a request with these organizations in its filters."""
-        due: list[Edit] = []
-        left = []
-        for step, after in self._steps:
-            rest = after - 1 if step.of is None or step.of in organizations else after
-            if rest:
-                left.append((step, rest))
-            else:
-                due += step.edits
-        self._steps = left
-        return due
+        return [edit for step in come(self._steps, organizations) for edit in step.edits]
+
+
+def come(waiting: list[tuple[T, int]], organizations: Sequence[str]) -> list[T]:
+    """Count an answer of the grid; those that have waited for enough of them leave the list."""
+    counted = [(each, left - (each.of is None or each.of in organizations)) for each, left in waiting]
+    waiting[:] = [(each, left) for each, left in counted if left]
+    return [each for each, left in counted if not left]
 
 
 def _meant(fault: Fault, at: Endpoint, action: str | None) -> bool:

@@ -1,13 +1,13 @@
 """A grid's filters: what they say, and which lines pass."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from operator import attrgetter, eq, ge, le
 from typing import Any
 
 import msgspec
 
-from app.simulator.lines import BY_ALIAS, Column, Line, Value
+from app.simulator.lines import Column, Line, Value
 from app.simulator.store import Unusable
 from app.simulator.writing import FLAGS, Writing, read_date, read_number, read_time
 
@@ -57,13 +57,13 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True):
         return lambda line: (held := get(line)) is not None and compare(held, value)
 
 
-def read_filters(filters: Sequence[Filter], writing: Writing) -> list[Token]:
-    """Conditions, parentheses and joiners in the order of reading. Raises Unusable."""
+def read_filters(filters: Sequence[Filter], writing: Writing, known: Mapping[str, Column]) -> list[Token]:
+    """Conditions on known columns, by alias; parentheses and joiners, in the order of reading. Raises Unusable."""
     if len(filters) > MOST_FILTERS:
         raise Unusable(f"{len(filters)} is not a valid number of filters: at most {MOST_FILTERS}")
     tokens: list[Token] = []
     for each in sorted(filters, key=lambda each: each.seqnum or 0):
-        tokens += ["("] * (each.lparen in TRUE) + [_condition(each, writing)] + [")"] * (each.rparen in TRUE)
+        tokens += ["("] * (each.lparen in TRUE) + [_condition(each, writing, known)] + [")"] * (each.rparen in TRUE)
         joiner = (each.joiner or "AND").upper()
         if joiner not in ("AND", "OR"):
             raise Unusable(f"{joiner} is not a valid joiner")
@@ -101,8 +101,8 @@ def read_value(column: Column, value: Any, writing: Writing) -> Value:
     return text
 
 
-def _condition(each: Filter, writing: Writing) -> Condition:
-    column = BY_ALIAS.get(each.alias_name)
+def _condition(each: Filter, writing: Writing, known: Mapping[str, Column]) -> Condition:
+    column = known.get(each.alias_name)
     if column is None:
         raise Unusable(f"{each.alias_name[:80]} is not a valid alias")
     operator = each.operator.upper()

@@ -8,9 +8,10 @@ import msgspec
 from msgspec.structs import astuple, replace
 
 from app.base import exact_json
+from app.simulator.columns import KEY, STAND_INS, Cell, Columns
 from app.simulator.dataspies import Dataspies
 from app.simulator.filters import Filter
-from app.simulator.lines import COLUMNS, Column, Line, Value
+from app.simulator.lines import NAMES, Column, Line, Value
 from app.simulator.selection import Selection, Selector, Sort
 from app.simulator.store import Store, Unusable
 from app.simulator.writing import WORDS, Shape, Writing, date_text, number_text, plain_time_text, time_text
@@ -100,27 +101,25 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
 class Writer:
     """Writes lines in one way. What is often the same is written once."""
 
-    def __init__(self, writing: Writing, localized: bool = True):
+    def __init__(self, writing: Writing, localized: bool, cells: Sequence[Cell]):
         """`localized`: in the forms of the locale; else in those that are the same everywhere."""
         self.writing = writing if localized else replace(writing, dates="iso", numbers="plain")
-        self._columns = [(index, column) for index, column in enumerate(COLUMNS) if column.alias not in writing.without]
-        self._texts = [(index, _text(column, self.writing, localized)) for index, column in self._columns]
-        self._template = _template(writing.shape, self._columns)
+        self._cells = [(n, cell) for n, cell in enumerate(cells, 1) if cell.first not in writing.without]
+        self._texts = [(NAMES.index(cell.column.name), _told(cell, self.writing, localized)) for _, cell in self._cells]
+        self._template = _template(writing.shape, [(n, cell.column) for n, cell in self._cells])
 
     def row(self, line: Line, damage: Damage | None = None) -> bytes:
         """The line as JSON text."""
         values = astuple(line)
         texts = [text(values[index]) for index, text in self._texts]
-        for place, (_, column) in enumerate(self._columns):
-            if damage and column.alias in damage:
-                texts[place] = exact_json.encode(damage[column.alias]).decode()
+        for place, (_, cell) in enumerate(self._cells):
+            if damage and cell.first in damage:
+                texts[place] = exact_json.encode(damage[cell.first]).decode()
         return (self._template % tuple(texts)).encode()
 
     def fields(self) -> list[dict[str, str]]:
         """The headers."""
-        return [
-            {"aliasnum": str(index + 1), "name": column.alias, "label": column.label} for index, column in self._columns
-        ]
+        return [{"aliasnum": str(n), "name": cell.column.alias, "label": cell.column.label} for n, cell in self._cells]
 
 
 Manner = tuple[Writing, bool]  # and whether it is localized
@@ -134,6 +133,14 @@ class Pages:
         self._selector = Selector(store)
         self._writers: dict[Manner, Writer] = {}
         self._kept: dict[Manner, dict[str, dict[str, tuple[Line, bytes]]]] = {}
+        self.change(Columns())
+
+    def change(self, columns: Columns) -> None:
+        """Let the columns be so from now on."""
+        self.columns, self.known = columns, columns.known()
+        self._writers.clear()
+        for kept in self._kept.values():
+            kept.clear()
 
     def render(self, writing: Writing, *, localized: bool = True) -> None:
         """Write every row now, and from now on keep what is written."""
@@ -149,7 +156,7 @@ class Pages:
         dataspy = dataspies.find(request.dataspy.dataspy_id if request.dataspy else None)
         if dataspy.without:
             writing = replace(writing, without=(*writing.without, *dataspy.without))
-        found = self._selector.select(request.filters, request.addon_sort, writing, dataspy.conditions())
+        found = self._selector.select(request.filters, request.addon_sort, writing, self.known, dataspy.conditions())
         grid = request.grid
         first, rows = max(grid.cursor_position, 1), min(grid.number_of_rows_first_returned, MOST_ROWS)
         page = _page(_doubled(found, trouble), first, rows, trouble)
@@ -197,7 +204,7 @@ class Pages:
 
     def _writer(self, manner: Manner) -> Writer:
         if manner not in self._writers:
-            self._writers[manner] = Writer(*manner)
+            self._writers[manner] = Writer(*manner, self.columns.cells())
         return self._writers[manner]
 
 
@@ -283,15 +290,21 @@ def _count(number: int, writing: Writing) -> int | str:
 def _template(shape: Shape, columns: Sequence[tuple[int, Column]]) -> str:
     """A row with a place for each value."""
     if shape == "D":
-        cells = ",".join(f'{{"n":"{index + 1}","value":%s}}' for index, _ in columns)
+        cells = ",".join(f'{{"n":"{n}","value":%s}}' for n, _ in columns)
         return f'{{"id":"0","D":[{cells}]}}'
     if shape == "CELL":
-        cells = ",".join(f'{{"ALIAS_NAME":"{column.alias}","VALUE":%s}}' for _, column in columns)
+        cells = ",".join(f'{{"ALIAS_NAME":{_literal(column.alias)},"VALUE":%s}}' for _, column in columns)
         return f'{{"id":"0","CELL":[{cells}]}}'
     cells = ",".join(
-        f'{{"FIELDNAME":"{column.alias}","FIELDLABEL":"{column.label}","FIELDVALUE":%s}}' for _, column in columns
+        f'{{"FIELDNAME":{_literal(column.alias)},"FIELDLABEL":{_literal(column.label)},"FIELDVALUE":%s}}'
+        for _, column in columns
     )
     return f'{{"DATAFIELD":[{cells}]}}'
+
+
+def _literal(text: str) -> str:
+    """As JSON, in a template."""
+    return _quoted(text).replace("%", "%%")
 
 
 class Texts(dict[Value, str]):
@@ -306,12 +319,24 @@ class Texts(dict[Value, str]):
         return text
 
 
+def _told(cell: Cell, writing: Writing, localized: bool) -> Callable[[Any], str]:
+    """What writes a cell's values as JSON text; those of a new column say at most the line's id."""
+    says = cell.says
+    if isinstance(says, str) and KEY in says:
+        return lambda key: _quoted(says.replace(KEY, key))
+    if says is not msgspec.UNSET:
+        constant = exact_json.encode(says).decode()
+        return lambda key: constant
+    if cell.form is None:
+        return _text(cell.column, writing, localized)
+    write, stand_in = _text(replace(cell.column, kind=cell.form), writing, localized), STAND_INS[cell.form]
+    return lambda value: '""' if value is None else write(stand_in(value))
+
+
 def _text(column: Column, writing: Writing, localized: bool) -> Callable[[Any], str]:
     """What writes a column's values as JSON text."""
     if column.kind == "number":
         return lambda value: _number(value, writing)
-    if column.kind == "key" or column.name == "equipment":
-        return _quoted
     if column.kind == "flag":
         yes, no = ("true", "false") if writing.typed else (f'"{word}"' for word in WORDS[writing.flags])
         return {True: yes, False: no}.__getitem__
@@ -321,7 +346,7 @@ def _text(column: Column, writing: Writing, localized: bool) -> Callable[[Any], 
         return Texts(lambda value: f'"{time_text(value, writing)}"').__getitem__
     if column.kind == "time":
         return Texts(lambda value: f'"{plain_time_text(value, writing.zone)}"').__getitem__
-    return Texts(_quoted).__getitem__
+    return _quoted if column.kind == "key" or column.name == "equipment" else Texts(_quoted).__getitem__
 
 
 def _quoted(value: str | None) -> str:

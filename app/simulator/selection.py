@@ -1,7 +1,7 @@
 """Which lines a grid brings, and in which order."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -47,11 +47,16 @@ class Selector:
         self._found: dict[Any, tuple[int, list[Line]]] = {}
 
     def select(
-        self, groups: Sequence[Sequence[Filter]], sort: Sort | None, writing: Writing, dataspy: Sequence[Condition] = ()
+        self,
+        groups: Sequence[Sequence[Filter]],
+        sort: Sort | None,
+        writing: Writing,
+        known: Mapping[str, Column],
+        dataspy: Sequence[Condition] = (),
     ) -> Selection:
-        """Lines that pass every group of filters and the dataspy. Raises Unusable."""
-        order = _read_sort(sort)
-        read = [read_filters(group, writing) for group in groups]
+        """Lines that pass every group of filters, on known columns, and the dataspy. Raises Unusable."""
+        column, descending = order = _read_sort(sort, known)
+        read = [read_filters(group, writing, known) for group in groups]
         codes = tuple(sorted(self._store.tables))
         if any(word in tokens for tokens in read for word in ("OR", "(", ")")):
             together: list[list[Token]] = [*(["(", *tokens, ")"] for tokens in read), *([each] for each in dataspy)]
@@ -61,7 +66,7 @@ class Selector:
         conditions = [token for tokens in read for token in tokens if isinstance(token, Condition)]
         of_codes = [each for each in conditions if each.column.name == ORGANIZATION]
         bounds = [each for each in conditions if each.column.name == ID and each.operator in COMPARE and each.value]
-        if order != (BY_ALIAS["pfs_id"], False):
+        if column.name != ID or descending:
             bounds = []
         others = [*(each for each in conditions if each not in of_codes and each not in bounds), *dataspy]
         codes = tuple(code for code in codes if all(each.holds(code) for each in of_codes))
@@ -86,15 +91,15 @@ class Selector:
         return found
 
 
-def _read_sort(sort: Sort | None) -> tuple[Column, bool]:
+def _read_sort(sort: Sort | None, known: Mapping[str, Column]) -> tuple[Column, bool]:
     """The column, and whether it descends."""
     if sort is None:
         return BY_ALIAS["pfs_id"], False
-    if sort.alias_name not in BY_ALIAS:
+    if sort.alias_name not in known:
         raise Unusable(f"{sort.alias_name[:80]} is not a valid alias")
     if sort.type.upper() not in ("ASC", "DESC"):
         raise Unusable(f"{sort.type[:80]} is not a valid order")
-    return BY_ALIAS[sort.alias_name], sort.type.upper() == "DESC"
+    return known[sort.alias_name], sort.type.upper() == "DESC"
 
 
 def _joined(groups: Sequence[list[Token]]) -> list[Token]:

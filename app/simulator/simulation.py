@@ -16,8 +16,9 @@ import msgspec
 from app.base import exact_json
 from app.base.clock import Clock, now
 from app.simulator import screen
+from app.simulator.columns import Columns
 from app.simulator.dataspies import Dataspies, Dataspy
-from app.simulator.faults import Edit, Endpoint, Fault, Faults, Hits, Step
+from app.simulator.faults import Edit, Endpoint, Fault, Faults, Hits, Step, come
 from app.simulator.grid import GridRequest, Pages
 from app.simulator.http import Answer, Dropped, Request
 from app.simulator.lines import document_of, document_text, spare_of
@@ -112,6 +113,7 @@ class Simulation:
         self._store = Store(lines, self.now, journal)
         self._pages = Pages(self._store)
         self._faults = Faults(seed)
+        self._changes: list[tuple[Columns, int]] = []
         self._requests: Counter[str] = Counter()
         self._credentials = credentials or read_credentials({})
         self._latency = latency
@@ -200,6 +202,24 @@ class Simulation:
         """What somebody does between the pages that are asked for from now on."""
         for step in steps:
             self._faults.plan(step)
+
+    @property
+    def columns(self) -> Columns:
+        """What the grid's columns do at the moment."""
+        return self._pages.columns
+
+    def drift(self, *changes: Columns) -> None:
+        """Let the grid's columns do this in place of what they did, each once its answers have been given."""
+        for columns in changes:
+            if columns.after:
+                self._changes.append((columns, columns.after))
+            else:
+                self._pages.change(columns)
+
+    def clear_columns(self) -> None:
+        """The columns are as they were, and stay so."""
+        self._changes.clear()
+        self._pages.change(Columns())
 
     def render(self, writing: Writing | None = None, *, localized: bool = True) -> None:
         """Write all rows beforehand, and keep what is written until the line changes.
@@ -321,9 +341,17 @@ class Simulation:
         if isinstance(asked, ScreenRequest):
             return screen.answer(self._store, asked, writing)
         body = self._pages.answer(asked, writing, self.dataspies, self._faults.trouble(hits))
-        organizations = [str(each.value) for group in asked.filters for each in group if each.alias_name == "pfs_a_org"]
+        known = self._pages.known
+        organizations = [
+            str(each.value)
+            for group in asked.filters
+            for each in group
+            if known[each.alias_name].name == "organization"
+        ]
         for edit in self._faults.due(organizations):
             self._do(edit)
+        for columns in come(self._changes, organizations):
+            self._pages.change(columns)
         return body
 
     def _do(self, edit: Edit) -> None:

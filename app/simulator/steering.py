@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from app.base import exact_json
+from app.simulator.columns import Columns
 from app.simulator.dataspies import Dataspies
 from app.simulator.faults import Fault, Step
 from app.simulator.http import Answer, Request
@@ -95,6 +96,20 @@ def _add_script(simulation: Simulation, request: Request) -> Answer:
     return _nothing()
 
 
+def _get_columns(simulation: Simulation, _: Request) -> Answer:
+    return _json(simulation.columns)
+
+
+def _change_columns(simulation: Simulation, request: Request) -> Answer:
+    simulation.drift(*_several(request, Columns))
+    return _json(simulation.columns)
+
+
+def _clear_columns(simulation: Simulation, _: Request) -> Answer:
+    simulation.clear_columns()
+    return _nothing()
+
+
 def _write_as(simulation: Simulation, request: Request) -> Answer:
     simulation.writing = rewritten(simulation.writing, _body(request, dict[str, Any]))
     return _json(simulation.writing)
@@ -140,6 +155,9 @@ ROUTES: dict[tuple[str, str], Callable[[Simulation, Request], Answer]] = {
     ("POST", "/sim/faults"): _add_faults,
     ("DELETE", "/sim/faults"): _clear_faults,
     ("POST", "/sim/script"): _add_script,
+    ("GET", "/sim/columns"): _get_columns,
+    ("POST", "/sim/columns"): _change_columns,
+    ("DELETE", "/sim/columns"): _clear_columns,
     ("POST", "/sim/writing"): _write_as,
     ("POST", "/sim/dataspies"): _set_dataspies,
     ("POST", "/sim/render"): _render,
