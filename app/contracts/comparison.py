@@ -170,7 +170,8 @@ class _Pair(NamedTuple):
 Changes = Iterator[Change]
 
 
-def _change(kind: Kind, path: str, old: Any, new: Any, why: Judgement, field_id: int | None = None) -> Change:
+def change_of(kind: Kind, path: str, old: Any, new: Any, why: Judgement, field_id: int | None = None) -> Change:
+    """A change that is judged so; parts of contracts are told as JSON has them."""
     return Change(
         kind=kind,
         path=path,
@@ -210,14 +211,14 @@ WHOLE = {
 def _whole(pair: _Pair) -> Changes:
     names = plain_name(pair.old), plain_name(pair.new)
     if len({*names}) > 1:
-        yield _change(Kind.CHANGE, "name", *names, MOVED)
+        yield change_of(Kind.CHANGE, "name", *names, MOVED)
     for member, why in WHOLE.items():
         was, now = getattr(pair.old, member), getattr(pair.new, member)
         if was != now:
-            yield _change(Kind.CHANGE, _camel(Contract, member), was, now, why)
+            yield change_of(Kind.CHANGE, _camel(Contract, member), was, now, why)
     was, now = tuple(pair.names.get(name, name) for name in pair.old.key_fields), pair.new.key_fields
     if was != now:
-        yield _change(Kind.KEY_CHANGE, "key", pair.old.key, pair.new.key, REKEYED)
+        yield change_of(Kind.KEY_CHANGE, "key", pair.old.key, pair.new.key, REKEYED)
 
 
 def _fields(pair: _Pair) -> Changes:
@@ -225,22 +226,22 @@ def _fields(pair: _Pair) -> Changes:
         was = pair.origin[now.name]
         if was is None:
             why = ADDED_REQUIRED if now.name in _required(pair.new) else ADDED
-            yield _change(Kind.ADD, f"fields[{place}]", None, now, why, now.id)
+            yield change_of(Kind.ADD, f"fields[{place}]", None, now, why, now.id)
         else:
-            yield from _field(was, _renamed(was, pair.names), now, f"fields[{place}]")
+            yield from _field(was, renamed_part(was, pair.names), now, f"fields[{place}]")
     kept = {was.name for was in pair.origin.values() if was is not None}
     for place, was in enumerate(pair.old.fields):
         if was.name not in kept:
-            yield _change(Kind.REMOVE, f"fields[{place}]", was, None, REMOVED, was.id)
+            yield change_of(Kind.REMOVE, f"fields[{place}]", was, None, REMOVED, was.id)
 
 
 def _field(was: Field, then: Field, now: Field, path: str) -> Changes:
     """`then` is the field of before, with today's names of those that it names."""
     known = was.id if was.id is not None else now.id
     if was.name != now.name:
-        yield _change(Kind.RENAME, f"{path}.name", was.name, now.name, RENAMED, known)
+        yield change_of(Kind.RENAME, f"{path}.name", was.name, now.name, RENAMED, known)
     if was.type != now.type:
-        yield _change(Kind.TYPE_CHANGE, f"{path}.type", was.type, now.type, _retyped(was.type, now.type), known)
+        yield change_of(Kind.TYPE_CHANGE, f"{path}.type", was.type, now.type, retyped(was.type, now.type), known)
     for member in Field.__struct_fields__:
         old, new = getattr(then, member), getattr(now, member)
         if member in ("name", "type", "id") or old == new:
@@ -248,7 +249,7 @@ def _field(was: Field, then: Field, now: Field, path: str) -> Changes:
         if member == "values" and was.type != now.type:
             continue  # the type says it
         kind, why = _judged(member, old, new, now)
-        yield _change(kind, f"{path}.{_camel(Field, member)}", getattr(was, member), new, why, known)
+        yield change_of(kind, f"{path}.{_camel(Field, member)}", getattr(was, member), new, why, known)
 
 
 def _judged(member: str, old: Any, new: Any, field: Field) -> tuple[Kind, Judgement]:
@@ -273,10 +274,14 @@ def _bounded(all_stay: bool, none_come: bool) -> Judgement:
     return NARROWED if none_come else EXCHANGED
 
 
-def _retyped(old: str, new: str) -> Judgement:
+def retyped(old: str, new: str) -> Judgement:
+    """How bad it is that values of the one type become values of the other."""
     if (old, new) in WIDENINGS:
         return WIDENED
-    return NARROWED if (new, old) in WIDENINGS else RETYPED
+    if (new, old) in WIDENINGS:
+        return NARROWED
+    # Each value of an enum is a text, though an index and a rule see another type.
+    return RETYPED._replace(backward=(old, new) == ("enum", "text"), forward=(old, new) == ("text", "enum"))
 
 
 def _required(contract: Contract) -> set[str]:
@@ -292,21 +297,21 @@ def _required(contract: Contract) -> set[str]:
 
 
 def _computed(pair: _Pair) -> Changes:
-    before = {item.name: (place, _renamed(item, pair.names)) for place, item in enumerate(pair.old.computed)}
+    before = {item.name: (place, renamed_part(item, pair.names)) for place, item in enumerate(pair.old.computed)}
     for place, now in enumerate(pair.new.computed):
         path = f"computed[{place}]"
         if now.name not in before:
-            yield _change(Kind.ADD, path, None, now, ADDED)
+            yield change_of(Kind.ADD, path, None, now, ADDED)
             continue
         was = before.pop(now.name)[1]
         if was.type != now.type:
-            yield _change(Kind.TYPE_CHANGE, f"{path}.type", was.type, now.type, _retyped(was.type, now.type))
+            yield change_of(Kind.TYPE_CHANGE, f"{path}.type", was.type, now.type, retyped(was.type, now.type))
         for member in Computed.__struct_fields__:
             old, new = getattr(was, member), getattr(now, member)
             if member != "type" and old != new:
-                yield _change(Kind.CHANGE, f"{path}.{_camel(Computed, member)}", old, new, FINE)
+                yield change_of(Kind.CHANGE, f"{path}.{_camel(Computed, member)}", old, new, FINE)
     for place, was in before.values():
-        yield _change(Kind.REMOVE, f"computed[{place}]", was, None, REMOVED)
+        yield change_of(Kind.REMOVE, f"computed[{place}]", was, None, REMOVED)
 
 
 def _parts(pair: _Pair, member: str, known_by: Callable[[Any], Hashable]) -> Changes:
@@ -314,15 +319,15 @@ def _parts(pair: _Pair, member: str, known_by: Callable[[Any], Hashable]) -> Cha
     shown = _camel(Contract, member)
     before = {}
     for place, part in enumerate(getattr(pair.old, member)):
-        was = _renamed(part, pair.names)
+        was = renamed_part(part, pair.names)
         before[known_by(was)] = (place, was)
     for place, now in enumerate(getattr(pair.new, member)):
         _, was = before.pop(known_by(now), (0, None))
         if was != now:
             kind = Kind.ADD if was is None else Kind.CHANGE
-            yield _change(kind, f"{shown}[{place}]", was, now, FINE)
+            yield change_of(kind, f"{shown}[{place}]", was, now, FINE)
     for place, was in before.values():
-        yield _change(Kind.REMOVE, f"{shown}[{place}]", was, None, FINE)
+        yield change_of(Kind.REMOVE, f"{shown}[{place}]", was, None, FINE)
 
 
 # What decides whether a record is a row, and which one.
@@ -333,14 +338,14 @@ def _ingestion(pair: _Pair) -> Changes:
     was, now = pair.old.ingestion, pair.new.ingestion
     if was is None or now is None:
         if was is not now:
-            yield _change(Kind.INGESTION_CHANGE, "ingestion", was, now, SENT_OTHERWISE)
+            yield change_of(Kind.INGESTION_CHANGE, "ingestion", was, now, SENT_OTHERWISE)
         return
-    then = _renamed(was, pair.names)
+    then = renamed_part(was, pair.names)
     for member in now.__struct_fields__:
         if getattr(then, member) != getattr(now, member):
             why = SENT_OTHERWISE if member in DECIDING else FINE
             path = f"ingestion.{_camel(type(now), member)}"
-            yield _change(Kind.INGESTION_CHANGE, path, getattr(was, member), getattr(now, member), why)
+            yield change_of(Kind.INGESTION_CHANGE, path, getattr(was, member), getattr(now, member), why)
 
 
 # --- what is called otherwise
@@ -366,7 +371,7 @@ NAMING = (
 ).split()
 
 
-def _renamed(part: T, names: Mapping[str, str]) -> T:
+def renamed_part(part: T, names: Mapping[str, str]) -> T:
     """The part with today's names of the fields that it names."""
     if not isinstance(part, msgspec.Struct) or all(name == now for name, now in names.items()):
         return part
