@@ -196,6 +196,13 @@ class Paused(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     by_name: str | None
 
 
+class Held(msgspec.Struct, frozen=True, kw_only=True):
+    """The report of drift that pulls wait for: since `at`, until somebody decides."""
+
+    report: str
+    at: str
+
+
 class Health(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """`share`, `rows` and `pushes` are of the last 24 hours; `lag`: seconds since the last good pull began."""
 
@@ -213,6 +220,7 @@ class Health(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     next_pull_at: str | None
     circuit: Circuit
     paused: Paused | None
+    drift: Held | None
 
 
 # -- asking for a run --------------------------------------------------------------------------------------------------
@@ -498,6 +506,7 @@ def _health(found: Record) -> Health:
             if found["paused_at"]
             else None
         ),
+        drift=None if found["drift_id"] is None else Held(report=str(found["drift_id"]), at=found["drift_at"]),
     )
 
 

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    Numeric,
     SmallInteger,
     Table,
     Text,
@@ -291,6 +292,7 @@ Table(
     _moment("open_until"),
     _moment("paused_at"),
     Column("paused_by", Text(collation="C")),
+    Column("columns", ARRAY(Text(collation="C"))),
     _dataset(),
 )
 Table(
@@ -553,3 +555,70 @@ Table(
     Column("organization_id", Text(collation="C"), ForeignKey("organization.id", ondelete="CASCADE"), nullable=False),
 )
 Table("retention", metadata, _key(name="kind"), Column("days", Integer, nullable=False))
+Table(
+    "drift_report",
+    metadata,
+    _organization(),
+    Column("id", Uuid, primary_key=True),
+    _key(name="dataset", primary=False),
+    *(Column(name, Text, nullable=False) for name in ("version", "source", "state", "severity")),
+    *(Column(name, Boolean, nullable=False) for name in ("backward", "forward", "backward_all", "forward_all")),
+    Column("health", JSONB),
+    Column("rows", BigInteger),
+    Column("run_id", Uuid),
+    Column("digest", LargeBinary, nullable=False),
+    Column("columns", ARRAY(Text(collation="C"))),
+    Column("schema", Text),
+    _time("at", default=False),
+    _time("seen_at", default=False),
+    Column("times", BigInteger, nullable=False, server_default=text("1")),
+    Column("created_by", Text(collation="C")),
+    Column("decided_by", Text(collation="C")),
+    _moment("decided_at"),
+    Column("reason", Text),
+    Column("made_version", Text),
+    Index(
+        "drift_report_seen", "organization_id", "dataset", "source", "version", "digest",
+        unique=True,
+        postgresql_where=text(
+            "source IN ('pull', 'ingest') AND (state IN ('open', 'rejected', 'applied')"
+            " OR (source = 'ingest' AND state = 'accepted'))"
+        ),
+    ),
+    Index("drift_report_at", "organization_id", "dataset", text("at DESC"), text("id DESC")),
+    Index("drift_report_decided", "seen_at", postgresql_where=text("state <> 'open'")),
+)  # fmt: skip
+Table(
+    "drift_change",
+    metadata,
+    _key(name="organization_id"),
+    Column("report_id", Uuid, primary_key=True),
+    Column("place", Integer, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    *(Column(name, Text(collation="C")) for name in ("field", "was", "now")),
+    *(Column(name, JSONB) for name in ("old", "new")),
+    Column("severity", Text, nullable=False),
+    *(Column(name, Boolean, nullable=False) for name in ("backward", "forward")),
+    *(Column(name, Text, nullable=False) for name in ("rule", "remedy")),
+    Column("confidence", Numeric),
+    Column("evidence", JSONB),
+    Column("uses", JSONB, nullable=False),
+    Column("violations", BigInteger),
+    Column("decision", Text),
+    Column("mapped_to", Text(collation="C")),
+    ForeignKeyConstraint(
+        ["organization_id", "report_id"], ["drift_report.organization_id", "drift_report.id"], ondelete="CASCADE"
+    ),
+)
+Table(
+    "field_mapping",
+    metadata,
+    _organization(),
+    _key(name="dataset"),
+    _key(name="field"),
+    Column("name", Text(collation="C")),
+    Column("report_id", Uuid, nullable=False),
+    Column("mapped_by", Text(collation="C"), nullable=False),
+    _time("mapped_at", default=False),
+)

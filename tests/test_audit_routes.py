@@ -20,7 +20,7 @@ from tests.support.own import customers, moved, ready, registered
 from tests.support.records import connect, settle
 from tests.support.requests import act, done, merged, not_merged, request, submitted, told
 from tests.support.routes import walk
-from tests.support.world import FLEET, NEW, User, World, committed, vehicle
+from tests.support.world import FLEET, NEW, User, World, committed, refused, vehicle, written
 from tests.test_login import PASSWORD, hashed
 
 ROOT = Path(__file__).parents[1]
@@ -47,6 +47,7 @@ UNRECORDED = {
     f"POST {SESSION}/preview": PRIVATE,
     f"POST {SESSION}/validation/override": "kept with the session's validation, which its request shows",
     f"POST {REQUEST}/comments": "stands in the request's timeline, with who and when",
+    f"POST {ORG}/contracts/{{dataset}}/drift": "the report itself says who asked; nothing else is changed by it",
     f"POST {ORG}/contracts/infer": "keeps nothing: a proposal for whoever asks",
     "POST /api/pfa/{org}/draft": PRIVATE,
     "POST /api/pfa/{org}/discard": PRIVATE,
@@ -238,6 +239,43 @@ async def in_use(cast: Cast) -> User:
     """The ADMIN, at a dataset that is in use."""
     await used({"ENGINEER": cast.erin, "ADMIN": cast.boss.on("customers")})
     return cast.boss.on("customers")
+
+
+DRIFT = f"{ORG}/contracts/{{dataset}}/drift/{{report}}"
+
+
+async def drifted(cast: Cast) -> tuple[User, str]:
+    """The ADMIN, and the path of a report of records whose field is called otherwise."""
+    boss = await in_use(cast)
+    await ingested(boss, *({"customerId": f"C{n}", "company": f"Company {n}"} for n in range(12)))
+    renamed = [{"customerId": f"C{n}", "companyName": f"Company {n}"} for n in range(12)]
+    report = refused(await boss.post("ingest", {"records": renamed}), 409, "SCHEMA_DRIFT")["report"]
+    return boss, f"/api/v1/orgs/acme/contracts/customers/drift/{report}"
+
+
+@scene(f"POST {DRIFT}/accept", "drift.accepted", "contract.registered")
+async def _(cast: Cast) -> Call:
+    boss, report = await drifted(cast)
+    return Call(boss, f"{report}/accept", {})
+
+
+@scene(f"POST {DRIFT}/map", "drift.mapped")
+async def _(cast: Cast) -> Call:
+    boss, report = await drifted(cast)
+    return Call(boss, f"{report}/map", {"from": "company", "to": "companyName"})
+
+
+@scene(f"POST {DRIFT}/reject", "drift.rejected")
+async def _(cast: Cast) -> Call:
+    boss, report = await drifted(cast)
+    return Call(boss, f"{report}/reject", {"reason": "Send it as before"})
+
+
+@scene(f"DELETE {ORG}/contracts/{{dataset}}/mappings/{{field}}", "mapping.removed")
+async def _(cast: Cast) -> Call:
+    boss, report = await drifted(cast)
+    written(await boss.post(f"{report}/map", {"from": "company", "to": "companyName"}))
+    return Call(boss, "/api/v1/orgs/acme/contracts/customers/mappings/company")
 
 
 @scene(f"POST {D}/deprecate", "dataset.deprecated")

@@ -519,6 +519,7 @@ def test_the_matrix_is_the_table_of_the_handbook() -> None:
         Action.SEE_SHADOW: engineer | admin,
         Action.REVIEW: admin,
         Action.PROMOTE: admin,
+        Action.DECIDE_DRIFT: admin,
         Action.REPLAY: admin,
         Action.ADMINISTER: admin,
     } == ALLOWED

@@ -40,6 +40,7 @@ KINDS = {
         f"POST {D}/rows/search",
         f"PATCH {D}/rows/{{row_id}}",
         f"POST {ORG}/contracts",
+        f"POST {ORG}/contracts/{{dataset}}/drift",
         "POST /api/pfa/{org}/draft",
         "POST /api/pfa/{org}/commit",
         "POST /api/pfa/{org}/discard",

@@ -155,8 +155,8 @@ async def test_measures_are_what_kpis_show(world: World, ann: User) -> None:
         (Role.ENGINEER, "query edit registerContract ingest synchronize seeShadow".split()),
         (
             Role.ADMIN,
-            "query edit registerContract ingest synchronize liftGuards seeShadow review promote replay "
-            "administer".split(),
+            "query edit registerContract ingest synchronize liftGuards seeShadow review promote "
+            "decideDrift replay administer".split(),
         ),
     ],
 )

@@ -172,7 +172,7 @@ def test_no_command_is_documented_that_is_not_there() -> None:
         assert any(row[0].strip("`").startswith(path) for path in known), row[0]
     for document in DOCUMENTS:
         shells = re.findall(r"^```(?:sh|console)$(.*?)^```", document.read_text(encoding="utf-8"), re.M | re.S)
-        for call in re.findall(r"\bvanguard ((?:org|account|upstream) [a-z]+|[a-z-]+)", "".join(shells)):
+        for call in re.findall(r"\bvanguard ((?:org|account|upstream|drift) [a-z]+|[a-z-]+)", "".join(shells)):
             assert f"vanguard {call}" in known, f"{document.name}: vanguard {call}"
 
 

@@ -323,6 +323,8 @@ NAMES = {
     "{invitation_id}": str(UUID(int=0)),
     "{token}": "none",
     "{version}": "1.0",
+    "{report}": str(UUID(int=0)),
+    "{field}": "model",
     "{name}": "swagger-ui.css",
     "{path}": "nope",
 }

@@ -129,8 +129,8 @@ def stops(route: Route) -> bool:
     if route.method != "POST" or "{org}" not in route.path or route.requires is None:
         return False
     route.requires(asked)
-    # These two write no rows: a mark on records that wait, and a proposal.
-    spared = route.path.endswith(("quarantine/discard", "contracts/infer"))
+    # These write no rows: a mark on records that wait, a proposal, and a report.
+    spared = route.path.endswith(("quarantine/discard", "contracts/infer", "/drift", "/accept", "/map", "/reject"))
     return asked.action in (Action.REGISTER_CONTRACT, Action.INGEST, Action.REPLAY) and not spared
 
 
@@ -158,7 +158,9 @@ async def test_a_system_that_is_read_only_stops_all_that_brings_contracts_and_re
         name = route.path.split("{dataset}/")[-1].split("{org}/")[-1]
         path = route.at("acme", dataset="customers@2" if name == "backfill" else "customers")
         answer = await boss.request(route.method, path, json=bodies.get(name, {}))
-        if stops(route):
+        if name.endswith("/accept"):  # of a report of drift, which registers a contract
+            refused(answer, 409, "SYSTEM_READ_ONLY")
+        elif stops(route):
             refused(answer, 409, "SYSTEM_READ_ONLY")
             met.add(name)
         else:

@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from app.base.settings import Settings
 from app.web.auth import Role
 from app.worker.ingestion import ingest
 from tests.support.crashing import WorkerProcess
-from tests.support.ingesting import APPENDED, used, work
+from tests.support.ingesting import APPENDED, ingested, used, work
 from tests.support.own import SEMANTICS, customers, moved, registered
 from tests.support.world import SECRET, User, World, committed, ids, refused, written
 from tests.test_ingestion import people, values
@@ -152,24 +153,21 @@ async def test_a_worker_that_ends_in_the_middle_of_such_a_run_leaves_nothing_of_
 # -- new fields --------------------------------------------------------------------------------------------------------
 
 
-async def test_new_fields_are_proposed_in_the_record_of_the_run(world: World, people: dict[str, User]) -> None:
+async def test_new_fields_make_versions_of_a_contract_that_evolves(world: World, people: dict[str, User]) -> None:
+    """Before the first record is taken, at once and in an upload; what no field can hold stays outside."""
     await used(people, schemaContract={"newFields": "evolve"})
     bob = people["ENGINEER"]
-    body = {"records": [{"customerId": "C1", "colour": "red", "Size (m)": 1.5, "parts": [1]}, {"customerId": "C2"}]}
-    at_once = written(await bob.post("ingest", body))
+    await ingested(bob, {"customerId": "C1", "colour": "red", "Size (m)": 1.5, "parts": [1]}, {"customerId": "C2"})
     csv = b"customerId,joined,vip\nC3,2026-01-31,true\nC4,,\n"
-    sent = {"content": csv, "headers": {"Content-Type": "text/csv"}}
-    later = written(await bob.request("POST", "ingest", **sent), 202)
+    written(await bob.request("POST", "ingest", content=csv, headers={"Content-Type": "text/csv"}), 202)
     await work(world)
-    proposed = [(await bob.get(f"sync/runs/{run['runId']}")).json()["report"]["newFields"] for run in (at_once, later)]
-    assert proposed == [
-        [{"name": "colour", "type": "text"}, {"name": "sizeM", "type": "number", "label": "Size (m)"}],
-        [{"name": "joined", "type": "date"}, {"name": "vip", "type": "boolean"}],
-    ]
-    assert ids(await bob.rows()) == ["C1", "C2", "C3", "C4"]
-    contract = (await bob.get("/api/v1/orgs/acme/contracts/customers/1.0")).json()["contract"]
-    fields = [*contract["fields"], *proposed[0], *proposed[1]]
-    await registered(bob, contract | {"version": "1.1", "fields": fields})
+    rows = {row["id"]: row["data"] for row in await bob.rows()}
+    assert list(rows) == ["C1", "C2", "C3", "C4"]
+    assert (rows["C1"]["colour"], rows["C1"]["sizeM"], rows["C3"]["joined"], rows["C3"]["vip"]) == (
+        "red", Decimal("1.5"), "2026-01-31", True,
+    )  # fmt: skip
+    contract = (await bob.get("/api/v1/orgs/acme/contracts/customers/1.2")).json()["contract"]
+    assert [field["name"] for field in contract["fields"]][-4:] == ["colour", "sizeM", "joined", "vip"]
 
 
 # -- stopped -----------------------------------------------------------------------------------------------------------

@@ -160,7 +160,8 @@ async def test_a_cursor_works_in_another_process(sim: Simulator, pems: Pems) -> 
     async with connected(sim.url) as other:
         second = await other.page(since=None, cursor=first.cursor)
 
-    assert second == await pems.page(since=None, cursor=first.cursor)
+    again = await pems.page(since=None, cursor=first.cursor)
+    assert (second.rows, second.columns, second.cursor) == (again.rows, again.columns, again.cursor)
     assert {row.key for row in second.rows} - {row.key for row in first.rows}
 
 

@@ -18,7 +18,7 @@ from tests.support.own import moved, ready, registered
 from tests.support.records import add_run, begin_session, connect, quarantine, settle
 from tests.support.requests import done, submitted
 from tests.support.routes import walk
-from tests.support.world import FLEET, User, World, line, open_world, refused, vehicle
+from tests.support.world import FLEET, User, World, line, open_world, refused, vehicle, written
 from tests.test_auth import federated, foreign, provider
 from tests.test_plans import PLANNED, nodes_of, touched
 
@@ -44,6 +44,8 @@ PEOPLE = {
     "requestedBy": "requestedByName",
     "invitedBy": "invitedByName",
     "owner": "ownerName",
+    "createdBy": "createdByName",
+    "mappedBy": "mappedByName",
 }
 SUSPECT = re.compile(
     r"(?i).*(by|actor|author|approver|reviewer|owner|user|userid|person|people|account|editor|assignee)s?"
@@ -192,9 +194,17 @@ async def house(server_url: str, template: str) -> AsyncIterator[World]:
             )
             await registered(boss)
             await moved(boss.on("customers"), "promote")
+            # A report of drift that somebody asked for and somebody decided, and a field that is mapped by it.
+            drift = "/api/v1/orgs/acme/contracts/customers/drift"
+            report = written(await boss.post(drift, {"sample": [{"customerId": "C", "companyName": "x"}]}), 201)["id"]
+            assert written(await boss.post(f"{drift}/{report}/reject", {"reason": "so"}))["decidedBy"] == "boss"
+            await world.db.execute(
+                "INSERT INTO field_mapping VALUES ('acme', 'customers', 'company', 'companyName', $1, 'boss', now())",
+                report,
+            )
             await members.end_membership(world.runtime.database, "acme", "zoe")
             world.runtime.tailer.end()
-            KNOWN.update(request_id=second["id"], merged_id=first["id"])
+            KNOWN.update(request_id=second["id"], merged_id=first["id"], report=report)
             yield world
 
 

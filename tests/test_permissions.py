@@ -27,15 +27,16 @@ COLUMNS = {
     "review": (Action.REVIEW,),
     "promote": (Action.PROMOTE, Action.LIFT_GUARDS),
     "shadow": (Action.SEE_SHADOW,),
+    "decide": (Action.DECIDE_DRIFT,),
     "replay": (Action.REPLAY,),
     "administer": (Action.ADMINISTER,),
 }
 TABLE = """
-role      query edit register ingest synchronize review promote shadow replay administer
-VIEWER    yes   -    -        -      -           -      -       -      -      -
-ANALYST   yes   yes  -        -      -           -      -       -      -      -
-ENGINEER  yes   yes  yes      yes    yes         -      -       yes    -      -
-ADMIN     yes   yes  yes      yes    yes         yes    yes     yes    yes    yes
+role      query edit register ingest synchronize review promote shadow decide replay administer
+VIEWER    yes   -    -        -      -           -      -       -      -      -      -
+ANALYST   yes   yes  -        -      -           -      -       -      -      -      -
+ENGINEER  yes   yes  yes      yes    yes         -      -       yes    -      -      -
+ADMIN     yes   yes  yes      yes    yes         yes    yes     yes    yes    yes    yes
 """
 
 # Under which column a route falls: the first of these that its method and path match.
@@ -48,6 +49,8 @@ FALLS = [
     (r"POST .*/datasets/\{dataset\}/(ingest|quarantine/.*)", "ingest"),
     (r"\w+ .*/datasets/\{dataset\}/(sync/.*|quarantine|received)", "synchronize"),
     (r"(GET|DELETE) .*/datasets/\{dataset\}/resolutions(/.*)?", "review"),
+    (r"POST .*/contracts/\{dataset\}/drift/\{report\}/(accept|map|reject)", "decide"),
+    (r"DELETE .*/contracts/\{dataset\}/mappings/\{field\}", "decide"),
     (r"(POST|PUT|DELETE) .*/orgs/\{org\}/contracts.*", "register"),
     # Whoever is named as an approver reviews, and the handler sees to that; whoever sees a request asks about it.
     (r"POST .*/change-requests/\{request_id\}/comments", "query"),

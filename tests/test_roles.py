@@ -37,6 +37,7 @@ REPORTED = {
     *(f"{contract.schema}.{name}" for contract in CONTRACTS for name in ("report", "change", "history")),
 }
 PRIVATE = {
+    *(f"public.{name}" for name in ("drift_change", "drift_report", "field_mapping")),
     *(f"public.{name}" for name in ("edit_session", "feed", "feed_counter", "idempotency_key", "invitation")),
     *(f"public.{name}" for name in ("kept_answers", "reader", "received", "resolution", "validation_run", "workspace")),
     # Of the mirror reports see the parent. Views run with the owner's rights; a materialized one has no policies.

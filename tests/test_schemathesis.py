@@ -54,6 +54,8 @@ KNOWN = {
     "resolution_id": ["8a0e4a5e-6f0b-4d0e-9b8e-0a4f6f3c2d13"],
     "event_id": [EVENT],
     "version": ["1.0"],
+    "report": ["8a0e4a5e-6f0b-4d0e-9b8e-0a4f6f3c2d14"],
+    "field": ["company"],
 }
 
 APPLICATION = create_app(Settings(database_url="postgresql://nowhere", secret=SECRET), contracts=CONTRACTS)

@@ -20,6 +20,7 @@ from app.contracts.states import (
     UNFINISHED,
     WAYS,
     ChangeState,
+    ReportState,
     RequestState,
     SessionState,
     ValidationState,
@@ -284,6 +285,7 @@ TABLES = {
     "session": ("edit_session", SessionState),
     "validation": ("validation_run", ValidationState),
     "request": ("change_request", RequestState),
+    "drift": ("drift_report", ReportState),
 }
 SESSION = """
 INSERT INTO edit_session (organization_id, id, dataset, user_id, mode, created_at, expires_at)
@@ -297,6 +299,11 @@ REQUEST = """
 INSERT INTO change_request (organization_id, id, dataset, session_id, author, title, content, validation, summary,
                             base_revision, created_at, updated_at)
 VALUES ('acme', gen_random_uuid(), 'pfa', 's', 'dora', 'Title', '', '{}', '{}', 1, now(), now())
+"""
+REPORT = """
+INSERT INTO drift_report (organization_id, id, dataset, version, source, state, severity, backward, forward,
+                          backward_all, forward_all, digest, at, seen_at)
+VALUES ('acme', gen_random_uuid(), 'pfa', '1.0', 'pull', 'open', 'BREAKING', TRUE, TRUE, TRUE, TRUE, '', now(), now())
 """
 # What a request has that is merged, or closed.
 MERGED = {"commit_id": "gen_random_uuid()", "merged_at": "now()", "merged_by": "'dora'", "result": "'{}'"}
@@ -331,6 +338,7 @@ async def test_the_database_refuses_every_way_that_the_table_does_not_have(
     await connection.execute(SESSION)
     await connection.execute(RUN)
     await connection.execute(REQUEST)
+    await connection.execute(REPORT)
     passed = set()
     for was in states:
         for now in set(states) - {was}:

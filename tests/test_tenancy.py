@@ -24,6 +24,8 @@ INVITATIONS = "/api/v1/orgs/{org}/invitations"
 INVITED: dict[str, str] = {}  # an open invitation of each organization
 AUDIT = "/api/v1/orgs/{org}/audit"
 CONTRACT = "/api/v1/orgs/{org}/contracts"
+DRIFT = f"{CONTRACT}/{{dataset}}/drift"
+REPORTS: dict[str, str] = {}  # a report of drift of each organization
 TIME = {"from": "2026-01-01T00:00:00Z", "to": "2027-01-01T00:00:00Z"}
 REHEARSED = {"reason": "as the test has it", "dryRun": True}
 OWN = "customers"  # a dataset that both organizations have registered
@@ -35,6 +37,8 @@ REQUESTS = f"{D}/change-requests"
 AT_REQUEST = f"{REQUESTS}/{{request_id}}"
 NOBODYS = "00000000-0000-0000-0000-000000000000"
 # What only its author may do with a request, is asked of one that there is not.
+# Nor is a contract made of a report, which would be a schema more.
+ACCEPTED = f"POST {DRIFT}/{{report}}/accept"
 AUTHORS = (f"POST {AT_REQUEST}/withdraw", f"POST {AT_REQUEST}/resubmit")
 SUBMITTED: dict[str, str] = {}  # the request of each organization's clerk
 
@@ -71,6 +75,14 @@ ORGANIZATION_ROUTES = {
     f"GET {CONTRACT}/{{dataset}}/diff": Door(Action.QUERY, query="?from=1.0&to=1.0"),
     f"GET {CONTRACT}/{{dataset}}/{{version}}": Door(Action.QUERY),
     f"DELETE {CONTRACT}/{{dataset}}/{{version}}": Door(Action.REGISTER_CONTRACT),
+    f"POST {DRIFT}": Door(Action.REGISTER_CONTRACT, {"version": "1.0"}),
+    f"GET {DRIFT}": Door(Action.QUERY),
+    f"GET {DRIFT}/{{report}}": Door(Action.QUERY),
+    f"POST {DRIFT}/{{report}}/accept": Door(Action.DECIDE_DRIFT, {}),
+    f"POST {DRIFT}/{{report}}/map": Door(Action.DECIDE_DRIFT, {"from": "company", "to": "x"}),
+    f"POST {DRIFT}/{{report}}/reject": Door(Action.DECIDE_DRIFT, {"reason": "as the test has it"}),
+    f"GET {CONTRACT}/{{dataset}}/mappings": Door(Action.QUERY),
+    f"DELETE {CONTRACT}/{{dataset}}/mappings/{{field}}": Door(Action.DECIDE_DRIFT),
     f"GET {D}/state": Door(Action.QUERY),
     f"POST {D}/promote": Door(Action.PROMOTE, REHEARSED),
     f"POST {D}/deprecate": Door(Action.PROMOTE, REHEARSED),
@@ -195,6 +207,10 @@ async def two(server_url: str, template: str) -> AsyncIterator[World]:
                 request = await submitted(clerk, {"id": "A", "delta": {"model": secret}}, title=secret)
                 SUBMITTED[name] = request["id"]
                 invited = {"email": f"{secret.lower()}@example.com", "role": "VIEWER"}
+                found = await user.post(
+                    DRIFT.format(org=name, dataset=OWN), {"sample": [{"customerId": "C", secret: "x"}]}
+                )
+                REPORTS[name] = written(found, 201)["id"]
                 INVITED[name] = written(await user.post(INVITATIONS.format(org=name), invited), 201)["id"]
                 await begin_session(world, user, SESSION)
                 fresh = {"id": f"fresh-{name}", "op": "insert", "delta": {"equipment": secret}}
@@ -243,6 +259,8 @@ async def call(user: User, route: str, organization: str, **names: str) -> httpx
     request_id = NOBODYS if route in AUTHORS else SUBMITTED.get(organization, NOBODYS)
     given |= {"request_id": request_id, "commit_id": NOBODYS, "resolution_id": NOBODYS}
     given |= {"invitation_id": INVITED.get(organization, NOBODYS)}
+    report = NOBODYS if route == ACCEPTED else REPORTS.get(organization, NOBODYS)
+    given |= {"report": report, "field": "company"}
     given |= {"event_id": COMMITTED.get(organization, COMMITTED["acme"]), "version": "1.0"}
     names = given | {"session_id": SESSION} | names
     _, body, query = ORGANIZATION_ROUTES[route]

@@ -237,6 +237,10 @@ class ContractNotFound(NotFound):
     code, title = "CONTRACT_NOT_FOUND", "No such contract"
 
 
+class DriftReportNotFound(NotFound):
+    code, title = "DRIFT_REPORT_NOT_FOUND", "No such report of drift"
+
+
 class InvitationNotFound(NotFound):
     code, title = "INVITATION_NOT_FOUND", "No such invitation"
 
@@ -277,6 +281,12 @@ class PreviewStale(VanguardError):
 
 class SchemaChanged(VanguardError):
     code, title, kind = "SCHEMA_CHANGED", "The contract has another version by now", Kind.CONFLICT
+
+
+class SchemaDrift(VanguardError):
+    """`report` is the id of the report that somebody has to decide on."""
+
+    code, title, kind = "SCHEMA_DRIFT", "What came is not as the contract has it", Kind.CONFLICT
 
 
 class DatasetReadOnly(VanguardError):

@@ -80,6 +80,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     body_timeout: Annotated[float, msgspec.Meta(gt=0)] = 60.0
     upload_timeout: Annotated[float, msgspec.Meta(gt=0)] = 3600.0
     max_datasets: Annotated[int, msgspec.Meta(ge=0)] = 100
+    max_drift_reports: Annotated[int, msgspec.Meta(ge=1)] = 1000
     max_dataset_fields: Annotated[int, msgspec.Meta(ge=0)] = 5000
     user_draft_rows: Annotated[int, msgspec.Meta(ge=1)] = 250_000
     user_draft_bytes: Annotated[int, msgspec.Meta(ge=1024)] = 512 * 1024 * 1024
@@ -98,6 +99,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     keep_runs_days: Annotated[int, msgspec.Meta(ge=1)] = 30
     keep_sessions_days: Annotated[int, msgspec.Meta(ge=1)] = 30
     keep_requests_days: Annotated[int, msgspec.Meta(ge=1)] = 365
+    keep_drift_days: Annotated[int, msgspec.Meta(ge=1)] = 365
     keep_received_days: Annotated[int, msgspec.Meta(ge=1)] = 30
     session_ttl: Annotated[int, msgspec.Meta(ge=60, le=30 * 86400)] = 24 * 3600
     session_max_bytes: Annotated[int, msgspec.Meta(ge=1024)] = 100 * 1024 * 1024

@@ -180,12 +180,12 @@ class IngestionSemantics(Shape, frozen=True, kw_only=True, dict=True):
 
 class SchemaContract(Shape, frozen=True, kw_only=True):
     """What becomes of records that do not fit: `new_fields` are members that the contract does not have, `types` values
-    that are not of their field's type. `evolve` proposes the field for a new version and takes the rest of the record;
+    that are not of their field's type. `evolve` makes a version with it;
     `quarantine_row` puts the record aside, `drop_value` the value away, `refuse` ends the run.
     """
 
     new_fields: Literal["evolve", "quarantine_row", "drop_value", "refuse"] = "quarantine_row"
-    types: Literal["quarantine_row", "drop_value", "refuse"] = "quarantine_row"
+    types: Literal["evolve", "quarantine_row", "drop_value", "refuse"] = "quarantine_row"
 
 
 class Contract(Shape, frozen=True, kw_only=True, dict=True):

@@ -176,11 +176,29 @@ class SystemMode(StrEnum):
     INGESTION_READY = "INGESTION_READY"
 
 
+class ReportState(StrEnum):
+    """Where a report of drift is: `open` until a person decides, it applies itself, or the drift is gone."""
+
+    OPEN = "open"
+    APPLIED = "applied"
+    ACCEPTED = "accepted"
+    MAPPED = "mapped"
+    REJECTED = "rejected"
+    GONE = "gone"
+
+
+REPORT_TRANSITIONS: dict[ReportState, frozenset[ReportState]] = {
+    state: frozenset(ReportState) - {ReportState.OPEN} if state is ReportState.OPEN else frozenset()
+    for state in ReportState
+}
+
+
 MACHINES: dict[str, dict[Any, frozenset[Any]]] = {
     "session": SESSION_TRANSITIONS,
     "validation": VALIDATION_TRANSITIONS,
     "request": REQUEST_TRANSITIONS,
     "dataset": DATASET_TRANSITIONS,
+    "drift": REPORT_TRANSITIONS,
 }
 
 # (machine, from, to) of every way, as public.state_transition has them.

@@ -19,6 +19,7 @@ from app.base.pacing import in_turns
 from app.base.statements import statement
 from app.contract_versions.registry import hold_ingestion_ready
 from app.contracts import Contract
+from app.drift_reports.ingested import hold_drifted
 from app.engine.audit import Act, Entry, record
 from app.engine.datasets import base_of
 from app.engine.desk import Desk
@@ -132,6 +133,8 @@ async def post_records(request: VanguardRequest, org: Organization, dataset: Dat
     check_ingested(contract)
     if media_type(request) == "application/json":
         records = await _json(request, IngestRequest)
+        await hold_drifted(request, contract, org, _raws(records.records), textual=False)
+        contract = await contract_of(request, org, dataset)
         if len(records.records) <= AT_ONCE:
             return await _take(request, contract, org, records.records)
         return await _receive(request, contract, org, textual=False, raws=_raws(records.records))
@@ -140,6 +143,8 @@ async def post_records(request: VanguardRequest, org: Organization, dataset: Dat
         await hold_ingestion_ready(connection)
     async with received(request, delimiter) as upload:
         await asyncio.to_thread(_check_header, contract, upload)
+        await hold_drifted(request, contract, org, upload.raws(), textual=upload.textual)
+        contract = await contract_of(request, org, dataset)
         return await _receive(request, contract, org, textual=upload.textual, raws=upload.raws())
 
 

@@ -8,6 +8,7 @@ import datetime
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -60,22 +61,27 @@ class Converted(msgspec.Struct, frozen=True, gc=False):
     refused: bool = False
 
 
-class _MisfitError(Exception):
+class MisfitError(Exception):
     """Code and message of what is wrong with a value."""
 
 
 # -- names -------------------------------------------------------------------------------------------------------------
 
 
-def fields_by_member(contract: Contract) -> dict[str, str]:
-    """What a member of a record can be called -> the field: by its name, else by a label that it alone has."""
+def fields_by_member(contract: Contract, mapped: Mapping[str, str | None] = MappingProxyType({})) -> dict[str, str]:
+    """What a member of a record can be called -> the field: by its name, else by a label that it alone has.
+
+    `mapped`: field -> what its member is called besides, and before anything else.
+    """
     labels: dict[str, list[str]] = {}
     for field in contract.fields:
         if field.label and field.label not in contract.by_name:
             labels.setdefault(field.label, []).append(field.name)
-    return {name: name for name in contract.by_name} | {
-        label: names[0] for label, names in labels.items() if not names[1:]
-    }
+    return (
+        {name: name for name in contract.by_name}
+        | {label: names[0] for label, names in labels.items() if not names[1:]}
+        | {member: name for name, member in mapped.items() if member is not None and name in contract.by_name}
+    )
 
 
 def columns_by_header(contract: Contract, headers: Iterable[str]) -> dict[str, str]:
@@ -104,17 +110,17 @@ def columns_by_header(contract: Contract, headers: Iterable[str]) -> dict[str, s
 
 class Converter:
     """Reads records by a contract that has ingestion semantics. `textual`: all values are texts, as those of CSV are,
-    and an empty one is null.
+    and an empty one is null. `mapped`: field -> the member that it is read from, beside its name and label.
     """
 
-    def __init__(self, contract: Contract, *, textual: bool):
+    def __init__(self, contract: Contract, *, textual: bool, mapped: Mapping[str, str | None] = MappingProxyType({})):
         if contract.ingestion is None:
             raise ValueError(f"{contract.name} says nothing of ingestion.")
         self._contract = contract
         self._semantics: IngestionSemantics = contract.ingestion
         self._empty = "" if textual else None
-        readers = {field.name: _parsing(field) if textual else _reading(field) for field in contract.fields}
-        self._readers = {member: (name, readers[name]) for member, name in fields_by_member(contract).items()}
+        readers = {field.name: reader_of(field, textual=textual) for field in contract.fields}
+        self._readers = {member: (name, readers[name]) for member, name in fields_by_member(contract, mapped).items()}
         self._key = contract.key_fields
         self._required = tuple(dict.fromkeys((*self._key, *self._semantics.idempotency_key)))
         self._rules = tuple((name, rule) for name in contract.by_name for rule in _own_rules(contract, name))
@@ -141,7 +147,7 @@ class Converter:
             else:
                 try:
                     document[name] = read(value)
-                except _MisfitError as error:
+                except MisfitError as error:
                     document[name] = None
                     misfits.append((error.args[0], name, error.args[1]))
         return self._complete(document, received_at, wrong, misfits, unknown)
@@ -232,8 +238,13 @@ def _own_rules(contract: Contract, name: str) -> list[Rule]:
 
 def _checked(field: Field, value: Any) -> Any:
     if (wrong := check_value(field, value)) is not None:
-        raise _MisfitError(*wrong)
+        raise MisfitError(*wrong)
     return value
+
+
+def reader_of(field: Field, *, textual: bool) -> Read:
+    """What makes a value of a record, which is not null, one of the document; raises MisfitError."""
+    return _parsing(field) if textual else _reading(field)
 
 
 def _reading(field: Field) -> Read:

@@ -11,7 +11,7 @@ import msgspec
 from app.base.errors import ConfigurationError
 from app.contracts import Contract
 from app.upstream.pems.adapter import Pems
-from app.upstream.pems.config import PemsConfig
+from app.upstream.pems.config import ORGANIZATION, VERSION, PemsConfig
 from app.upstream.protocol import Upstream
 
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
@@ -71,10 +71,13 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Kind(msgspec.Struct, frozen=True):
-    """A kind of upstream: how it is configured and opened. `open` takes contract, configuration, the file's folder."""
+    """A kind of upstream: how it is configured and opened. `open` takes contract, configuration, the file's folder.
+    `needs`: the fields without which its rows cannot be told.
+    """
 
     config: type[msgspec.Struct]
     open: Callable[[Contract, Any, Path], Upstream]
+    needs: frozenset[str] = frozenset()
 
 
 class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -82,7 +85,11 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 KINDS: dict[str, Kind] = {
-    "pems": Kind(PemsConfig, lambda contract, config, folder: Pems(contract, config, folder=folder)),
+    "pems": Kind(
+        PemsConfig,
+        lambda contract, config, folder: Pems(contract, config, folder=folder),
+        needs=frozenset({ORGANIZATION, VERSION}),
+    ),
 }
 MEMBERS = frozenset(TargetOptions.__struct_encode_fields__)
 

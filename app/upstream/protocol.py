@@ -3,7 +3,7 @@
 Values are those of JSON as app.base.exact_json decodes it: str, bool, int, Decimal, None; dates as `YYYY-MM-DD`.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
@@ -53,7 +53,8 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     while. `cursor` leads to the page after it, None after the last. `dropped` rows belong to others. `mark`: the latest
     time of modification among the rows, by upstream's clock, and `marked` the key of the row that has it. `total`: how
     many rows the pull will bring, where known. `doubt`: what upstream says against itself, in words: then some rows may
-    be missing.
+    be missing. `columns`: what the columns that came are called there, none where that is not known; `unread`: field ->
+    how many of its values cannot be read; `record`: what the adapter needs to look at the page once more.
     """
 
     rows: tuple[Row, ...]
@@ -64,6 +65,9 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     total: int | None
     marked: str | None = None
     doubt: str | None = None
+    columns: frozenset[str] = frozenset()
+    unread: Mapping[str, int] = {}
+    record: Any = None
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,6 +125,22 @@ class Upstream(Protocol):
     @property
     def capabilities(self) -> Capabilities:
         """What it can do."""
+
+    @property
+    def columns(self) -> Mapping[str, str]:
+        """Field -> what its column is called, of all that are read."""
+
+    def lay_over(self, mapping: Mapping[str, str | None]) -> None:
+        """Read these fields from these columns instead of what is configured, all others as that is; with None for a
+        column the field is null in every row.
+        Raises ConfigurationError for one that rows are known by and that is read from none.
+        """
+
+    def cells(self, page: Page) -> dict[str, list[Any]]:
+        """All that a page's rows hold, as it came, by column, null of those that have none; {} where that is gone."""
+
+    def read_as(self, field: str, values: Sequence[Any]) -> list[Any]:
+        """What values of any column are as those of a field; in the place of one that is none stands an Exception."""
 
     async def page(self, *, since: datetime | None, cursor: str | None) -> Page:
         """A page of the rows modified at or after `since`, or of all; the first one without a cursor.

@@ -72,6 +72,7 @@ class Action(Enum):
     SEE_SHADOW = "see shadow versions"
     REVIEW = "review"
     PROMOTE = "promote or deprecate datasets"
+    DECIDE_DRIFT = "decide on drift"
     REPLAY = "replay or backfill records"
     ADMINISTER = "administer"
 
@@ -97,6 +98,7 @@ ALLOWED: dict[Action, frozenset[Role]] = {
     Action.SEE_SHADOW: _from(Role.ENGINEER),
     Action.REVIEW: _from(Role.ADMIN),
     Action.PROMOTE: _from(Role.ADMIN),
+    Action.DECIDE_DRIFT: _from(Role.ADMIN),
     Action.REPLAY: _from(Role.ADMIN),
     Action.ADMINISTER: _from(Role.ADMIN),
 }

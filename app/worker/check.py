@@ -7,6 +7,7 @@ from app.base.database import Database
 from app.engine.desk import Desk
 from app.upstream.protocol import UpstreamError
 from app.worker import runs
+from app.worker.drift import lay_over
 from app.worker.target import Job, ReadClock, Target, alone
 
 log = structlog.get_logger(__name__)
@@ -21,6 +22,7 @@ async def check(database: Database, target: Target, read_clock: ReadClock) -> bo
         if connection is None:
             return False
         desk = Desk(connection, target.contract, target.organization)
+        await lay_over(desk, target.upstream)
         run = await runs.open_run(desk, "check", await read_clock(connection))
         if run is None:
             return True

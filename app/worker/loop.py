@@ -66,6 +66,7 @@ LABELS = ["organization", "dataset"]
 LAG = Gauge("vanguard_sync_lag_seconds", "Seconds since the last pull that succeeded began", LABELS)
 OUTBOX = Gauge("vanguard_outbox_changes", "Changes that wait to be pushed", LABELS)
 FAILED = Gauge("vanguard_failed_changes", "Changes that wait for a person", LABELS)
+DRIFT = Gauge("vanguard_drift_open", "Reports of drift that hold a pull, and that nobody has decided on", LABELS)
 CIRCUIT = Gauge("vanguard_circuit_open", "1 while nobody asks upstream anything", LABELS)
 
 DEFECTS = Counter("vanguard_job_defects_total", "Jobs that ended with an error that nobody expected", ["job"])
@@ -295,6 +296,7 @@ class Worker:
             OUTBOX.labels(*labels).set(row["outbox"])
             FAILED.labels(*labels).set(row["failed"])
             CIRCUIT.labels(*labels).set(row["open"])
+            DRIFT.labels(*labels).set(row["drift"])
 
 
 def _tell(job: str, error: Exception) -> None:

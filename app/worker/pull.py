@@ -22,6 +22,7 @@ from app.engine.desk import Desk
 from app.engine.locks import lock_filled, lock_rows
 from app.upstream.protocol import Broken, Failed, Page, Unavailable, UpstreamError
 from app.worker import runs
+from app.worker.drift import Drifted, Moved, Watch
 from app.worker.guards import Kind, Tally, TooMuch, check, check_deletions
 from app.worker.intake import sort_out, twice
 from app.worker.runs import Run
@@ -102,6 +103,7 @@ class _Pull:
         self.stopping, self.ends = stopping, ends
         self.desk = Desk(connection, target.contract, target.organization)
         self.tally = Tally(present=0)
+        self.watch = Watch(self.desk, target.upstream)
         self.announces_ours = False  # whether the total that upstream announces is of our rows alone
 
     async def run(self) -> None:
@@ -123,7 +125,7 @@ class _Pull:
         except UpstreamError as error:
             await self._fail(run, runs.code_of(error), str(error))
             await runs.note_failure(self.desk, await self._now(), error)
-        except TooMuch as error:
+        except (TooMuch, Drifted) as error:
             await self._fail(run, error.code, str(error))
         except Unwitnessed as error:
             await self.desk.value(DEMAND_FULL)
@@ -136,6 +138,7 @@ class _Pull:
     async def _open(self) -> Run | None:
         """Everything, where it is the first time, where upstream cannot tell what is new, and as the schedule says."""
         at, target = await self._now(), self.target
+        await self.watch.begin()
         known = await runs.read_synchronization(self.desk)
         last = known.pulled_whole_at
         full = (
@@ -206,6 +209,7 @@ class _Pull:
 
     async def _write_page(self, run: Run, page: Page, asked: int) -> None:
         at = await self._now()
+        await self.watch.look(page, run.id, at)
         good, broken = sort_out(self.target.contract, page)
         keys = list(good)
         if self.announces_ours and page.total is not None and not page.dropped:
@@ -217,6 +221,8 @@ class _Pull:
                 self.desk,
                 (Incoming(key=key, document=document) for key, document in good.items()),
             )  # fmt: skip
+            if self.watch.is_moved(len(good) - unchanged, len(good), self.tally.present):
+                await self.watch.look_closely(page)
             out = broken | await self._take_out_twice(run)
             aside = await self._put_aside(run, [key for key in keys if key not in out], out, at)
             self._guard(run, {"quarantine": aside}, _commonest(out))
@@ -240,7 +246,11 @@ class _Pull:
                 self.ends.set()
             return tally
 
-        self.tally = await self.connection.run(work)
+        try:
+            self.tally = await self.connection.run(work)
+        except Moved as moved:
+            await self.watch.hold(moved.drift, page, run.id, at)
+            raise AssertionError("columns that changed places hold a pull") from None
 
     async def _guard_announced(self, run: Run, total: int) -> None:
         """Raises TooMuch where more rows are announced than may be new: neither in the mirror nor put aside."""
@@ -392,6 +402,7 @@ class _Pull:
             await self.desk.value(SCHEDULE_PULL, run_id=run.id, at=at)
             await runs.note_success(self.desk, run, at)
             if run.full:
+                await self.watch.close_gone(at)
                 await self.desk.value(RELEASE_UNSEEN, run_id=run.id)
                 await self.desk.value(FORGET_KEYS)
             await runs.finish(self.desk, run, at)

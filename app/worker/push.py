@@ -36,6 +36,7 @@ from app.upstream.protocol import (
     Write,
 )
 from app.worker import runs
+from app.worker.drift import lay_over
 from app.worker.intake import fit
 from app.worker.runs import Run
 from app.worker.settle import Change, Ended, Outcome, settle
@@ -117,6 +118,7 @@ class _Push:
 
     async def run(self) -> None:
         at = await self._now()
+        await lay_over(self.desk, self.target.upstream)
         run = await runs.open_run(self.desk, "push", at)
         if run is None:
             return

@@ -20,6 +20,7 @@ from app.base.errors import Code, Culprit
 from app.base.pacing import in_turns
 from app.base.statements import statement
 from app.contracts.keys import MAX_COUNT, NoRowId, row_id
+from app.drift.reports import read_mappings
 from app.engine.desk import Desk
 from app.engine.locks import lock_filled, lock_rows
 from app.records.conversion import Converted, Converter
@@ -119,7 +120,7 @@ class Ingester:
         self.desk, self.contract, self.semantics = desk, desk.contract, desk.contract.ingestion
         self.proposals = Proposals(desk.contract)
         self.settled = settled
-        self._converters = {textual: Converter(desk.contract, textual=textual) for textual in (False, True)}
+        self._converters: dict[bool, Converter] = {}
         self._derived = tuple(field for field in desk.contract.fields if field.derived_from)
 
     async def take(self, records: Sequence[Record], at: datetime) -> Counts:
@@ -146,6 +147,11 @@ class Ingester:
     async def _read(self, records: Iterable[Record]) -> tuple[list[_Read], list[tuple[Record, tuple[Culprit, ...]]]]:
         good: list[_Read] = []
         broken: list[tuple[Record, tuple[Culprit, ...]]] = []
+        if not self._converters:
+            mapped = await read_mappings(self.desk)
+            self._converters = {
+                textual: Converter(self.contract, textual=textual, mapped=mapped) for textual in (False, True)
+            }
         async for record in in_turns(records, RECORDS_A_TURN):
             raw = record.raw
             if raw.members is None:

@@ -76,6 +76,7 @@ async def work(settings: Settings, targets: list[Target], contracts: tuple[Contr
         runs=timedelta(days=settings.keep_runs_days),
         sessions=timedelta(days=settings.keep_sessions_days),
         requests=timedelta(days=settings.keep_requests_days),
+        drift=timedelta(days=settings.keep_drift_days),
         received=timedelta(days=settings.keep_received_days),
     )
     worker = Worker(database, targets, contracts, retention, jobs=settings.pool_size // 2)

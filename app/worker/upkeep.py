@@ -14,7 +14,7 @@ from app.base.statements import statement
 from app.contracts import Contract
 from app.contracts.images import qualified
 from app.engine.audit import INSTALLATION
-from app.engine.datasets import Datasets
+from app.engine.datasets import Datasets, base_of
 from app.engine.desk import Desk
 from app.engine.requests import close_requests, forget_requests
 from app.engine.sessions import expire_sessions, forget_sessions
@@ -33,6 +33,7 @@ FORGET_RUNS = statement("worker/forget_runs")
 FORGET_RECEIVED = statement("ingestion/forget_received")
 NOTE_KPIS = statement("ingestion/note_kpis")
 FORGET_INVITATIONS = statement("invitations/forget_expired")
+FORGET_REPORTS = statement("drift/forget_reports")
 FORGET_STEPS = statement("worker/forget_steps")
 READ_RETENTION = statement("worker/read_retention")
 
@@ -41,7 +42,7 @@ AT_ONCE = 5000  # rows that a statement forgets
 
 class Retention(msgspec.Struct, frozen=True, kw_only=True):
     """How long finished changes, history, the audit, the feed, records of runs, what sessions and undo go by, requests,
-    and records as they were received are kept.
+    records as they were received, and decided reports of drift are kept.
     """
 
     changes: timedelta
@@ -52,6 +53,7 @@ class Retention(msgspec.Struct, frozen=True, kw_only=True):
     sessions: timedelta
     requests: timedelta
     received: timedelta = timedelta(days=30)
+    drift: timedelta = timedelta(days=365)
 
 
 async def warn_of_retention(connection: Connection, retention: Retention) -> None:
@@ -175,6 +177,9 @@ async def _forget(desk: Desk, retention: Retention, at: datetime) -> int:
         while gone == AT_ONCE:
             gone = await desk.value(forget_some, before=at - kept, limit=AT_ONCE)
             forgotten += gone
+    base = base_of(desk.contract.name)
+    told = {"organization": desk.organization, "base": base, "before": at - retention.drift}
+    forgotten += int(await desk.connection.value(FORGET_REPORTS, **told))
     await desk.value(FORGET_RUNS, before=at - retention.runs)
     await desk.value(FORGET_STEPS, before=at - retention.sessions)
     forgotten += await forget_sessions(desk, at - retention.sessions)

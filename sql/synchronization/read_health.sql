@@ -3,7 +3,7 @@
 -- Returns rows_good, rows_quarantined (of pulls, lately), synced, conflict, sync_error (pushes, lately), lag (seconds
 -- since the last successful pull began), depth, oldest (of the outbox, in seconds), failed, quarantined (now),
 -- watermark, last_pull_at, last_full_pull_at, next_pull_at, open_until, paused_at (texts), paused_by, paused_by_name,
--- pulled (lately), circuit, failures.
+-- pulled (lately), circuit, failures, drift_id, drift_at (the report of drift that holds pulls, if any).
 -- No row: no such dataset. Plan: change_settled, change_outbox, change_failed; all runs that are kept.
 SELECT pulls.good AS rows_good, pulls.quarantined AS rows_quarantined,
        pushes.synced, pushes.conflict, pushes.sync_error,
@@ -31,7 +31,8 @@ SELECT pulls.good AS rows_good, pulls.quarantined AS rows_quarantined,
        CASE WHEN s.open_until > $3 THEN 'open'
             WHEN s.open_until IS NOT NULL THEN 'half_open'
             ELSE 'closed' END AS circuit,
-       coalesce(s.failures, 0) AS failures
+       coalesce(s.failures, 0) AS failures,
+       drift.id AS drift_id, vanguard.utc(drift.at) AS drift_at
   FROM public.dataset AS d
   LEFT JOIN public.synchronization AS s ON s.organization_id = $1 AND s.dataset = $2
  CROSS JOIN LATERAL (
@@ -52,5 +53,16 @@ SELECT pulls.good AS rows_good, pulls.quarantined AS rows_quarantined,
               AND c.state IN ('synced', 'conflict', 'sync_error')
               AND c.settled_at >= $4
        ) AS pushes
+  LEFT JOIN LATERAL (
+           SELECT h.id, h.at
+             FROM public.drift_report AS h
+            WHERE h.organization_id = $1
+              AND h.dataset = $2
+              AND h.source = 'pull'
+              AND h.severity = 'BREAKING'
+              AND h.state = 'open'
+            ORDER BY h.at DESC, h.id DESC
+            LIMIT 1
+       ) AS drift ON TRUE
  WHERE d.organization_id = $1
    AND d.name = $2;

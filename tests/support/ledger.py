@@ -1,10 +1,14 @@
 """The simplest system of record: a dictionary. It proves that an upstream is a protocol, and does as tests tell it."""
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
+
 from app.base.errors import Culprit
+from app.contracts.validation import check_value
 from app.upstream.protocol import (
     Broken,
     Capabilities,
@@ -18,6 +22,7 @@ from app.upstream.protocol import (
     Stale,
     Write,
 )
+from tests.support.world import FLEET
 
 Hook = Callable[[], Awaitable[None]]
 
@@ -31,6 +36,7 @@ class Ledger:
     `strays`: what the first page brings beside the rows; `normalize`: what becomes of the fields that are written;
     `new_key`: what a new row is called; `carries`: whether it keeps a token; `near`: keys of rows that are like one.
     `hidden`: keys that are there and in no page; `doubt` and `total`: what pages say of all;
+    `drifted`: what becomes of the columns of each row that is sent; without it nobody asks for their names.
     `filters_late_by`: how much later it takes a filter's time. `writes` are those that
     were done, `surprises` what tests found in between.
     """
@@ -59,6 +65,8 @@ class Ledger:
         self.filters_late_by = timedelta(0)
         self.doubt: str | None = None
         self.total: int | None = None
+        self.drifted: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+        self.overlay: dict[str, str | None] = {}
         self.lost = 0
         self.calls: list[str] = []
         self.writes: list[tuple[str, str, dict[str, Any]]] = []
@@ -81,6 +89,26 @@ class Ledger:
         del self.rows[key]
 
     # --- the protocol
+
+    @property
+    def columns(self) -> Mapping[str, str]:
+        names = {field.name: self.overlay.get(field.name, field.name) for field in FLEET.fields}
+        return {field: column for field, column in names.items() if column is not None}
+
+    def lay_over(self, mapping: Mapping[str, str | None]) -> None:
+        self.overlay = dict(mapping)
+
+    def cells(self, page: Page) -> dict[str, list[Any]]:
+        lines: list[dict[str, Any]] = page.record or []
+        return {
+            name: [line.get(name) for line in lines] for name in dict.fromkeys(each for one in lines for each in one)
+        }
+
+    def read_as(self, field: str, values: Sequence[Any]) -> list[Any]:
+        return [
+            value if value is None or check_value(FLEET.by_name[field], value) is None else ValueError(str(value))
+            for value in values
+        ]
 
     async def page(self, *, since: datetime | None, cursor: str | None) -> Page:
         await self._called("page")
@@ -105,8 +133,32 @@ class Ledger:
             total=self.total,
             doubt=self.doubt,
         )
+        if self.drifted is not None:
+            page = self._as_sent(page, [self.drifted(dict(self.rows[key])) for key in shown])
         await self._done("page")
         return page
+
+    def _as_sent(self, page: Page, lines: list[dict[str, Any]]) -> Page:
+        """A page whose rows are read from columns that may be called otherwise, hold something else, or be missing."""
+        sent = frozenset(name for line in lines for name in line)
+        unread: Counter[str] = Counter()
+        rows: list[Row] = []
+        broken: list[Broken] = []
+        for row, line in zip(page.rows, lines, strict=True):
+            read = {field: self.read_as(field, [line.get(column)])[0] for field, column in self.columns.items()}
+            wrong = [field for field, value in read.items() if isinstance(value, Exception)]
+            missing = [field for field, column in self.columns.items() if column not in sent]
+            unread.update(wrong)
+            if wrong or missing:
+                reasons = tuple(
+                    Culprit(id=row.key, field=name, code="MISSING_FIELD", message="No.") for name in (*wrong, *missing)
+                )
+                broken.append(Broken(key=row.key, reasons=reasons, received=line))
+            else:
+                rows.append(Row(key=row.key, document=read | self._nulls))
+        return msgspec.structs.replace(
+            page, rows=tuple(rows), broken=tuple(broken), columns=sent, unread=unread, record=lines
+        )  # fmt: skip
 
     async def read(self, key: str) -> Row | Broken | None:
         await self._called("read", key)
@@ -195,8 +247,12 @@ class Ledger:
             except AssertionError as surprise:
                 self.surprises.append(surprise)
 
+    @property
+    def _nulls(self) -> dict[str, None]:
+        return dict.fromkeys(field for field, column in self.overlay.items() if column is None)
+
     def _row(self, key: str) -> Row:
-        return Row(key=key, document=dict(self.rows[key]))
+        return Row(key=key, document=self.rows[key] | self._nulls)
 
     def _broken(self, key: str) -> Broken:
         reason = Culprit(id=key, field=self.broken[key], code="INVALID_TYPE", message="It cannot be read.")

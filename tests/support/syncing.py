@@ -31,6 +31,7 @@ KEPT = Retention(
     runs=timedelta(days=30),
     sessions=timedelta(days=30),
     requests=timedelta(days=365),
+    drift=timedelta(days=60),
 )
 
 

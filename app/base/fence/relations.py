@@ -11,10 +11,10 @@ TENANTS: Mapping[str, str] = {
     "organization": "id",
     **dict.fromkeys(
         (
-            "approval", "audit", "change_request", "contract", "dataset", "dataset_transition", "edit_session", "feed",
-            "feed_counter", "idempotency_key", "invitation", "kept_answers", "membership", "person", "quarantine",
-            "reader", "received", "request_event", "resolution", "sync_run", "synchronization", "validation_run",
-            "workspace",
+            "approval", "audit", "change_request", "contract", "dataset", "dataset_transition", "drift_change",
+            "drift_report", "edit_session", "feed", "feed_counter", "field_mapping", "idempotency_key", "invitation",
+            "kept_answers", "membership", "person", "quarantine", "reader", "received", "request_event", "resolution",
+            "sync_run", "synchronization", "validation_run", "workspace",
         ),
         KEY,
     ),

@@ -1,6 +1,6 @@
 """PEMS (HxGN EAM): the grid for reading, the user-defined screen for writing."""
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from app.contracts import Contract
 from app.contracts.shape import FieldType
 from app.upstream.likeness import is_near
 from app.upstream.pems.check import Look, look
-from app.upstream.pems.config import ORGANIZATION, VERSION, PemsConfig, aliases_of
+from app.upstream.pems.config import ORGANIZATION, VERSION, PemsConfig, aliases_of, laid_over
 from app.upstream.pems.forms import Forms
 from app.upstream.pems.grid import Condition, GridPage, GridReader, HeadersNeeded, NothingFound, grid_request
 from app.upstream.pems.http import PemsClient, is_not_found, read_refused, words_of, write_refused
@@ -57,16 +57,45 @@ class Pems:
 
     def __init__(self, contract: Contract, config: PemsConfig, *, folder: Path = Path(), clock: Clock = now):
         """Read the secret and open nothing yet; raises ConfigurationError."""
-        aliases = aliases_of(contract, config)
         self._contract = contract
         self._config = config
-        self._read = {name: alias.read for name, alias in aliases.items()}
-        self._write = {name: alias.write for name, alias in aliases.items() if alias.write is not None}
-        self._reader = GridReader(contract, self._read, config.organizations, config.locale)
+        self._overlay: dict[str, str | None] | None = None
+        self.lay_over({})
         self._forms = Forms(config.writes, config.locale)
         self._looked: set[str] = set()  # for these forms, before a value was written in one that nobody had seen
         self._listings = _listings(config.organizations)
         self._client = PemsClient(config, folder=folder, clock=clock)
+
+    def lay_over(self, mapping: Mapping[str, str | None]) -> None:
+        """See Upstream. What is written to the screen stays called as it is; a field that is read no more is written
+        no more.
+        """
+        if self._overlay == dict(mapping):
+            return
+        aliases = aliases_of(self._contract, laid_over(self._config, mapping))
+        self._read = {name: alias.read for name, alias in aliases.items()}
+        self._write = {name: alias.write for name, alias in aliases.items() if alias.write is not None}
+        nulls = [field for field, column in mapping.items() if column is None]
+        config = self._config
+        self._reader = GridReader(self._contract, self._read, config.organizations, config.locale, nulls=nulls)
+        self._overlay = dict(mapping)
+
+    @property
+    def columns(self) -> Mapping[str, str]:
+        """See Upstream. Aliases in lower case, as grids are read."""
+        return {name: alias.lower() for name, alias in self._read.items()}
+
+    def cells(self, page: Page) -> dict[str, list[Any]]:
+        """See Upstream."""
+        lines = [] if page.record is None else self._reader.lines(*page.record)
+        found: dict[str, list[Any]] = {name: [] for line in lines for name in line}
+        for name, values in found.items():
+            values += [None if (value := line.get(name)) == "" else value for line in lines]
+        return found
+
+    def read_as(self, field: str, values: Sequence[Any]) -> list[Any]:
+        """See Upstream."""
+        return self._reader.read_as(field, values)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -101,6 +130,9 @@ class Pems:
             marked=page.marked,
             total=total if len(self._listings) == 1 else None,
             doubt=turned.doubt,
+            columns=page.columns,
+            unread=page.unread,
+            record=page.body,
         )
 
     async def read(self, key: str) -> Row | Broken | None:

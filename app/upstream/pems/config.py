@@ -1,5 +1,6 @@
 """How one PEMS is configured: where it is, who asks, and what it calls things."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -188,3 +189,14 @@ def aliases_of(contract: Contract, config: PemsConfig) -> dict[str, Alias]:
         if aliases[name].write is None:
             raise ConfigurationError(f"mapping: {name} needs its name on the screen (write), which identifies a row.")
     return aliases
+
+
+def laid_over(config: PemsConfig, mapping: Mapping[str, str | None]) -> PemsConfig:
+    """The configuration with other names of fields in the grid, None for one that is read no more; on the screen they
+    are called as before.
+    """
+    changed: dict[str, Alias | None] = {}
+    for field, name in mapping.items():
+        known = config.mapping.get(field) or MAPPING.get(field)
+        changed[field] = None if name is None else Alias(read=name, write=None if known is None else known.write)
+    return msgspec.structs.replace(config, mapping={**config.mapping, **changed})

@@ -5,7 +5,7 @@ nothing is shown but its id, since it may be another organization's.
 """
 
 import json as lenient_json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -38,7 +38,8 @@ class GridPage(msgspec.Struct, frozen=True, kw_only=True):
 
     `total` and `more` are None where PEMS does not say; `total` may be of the listing or of this page. `following`: the
     position after it where PEMS names one. `marked`: the key of the row with the latest `mark`; `columns`: the aliases
-    that were sent.
+    that were sent, with lines or in the headers; `unread`: field -> how many of its values cannot be read; `body`: the
+    answer itself, with the numbers of its columns.
     """
 
     rows: tuple[Row, ...]
@@ -50,6 +51,8 @@ class GridPage(msgspec.Struct, frozen=True, kw_only=True):
     following: str | None = None
     marked: str | None = None
     columns: frozenset[str] = frozenset()
+    unread: Mapping[str, int] = {}
+    body: tuple[bytes, dict[str, str] | None] | None = None
 
     @property
     def dropped(self) -> int:
@@ -218,18 +221,33 @@ _decoder = msgspec.json.Decoder(_Answer, float_hook=Decimal)
 
 
 class GridReader:
-    """Reads the answers of one dataset's grid. Remembers the numbers of the columns from the last headers."""
+    """Reads the answers of one dataset's grid. Remembers the numbers of the columns from the last headers. `nulls`:
+    fields that are read from no column, and null.
+    """
 
-    def __init__(self, contract: Contract, aliases: Mapping[str, str], codes: Collection[str], locale: Locale):
+    def __init__(
+        self,
+        contract: Contract,
+        aliases: Mapping[str, str],
+        codes: Collection[str],
+        locale: Locale,
+        *,
+        nulls: Collection[str] = (),
+    ):
+        self._nulls = dict.fromkeys(nulls)
         self._codes = frozenset(codes)
         self._key = contract.text_key
         readers = Readers(locale)
         self._text = readers.of("text")
+        self._readers = {
+            field.name: readers.version if field.name == VERSION else readers.of(field.type)
+            for field in contract.fields
+        }
         self.columns = tuple(
             Column(
                 field=field.name,
                 alias=aliases[field.name].lower(),
-                read=readers.version if field.name == VERSION else readers.of(field.type),
+                read=self._readers[field.name],
             )
             for field in contract.fields
             if field.name in aliases
@@ -248,6 +266,7 @@ class GridReader:
         found: list[Row | Broken | None] = [None] * len(lines)
         identities = [""] * len(lines)
         groups: dict[tuple[Any, ...], list[tuple[int, list[Any]]]] = defaultdict(list)
+        unread: Counter[str] = Counter()
         for place, line in enumerate(lines):
             if not isinstance(line, _Line):
                 found[place], identities[place] = _malformed(line), _digest(line)
@@ -257,7 +276,7 @@ class GridReader:
         for names, members in groups.items():
             aliases = self._aliases(names, headed=grid.FIELDS is not None)
             for (place, _), (identity, row) in zip(
-                members, self._read_alike(aliases, [values for _, values in members]), strict=True
+                members, self._read_alike(aliases, [values for _, values in members], unread), strict=True
             ):
                 found[place], identities[place] = row, identity
         rows = tuple(row for row in found if isinstance(row, Row))
@@ -271,21 +290,43 @@ class GridReader:
             total=opened.total,
             more=opened.more,
             following=opened.following,
-            columns=frozenset(name for names in groups for name in self._aliases(names, headed=True)),
+            columns=frozenset(
+                (
+                    *(name for names in groups for name in self._aliases(names, headed=True)),
+                    *(field.name.lower() for field in (grid.FIELDS.FIELD if grid.FIELDS is not None else ())),
+                )
+            ),
+            unread=unread,
+            body=(body, self.numbers),
         )
 
     def cells(self, body: bytes) -> dict[str, list[Any]]:
         """What the lines of an answer hold, as it came, by alias; raises what `read` raises."""
-        opened = _open(body)
+        found: dict[str, list[Any]] = defaultdict(list)
+        for line in self.lines(body):
+            for alias, value in line.items():
+                found[alias].append(value)
+        return found
+
+    def lines(self, body: bytes, numbers: dict[str, str] | None = None) -> list[dict[str, Any]]:
+        """The same line by line; `numbers` of the columns, where the answer has no headers."""
+        opened, kept = _open(body), self.numbers
         if opened.grid.FIELDS is not None:
             self.numbers = {str(field.aliasnum): field.name.lower() for field in opened.grid.FIELDS.FIELD}
-        found: dict[str, list[Any]] = defaultdict(list)
+        elif numbers is not None:
+            self.numbers = numbers
+        found = []
         for line in opened.lines:
             if isinstance(line, _Line):
                 names, values = _cells(line)
-                for alias, value in zip(self._aliases(names, headed=True), values, strict=True):
-                    found[alias].append(value)
+                found.append(dict(zip(self._aliases(names, headed=True), values, strict=True)))
+        if numbers is not None:
+            self.numbers = kept  # of the newest answer
         return found
+
+    def read_as(self, field: str, values: Sequence[Any]) -> list[Any]:
+        """What values are as those of a field, whatever column they come from; Unreadable in the place of others."""
+        return read_column(self._readers[field], values)
 
     def _aliases(self, names: tuple[Any, ...], *, headed: bool) -> list[str]:
         """The aliases of a row's cells, of which the first name is the shape."""
@@ -299,8 +340,12 @@ class GridReader:
             raise HeadersNeeded()
         return [self.numbers.get(number, number) for number in numbers]
 
-    def _read_alike(self, aliases: list[str], lines: list[list[Any]]) -> list[tuple[str, Row | Broken | None]]:
-        """Identity and row of each line, None for one of another organization; all have the same cells."""
+    def _read_alike(
+        self, aliases: list[str], lines: list[list[Any]], unread: Counter[str]
+    ) -> list[tuple[str, Row | Broken | None]]:
+        """Identity and row of each line, None for one of another organization; all have the same cells. What cannot be
+        read is counted in `unread`, by field.
+        """
         columns = dict(zip(reversed(aliases), reversed(list(zip(*lines, strict=True))), strict=True))
         nothing = (None,) * len(lines)
         keys = read_column(self._text, columns.get(self._key_alias, nothing))
@@ -313,8 +358,9 @@ class GridReader:
         )
         converted = [read_column(column.read, columns[column.alias]) for column in present]
         wrong = _wrong(present, converted)
+        unread.update(reason.field for reasons in wrong.values() for reason in reasons if reason.field is not None)
         names = [column.field for column in present]
-        documents = [dict(zip(names, values, strict=True)) for values in zip(*converted, strict=True)]
+        documents = [dict(zip(names, values, strict=True)) | self._nulls for values in zip(*converted, strict=True)]
         answer: list[tuple[str, Row | Broken | None]] = []
         for place, (key, organization) in enumerate(zip(keys, organizations, strict=True)):
             told = isinstance(key, str) and isinstance(organization, str)
