@@ -37,6 +37,22 @@ def watching() -> Iterator[Held]:
         yield held
 
 
+@contextmanager
+def set_aside() -> Iterator[None]:
+    """What is there is no collector's business for the time of the block; within another one, only waste is collected,
+    which is soon done.
+    """
+    gc.collect()
+    if gc.get_freeze_count():
+        yield
+        return
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
 async def held_by(
     ask: Callable[..., Awaitable[httpx.Response]], *words: Any, most: float = 0, times: int = 3, **options: Any
 ) -> tuple[httpx.Response, float]:
@@ -44,9 +60,7 @@ async def held_by(
     caches now and then, or the first that is at `most` so much. The application's own objects are set aside, as they
     are where it is served.
     """
-    gc.collect()
-    gc.freeze()
-    try:
+    with set_aside():
         longest = []
         for _ in range(times):
             with watching() as held:
@@ -55,8 +69,6 @@ async def held_by(
             longest.append(held.seconds)
             if held.seconds <= most:
                 break
-    finally:
-        gc.unfreeze()
     return response, min(longest)
 
 

@@ -25,15 +25,19 @@ from app import cli
 from app.base.errors import ConfigurationError
 from app.cli import program
 from app.contracts import PFA
+from app.contracts.comparison import Kind
 from app.contracts.filters import read_listing
+from app.contracts.registration import read_registration
 from app.dev.postgres import DevDatabaseError
 from app.engine.page import PageComposer
-from benchmarks import bench_http, bench_release, client, data, documents, processes, report, suite
+from benchmarks import bench_drift, bench_http, bench_release, client, data, documents, processes, report, suite
 from benchmarks.against.checkout import Refused
 from benchmarks.against.outcome import part
+from benchmarks.bench_drift import FORMS, Form
 from benchmarks.bench_http import without_password
 from benchmarks.data import Bench
 from benchmarks.figures import Figure, LeftOut, at_least, at_most, plain
+from benchmarks.own import FLAT
 from benchmarks.suite import GROUPS, Group, Options, Outcome
 from tests.support.children import VANGUARD, child
 
@@ -244,6 +248,35 @@ def test_a_page_has_two_bounds_against_the_release(before: float, now: float, ho
     assert bench_release.page_against(part([(before, now)])).holds == holds
 
 
+def test_without_its_commit_the_pulls_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(revision: str) -> str:
+        raise Refused(f"There is no commit {revision} here.")
+
+    async def figures() -> list[Figure]:
+        return [figure async for figure in bench_drift.pulls(cast(Bench, None))]
+
+    monkeypatch.setattr(bench_drift, "commit_of", missing)
+    with pytest.raises(LeftOut, match=bench_drift.BEFORE):
+        asyncio.run(figures())
+
+
+@pytest.mark.parametrize("form", FORMS, ids=[form.name for form in FORMS])
+def test_batches_say_what_their_figures_say(form: Form) -> None:
+    """Given a batch, it has no drift; and where a field is renamed in it, that is found by what rows have."""
+    contract = read_registration(FLAT, schema="own_0")
+    body = bench_drift.body_of(form, 100)
+    sent = form.members(body)
+    assert (len(sent), list(sent[0])) == (100, list(contract.by_name))
+    assert not bench_drift.is_drifted(contract, form, sent)
+    known = bench_drift.known_of(contract, form, body)
+    assert len(known.by_key) == 100
+    drift = bench_drift.found_in(contract, form, form.members(bench_drift.renamed(form, body)), known)
+    (found,) = drift.changes
+    assert (found.change.kind, found.was, found.now) == (Kind.RENAME, bench_drift.WAS, bench_drift.IS)
+    assert found.evidence is not None
+    assert (found.evidence["pairs"], found.evidence["same"]) == (100, 100)
+
+
 def test_documents_come_in_parts_that_copy_takes(database_url: str) -> None:
     encoded = list(documents.parts("acme", 1_500))
     assert [part.count(b"\n") for part in encoded] == [1_000, 500]
@@ -377,6 +410,20 @@ def test_pulls_and_pushes_leave_a_server_as_it_was(
     assert len(found) == GROUPS["sync"].figures + GROUPS["sync-push"].figures
     assert [each["value"] for each in found if each["unit"] == "rows"] == [0]
     assert all(each["value"] > 0 for each in found if each["unit"] != "rows")
+
+
+@pytest.mark.slow("the benchmarks of drift run to their end, and leave nothing")
+def test_looking_for_drift_leaves_a_server_as_it_was(
+    server_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Given a server of one's own, when both commits pull on it, then there are figures, and nothing more."""
+    monkeypatch.setattr(suite, "RESULTS", tmp_path / "latest.json")
+    before = databases(server_url)
+    assert suite.run(Options(only=("drift",), quick=True, rows=400, url=server_url)) == 0
+    assert databases(server_url) == before
+    found = json.loads((tmp_path / "latest.json").read_text())
+    assert len(found) >= 6
+    assert all(each["value"] > 0 for each in found)
 
 
 @pytest.mark.parametrize("words", [[], ["--load"]], ids=["figures", "load"])

@@ -77,7 +77,7 @@ class Side:
         self._port = _free_port()
         with tempfile.TemporaryFile() as log, ExitStack() as stack:
             process = subprocess.Popen(
-                [*VANGUARD, "serve"], cwd=self._directory, env=self._environment(), stdin=subprocess.DEVNULL,
+                [*VANGUARD, "serve"], cwd=self._directory, env=self.environment(), stdin=subprocess.DEVNULL,
                 stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
             stack.callback(_end, process)
@@ -118,7 +118,7 @@ class Side:
         # A session of its own: Ctrl-C ends this program first, which ends the command.
         try:
             done = subprocess.run(
-                command, cwd=self._directory, env=self._environment(database), input=said, capture_output=True,
+                command, cwd=self._directory, env=self.environment(database), input=said, capture_output=True,
                 text=True, timeout=within, check=False, start_new_session=True,
             )  # fmt: skip
         except subprocess.TimeoutExpired as error:
@@ -129,7 +129,7 @@ class Side:
             raise Refused(f"`{_words(command)}` of {self.name} failed: {last_line(done.stderr or done.stdout)}")
         return done.stdout
 
-    def _environment(self, database: str | None = None) -> Mapping[str, str]:
+    def environment(self, database: str | None = None) -> Mapping[str, str]:
         """The settings that it has when nobody says otherwise, but one process and few connections."""
         inherited = {
             name: value
