@@ -109,7 +109,7 @@ async def test_a_renamed_column_is_mapped(yard: Yard, admin: User) -> None:
     yard.ledger.put("V-03", mileage=12345)
     await yard.later(hours=24)
     report = await the_report(admin)
-    assert report["changes"][0]["confidence"] > 0.7
+    assert report["changes"][0]["confidence"] > 0.8
     answer = written(await admin.post(f"{DRIFT}/{report['id']}/map", {"from": "mileage", "to": "odometer"}))
     assert (answer["state"], answer["changes"][0]["decision"]) == ("mapped", "mapped")
     await yard.later(seconds=1)
