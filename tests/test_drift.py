@@ -266,3 +266,12 @@ async def test_a_field_that_was_filled_from_another_is_no_drift(people: dict[str
     await ingested(people["ENGINEER"], *records)
     rolled = [each | {"before": each["revenue"], "revenue": 10_000 + n} for n, each in enumerate(records)]
     assert (await looked(people["ENGINEER"], sample=rolled))["changes"] == []
+
+
+async def test_a_new_member_that_is_only_called_alike_is_no_rename(people: dict[str, User]) -> None:
+    """Records may leave out what they like: where no row and no value speaks for it, it is a member more."""
+    await used(people)
+    new = [{"customerId": each["customerId"], "companySize": n} for n, each in enumerate(RECORDS)]
+    assert await ingested(people["ENGINEER"], *new) == {"read": 30, "quarantined": 30}
+    (report,) = (await people["ENGINEER"].get(DRIFT)).json()["data"]
+    assert (report["severity"], report["state"]) == ("COMPATIBLE", "open")

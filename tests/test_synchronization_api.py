@@ -353,6 +353,7 @@ async def test_health_shows_what_settled_what_waits_and_what_the_worker_knows(wo
         "nextPullAt": "2026-03-01T12:06:00.000Z",
         "circuit": {"state": "open", "failures": 2, "openUntil": "2026-03-01T12:00:30.000Z"},
         "paused": None,
+        "drift": None,
     }
 
 

@@ -97,6 +97,9 @@ def detect(contract: Contract, batch: Batch, known: Known, source: Source) -> Dr
     absent = [name for name in of_contract(contract) if name in batch.expected and batch.column_of(name) is None]
     strange = [column for column in batch.columns if column not in batch.fields]
     renames, displaced = _renames(contract, batch, known, absent, strange)
+    if source is Source.INGEST:
+        # Records may leave out what they like: that a new member is called alike says too little to refuse them.
+        renames = {field: each for field, each in renames.items() if {"pairs", "common"} & each.evidence.keys()}
     changes: list[Found] = []
     for place, field in enumerate(contract.fields):
         path, gone = f"fields[{place}]", field.name in absent and _is_gone(contract, field, known, source)

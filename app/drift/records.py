@@ -15,7 +15,9 @@ from app.records.conversion import MisfitError, fields_by_member, reader_of
 
 Records = Sequence[Mapping[str, Any]]
 
-DIGITS = 15  # before a point, and behind it: every integer and every number may have as many
+# Texts that every integer, and every number, may have.
+WHOLE = re.compile(r"-?\d{1,15}", re.ASCII)
+PLAIN = re.compile(r"-?\d{1,15}(?:\.\d{1,15})?", re.ASCII)
 MOST_COLUMNS = 400  # that are looked at: twice as many as a contract can have fields
 
 
@@ -60,9 +62,7 @@ def plain_of(field: Field) -> re.Pattern[str] | None:
     """
     if field.type not in ("integer", "number") or field.minimum is not None or field.maximum is not None:
         return None
-    decimals = 0 if field.type == "integer" else DIGITS if field.scale is None else min(field.scale, DIGITS)
-    fraction = rf"(?:\.\d{{1,{decimals}}})?" if decimals else ""
-    return re.compile(rf"-?\d{{1,{DIGITS}}}{fraction}", re.ASCII)
+    return PLAIN if field.type == "number" and field.scale is None else WHOLE
 
 
 def _transposed(records: Records) -> dict[str, Sequence[Any]]:
