@@ -78,14 +78,16 @@ async def test_an_incremental_pull_with_many_rows_after_columns_changed_places(y
     assert await yard.mirror() == before
 
 
-async def test_pages_that_do_not_name_their_columns_are_read_as_ever(yard: Yard, admin: User) -> None:
+async def test_pages_that_do_not_name_their_columns_are_read_as_ever(
+    yard: Yard, admin: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
     page = yard.ledger.page
 
     async def nameless(**asked: Any) -> Page:
         found = await page(**asked)
         return msgspec.structs.replace(found, columns=frozenset(), record=None)
 
-    yard.ledger.page = nameless  # type: ignore[method-assign]
+    monkeypatch.setattr(yard.ledger, "page", nameless)
     yard.ledger.put("V-03", seats=9)
     for number in range(1, 41):
         yard.ledger.put(f"V-{number:02}", mileage=number)
