@@ -744,8 +744,13 @@ async def ask(user: User, method: str, path: str, query: bytes) -> tuple[int, li
         "state": {},
     }
 
+    messages = [{"type": "http.request", "body": b"", "more_body": False}]
+
     async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": b"", "more_body": False}
+        """The body, and nothing after it: whoever listens whether the client has left would listen without an end."""
+        while not messages:
+            await asyncio.Event().wait()
+        return messages.pop()
 
     async def send(message: Any) -> None:
         sent.append(message)
