@@ -82,10 +82,11 @@ async def test_a_read_whose_client_has_left_ends_its_statement_too(api: Api, dat
 async def test_a_service_that_is_killed_leaves_no_statement_behind(api: Api, database_url: str) -> None:
     ann = await api.world.user("ann")
     with locked(database_url):
-        await send(api, ann, "rows")
+        writer = await send(api, ann, "rows")  # a writer that nobody holds is closed, and its client has left
         await waiting(api.world.db, 1)
         await api.kill()
         await waiting(api.world.db, 0)
+        writer.close()
 
 
 async def test_a_write_whose_client_has_left_goes_on(api: Api, database_url: str) -> None:
