@@ -57,6 +57,7 @@ def knows_checkouts_in(directory: Path) -> bool:
 # --- a run
 
 
+@pytest.mark.slow("the program that measures one commit against another does so")
 def test_a_commit_is_measured_against_itself(server_url: str, tmp_path: Path) -> None:
     """Given few lines and requests, when HEAD is held against the tree, then every kind has a ratio, nothing stays."""
     head, before = commit(), databases(server_url)
