@@ -6,7 +6,15 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Response, delete, get, post
-from litestar.openapi.spec import Example, OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
+from litestar.openapi.spec import (
+    Example,
+    OpenAPIMediaType,
+    OpenAPIResponse,
+    OpenAPIType,
+    Operation,
+    RequestBody,
+    Schema,
+)
 from litestar.params import PathParameter
 
 from app.base import exact_json
@@ -106,6 +114,10 @@ class FormatOperation(Operation):
     def __post_init__(self) -> None:
         description = "json, or odcs: a document of the Open Data Contract Standard, as YAML"
         self.parameters = [parameter("format", "string", description, enum=["json", "odcs"])]
+        text = OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING))
+        for status, answer in (self.responses or {}).items():
+            if status == "200" and isinstance(answer, OpenAPIResponse):
+                answer.content = {**(answer.content or {}), YAML[0]: text}
 
 
 @dataclass
