@@ -43,6 +43,12 @@ async def test_a_contract_goes_round_as_a_document_of_the_standard(people: dict[
     assert answer["contract"]["fields"] == told["fields"]
 
 
+async def test_the_document_of_the_api_says_that_a_contract_can_be_yaml(world: World) -> None:
+    document = (await world.http.get("/schema/openapi.json")).json()
+    answer = document["paths"]["/api/v1/orgs/{org}/contracts/{dataset}/{version}"]["get"]["responses"]["200"]
+    assert set(answer["content"]) == {"application/json", "application/yaml"}
+
+
 async def test_versions_are_compared(people: dict[str, User]) -> None:
     bob = people["ENGINEER"]
     told = (await registered(bob))["contract"]
