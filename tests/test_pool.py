@@ -1,7 +1,9 @@
 """The pool: nobody gets what somebody else is still at, and every place comes back."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import gc
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -141,6 +143,49 @@ async def test_a_connection_is_not_fit_where_the_database_is_away_for_another(da
         await lose_inner()
     assert pool_of(database).idle == 0
     assert await pid(database) != before
+
+
+@contextmanager
+def unheard_of_driver() -> Iterator[None]:
+    """The driver waits for its COPY by itself, and asyncio tells that nobody has heard how that ended; nothing else."""
+    loop, told = asyncio.get_running_loop(), list[str]()
+    before = loop.get_exception_handler()
+    loop.set_exception_handler(lambda _, context: told.append(f"{context['message']}: {context['exception']!r}"))
+    try:
+        yield
+        gc.collect()
+    finally:
+        loop.set_exception_handler(before)
+    lost = "ConnectionDoesNotExistError('connection was closed in the middle of operation"
+    assert all(each.startswith(f"Future exception was never retrieved: {lost}") for each in told), told
+
+
+async def test_a_copy_that_finds_the_servers_farewell_is_a_lost_connection(
+    database: Database, database_url: str
+) -> None:
+    """Given a service that stands still while the server answers it and then ends its connection, when it goes on and
+    copies rows, then the connection is lost, and nobody takes it for one that is still at work.
+    """
+
+    def stand_still(backend: int) -> None:
+        with psycopg.connect(database_url, autocommit=True) as other:
+            state = "SELECT state, wait_event FROM pg_stat_activity WHERE pid = %s"
+            while other.execute(state, [backend]).fetchone() != ("active", "ClientRead"):  # it has answered
+                pass
+            other.execute("SELECT pg_terminate_backend(%s, 60000)", [backend])
+
+    async def copy() -> None:
+        async with database.transaction() as connection:
+            await connection.raw.execute("CREATE TEMP TABLE copied (a int)")
+            # Once the driver has asked what columns there are, and before it hears of them.
+            asyncio.get_running_loop().call_soon(stand_still, connection.raw.get_server_pid())
+            await connection.raw.copy_records_to_table("copied", records=[(1,)])
+
+    with unheard_of_driver():
+        with pytest.raises(DatabaseUnavailable):
+            await copy()
+        await asyncio.sleep(0)  # the driver lets go of what it waited for
+    assert pool_of(database).idle == 0
 
 
 async def test_a_transaction_that_was_left_open_ends_with_its_connection(database: Database) -> None:

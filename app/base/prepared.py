@@ -67,6 +67,16 @@ class Raw(Driver):
             self._kept.popitem(last=False)  # asyncpg has the server forget it
         return made
 
+    async def copy_records_to_table(self, *given: Any, **named: Any) -> str:
+        """As the driver has it. Where the server's farewell came before COPY was sent, the driver takes that for one
+        that is under way for ever: the connection ends here, so that it is lost as any other is.
+        """
+        try:
+            return await super().copy_records_to_table(*given, **named)
+        except asyncpg.InternalClientError:
+            self.terminate()
+            raise
+
     def forget_composed(self) -> None:
         """Keep none: what they read has other columns than when they were prepared."""
         self._kept.clear()
