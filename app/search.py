@@ -1,6 +1,5 @@
 """`POST D/rows/search`: the question of a list in a body, for filters that no address holds."""
 
-from decimal import Decimal
 from typing import Annotated, Any
 
 import msgspec
@@ -9,7 +8,7 @@ from litestar.params import JSONBody
 from litestar.response.base import ASGIResponse
 
 from app.contracts import Contract
-from app.contracts.filters import PARAMETER, Bounds, Listing, read_question, refuse
+from app.contracts.filters import PARAMETER, Bounds, Listing, parameter_of, read_question, refuse
 from app.rows import RowsAnswer, list_rows, page_response
 from app.web.auth import Action, require
 from app.web.budgets import BATCH
@@ -49,7 +48,7 @@ def read_search(contract: Contract, question: Question, bounds: Bounds) -> Listi
         if not operators:
             raise refuse(field, "an object has at least one operator.")
         for op, value in operators.items():
-            name, values = _parameter(field, op, value)
+            name, values = parameter_of(field, op, value)
             if name in filters:
                 raise refuse(name, "it is asked for twice.")
             filters[name] = values
@@ -61,28 +60,6 @@ def read_search(contract: Contract, question: Question, bounds: Bounds) -> Listi
     }
     echo = question.filters | {name: given[name] for name in ("search", "syncState") if name in given}
     return read_question(contract, words, filters, echo, bounds)
-
-
-def _parameter(field: str, op: str, value: Any) -> tuple[str, list[str]]:
-    """An operator's parameter in the query, and its values as texts. Null is asked for by isnull."""
-    name = field if op == "eq" else f"{field}[{op}]"
-    if value is None:
-        if op not in ("eq", "ne"):
-            raise refuse(name, "null has no place here.")
-        return f"{field}[isnull]", ["true" if op == "eq" else "false"]
-    values = value if isinstance(value, list) else [value]
-    if not values:
-        raise refuse(name, "a list has at least one value.")
-    return name, [_text(name, each) for each in values]
-
-
-def _text(parameter: str, value: Any) -> str:
-    match value:
-        case bool():
-            return "true" if value else "false"
-        case str() | int() | Decimal():
-            return str(value)
-    raise refuse(parameter, "a value is a text, a number, true or false.")
 
 
 @post(

@@ -154,13 +154,9 @@ def read_question(
     """The same of WORDS and of filters that are apart from them, each by its parameter, the values of a list one by
     one; raises InvalidFilter.
     """
-    for name, value in (
-        (name, value) for given in (words, filters) for name, values in given.items() for value in values
-    ):
-        if len(value) > MAX_VALUE:
-            raise refuse(name, f"a value has at most {MAX_VALUE:,} characters.")
-        if "\0" in value or (not value.isprintable() and "\x1f" in value):
-            raise refuse(name, "a value may not hold control characters.")
+    for name, values in words.items():
+        for value in values:
+            _check_value(name, value)
     _check_bounds(filters, bounds)
     given = _Words(words)
     sort = _sort(contract, given)
@@ -179,7 +175,7 @@ def read_question(
         layers="layers" in include,
         overlap="overlap" in include,
         deleted="deleted" in include,
-        conditions=tuple(_condition(contract, name, values) for name, values in filters.items()),
+        conditions=tuple(read_condition(contract, name, values) for name, values in filters.items()),
         echo=echo,
     )
     if listing.after is not None and "page" in words:
@@ -187,6 +183,13 @@ def read_question(
     if (listing.page - 1) * listing.page_size > MAX_OFFSET:
         raise refuse("page", f"pages reach {MAX_OFFSET} rows deep; go on with the cursor in nextCursor.")
     return listing
+
+
+def _check_value(parameter: str, value: str) -> None:
+    if len(value) > MAX_VALUE:
+        raise refuse(parameter, f"a value has at most {MAX_VALUE:,} characters.")
+    if "\0" in value or (not value.isprintable() and "\x1f" in value):
+        raise refuse(parameter, "a value may not hold control characters.")
 
 
 def _check_bounds(filters: dict[str, list[str]], bounds: Bounds) -> None:
@@ -308,7 +311,34 @@ def field_type(contract: Contract, name: str) -> FieldType | None:
     return contract.column_of[name].type if name in contract.column_of else None
 
 
-def _condition(contract: Contract, parameter: str, values: list[str]) -> Condition:
+def parameter_of(field: str, op: str, value: Any) -> tuple[str, list[str]]:
+    """An operator's parameter in the query, and its values as texts, of what a body has. Null is asked for by isnull;
+    raises InvalidFilter.
+    """
+    name = field if op == "eq" else f"{field}[{op}]"
+    if value is None:
+        if op not in ("eq", "ne"):
+            raise refuse(name, "null has no place here.")
+        return f"{field}[isnull]", ["true" if op == "eq" else "false"]
+    values = value if isinstance(value, list) else [value]
+    if not values:
+        raise refuse(name, "a list has at least one value.")
+    return name, [_text(name, each) for each in values]
+
+
+def _text(parameter: str, value: Any) -> str:
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case str() | int() | Decimal():
+            return str(value)
+    raise refuse(parameter, "a value is a text, a number, true or false.")
+
+
+def read_condition(contract: Contract, parameter: str, values: list[str]) -> Condition:
+    """The filter of one parameter, `field` or `field[op]`; raises InvalidFilter."""
+    for value in values:
+        _check_value(parameter, value)
     match = PARAMETER.fullmatch(parameter)
     kind = field_type(contract, match["field"]) if match else None
     if match is None or kind is None:
