@@ -348,6 +348,15 @@ class Database:
                 )
             raise
 
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[Connection]:
+        """A REPEATABLE READ transaction that writes nothing: all of its statements see the same."""
+        async with (
+            self.connection() as connection,
+            connection.raw.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            yield connection
+
     async def run(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         """Run `work` in a transaction, and once more after what RETRIED says."""
         async for attempt in stamina.retry_context(on=RETRIED, attempts=2, wait_initial=0.02, wait_max=0.1):

@@ -6,7 +6,7 @@
     |-- Forbidden: WrongIdentityProvider; ApprovalRequired
     |-- NotFound: DatasetNotFound, RowNotFound, MemberNotFound, NoDrafts, NothingFailed, RunNotFound, SessionNotFound,
     |             ChangeRequestNotFound, CommitNotFound, ResolutionNotFound, EventNotFound, ContractNotFound,
-    |             InvitationNotFound
+    |             InvitationNotFound, JoinNotFound
     |-- NoUpstream, HasUpstream, SyncPaused, RunOver, VersionConflict, MergeConflict, AlreadyExists, LastAdmin,
     |   ManagedOrganization, AccountExists
     |-- InvalidTransition: DatasetTransitionRefused; RowInOtherSession, SessionFull, NothingToUndo, NothingToRedo
@@ -14,7 +14,9 @@
     |-- DatasetReadOnly, SystemReadOnly, VersionInUse, QuotaExceeded
     |-- PreconditionFailed
     |-- FeedExpired
-    |-- ValidationFailed, GroupSplit, IdempotencyKeyReused
+    |-- ValidationFailed, GroupSplit, InvalidCandidate, NotUnique, IdempotencyKeyReused
+    |-- InvalidQuery: GroupByMissing, FanOut, AmbiguousJoin; QueryTooLarge
+    |-- UnreadableQuery, UnknownWord, AmbiguousQuery
     |-- BodyTimedOut
     |-- TooManyAttempts, TooManyRequests, TooManyKeys
     |-- MergeFailed
@@ -189,6 +191,24 @@ class ApprovalRequired(VanguardError):
     code, title, kind = "APPROVAL_REQUIRED", "This dataset wants a change request", Kind.FORBIDDEN
 
 
+class InvalidQuery(VanguardError):
+    code, title, kind = "INVALID_QUERY", "The question cannot be asked", Kind.INVALID
+
+
+class GroupByMissing(InvalidQuery):
+    code, title = "GROUP_BY_MISSING", "A field stands beside aggregates"
+
+
+class FanOut(InvalidQuery):
+    """A figure would be multiplied by a join."""
+
+    code, title = "FAN_OUT", "A figure would count rows several times"
+
+
+class AmbiguousJoin(InvalidQuery):
+    code, title = "AMBIGUOUS_JOIN", "Several joins lead there"
+
+
 class NotFound(VanguardError):
     code, title, kind = "NOT_FOUND", "There is nothing here", Kind.MISSING
 
@@ -241,8 +261,20 @@ class DriftReportNotFound(NotFound):
     code, title = "DRIFT_REPORT_NOT_FOUND", "No such report of drift"
 
 
+class PreviewNotFound(NotFound):
+    code, title = "PREVIEW_NOT_FOUND", "There is no such preview"
+
+
+class ExecutionNotFound(NotFound):
+    code, title = "EXECUTION_NOT_FOUND", "There is no such execution"
+
+
 class InvitationNotFound(NotFound):
     code, title = "INVITATION_NOT_FOUND", "No such invitation"
+
+
+class JoinNotFound(NotFound):
+    code, title = "JOIN_NOT_FOUND", "No such join"
 
 
 class InvalidTransition(VanguardError):
@@ -277,6 +309,20 @@ class PreviewStale(VanguardError):
     """`digest` is the one that fits now; beside it stands what has changed."""
 
     code, title, kind = "PREVIEW_STALE", "What you saw has changed since", Kind.CONFLICT
+
+
+class PreviewExpired(VanguardError):
+    code, title, kind = "PREVIEW_EXPIRED", "The preview's time is over", Kind.GONE
+
+
+class OverrideRequired(VanguardError):
+    """`warnings`: the guards that hold it."""
+
+    code, title, kind = "OVERRIDE_REQUIRED", "A guard holds the question", Kind.CONFLICT
+
+
+class QueryTooLarge(VanguardError):
+    code, title, kind = "QUERY_TOO_LARGE", "The question takes more than may be", Kind.INVALID
 
 
 class SchemaChanged(VanguardError):
@@ -379,6 +425,32 @@ class GroupSplit(VanguardError):
     code, title, kind = "GROUP_SPLIT", "These fields are merged together or not at all", Kind.INVALID
 
 
+class InvalidCandidate(VanguardError):
+    code, title, kind = "INVALID_CANDIDATE", "That is no candidate of a join", Kind.INVALID
+
+
+class NotUnique(VanguardError):
+    code, title, kind = "NOT_UNIQUE", "The parent of the join is not unique", Kind.INVALID
+
+
+class UnreadableQuery(VanguardError):
+    """`word` begins at `place` of the sentence; `expected` could stand there; `examples` can be read."""
+
+    code, title, kind = "UNREADABLE_QUERY", "The question cannot be read", Kind.INVALID
+
+
+class UnknownWord(VanguardError):
+    """`word` begins at `place` of the sentence; `candidates` are names like it."""
+
+    code, title, kind = "UNKNOWN_WORD", "A word of the question names nothing", Kind.INVALID
+
+
+class AmbiguousQuery(VanguardError):
+    """`candidates` says each of the things that are meant so that it is the only one."""
+
+    code, title, kind = "AMBIGUOUS_QUERY", "The question could mean several things", Kind.INVALID
+
+
 class MergeFailed(VanguardError):
     code, title, kind = "MERGE_FAILED", "The merge failed, and nothing was applied", Kind.INTERNAL
 
@@ -429,6 +501,10 @@ class UploadsBusy(VanguardError):
 
 class ExportsBusy(VanguardError):
     code, title, kind = "EXPORTS_BUSY", "Too many exports at once", Kind.UNAVAILABLE
+
+
+class QueriesBusy(VanguardError):
+    code, title, kind = "QUERIES_BUSY", "As many questions run as may", Kind.UNAVAILABLE
 
 
 class LoginsBusy(VanguardError):

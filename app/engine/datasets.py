@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from asyncpg import Record
 from cachetools import LRUCache, TTLCache
 
 from app.base.database import Connection, Database
@@ -105,7 +106,11 @@ class Datasets:
     ) -> Standing | None:
         """The same of an organization's own dataset, over this connection."""
         row = await connection.row(FIND_VERSION, organization=organization, base=base, major=major)
-        if row is None or row["schema_name"] is None:
+        return None if row is None else await self.standing(connection, organization, base, row)
+
+    async def standing(self, connection: Connection, organization: str, base: str, row: Record) -> Standing | None:
+        """The same of its row, as FIND_VERSION has it; None of a built-in one."""
+        if row["schema_name"] is None:
             return None
         key = (row["name"], row["schema_name"], row["contract_version"])
         contract = self._contracts.get(key)
@@ -113,7 +118,7 @@ class Datasets:
             numbers = dict(zip(("major", "minor"), version_of(row["contract_version"]), strict=True))
             stored = await connection.row(READ_CONTRACT, organization=organization, base=base, **numbers)
             if stored is None:  # another version since the statement before
-                return await self.find_on(connection, organization, base, major)
+                return await self.find_on(connection, organization, base, row["major"])
             contract = stored_contract(stored["document"], schema=stored["schema_name"], name=row["name"])
             self._contracts[key] = contract
         return Standing(contract, row["major"], DatasetState(row["state"]), row["supersedes"])

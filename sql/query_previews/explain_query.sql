@@ -1,0 +1,22 @@
+-- The plan of sql/query_previews/run_query.sql: it is only looked at, and never runs.
+-- $1 organization, $2 limit (bigint), $3 user, then what the marker needs.
+-- Returns "QUERY PLAN" (text): the plan as JSON.
+EXPLAIN (FORMAT JSON)
+/*{query}*/
+SELECT s0.c_category AS a0, sum(s0.c_forecast_cost) AS a1
+  FROM (
+    SELECT m.row_key, m.f_category AS c_category, m.f_forecast_cost AS c_forecast_cost
+      FROM pfa.mirror AS m
+     WHERE m.organization_id = $1
+       AND NOT EXISTS (SELECT FROM pfa.modification AS x
+                        WHERE x.organization_id = $1 AND x.user_id = $3
+                          AND (x.leaves OR x.lands) AND x.row_key = m.row_key)
+    UNION ALL
+    SELECT x.row_key, x.a_category AS c_category, x.a_forecast_cost AS c_forecast_cost
+      FROM pfa.modification AS x
+     WHERE x.organization_id = $1 AND x.user_id = $3 AND x.lands
+       ) AS s0
+ GROUP BY s0.c_category
+ ORDER BY s0.c_category
+/*{}*/
+ LIMIT $2::bigint;
