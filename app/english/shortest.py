@@ -1,0 +1,37 @@
+"""What a query says that is so anyway, and that its sentence leaves out."""
+
+import msgspec
+
+from app.engine.query.catalogue import Catalogue
+from app.engine.query.model import Query, QueryJoin
+
+
+def field_name(query: Query, path: str) -> str:
+    """A field of the dataset that is asked about, without the dataset's name."""
+    return path.removeprefix(f"{query.dataset}.")
+
+
+def order_name(query: Query, key: str) -> str:
+    """The same of a key of the order."""
+    name = field_name(query, key.removeprefix("-"))
+    return f"-{name}" if key.startswith("-") else name
+
+
+def asks_all(query: Query, catalogue: Catalogue) -> bool:
+    """Whether it asks for all fields of rows, by their names or by naming none."""
+    found = catalogue.datasets.get(query.dataset)
+    names = ("id", *found.contract.by_name) if found is not None else ()
+    return not query.aggregates and tuple(field_name(query, path) for path in query.fields) in ((), names)
+
+
+def shortest(query: Query, join: QueryJoin, catalogue: Catalogue) -> QueryJoin:
+    """Without the alias that it has anyway, the dataset that it starts from anyway, and the only join there is."""
+    aliases = {each.alias or each.dataset: each.dataset for each in query.joins} | {query.dataset: query.dataset}
+    pair = {aliases.get(join.from_ or query.dataset), join.dataset}
+    leading = [each.id for each in catalogue.joins if {each.child, each.parent} == pair]
+    return msgspec.structs.replace(
+        join,
+        alias=None if join.alias == join.dataset else join.alias,
+        from_=None if join.from_ == query.dataset else join.from_,
+        join=None if leading == [join.join] else join.join,
+    )
