@@ -18,13 +18,14 @@ BROKEN = "There are rows, drafts or requests that break it already."
 
 class Uses(msgspec.Struct, frozen=True, kw_only=True):
     """What uses a field: rows of open drafts, open sessions, open change requests, changes that have not reached the
-    mirror; and parts of the contract: KPIs, indexes, rules.
+    mirror; accepted joins; and parts of the contract: KPIs, indexes, rules.
     """
 
     drafts: int = 0
     sessions: int = 0
     requests: int = 0
     changes: int = 0
+    joins: int = 0
     kpis: int = 0
     indexes: int = 0
     rules: int = 0
@@ -40,6 +41,7 @@ async def uses_of(desk: Desk, fields: Sequence[str]) -> dict[str, Uses]:
             sessions=row["sessions"],
             requests=row["requests"],
             changes=row["changes"],
+            joins=row["joins"],
             **uses_in_contract(desk.contract, row["field"]),
         )
         for row in rows

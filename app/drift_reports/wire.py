@@ -19,13 +19,14 @@ State = Literal["open", "applied", "accepted", "mapped", "rejected", "gone"]
 
 class Uses(msgspec.Struct, frozen=True, kw_only=True):
     """What uses the field: rows of open drafts, open sessions, open change requests, changes that have not reached the
-    mirror, KPIs, indexes and rules.
+    mirror, accepted joins (0 in reports of before there were any), KPIs, indexes and rules.
     """
 
     drafts: int
     sessions: int
     requests: int
     changes: int
+    joins: int = 0
     kpis: int
     indexes: int
     rules: int

@@ -344,6 +344,9 @@ class Proof:
                 return self._enter(level, alias, self._read(found, alias))
             case "RangeFunction":
                 return self._function(node, level)
+            case "RangeTableSample":
+                self._expressions(level, node.args, node.repeatable)
+                return self._from(node.relation, level)
             case "JoinExpr":
                 return self._join(node, level)
             case name:
