@@ -24,6 +24,7 @@ from app import (
     drafts,
     drift_reports,
     edits,
+    english,
     exports,
     failures,
     feed,
@@ -32,6 +33,7 @@ from app import (
     history,
     ingestion,
     invitations,
+    joins,
     kpis,
     lifecycle,
     login,
@@ -39,6 +41,7 @@ from app import (
     people,
     pfa,
     previews,
+    query_previews,
     rows,
     search,
     sessions,
@@ -105,6 +108,7 @@ def create_runtime(settings: Settings, *, contracts: Sequence[Contract], clock: 
         migration=head(),
         exports=Places(shares_of_exports(settings)),
         uploads=Places(shares_of_uploads(settings)),
+        queries=Places(shares_of_queries(settings)),
         bodies=Bodies(settings),
         hashing=Turns(
             settings.login_hashes,
@@ -144,6 +148,19 @@ def shares_of_uploads(settings: Settings) -> Shares:
     )
 
 
+def shares_of_queries(settings: Settings) -> Shares:
+    """A question can keep processors busy for as long as it may take; half of the places are for one user."""
+    places = settings.places_of_queries
+    return Shares(
+        places=places,
+        user=max(1, places // 2),
+        user_queue=settings.user_queue,
+        organization=max(1, places - 1),
+        patience=settings.pool_timeout,
+        setting="VANGUARD_MAX_QUERIES",
+    )
+
+
 def reserve_settings(settings: Settings) -> Settings:
     """Settings of the connections for what is short and everybody waits for."""
     return msgspec.structs.replace(settings, pool_size=settings.reserved_connections)
@@ -165,6 +182,7 @@ async def opened(runtime: Runtime) -> AsyncIterator[None]:
     pools = (runtime.database, runtime.reserve, runtime.owner)
     for pool in pools:
         await pool.open()
+    english.warm()
     try:
         await runtime.auth.tokens.open()
         yield
@@ -191,6 +209,7 @@ def create_routes(settings: Settings, *, lifespan: Sequence[Lifespan] = ()) -> L
             *lifecycle.ROUTES,
             *contract_versions.ROUTES,
             *drift_reports.ROUTES,
+            *joins.ROUTES,
             *system_mode.ROUTES,
             *ingestion.ROUTES,
             *rows.ROUTES,
@@ -212,6 +231,7 @@ def create_routes(settings: Settings, *, lifespan: Sequence[Lifespan] = ()) -> L
             *synchronization.ROUTES,
             *control.ROUTES,
             *failures.ROUTES,
+            *query_previews.ROUTES,
         ],
         before_request=_admit,
         request_class=VanguardRequest,

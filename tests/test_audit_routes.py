@@ -14,9 +14,13 @@ import pytest
 
 from app.base import exact_json
 from app.engine.audit import Act
+from app.query_previews import guards
 from app.web.auth import Account, Role
 from tests.support.ingesting import ingested, used
+from tests.support.joining import accepted, candidates, stored, table
 from tests.support.own import customers, moved, ready, registered
+from tests.support.querying import executed, previewed
+from tests.support.querying import path as querying
 from tests.support.records import connect, settle
 from tests.support.requests import act, done, merged, not_merged, request, submitted, told
 from tests.support.routes import walk
@@ -49,6 +53,8 @@ UNRECORDED = {
     f"POST {REQUEST}/comments": "stands in the request's timeline, with who and when",
     f"POST {ORG}/contracts/{{dataset}}/drift": "the report itself says who asked; nothing else is changed by it",
     f"POST {ORG}/contracts/infer": "keeps nothing: a proposal for whoever asks",
+    f"POST {ORG}/query/preview": "nothing is answered of rows: running it is an act",
+    f"POST {ORG}/query/correct": "another preview, which is kept beside what it corrects",
     "POST /api/pfa/{org}/draft": PRIVATE,
     "POST /api/pfa/{org}/discard": PRIVATE,
     "POST /api/v1/admin/sessions/cleanup": "what the worker does by itself every minute, a little earlier",
@@ -278,6 +284,29 @@ async def _(cast: Cast) -> Call:
     return Call(boss, "/api/v1/orgs/acme/contracts/customers/mappings/company")
 
 
+async def suggested(cast: Cast) -> tuple[User, dict[str, Any]]:
+    """The ADMIN, and a candidate of a join."""
+    people = {"ENGINEER": cast.erin, "ADMIN": cast.boss}
+    await stored(people, table("parents", "code", "code text"), [{"code": f"P{n}"} for n in range(20)])
+    children = [{"n": f"N{n}", "code": f"P{n}"} for n in range(9)]
+    await stored(people, table("children", "n", "n text", "code text"), children)
+    return cast.boss, (await candidates(cast.boss, "children", "parents"))[0]
+
+
+@scene(f"POST {ORG}/joins/accept", "join.accepted")
+async def _(cast: Cast) -> Call:
+    boss, candidate = await suggested(cast)
+    body = {"candidateId": candidate["candidateId"], "rationale": "Children name their parent"}
+    return Call(boss, "/api/v1/orgs/acme/joins/accept", body)
+
+
+@scene(f"POST {ORG}/joins/{{join_id}}/deprecate", "join.deprecated")
+async def _(cast: Cast) -> Call:
+    boss, candidate = await suggested(cast)
+    join = await accepted(boss, candidate)
+    return Call(boss, f"/api/v1/orgs/acme/joins/{join['id']}/deprecate", {"reason": "The key has changed"})
+
+
 @scene(f"POST {D}/deprecate", "dataset.deprecated")
 async def _(cast: Cast) -> Call:
     return Call(await in_use(cast), "deprecate", {"reason": "Nobody needs it"})
@@ -488,6 +517,13 @@ async def _(cast: Cast) -> Call:
     return Call(cast.ann, f"change-requests/{found['id']}/audit?format=zip")
 
 
+@scene(f"POST {ORG}/query/execute", "query.executed")
+async def _(cast: Cast) -> Call:
+    preview = await previewed(cast.ann, {"dataset": "fleet"})
+    told = {"previewId": preview["previewId"], "digest": preview["digest"], "format": "csv"}
+    return Call(cast.ann, querying(cast.ann, "execute"), told)
+
+
 # -- the walk ----------------------------------------------------------------------------------------------------------
 
 
@@ -620,6 +656,21 @@ async def test_a_request_that_is_sent_again_with_its_key_is_one_act(cast: Cast) 
         answer = await cast.erin.on("pfa").post("sync/pull", {}, headers={"Idempotency-Key": "k"})
         assert answer.status_code == 202
     assert [each["action"] for each in await recorded(cast.world)] == ["sync.requested"]
+
+
+async def test_a_guard_that_is_overridden_is_an_act_with_its_reason(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a question that a guard holds, then an ADMIN alone runs it; a reason that nothing asked for is none."""
+    override = {"override": {"reason": "The board asks"}}
+    free = await previewed(cast.boss, {"dataset": "fleet"})
+    assert (await executed(cast.boss, free, **override)).status_code == 200
+    refused(await executed(cast.ann, await previewed(cast.ann, {"dataset": "fleet"}), **override), 403, "FORBIDDEN")
+    monkeypatch.setattr(guards, "MOST_ROWS", 0)
+    refused(await executed(cast.boss, free), 409, "OVERRIDE_REQUIRED")
+    assert (await executed(cast.boss, free, **override)).status_code == 200
+    told = [(each["action"], each["reason"], each["actor"]) for each in await recorded(cast.world)]
+    assert told == [("query.executed", None, "boss"), ("query.overridden", "The board asks", "boss")]
 
 
 async def test_of_a_file_whose_head_is_asked_for_nothing_is_recorded(cast: Cast) -> None:

@@ -520,7 +520,9 @@ def test_the_matrix_is_the_table_of_the_handbook() -> None:
         Action.REVIEW: admin,
         Action.PROMOTE: admin,
         Action.DECIDE_DRIFT: admin,
+        Action.DECIDE_JOINS: admin,
         Action.REPLAY: admin,
+        Action.OVERRIDE_GUARDS: admin,
         Action.ADMINISTER: admin,
     } == ALLOWED
     assert Role.VIEWER < Role.ANALYST < Role.ENGINEER < Role.ADMIN

@@ -156,7 +156,7 @@ async def test_measures_are_what_kpis_show(world: World, ann: User) -> None:
         (
             Role.ADMIN,
             "query edit registerContract ingest synchronize liftGuards seeShadow review promote "
-            "decideDrift replay administer".split(),
+            "decideDrift decideJoins replay overrideGuards administer".split(),
         ),
     ],
 )

@@ -29,6 +29,7 @@ from app.contracts.states import DatasetState, SystemMode
 from app.dev import run, seed
 from app.engine.audit import Act
 from app.failures import Failed
+from app.query_previews.corrections import CorrectionType
 from app.synchronization import Circuit, Health
 from app.web import problems
 from app.web.auth import ALLOWED, Role
@@ -200,7 +201,7 @@ def kinds(kind: type[VanguardError] = VanguardError) -> Iterator[type[VanguardEr
         yield from kinds(each)
 
 
-ONE_WORD = {"STOPPED"}  # codes without an underscore, which cannot be told from other words
+ONE_WORD = {"STOPPED", "UNFILTERED"}  # codes without an underscore, which cannot be told from other words
 NO_CODES = {"HTTP_AUTHORIZATION", "BUILT_IN", "DATABASE_URL", "LC_ALL", "PG_VERSION", "RAW_TEXT"}
 
 
@@ -213,7 +214,7 @@ def codes_of_culprits() -> set[str]:
                 found |= set(re.findall(r"^[A-Z]+(?:_[A-Z]+)+$", node.value))
     for file in (ROOT / "sql").rglob("*.sql"):
         found |= set(re.findall(r"'([A-Z]+(?:_[A-Z]+)+)'", file.read_text(encoding="utf-8")))
-    fixed = {*Kind, *DatasetState, *SystemMode}
+    fixed = {*Kind, *DatasetState, *SystemMode, *get_args(CorrectionType)}
     return {word for word in found - NO_CODES - fixed if not word.startswith(PREFIX)}
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from tests.support.ingesting import ingested, ndjson, people_of, uploaded, used, work
+from tests.support.joining import accepted, candidates, stored, table
 from tests.support.own import customers, moved, registered
 from tests.support.world import User, World, refused, written
 
@@ -101,8 +102,22 @@ async def test_who_uses_a_field_is_counted(filled: dict[str, User]) -> None:
     report = await looked(filled["ENGINEER"], sample=[without(each, "revenue") for each in RECORDS])
     (change,) = report["changes"]
     assert change["uses"] == {
-        "drafts": 2, "sessions": 0, "requests": 0, "changes": 0, "kpis": 1, "indexes": 1, "rules": 0,
+        "drafts": 2, "sessions": 0, "requests": 0, "changes": 0, "joins": 0, "kpis": 1, "indexes": 1, "rules": 0,
     }  # fmt: skip
+
+
+async def test_accepted_joins_use_the_fields_of_both_sides(filled: dict[str, User]) -> None:
+    parents = [{"code": f"C{number:03}"} for number in range(1, 31)]
+    await stored(filled, table("parents", "code", "code text"), parents)
+    (candidate,) = [
+        each for each in await candidates(filled["ADMIN"], "customers", "parents")
+        if each["condition"] == "customers.customerId = parents.code"
+    ]  # fmt: skip
+    join = await accepted(filled["ADMIN"], candidate)
+    for joins in (1, 0):
+        report = await looked(filled["ENGINEER"], sample=[without(each, "customerId") for each in RECORDS])
+        assert [each["uses"]["joins"] for each in report["changes"]] == [joins]
+        await filled["ADMIN"].post(f"/api/v1/orgs/acme/joins/{join['id']}/deprecate", {"reason": "as the test has it"})
 
 
 async def test_a_schema_says_what_rows_break_already(filled: dict[str, User]) -> None:

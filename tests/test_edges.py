@@ -324,6 +324,8 @@ NAMES = {
     "{token}": "none",
     "{version}": "1.0",
     "{report}": str(UUID(int=0)),
+    "{execution}": str(UUID(int=0)),
+    "{join_id}": str(UUID(int=0)),
     "{field}": "model",
     "{name}": "swagger-ui.css",
     "{path}": "nope",

@@ -7,6 +7,7 @@ import dataclasses
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import product
 from typing import Any, NamedTuple, cast, get_args
 
 import msgspec
@@ -51,12 +52,16 @@ from app.engine.selection import SELECT_DRAFTS, SELECTIONS
 from app.engine.uniqueness import find_duplicates_of
 from app.engine.view import Composed
 from app.feed.reader import SEEN, SEEN_OF_DATASET
+from app.joins.sampling import Extent, probe_statement, profile_statement
+from app.joins.texts import can_join
 from app.kpis import read_wanted
 from app.lifecycle.differences import COMPARE_ROWS, SAMPLE_DIFFERENCES, SUM_FIGURES
 from app.lifecycle.moves import LIST_COMMITS, MOVE_CHANGES, MOVE_EDITS, READ_MODIFICATIONS
 from app.rows import READ_OVERLAP
 from tests.conftest import new_database
+from tests.support import questions
 from tests.support.model import Query
+from tests.support.questions import QUESTIONS
 from tests.support.world import CONTRACTS, FLEET, LAB, SECRET, World
 from tests.test_kpi_model import POOLS, Ask, asks
 from tests.test_model import List as Listed
@@ -119,6 +124,7 @@ def test_a_reason_is_a_sentence_of_the_header() -> None:
 # -- what binds, and what does not ------------------------------------------------------------------------------------
 
 BOUND = [
+    "SELECT FROM pfa.mirror AS m TABLESAMPLE system ($2) REPEATABLE (1) WHERE m.organization_id = $1",
     "SELECT FROM pfa.mirror AS m WHERE m.organization_id = $1",
     "SELECT FROM pfa.mirror AS m WHERE $1::text = m.organization_id AND (m.row_key = $2 OR TRUE)",
     "SELECT FROM pfa.mirror AS m WHERE m.organization_id IN ($1)",
@@ -316,7 +322,9 @@ LOOSE = [
     "SELECT FROM information_schema.tables",
     "SELECT * INTO public.copy FROM pfa.mirror WHERE organization_id = $1",
     "SELECT FROM pfa.mirror AS m (organization_id) WHERE m.organization_id = $1",
-    "SELECT FROM pfa.mirror TABLESAMPLE system (1) WHERE organization_id = $1",
+    "SELECT FROM pfa.mirror TABLESAMPLE system (1)",
+    "SELECT FROM pfa.mirror AS m TABLESAMPLE system ((SELECT count(*) FROM pfa.change)) WHERE m.organization_id = $1",
+    "SELECT FROM pfa.mirror AS m JOIN pfa.mirror AS o TABLESAMPLE system (1) ON TRUE WHERE m.organization_id = $1",
     "COPY pfa.mirror TO STDOUT",
     "TRUNCATE pfa.mirror",
     "REFRESH MATERIALIZED VIEW pfa.kpi",
@@ -417,6 +425,17 @@ def test_every_figure_is_of_the_callers_organization(pool: Pool) -> None:
     prove_each()
 
 
+def joined() -> Iterator[Statement]:
+    """What profiles and probes all fields that can join, of rows and of pages, by keys and by other fields."""
+    pages = Extent(rows=1, exactly=False, most=1, percent=1.0)
+    for child, parent in product((*CONTRACTS, LAB), repeat=2):
+        sets = [(field.name,) for field in child.fields if can_join(field)]
+        for extent in (pages, msgspec.structs.replace(pages, percent=None)):
+            yield profile_statement(child, extent, [*sets, tuple(name for (name,) in sets[:2])])
+            for field in (*parent.key_fields, *(each.name for each in parent.fields if can_join(each))):
+                yield probe_statement(child, extent, sets, parent, (field,))
+
+
 # What reads another version of the dataset, too.
 BESIDE = (COMPARE_ROWS, SAMPLE_DIFFERENCES, MOVE_EDITS, READ_MODIFICATIONS, MOVE_CHANGES, LIST_COMMITS)
 
@@ -433,6 +452,7 @@ def test_what_else_is_composed_is_of_the_callers_organization() -> None:
         *(SUM_FIGURES.fill(figures=", ".join(f"{each.over('m.f_')} AS {each.name}" for each in aggregates(contract)))
           .within(contract.schema) for contract in CONTRACTS),
         SEEN, SEEN_OF_DATASET, READ_OVERLAP,
+        *joined(),
         *(LIST_ENTRIES.fill(given=text) for text in (*NARROWED.values(), "TRUE", " AND ".join(NARROWED.values()))),
     ]  # fmt: skip
     for item in composed:
@@ -440,9 +460,23 @@ def test_what_else_is_composed_is_of_the_callers_organization() -> None:
     filled = {name for name in RUNNABLE if statement(name).markers - parts(PFA).keys()}
     of_operators = {"audit/list_everywhere"}
     of_listings = {"rows/read_page", "rows/estimate_count", "exports/read_rows", "exports/estimate_rows"}
-    assert filled == {item.name for item in composed} | of_listings | of_operators | {"kpis/read_kpis"}, (
-        "and nothing else is filled"
-    )
+    of_questions = {item.name for name in QUESTIONS for item in questions.composed(name)}
+    of_questions |= {item.name for item in questions.words()}
+    assert filled == {item.name for item in composed} | of_listings | of_operators | of_questions | {
+        "kpis/read_kpis"
+    }, "and nothing else is filled"
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_a_question_over_many_datasets_is_of_the_callers_organization(name: str) -> None:
+    """Rows and figures, to-one joins and branches, what tells their plan, and what asks whether parents are unique."""
+    for item in questions.composed(name):
+        prove(item)
+
+
+def test_a_word_is_sought_among_the_callers_organizations_values() -> None:
+    for item in questions.words():
+        prove(item)
 
 
 def test_what_is_composed_names_its_parameters() -> None:

@@ -19,6 +19,7 @@ from app.engine.figures import FigureComposer
 from app.engine.page import PageComposer
 from app.engine.view import Composed
 from app.kpis import read_wanted
+from tests.support import questions
 from tests.support.mutations import GIVEN, mutations, parsed
 from tests.support.world import CONTRACTS
 
@@ -97,6 +98,24 @@ def test_no_condition_of_a_listing_can_be_left_out(listing: str) -> None:
     for item in composed(LISTINGS[listing]):
         assert missed(item.text, item.parameters, count) == [], item.name
     assert count["without"] > 10
+
+
+@pytest.mark.no_cover
+@pytest.mark.parametrize("name", questions.QUESTIONS)
+def test_no_condition_of_a_question_can_be_left_out(name: str) -> None:
+    """Of every dataset that is joined both arms, and what covers the mirror's rows."""
+    count = Counter[str]()
+    for item in questions.composed(name):
+        assert missed(item.text, item.parameters, count) == [], item.name
+    assert count["without"] >= 3 * len(questions.question(name).sources)
+
+
+@pytest.mark.no_cover
+def test_no_condition_of_a_word_can_be_left_out() -> None:
+    count = Counter[str]()
+    for item in questions.words():
+        assert missed(item.text, item.parameters, count) == [], item.name
+    assert count["without"] >= 9
 
 
 @pytest.mark.no_cover

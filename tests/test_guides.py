@@ -119,7 +119,7 @@ def test_commands_of_the_founding_api_work_as_adapted(served: str, tmp_path: Pat
     assert (ingested["read"], ingested["inserted"]) == (2, 2)
     (promoted,) = values(told["Promote a table"])
     assert promoted["state"] == "ACTIVE"
-    (page,) = values(told["Preview a query"])
-    assert [row["id"] for row in page["data"]] == ["crm~17", "crm~18"]
+    (answer,) = values(told["Preview a query"])
+    assert ([row["id"] for row in answer["data"]], answer["truncated"]) == (["crm~17", "crm~18"], False)
     (tried,) = values(told["Replay"])
     assert (tried["estimatedRows"], tried["estimatedDuplicates"], tried["confirmationRequired"]) == (2, 2, True)

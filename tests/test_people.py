@@ -14,7 +14,9 @@ from app import members, people
 from app.base import exact_json
 from app.web.auth import Account, Role
 from tests.conftest import new_database
+from tests.support.joining import MEASURED
 from tests.support.own import moved, ready, registered
+from tests.support.querying import executed, previewed
 from tests.support.records import add_run, begin_session, connect, quarantine, settle
 from tests.support.requests import done, submitted
 from tests.support.routes import walk
@@ -46,6 +48,8 @@ PEOPLE = {
     "owner": "ownerName",
     "createdBy": "createdByName",
     "mappedBy": "mappedByName",
+    "acceptedBy": "acceptedByName",
+    "deprecatedBy": "deprecatedByName",
 }
 SUSPECT = re.compile(
     r"(?i).*(by|actor|author|approver|reviewer|owner|user|userid|person|people|account|editor|assignee)s?"
@@ -53,6 +57,7 @@ SUSPECT = re.compile(
 # What only looks like somebody.
 NOBODY = {
     ("ShownMeasure", "by"): "a column",
+    ("Query", "groupBy"): "columns",
     ("ModeAnswer", "changedBy"): "of no organization: operators alone read it, and it is the name already",
     ("Ticket", "user"): "oneself, with a name",
 }
@@ -202,9 +207,20 @@ async def house(server_url: str, template: str) -> AsyncIterator[World]:
                 "INSERT INTO field_mapping VALUES ('acme', 'customers', 'company', 'companyName', $1, 'boss', now())",
                 report,
             )
+            # What ann, and zoe, asked and ran.
+            for user in (ann, zoe):
+                run = (await executed(user, await previewed(user, {"dataset": "fleet"}))).json()["executionId"]
+                KNOWN.setdefault("execution", run)
+            joined = await world.db.fetchval(
+                "INSERT INTO dataset_join (organization_id, id, version, child, child_fields, parent, parent_fields,"
+                " state, rationale, confidence, statistics, accepted_by, accepted_at, deprecated_by, deprecated_at)"
+                " VALUES ('acme', gen_random_uuid(), 1, 'pfa', '{dor}', 'customers', '{company}', 'deprecated', 'so',"
+                " 1, $1, 'boss', now(), 'ann', now()) RETURNING id",
+                MEASURED,
+            )
             await members.end_membership(world.runtime.database, "acme", "zoe")
             world.runtime.tailer.end()
-            KNOWN.update(request_id=second["id"], merged_id=first["id"], report=report)
+            KNOWN.update(request_id=second["id"], merged_id=first["id"], report=report, join_id=str(joined))
             yield world
 
 

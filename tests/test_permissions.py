@@ -27,16 +27,17 @@ COLUMNS = {
     "review": (Action.REVIEW,),
     "promote": (Action.PROMOTE, Action.LIFT_GUARDS),
     "shadow": (Action.SEE_SHADOW,),
-    "decide": (Action.DECIDE_DRIFT,),
+    "decide": (Action.DECIDE_DRIFT, Action.DECIDE_JOINS),
     "replay": (Action.REPLAY,),
+    "override": (Action.OVERRIDE_GUARDS,),
     "administer": (Action.ADMINISTER,),
 }
 TABLE = """
-role      query edit register ingest synchronize review promote shadow decide replay administer
-VIEWER    yes   -    -        -      -           -      -       -      -      -      -
-ANALYST   yes   yes  -        -      -           -      -       -      -      -      -
-ENGINEER  yes   yes  yes      yes    yes         -      -       yes    -      -      -
-ADMIN     yes   yes  yes      yes    yes         yes    yes     yes    yes    yes    yes
+role      query edit register ingest synchronize review promote shadow decide replay override administer
+VIEWER    yes   -    -        -      -           -      -       -      -      -      -        -
+ANALYST   yes   yes  -        -      -           -      -       -      -      -      -        -
+ENGINEER  yes   yes  yes      yes    yes         -      -       yes    -      -      -        -
+ADMIN     yes   yes  yes      yes    yes         yes    yes     yes    yes    yes    yes      yes
 """
 
 # Under which column a route falls: the first of these that its method and path match.
@@ -51,7 +52,10 @@ FALLS = [
     (r"(GET|DELETE) .*/datasets/\{dataset\}/resolutions(/.*)?", "review"),
     (r"POST .*/contracts/\{dataset\}/drift/\{report\}/(accept|map|reject)", "decide"),
     (r"DELETE .*/contracts/\{dataset\}/mappings/\{field\}", "decide"),
+    (r"POST .*/joins/(accept|\{join_id\}/deprecate)", "decide"),
     (r"(POST|PUT|DELETE) .*/orgs/\{org\}/contracts.*", "register"),
+    # A guard is overridden in the body of an execution, and the handler sees to that.
+    (r"POST .*/orgs/\{org\}/query/(preview|correct)", "query"),
     # Whoever is named as an approver reviews, and the handler sees to that; whoever sees a request asks about it.
     (r"POST .*/change-requests/\{request_id\}/comments", "query"),
     (r"GET .*", "query"),

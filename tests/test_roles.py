@@ -37,7 +37,8 @@ REPORTED = {
     *(f"{contract.schema}.{name}" for contract in CONTRACTS for name in ("report", "change", "history")),
 }
 PRIVATE = {
-    *(f"public.{name}" for name in ("drift_change", "drift_report", "field_mapping")),
+    *(f"public.{name}" for name in ("dataset_join", "drift_change", "drift_report", "field_mapping")),
+    *(f"public.{name}" for name in ("query_correction", "query_execution", "query_preview")),
     *(f"public.{name}" for name in ("edit_session", "feed", "feed_counter", "idempotency_key", "invitation")),
     *(f"public.{name}" for name in ("kept_answers", "reader", "received", "resolution", "validation_run", "workspace")),
     # Of the mirror reports see the parent. Views run with the owner's rights; a materialized one has no policies.
@@ -96,6 +97,9 @@ VALUES = {
     "bigint": "1",
     "boolean": "FALSE",
     "jsonb": "jsonb_build_object('secret', %(organization)s || '-secret')",
+    "numeric": "1",
+    "double precision": "1",
+    "uuid[]": "ARRAY[gen_random_uuid()]",
     "text[]": "ARRAY[%(organization)s || '-secret']",
     "bytea": "convert_to(%(organization)s || '-secret', 'UTF8')",
 }

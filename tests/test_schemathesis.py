@@ -56,6 +56,8 @@ KNOWN = {
     "version": ["1.0"],
     "report": ["8a0e4a5e-6f0b-4d0e-9b8e-0a4f6f3c2d14"],
     "field": ["company"],
+    "execution": ["8a0e4a5e-6f0b-4d0e-9b8e-0a4f6f3c2d15"],
+    "join_id": ["8a0e4a5e-6f0b-4d0e-9b8e-0a4f6f3c2d15"],
 }
 
 APPLICATION = create_app(Settings(database_url="postgresql://nowhere", secret=SECRET), contracts=CONTRACTS)

@@ -20,6 +20,7 @@ from app.contracts.states import (
     UNFINISHED,
     WAYS,
     ChangeState,
+    JoinState,
     ReportState,
     RequestState,
     SessionState,
@@ -286,6 +287,7 @@ TABLES = {
     "validation": ("validation_run", ValidationState),
     "request": ("change_request", RequestState),
     "drift": ("drift_report", ReportState),
+    "join": ("dataset_join", JoinState),
 }
 SESSION = """
 INSERT INTO edit_session (organization_id, id, dataset, user_id, mode, created_at, expires_at)
@@ -304,6 +306,11 @@ REPORT = """
 INSERT INTO drift_report (organization_id, id, dataset, version, source, state, severity, backward, forward,
                           backward_all, forward_all, digest, at, seen_at)
 VALUES ('acme', gen_random_uuid(), 'pfa', '1.0', 'pull', 'open', 'BREAKING', TRUE, TRUE, TRUE, TRUE, '', now(), now())
+"""
+JOIN = """
+INSERT INTO dataset_join (organization_id, id, version, child, child_fields, parent, parent_fields, rationale,
+                          confidence, statistics, accepted_by, accepted_at)
+VALUES ('acme', gen_random_uuid(), 1, 'pfa', '{dor}', 'dors', '{id}', 'So', 1, '{}', 'dora', now())
 """
 # What a request has that is merged, or closed.
 MERGED = {"commit_id": "gen_random_uuid()", "merged_at": "now()", "merged_by": "'dora'", "result": "'{}'"}
@@ -339,6 +346,7 @@ async def test_the_database_refuses_every_way_that_the_table_does_not_have(
     await connection.execute(RUN)
     await connection.execute(REQUEST)
     await connection.execute(REPORT)
+    await connection.execute(JOIN)
     passed = set()
     for was in states:
         for now in set(states) - {was}:
@@ -368,11 +376,13 @@ async def refused(connection: "Connection[Any]", statement: str) -> asyncpg.Chec
 
 
 def ended(machine: str, state: str) -> str:
-    """A session that is over says since when; a request that is merged, by whom and as what."""
+    """A session that is over says since when, and so does a join; a request that is merged, by whom and as what."""
     given = {}
     if machine == "session":
         given["ended_at"] = "now()" if state in ("aborted", "expired") else "NULL"
     if machine == "request":
         given = {name: value if state in ("merged", "closed") else "NULL" for name, value in MERGED.items()}
         given["closed_at"] = "now()" if state == "closed" else "NULL"
+    if machine == "join":
+        given["deprecated_at"] = "now()" if state == "deprecated" else "NULL"
     return "".join(f", {name} = {value}" for name, value in given.items())

@@ -12,10 +12,13 @@ import pytest
 from app.base import exact_json
 from app.web.auth import ALLOWED, Account, Action, Role
 from tests.conftest import new_database
+from tests.support.joining import MEASURED
 from tests.support.own import customers, moved, ready, registered
+from tests.support.querying import executed, previewed
+from tests.support.querying import path as querying
 from tests.support.records import add_run, begin_session, connect, quarantine, settle
 from tests.support.requests import submitted
-from tests.support.world import CONTRACTS, FLEET, User, World, committed, line, open_world, vehicle, written
+from tests.support.world import CONTRACTS, FLEET, User, World, committed, line, open_world, refused, vehicle, written
 
 ACME, RIVAL = "SECRET-OF-ACME", "SECRET-OF-THE-RIVAL"
 D = "/api/v1/orgs/{org}/datasets/{dataset}"
@@ -25,7 +28,12 @@ INVITED: dict[str, str] = {}  # an open invitation of each organization
 AUDIT = "/api/v1/orgs/{org}/audit"
 CONTRACT = "/api/v1/orgs/{org}/contracts"
 DRIFT = f"{CONTRACT}/{{dataset}}/drift"
+JOINS = "/api/v1/orgs/{org}/joins"
+JOINED: dict[str, str] = {}  # an accepted join of each organization
 REPORTS: dict[str, str] = {}  # a report of drift of each organization
+QUERY = "/api/v1/orgs/{org}/query"
+PREVIEWED: dict[str, dict[str, str]] = {}  # a preview of each organization's administrator, by id and digest
+EXECUTED: dict[str, str] = {}  # and its execution
 TIME = {"from": "2026-01-01T00:00:00Z", "to": "2027-01-01T00:00:00Z"}
 REHEARSED = {"reason": "as the test has it", "dryRun": True}
 OWN = "customers"  # a dataset that both organizations have registered
@@ -83,6 +91,11 @@ ORGANIZATION_ROUTES = {
     f"POST {DRIFT}/{{report}}/reject": Door(Action.DECIDE_DRIFT, {"reason": "as the test has it"}),
     f"GET {CONTRACT}/{{dataset}}/mappings": Door(Action.QUERY),
     f"DELETE {CONTRACT}/{{dataset}}/mappings/{{field}}": Door(Action.DECIDE_DRIFT),
+    f"GET {JOINS}": Door(Action.QUERY),
+    f"GET {JOINS}/candidates": Door(Action.QUERY, query="?left=customers&right=pfa"),
+    f"GET {JOINS}/{{join_id}}": Door(Action.QUERY),
+    f"POST {JOINS}/accept": Door(Action.DECIDE_JOINS, {"candidateId": "x", "rationale": "as the test has it"}),
+    f"POST {JOINS}/{{join_id}}/deprecate": Door(Action.DECIDE_JOINS, {"reason": "as the test has it"}),
     f"GET {D}/state": Door(Action.QUERY),
     f"POST {D}/promote": Door(Action.PROMOTE, REHEARSED),
     f"POST {D}/deprecate": Door(Action.PROMOTE, REHEARSED),
@@ -95,6 +108,12 @@ ORGANIZATION_ROUTES = {
     f"GET {D}/quarantine": Door(Action.SYNCHRONIZE),
     f"POST {D}/quarantine/replay": Door(Action.INGEST, {"runId": RUN, "dryRun": True}),
     f"POST {D}/quarantine/discard": Door(Action.INGEST, {"ids": [f"{RUN}:000000001"], "reason": "as the test has it"}),
+    f"POST {QUERY}/preview": Door(Action.QUERY, {"query": {"dataset": OWN}}),
+    f"POST {QUERY}/validate": Door(Action.QUERY, {"query": {"dataset": OWN}}),
+    f"POST {QUERY}/correct": Door(Action.QUERY, {"previewId": "", "type": "FILTER", "correction": {"filters": {}}}),
+    f"POST {QUERY}/execute": Door(Action.QUERY, {"previewId": "", "digest": ""}),
+    f"GET {QUERY}/executions": Door(Action.QUERY),
+    f"GET {QUERY}/executions/{{execution}}": Door(Action.QUERY),
     f"GET {D}": Door(Action.QUERY),
     f"PUT {D}/settings": Door(Action.ADMINISTER, {"requireApproval": False}),
     f"POST {D}/rows/search": Door(Action.QUERY, {"filters": {"id": ["A", "B"]}}),
@@ -211,7 +230,11 @@ async def two(server_url: str, template: str) -> AsyncIterator[World]:
                     DRIFT.format(org=name, dataset=OWN), {"sample": [{"customerId": "C", secret: "x"}]}
                 )
                 REPORTS[name] = written(found, 201)["id"]
+                JOINED[name] = await joined(world, name, administrator, secret)
                 INVITED[name] = written(await user.post(INVITATIONS.format(org=name), invited), 201)["id"]
+                preview = await previewed(user, {"dataset": OWN, "filters": {"company": {"contains": secret}}})
+                PREVIEWED[name] = {each: preview[each] for each in ("previewId", "digest")}
+                EXECUTED[name] = (await executed(user, preview)).json()["executionId"]
                 await begin_session(world, user, SESSION)
                 fresh = {"id": f"fresh-{name}", "op": "insert", "delta": {"equipment": secret}}
                 assert (await user.post("drafts", {"sessionId": SESSION, "modifications": [fresh]})).is_success
@@ -227,6 +250,17 @@ async def two(server_url: str, template: str) -> AsyncIterator[World]:
                 COMMITTED[name] = f"{await world.db.fetchval(last, name):012x}.0.AAAAAAAA."
             world.runtime.tailer.end()  # a stream tells what there is, and is over
             yield world
+
+
+async def joined(world: World, organization: str, person: str, secret: str) -> str:
+    """The id of a join that somebody has accepted."""
+    made = await world.db.fetchval(
+        "INSERT INTO dataset_join (organization_id, id, version, child, child_fields, parent, parent_fields, rationale,"
+        " confidence, statistics, accepted_by, accepted_at) VALUES ($1, gen_random_uuid(), 1, 'pfa', '{dor}',"
+        " 'customers', '{company}', $3, 1, $4, $2, now()) RETURNING id",
+        organization, person, secret, MEASURED,
+    )  # fmt: skip
+    return str(made)
 
 
 async def own_dataset(user: User, secret: str) -> None:
@@ -260,10 +294,14 @@ async def call(user: User, route: str, organization: str, **names: str) -> httpx
     given |= {"request_id": request_id, "commit_id": NOBODYS, "resolution_id": NOBODYS}
     given |= {"invitation_id": INVITED.get(organization, NOBODYS)}
     report = NOBODYS if route == ACCEPTED else REPORTS.get(organization, NOBODYS)
-    given |= {"report": report, "field": "company"}
+    given |= {"report": report, "field": "company", "execution": EXECUTED.get(organization, NOBODYS)}
+    given |= {"join_id": JOINED.get(organization, NOBODYS)}
     given |= {"event_id": COMMITTED.get(organization, COMMITTED["acme"]), "version": "1.0"}
     names = given | {"session_id": SESSION} | names
     _, body, query = ORGANIZATION_ROUTES[route]
+    if body is not None and "previewId" in body:
+        told = PREVIEWED.get(organization, PREVIEWED["acme"])
+        body = {name: told.get(name, value) for name, value in body.items()}
     return await user.request(
         method,
         path.format(org=organization, **names) + query,
@@ -410,6 +448,26 @@ async def test_records_of_another_organization_are_neither_listed_nor_sent_nor_p
     assert await belongings(two, "acme") == before
 
 
+async def test_previews_and_executions_of_another_organization_are_nobodys(two: World, eve: User) -> None:
+    """Asked at home by their ids, which a former member may know, they answer like ids that nobody has."""
+    before = await belongings(two, "acme")
+    theirs, home = PREVIEWED["acme"], QUERY.format(org="rival")
+    correction = {"type": "FILTER", "correction": {"filters": {}}}
+    for path, more in (("execute", {"digest": theirs["digest"]}), ("correct", correction)):
+        told = refused(await eve.post(f"{home}/{path}", more | {"previewId": theirs["previewId"]}), 404,
+                       "PREVIEW_NOT_FOUND")  # fmt: skip
+        nobodys = refused(await eve.post(f"{home}/{path}", more | {"previewId": NOBODYS}), 404, "PREVIEW_NOT_FOUND")
+        assert told["detail"].replace(theirs["previewId"], NOBODYS) == nobodys["detail"]
+    told = refused(await eve.get(f"{home}/executions/{EXECUTED['acme']}"), 404, "EXECUTION_NOT_FOUND")
+    nobodys = refused(await eve.get(f"{home}/executions/{NOBODYS}"), 404, "EXECUTION_NOT_FOUND")
+    assert told["detail"].replace(EXECUTED["acme"], NOBODYS) == nobodys["detail"]
+    listed = (await eve.get(f"{home}/executions")).text
+    assert EXECUTED["rival"] in listed
+    assert EXECUTED["acme"] not in listed
+    assert ACME not in listed
+    assert await belongings(two, "acme") == before
+
+
 async def test_filters_searches_and_totals_count_ones_own_rows_only(two: World, eve: User) -> None:
     for name, params in (
         ("pfa", {"equipment": ACME}),
@@ -503,6 +561,25 @@ async def test_a_draft_is_its_authors_alone(world: World, ann: User, bob: User) 
         assert written(await bob.post("discard", body)) == {"discarded": 0}
     assert (await bob.post("/api/pfa/acme/discard", {"discardAll": True})).json()["discarded"] == 0
     assert await world.db.fetch("SELECT * FROM pfa.modification WHERE user_id = 'ann' ORDER BY row_key") == before
+
+
+async def test_a_preview_is_its_makers_alone_and_an_execution_administrators_too(
+    world: World, ann: User, bob: User
+) -> None:
+    """Nobody runs or corrects somebody else's preview, an ADMIN neither; an ADMIN sees what was run."""
+    await world.mirror({"A": line(category=ACME)})
+    boss = await world.user("boss", role=Role.ADMIN)
+    preview = await previewed(ann, {"dataset": "pfa", "filters": {"category": ACME}})
+    run = (await executed(ann, preview)).json()["executionId"]
+    correction = {"previewId": preview["previewId"], "type": "FILTER", "correction": {"filters": {}}}
+    for user in (bob, boss):
+        refused(await executed(user, preview), 404, "PREVIEW_NOT_FOUND")
+        refused(await user.post(querying(user, "correct"), correction), 404, "PREVIEW_NOT_FOUND")
+    refused(await bob.get(querying(bob, f"executions/{run}")), 404, "EXECUTION_NOT_FOUND")
+    assert (await bob.get(querying(bob, "executions"))).json() == {"data": [], "nextCursor": None}
+    for user in (ann, boss):
+        assert (await user.get(querying(user, f"executions/{run}"))).json()["query"]["filters"] == {"category": ACME}
+        assert [each["id"] for each in (await user.get(querying(user, "executions"))).json()["data"]] == [run]
 
 
 async def test_an_etag_or_a_key_of_anothers_is_nothing_to_oneself(world: World, ann: User, bob: User) -> None:

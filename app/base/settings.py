@@ -81,6 +81,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     upload_timeout: Annotated[float, msgspec.Meta(gt=0)] = 3600.0
     max_datasets: Annotated[int, msgspec.Meta(ge=0)] = 100
     max_drift_reports: Annotated[int, msgspec.Meta(ge=1)] = 1000
+    max_joins: Annotated[int, msgspec.Meta(ge=0)] = 1000
     max_dataset_fields: Annotated[int, msgspec.Meta(ge=0)] = 5000
     user_draft_rows: Annotated[int, msgspec.Meta(ge=1)] = 250_000
     user_draft_bytes: Annotated[int, msgspec.Meta(ge=1024)] = 512 * 1024 * 1024
@@ -105,6 +106,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     session_max_bytes: Annotated[int, msgspec.Meta(ge=1024)] = 100 * 1024 * 1024
     export_timeout: Annotated[float, msgspec.Meta(gt=0)] = 900.0
     max_exports: Annotated[int, msgspec.Meta(ge=1)] = 2
+    max_queries: Annotated[int, msgspec.Meta(ge=1)] = 4
+    max_query_rows: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)] = 100_000
+    max_previews: Annotated[int, msgspec.Meta(ge=1)] = 200
+    query_timeout: Annotated[float, msgspec.Meta(gt=0)] = 30.0
+    query_memory_mb: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 64
+    query_files_mb: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)] = 1024
+    keep_query_days: Annotated[int, msgspec.Meta(ge=1)] = 90
     stall_timeout: Annotated[float, msgspec.Meta(gt=0)] = 60.0
     max_streams: Annotated[int, msgspec.Meta(ge=1)] = 2000
     user_streams: Annotated[int, msgspec.Meta(ge=1)] = 50
@@ -142,6 +150,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def places_of_exports(self) -> int:
         """Exports at once in a process: one connection of the pool is left to others."""
         return min(self.max_exports, self.pool_size - 1)
+
+    @property
+    def places_of_queries(self) -> int:
+        """Queries that run at once in a process, likewise."""
+        return min(self.max_queries, self.pool_size - 1)
 
 
 ALGORITHMS = {"HS256", "RS256", "ES256"}

@@ -193,12 +193,27 @@ REPORT_TRANSITIONS: dict[ReportState, frozenset[ReportState]] = {
 }
 
 
+class JoinState(StrEnum):
+    """Where a join is: questions take it while it is `accepted`."""
+
+    ACCEPTED = "accepted"
+    DEPRECATED = "deprecated"
+
+
+JOIN_TRANSITIONS: dict[JoinState, frozenset[JoinState]] = {
+    JoinState.ACCEPTED: frozenset({JoinState.DEPRECATED}),
+    # Accepted again it is another version.
+    JoinState.DEPRECATED: frozenset(),
+}
+
+
 MACHINES: dict[str, dict[Any, frozenset[Any]]] = {
     "session": SESSION_TRANSITIONS,
     "validation": VALIDATION_TRANSITIONS,
     "request": REQUEST_TRANSITIONS,
     "dataset": DATASET_TRANSITIONS,
     "drift": REPORT_TRANSITIONS,
+    "join": JOIN_TRANSITIONS,
 }
 
 # (machine, from, to) of every way, as public.state_transition has them.

@@ -102,6 +102,7 @@ class Download(ASGIResponse):
         )
         self._runtime, self._writer, self._batches, self._write = runtime, writer, batches, write
         self._note, self._more_headers = note, headers
+        self._limit = runtime.settings.export_timeout
         self._begun = False
         self._rows = self._bytes = 0
 
@@ -126,8 +127,7 @@ class Download(ASGIResponse):
 
     async def _outcome(self, sending: "asyncio.Task[None]", leaving: "asyncio.Task[None]") -> str:
         """How it ended; raises what went wrong."""
-        limit = self._runtime.settings.export_timeout
-        await asyncio.wait((sending, leaving), timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((sending, leaving), timeout=self._limit, return_when=asyncio.FIRST_COMPLETED)
         if sending.done():
             if isinstance(sending.exception(), Stalled):
                 return "stalled"

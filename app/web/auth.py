@@ -73,7 +73,9 @@ class Action(Enum):
     REVIEW = "review"
     PROMOTE = "promote or deprecate datasets"
     DECIDE_DRIFT = "decide on drift"
+    DECIDE_JOINS = "decide on joins"
     REPLAY = "replay or backfill records"
+    OVERRIDE_GUARDS = "override the guards of a question"
     ADMINISTER = "administer"
 
     @property
@@ -99,7 +101,9 @@ ALLOWED: dict[Action, frozenset[Role]] = {
     Action.REVIEW: _from(Role.ADMIN),
     Action.PROMOTE: _from(Role.ADMIN),
     Action.DECIDE_DRIFT: _from(Role.ADMIN),
+    Action.DECIDE_JOINS: _from(Role.ADMIN),
     Action.REPLAY: _from(Role.ADMIN),
+    Action.OVERRIDE_GUARDS: _from(Role.ADMIN),
     Action.ADMINISTER: _from(Role.ADMIN),
 }
 

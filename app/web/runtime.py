@@ -39,7 +39,7 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True):
     -> (revision, mirror rows that pass);
     `totals`: filter and user -> (revision, workspace revision, rows of that user's view that pass); `listings`: dataset
     and query string -> what it asks for. `migration`: the newest, which the database has to have. `exports`,
-    `uploads`: a place for each that may be under way; `bodies`: those that come in; `hashing`: turns of
+    `uploads`, `queries`: a place for each that may be under way; `bodies`: those that come in; `hashing`: turns of
     passwords that are looked at; `logins`: those that ask the database. `tailer`: the reader of the feed.
     """
 
@@ -56,6 +56,7 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True):
     listings: LRUCache[tuple[str, bytes], Listing] = msgspec.field(default_factory=lambda: LRUCache(512))
     exports: Places
     uploads: Places
+    queries: Places
     bodies: Bodies
     hashing: Turns
     logins: asyncio.Semaphore

@@ -52,6 +52,7 @@ class Attendance:
     def __init__(self, receive: Receive):
         self.left = False
         self.intake: Intake | None = None
+        self._whole = False  # the body is there: what comes now is that the client leaves, which has no deadline
         self._receive = receive
         self._task: asyncio.Task[Any] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -59,7 +60,10 @@ class Attendance:
 
     async def receive(self) -> Incoming:
         """What the application receives; the body has to be there before anybody listens for what follows it."""
+        if self._whole:
+            return await self._receive()
         message = await (self._receive() if self.intake is None else self.intake.receive(self._receive))
+        self._whole = not message.get("more_body")
         if self._task is not None and self._timer is None and not message.get("more_body"):
             self._start()
         return message

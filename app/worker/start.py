@@ -78,6 +78,7 @@ async def work(settings: Settings, targets: list[Target], contracts: tuple[Contr
         requests=timedelta(days=settings.keep_requests_days),
         drift=timedelta(days=settings.keep_drift_days),
         received=timedelta(days=settings.keep_received_days),
+        queries=timedelta(days=settings.keep_query_days),
     )
     worker = Worker(database, targets, contracts, retention, jobs=settings.pool_size // 2)
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -34,6 +34,7 @@ FORGET_RECEIVED = statement("ingestion/forget_received")
 NOTE_KPIS = statement("ingestion/note_kpis")
 FORGET_INVITATIONS = statement("invitations/forget_expired")
 FORGET_REPORTS = statement("drift/forget_reports")
+FORGET_QUERIES = statement("query_previews/forget_old")
 FORGET_STEPS = statement("worker/forget_steps")
 READ_RETENTION = statement("worker/read_retention")
 
@@ -42,7 +43,7 @@ AT_ONCE = 5000  # rows that a statement forgets
 
 class Retention(msgspec.Struct, frozen=True, kw_only=True):
     """How long finished changes, history, the audit, the feed, records of runs, what sessions and undo go by, requests,
-    records as they were received, and decided reports of drift are kept.
+    records as they were received, decided reports of drift, and executions and corrections of questions are kept.
     """
 
     changes: timedelta
@@ -54,6 +55,7 @@ class Retention(msgspec.Struct, frozen=True, kw_only=True):
     requests: timedelta
     received: timedelta = timedelta(days=30)
     drift: timedelta = timedelta(days=365)
+    queries: timedelta = timedelta(days=90)
 
 
 async def warn_of_retention(connection: Connection, retention: Retention) -> None:
@@ -150,7 +152,7 @@ async def end_requests(database: Database, contract: Contract, read_clock: ReadC
 
 async def forget(database: Database, contract: Contract, retention: Retention, read_clock: ReadClock) -> int:
     """Forget what is older than it is kept; returns how many changes, sessions, requests, entries of history, audit and
-    feed, and invitations that nobody accepted, went.
+    feed, invitations that nobody accepted, and previews, corrections and executions of questions, went.
     """
     async with alone(database, Job.UPKEEP, "retention", contract.name) as connection:
         if connection is None:
@@ -160,9 +162,19 @@ async def forget(database: Database, contract: Contract, retention: Retention, r
         for row in await connection.rows(LIST_ORGANIZATIONS, dataset=contract.name):
             forgotten += await _forget(Desk(connection, contract, row["id"]), retention, at)
             forgotten += await connection.value(FORGET_INVITATIONS, organization=row["id"], at=at)
+            forgotten += await _forget_queries(connection, row["id"], at - retention.queries, at)
         if forgotten:
             log.info("forgot what is old", dataset=contract.name, rows=forgotten)
         return forgotten
+
+
+async def _forget_queries(connection: Connection, organization: str, before: datetime, at: datetime) -> int:
+    forgotten, gone = 0, AT_ONCE
+    told = {"organization": organization, "before": before, "at": at, "limit": AT_ONCE}
+    while gone >= AT_ONCE:
+        gone = await connection.value(FORGET_QUERIES, **told)
+        forgotten += gone
+    return forgotten
 
 
 async def _forget(desk: Desk, retention: Retention, at: datetime) -> int:

@@ -11,10 +11,11 @@ TENANTS: Mapping[str, str] = {
     "organization": "id",
     **dict.fromkeys(
         (
-            "approval", "audit", "change_request", "contract", "dataset", "dataset_transition", "drift_change",
-            "drift_report", "edit_session", "feed", "feed_counter", "field_mapping", "idempotency_key", "invitation",
-            "kept_answers", "membership", "person", "quarantine", "reader", "received", "request_event", "resolution",
-            "sync_run", "synchronization", "validation_run", "workspace",
+            "approval", "audit", "change_request", "contract", "dataset", "dataset_join", "dataset_transition",
+            "drift_change", "drift_report", "edit_session", "feed", "feed_counter", "field_mapping", "idempotency_key",
+            "invitation", "kept_answers", "membership", "person", "quarantine", "query_correction", "query_execution",
+            "query_preview", "reader", "received", "request_event", "resolution", "sync_run", "synchronization",
+            "validation_run", "workspace",
         ),
         KEY,
     ),

@@ -1,0 +1,151 @@
+"""Questions over HTTP: preview, validate, correct."""
+
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Response, post
+
+from app.base import exact_json
+from app.base.errors import Culprit, Kind, VanguardError
+from app.contracts import PFA
+from app.engine.desk import Desk
+from app.engine.query.composing import Asker
+from app.engine.query.model import Query
+from app.query_previews import corrections
+from app.query_previews.corrections import CorrectionType, corrected
+from app.query_previews.guards import Guard
+from app.query_previews.previews import keep, read, understand
+from app.query_previews.wire import QueryPreviewAnswer
+from app.web.auth import Action, require
+from app.web.idempotency import answer_once
+from app.web.openapi import Organization, answers, answers_with_position, body
+from app.web.runtime import VanguardRequest
+from app.web.work import READS
+
+PATH = "/api/v1/orgs/{org:str}/query"
+LONGEST_SENTENCE = 500  # characters
+
+EXAMPLE = {
+    "dataset": "pfa",
+    "filters": {"source": "Rental"},
+    "groupBy": ["category"],
+    "aggregates": [{"name": "cost", "function": "sum", "field": "forecastCost"}],
+    "order": ["-cost"],
+    "limit": 10,
+}
+Asked = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_SENTENCE)] | Query
+Id = Annotated[str, msgspec.Meta(max_length=36)]
+INVALID = (Kind.INVALID, Kind.MALFORMED, Kind.MISSING)  # what is wrong with the question itself
+
+
+class QueryRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A question: structured, or a sentence."""
+
+    query: Asked
+
+
+class CorrectRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """What was meant otherwise. JOIN_TYPE takes `{as, type}`, FILTER `{filters}`, METRIC `{name, function, field?}`."""
+
+    preview_id: Id
+    type: CorrectionType
+    correction: dict[str, Any]
+
+
+class ValidationAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether a question can be run as it is; `warnings` say what holds it, or should be known."""
+
+    valid: bool
+    warnings: list[Guard]
+    errors: list[Culprit]
+
+
+@post(
+    f"{PATH}/preview",
+    opt=require(Action.QUERY),
+    status_code=200,
+    tags=["queries"],
+    summary="Preview a question",
+    responses=answers_with_position(QueryPreviewAnswer, 404, 409, 422, 429),
+)
+async def preview_query(
+    request: VanguardRequest, org: Organization, data: Annotated[QueryRequest, body({"query": EXAMPLE})]
+) -> Response[bytes]:
+    """What a question would do: its SQL, what is read and assumed, what it is expected to cost. It is not run yet: that
+    takes the preview's id and digest, within 15 minutes.
+    """
+    runtime, asker = request.runtime, Asker(org, request.user.user_id)
+    look = await understand(runtime, asker, data.query)
+    sentence = data.query if isinstance(data.query, str) else None
+
+    async def work(desk: Desk) -> bytes:
+        return exact_json.encode(await keep(desk, asker, look, sentence, runtime.clock(), runtime.settings))
+
+    return await answer_once(request, runtime, PFA, org, work)
+
+
+@post(
+    f"{PATH}/validate",
+    opt=require(Action.QUERY) | READS,
+    status_code=200,
+    tags=["queries"],
+    summary="Validate a question",
+    responses=answers(ValidationAnswer, 404),
+)
+async def validate_query(
+    request: VanguardRequest, org: Organization, data: Annotated[QueryRequest, body({"query": EXAMPLE})]
+) -> Response[bytes]:
+    """Whether it could be run, without a preview: what is wrong with it, and the guards that hold it."""
+    asker = Asker(org, request.user.user_id)
+    try:
+        look = await understand(request.runtime, asker, data.query)
+    except VanguardError as error:
+        if error.kind not in INVALID:
+            raise
+        errors = list(error.errors) or [Culprit(code=error.code, message=error.detail)]
+        answer = ValidationAnswer(valid=False, warnings=[], errors=errors)
+    else:
+        answer = ValidationAnswer(valid=not look.requires_override, warnings=look.guards, errors=[])
+    return Response(exact_json.encode(answer), media_type="application/json")
+
+
+@post(
+    f"{PATH}/correct",
+    opt=require(Action.QUERY),
+    status_code=200,
+    tags=["queries"],
+    summary="Correct a preview",
+    responses=answers_with_position(QueryPreviewAnswer, 404, 409, 410, 422, 429),
+)
+async def correct_query(
+    request: VanguardRequest,
+    org: Organization,
+    data: Annotated[
+        CorrectRequest,
+        body(
+            {
+                "previewId": "7c9e6679-7425-40de-944b-e07fc1f90ae7",
+                "type": "METRIC",
+                "correction": {"name": "cost", "function": "average", "field": "forecastCost"},
+            }
+        ),
+    ],
+) -> Response[bytes]:
+    """Say what was meant otherwise: another type of a join, other filters, another figure. It makes a new preview, and
+    is kept beside what was asked.
+    """
+    runtime, asker = request.runtime, Asker(org, request.user.user_id)
+    async with runtime.database.connection() as connection:
+        preview = await read(connection, asker, data.preview_id, runtime.clock)
+    look = await understand(runtime, asker, corrected(preview.query, data.type, data.correction))
+
+    async def work(desk: Desk) -> bytes:
+        at = runtime.clock()
+        made = await keep(desk, asker, look, None, at, runtime.settings)
+        await corrections.add(desk, asker, preview, made.preview_id, data.type, data.correction, at)
+        return exact_json.encode(made)
+
+    return await answer_once(request, runtime, PFA, org, work)
+
+
+ROUTES = [preview_query, validate_query, correct_query]
