@@ -83,7 +83,7 @@ class Ground(NamedTuple):
 
 
 @asynccontextmanager
-async def _ground(bench: Bench, lines: int = 0) -> AsyncIterator[Ground]:
+async def ground_of(bench: Bench, lines: int = 0) -> AsyncIterator[Ground]:
     async with new_mirror(bench.small.url, lines) as mirror:
         settings = msgspec.structs.replace(settings_of(mirror.url), max_datasets=1_000, max_dataset_fields=100_000)
         database = Database(settings)
@@ -112,7 +112,7 @@ async def datasets(bench: Bench) -> AsyncIterator[Figure]:
 async def ingestion(bench: Bench) -> AsyncIterator[Figure]:
     """An upload over HTTP and the worker's run over it, between the halves of a COPY of the same; then pages."""
     count = QUICK_RECORDS if bench.quick else RECORDS
-    async with _ground(bench, count) as ground, serving(ground.mirror.url, SECRET) as api:
+    async with ground_of(bench, count) as ground, serving(ground.mirror.url, SECRET) as api:
         contract = await use(ground.database, ground.settings, ground.user)
         owner, at = ground.mirror.owner, now()
         await owner.execute(COPIED.format(schema=contract.schema))
@@ -223,7 +223,7 @@ class Server(NamedTuple):
 
 @asynccontextmanager
 async def _server(bench: Bench, count: int) -> AsyncIterator[Server]:
-    async with _ground(bench) as ground, serving(ground.mirror.url, SECRET) as api:
+    async with ground_of(bench) as ground, serving(ground.mirror.url, SECRET) as api:
         contracts = []
         for number in range(count):
             document = FLAT | {"name": f"own{number}"}

@@ -48,8 +48,8 @@ class UsedJoin(msgspec.Struct, frozen=True, kw_only=True, rename={"from_": "from
 
 
 class Estimated(msgspec.Struct, frozen=True, kw_only=True):
-    """What the planner expects: rows of the answer, the most that are read of a relation; its cost, and how many seconds
-    that was worth lately.
+    """What the planner expects: rows of the answer, the most that are read of a relation, its cost; and how many
+    seconds that cost was worth lately.
     """
 
     rows: int

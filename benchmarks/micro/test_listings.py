@@ -17,7 +17,7 @@ from app.engine.datasets import Datasets
 from app.engine.page import READ_PAGE, PageComposer
 from app.engine.tailer import Tailer
 from app.login import attempts
-from app.main import shares_of_exports, shares_of_uploads
+from app.main import shares_of_exports, shares_of_queries, shares_of_uploads
 from app.web.auth import Auth
 from app.web.budgets import Bodies
 from app.web.etags import etag_of
@@ -95,6 +95,7 @@ def test_a_pages_etag_is_made(benchmark: BenchmarkFixture, settings: Settings) -
         clock=now,
         exports=Places(shares_of_exports(settings)),
         uploads=Places(shares_of_uploads(settings)),
+        queries=Places(shares_of_queries(settings)),
         bodies=Bodies(settings),
         hashing=Turns(1, 1, queued=attempts.QUEUED, waited=attempts.WAITED),
         logins=asyncio.Semaphore(1),
