@@ -723,14 +723,14 @@ async def test_executions_are_listed_the_newest_first(fleet: World, ann: User, b
 
 
 async def test_a_question_that_takes_too_long_is_broken_off(database_url: str) -> None:
-    async with open_world(database_url, query_timeout=1) as world:
+    async with open_world(database_url, query_timeout=3) as world:
         await world.organization("acme")
         ann = await world.user("ann")
         await join(world, "fleet.remark", "fleet.plate")
         query = {"dataset": "fleet", "joins": [{"dataset": "fleet", "as": "of"}], "fields": ["of.id"]}
         preview = await previewed(ann, query)
         # To count the rows takes less than the bound, and to join them more.
-        slow = "CREATE POLICY slow ON fleet.mirror TO vanguard_app USING (pg_sleep(0.7) IS NOT NULL)"
+        slow = "CREATE POLICY slow ON fleet.mirror TO vanguard_app USING (pg_sleep(1.8) IS NOT NULL)"
         await world.db.execute(f"ALTER TABLE fleet.mirror ENABLE ROW LEVEL SECURITY; {slow}")
         await world.db.execute("INSERT INTO fleet.mirror VALUES ('acme', 'A', '{}', 1, 1)")
         problem = refused(await executed(ann, preview), 503, "DATABASE_BUSY")
