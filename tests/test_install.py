@@ -391,6 +391,7 @@ def test_make_says_in_one_line_what_to_do_without_an_index_and_loses_nothing(pin
 
 
 @pytest.mark.skipif("VANGUARD_TEST_INDEX" not in os.environ, reason="make check-install fetches the real packages")
+@pytest.mark.timeout(900)  # as long as an index takes
 @every_python
 def test_the_real_packages_are_installed_and_start(project: Path, python: str) -> None:
     def succeeded(done: Run, said: str) -> None:
