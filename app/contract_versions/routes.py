@@ -114,10 +114,11 @@ class FormatOperation(Operation):
     def __post_init__(self) -> None:
         description = "json, or odcs: a document of the Open Data Contract Standard, as YAML"
         self.parameters = [parameter("format", "string", description, enum=["json", "odcs"])]
-        text = OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING))
+        # As whoever reads YAML has it.
+        document = OpenAPIMediaType(schema=Schema(type=OpenAPIType.OBJECT))
         for status, answer in (self.responses or {}).items():
             if status == "200" and isinstance(answer, OpenAPIResponse):
-                answer.content = {**(answer.content or {}), YAML[0]: text}
+                answer.content = {**(answer.content or {}), YAML[0]: document}
 
 
 @dataclass
