@@ -304,7 +304,7 @@ def looked_through_once() -> Iterator[None]:
 
 async def held_by(ask: Any, *words: Any, most: float, **options: Any) -> Any:
     """The answer, after a look at how long the loop was held for it."""
-    response, seconds = await held.held_by(ask, *words, most=most, times=5, **options)
+    response, seconds = await held.held_by(ask, *words, most=most, times=15, **options)
     assert seconds <= most, f"the event loop was held for {seconds:.3f} s: {response.text[:200]}"
     return response
 
