@@ -1,6 +1,7 @@
 """Questions: an aggregate over merged rows against the mirror's columns, a sentence's preview, candidates of joins."""
 
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -68,7 +69,7 @@ async def _aggregates(bench: Bench) -> AsyncIterator[Figure]:
         for who, most in (("nobody", 2.0), ("spread", 3.0)):
             person = place.people[who]
             ours = clocked(await _running(http, person.token, AGGREGATE))
-            theirs = clocked(lambda person=person: _bare(place, person))  # type: ignore[misc]
+            theirs = clocked(partial(_bare, place, person))
             own, bare = await interleaved(ours, theirs, rounds=rounds, seconds=60, warm_ups=1)
             kind = f"an aggregate of {place.rows:,} lines over HTTP with {person.drafts:,} drafts"
             yield plain(kind, own * 1000, "ms")

@@ -116,9 +116,11 @@ def _put(found: dict[str, Any], part: Tree, dataset: str) -> bool:
             found.setdefault(name, {})[op] = value
             return True
         case Group(word, parts):
-            key, wanted = word, [filters_of(each, dataset) for each in parts]
+            key = word
+            wanted: Any = [filters_of(each, dataset) for each in parts]
         case Negation(inner):
-            key, wanted = "not", filters_of(inner, dataset)  # type: ignore[assignment]
+            key = "not"
+            wanted = filters_of(inner, dataset)
         case Unsaid():
             raise ValueError("what is no condition has no filters")
     if key in found:

@@ -72,14 +72,16 @@ class Json(Writer):
     def rows(self, rows: Sequence[Row]) -> bytes:
         """Objects, with commas between them."""
         names = [column.name for column in self.columns]
-        written = b",".join([exact_json.encode(dict(zip(names, row, strict=True))) for row in rows])
-        comma = b"," if self._begun and rows else b""
-        self._begun = self._begun or bool(rows)
-        return comma + written
+        return self._behind([exact_json.encode(dict(zip(names, row, strict=True))) for row in rows])
 
     def lines(self, lines: Sequence[str]) -> bytes:
-        """Rows that PostgreSQL has written, of which there are none here."""
-        raise NotImplementedError
+        """Objects, as PostgreSQL has written them."""
+        return self._behind([line.encode() for line in lines])
+
+    def _behind(self, objects: Sequence[bytes]) -> bytes:
+        comma = b"," if self._begun and objects else b""
+        self._begun = self._begun or bool(objects)
+        return comma + b",".join(objects)
 
     def tail(self) -> bytes:
         """How many rows there are, and whether there were more."""
