@@ -239,6 +239,24 @@ async def test_one_id_in_two_organizations_is_put_aside(database_url: str, tmp_p
         assert await path.quarantine() == {}
 
 
+async def test_a_new_line_that_could_not_be_read_back_is_no_other_organizations(path: RealPath) -> None:
+    """Given that PEMS took it and then answered no question, the next pull of what was modified brings all of it."""
+    await path.work()
+    for key in ("NEW-0", "NEW-1"):  # before the first one PEMS is asked how it writes
+        await path.work()
+        await path.ann.draft(key, NEW | {"pfaId": key, "model": f"planner {key}"}, op="insert")
+        await path.ann.commit()
+    path.pems.fault(Fault(kind="status", at="grid", status=500))
+    await path.work()
+    path.pems.clear_faults()
+    assert {change["state"] for change in await path.site.changes()} == {"synced"}
+    assert "organization" not in (await path.site.mirror())["NEW-1"]
+    assert (await path.pull())["state"] == "succeeded"
+    assert await path.quarantine() == {}
+    assert (await path.site.mirror())["NEW-1"]["organization"] == CODE
+    await check_all(path.site)
+
+
 async def test_the_second_pull_writes_nothing(path: RealPath) -> None:
     await path.work()
     before = await path.site.world.db.fetch("SELECT row_key, xmin::text FROM pfa.mirror ORDER BY row_key")
