@@ -55,6 +55,7 @@ from app.base.database import Database
 from app.base.errors import Forbidden, Unauthenticated, VanguardError
 from app.base.listening import end_with_parent
 from app.base.logs import configure_logs
+from app.base.migrations import head
 from app.base.places import Places, Shares
 from app.base.settings import Settings, read_settings
 from app.base.turns import Turns
@@ -62,7 +63,6 @@ from app.contracts import BUILT_IN, Contract
 from app.engine.datasets import Datasets
 from app.engine.tailer import Tailer
 from app.login.attempts import QUEUED, WAITED
-from app.migrate import head
 from app.web import problems
 from app.web.auth import AnyRequest, Auth, reconnects
 from app.web.bodies import JsonBody

@@ -4,8 +4,6 @@ Runs as the owner of the schema, over psycopg, which takes whole scripts. Two ru
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -13,10 +11,10 @@ import psycopg
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from psycopg.types.json import Jsonb
 from sqlalchemy import Connection, Engine, create_engine, pool
 
+from app.base.migrations import ROOT
 from app.base.statements import statement
 from app.contracts import BUILT_IN, Contract, stored_contract
 from app.contracts.ddl import Generated, Storage, shared_ddl, stale_columns, storage_digest, storage_steps
@@ -38,7 +36,6 @@ NOTE_STORAGE = statement("migrate/note_storage")
 SAVE_RETENTION = statement("migrate/save_retention")
 RETIRED = statement("schema/retired")
 
-ROOT = Path(__file__).parent.parent
 Tell = Callable[[str], None]
 NOTHING: Mapping[str, int] = MappingProxyType({})
 
@@ -49,12 +46,6 @@ LOCK = 8_266_264  # any number that nobody else locks: one migration at a time
 def alembic_config() -> Config:
     """Alembic's configuration, wherever the current directory is."""
     return Config(ROOT / "alembic.ini")
-
-
-@cache
-def head() -> str:
-    """The newest revision of migrations/."""
-    return ScriptDirectory.from_config(alembic_config()).get_current_head() or ""
 
 
 def sqlalchemy_url(url: str) -> str:

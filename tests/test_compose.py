@@ -11,9 +11,10 @@ import yaml
 from click.testing import CliRunner
 from psycopg.conninfo import conninfo_to_dict
 
+from app.base.migrations import head
 from app.cli import main
 from app.dev.postgres import USER, Server, embedded_bin_dir
-from app.migrate import head, migrate
+from app.migrate import migrate
 from tests.conftest import FAST
 from tests.support.world import CONTRACTS, SECRET, ids, line, open_world
 

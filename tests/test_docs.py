@@ -183,7 +183,9 @@ def test_the_demonstrations_accounts_are_documented() -> None:
         (person.email, person.organization, person.role.value) for person in run.PEOPLE
     }
     assert f"`{run.PASSWORD}`" in section_of("README.md", "## Demonstration accounts")
-    options = {parameter.name: parameter.default for parameter in main.commands["dev"].params}
+    dev = main.get_command(click.Context(main), "dev")
+    assert dev is not None
+    options = {parameter.name: parameter.default for parameter in dev.params}
     documented = {
         row[0].strip("`"): row[2].strip("`")
         for row in rows_of(section_of("docs/settings.md", "## Options of `vanguard dev`"))[1:]

@@ -10,9 +10,9 @@ from urllib.parse import quote
 import pytest
 
 from app.base import exact_json
+from app.base.migrations import ROOT
 from app.dev import seed
 from app.engine.feed import EventType
-from app.migrate import ROOT
 from app.upstream.protocol import Refused, Unavailable
 from app.web.auth import Role
 from app.worker.guards import Shares

@@ -9,13 +9,20 @@ from typing import Any
 import psycopg
 import pytest
 
+from app.base.migrations import head
 from app.dev.postgres import embedded_bin_dir
-from app.migrate import head, migrate
+from app.migrate import migrate
 from app.web.auth import Role
 from tests.support.children import child
 from tests.support.world import CONTRACTS, FLEET, User, World, committed, line, open_world, refused, vehicle
 
 TOLD = "the database was restored or copied: its counters go on from a new number"
+
+
+@pytest.fixture
+def database_url(create_database: Callable[..., str], template: str) -> str:
+    """A database that nobody else is connected to: it is copied, and put back."""
+    return create_database(template)
 
 
 def migrated(url: str, **options: Any) -> list[str]:

@@ -9,15 +9,16 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, inspect, text
 
+from app.base.migrations import head
 from app.contracts.model import Field
 from app.contracts.shape import FieldType
-from app.migrate import alembic_config, head, migrate, run, sqlalchemy_url
+from app.migrate import alembic_config, migrate, run, sqlalchemy_url
 from migrations.tables import metadata
 from tests.support.world import CONTRACTS, FLEET, open_world
 
 
 def test_there_is_one_head() -> None:
-    assert len(ScriptDirectory.from_config(alembic_config()).get_heads()) == 1
+    assert ScriptDirectory.from_config(alembic_config()).get_heads() == [head()]
 
 
 def test_migrating_twice_changes_nothing(database_url: str) -> None:

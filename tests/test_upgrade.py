@@ -13,9 +13,10 @@ from alembic import command
 from sqlalchemy import create_engine, text
 
 from app.base import exact_json
+from app.base.migrations import head
 from app.contracts import PFA, Contract
 from app.contracts.ddl import generated_columns, indexes_ddl
-from app.migrate import alembic_config, head, migrate, sqlalchemy_url
+from app.migrate import alembic_config, migrate, sqlalchemy_url
 from tests.support.world import CONTRACTS, FLEET, SECRET, User, World, ids, line, open_world, refused, vehicle
 
 # As the release before had them.

@@ -14,7 +14,8 @@ from alembic import command
 from sqlalchemy import create_engine
 
 from app.base import exact_json
-from app.migrate import alembic_config, head, migrate, sqlalchemy_url
+from app.base.migrations import head
+from app.migrate import alembic_config, migrate, sqlalchemy_url
 from app.web.auth import Role
 from tests.support.own import ready, registered
 from tests.support.world import CONTRACTS, User, ids, open_world

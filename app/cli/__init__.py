@@ -1,6 +1,5 @@
-"""The command `vanguard`."""
+"""The command `vanguard`. Each module here has some of its commands; program.py says which."""
 
-from app.cli import accounts, audit, development, drift, organizations, service, upstream, watch
 from app.cli.program import main
 
-__all__ = ["accounts", "audit", "development", "drift", "main", "organizations", "service", "upstream", "watch"]
+__all__ = ["main"]

@@ -2,14 +2,13 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
 import asyncpg
 import click
 import msgspec
-import psycopg
-import sqlalchemy.exc
 from rich.console import Console
 from rich.table import Table
 
@@ -23,6 +22,25 @@ from app.base.settings import Settings, read_settings
 T = TypeVar("T")
 
 WIDEST = 10_000  # characters of a line of a table that nobody looks at
+# The module of app/cli that has the command: it is imported when the command is called. All of them take a second, and
+# what serves needs nothing of what migrates.
+MODULES = {
+    "account": "accounts",
+    "audit": "audit",
+    "dev": "development",
+    "drift": "drift",
+    "export-audit": "audit",
+    "migrate": "migrate",
+    "org": "organizations",
+    "pems-sim": "development",
+    "refresh-kpis": "service",
+    "seed": "development",
+    "serve": "service",
+    "token": "accounts",
+    "upstream": "upstream",
+    "watch": "watch",
+    "worker": "service",
+}
 # Entry points of this group are commands that stand outside app/, such as the benchmarks.
 COMMANDS = "vanguard.commands"
 
@@ -42,17 +60,24 @@ class Vanguard(click.Group):
             self._fail(f"{error.title}: {error.detail}", 1)
         except asyncpg.PostgresError as error:
             self._fail(f"The database refuses: {error.args[0]}. Is it migrated? Run `vanguard migrate`.", 1)
-        except psycopg.Error as error:
-            self._fail(f"The database refuses: {str(error).splitlines()[0]}", 1)
-        except sqlalchemy.exc.DBAPIError as error:
-            self._fail(f"The database refuses: {str(error.orig).splitlines()[0]}", 1)
+        except Exception as error:
+            # The other driver, and what Alembic makes of its errors: most commands never import them.
+            import psycopg
+            from sqlalchemy.exc import DBAPIError
+
+            cause = error.orig if isinstance(error, DBAPIError) else error
+            if not isinstance(cause, psycopg.Error):
+                raise
+            self._fail(f"The database refuses: {str(cause).splitlines()[0]}", 1)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Those of app/cli, and those that entry points bring."""
-        return sorted({*super().list_commands(ctx), *entry_points(group=COMMANDS).names})
+        return sorted({*MODULES, *super().list_commands(ctx), *entry_points(group=COMMANDS).names})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Where an entry point leads to a module that is not there, a command that says so."""
+        if cmd_name in MODULES:
+            import_module(f"app.cli.{MODULES[cmd_name]}")
         found = super().get_command(ctx, cmd_name)
         if found is not None:
             return found

@@ -1,8 +1,7 @@
-"""`vanguard serve`, `migrate`, `worker` and `refresh-kpis`: what runs for real."""
+"""`vanguard serve`, `worker` and `refresh-kpis`: what runs for real."""
 
 import asyncio
 import signal
-import time
 from contextlib import suppress
 
 import click
@@ -20,7 +19,6 @@ from app.base.role import check_role_at_start
 from app.base.settings import Settings, read_settings
 from app.cli.program import main, with_database
 from app.contracts import BUILT_IN
-from app.migrate import migrate as migrate_database
 from app.worker.start import read_targets, work
 
 log = structlog.get_logger(__name__)
@@ -79,25 +77,6 @@ async def _check_role(settings: Settings) -> None:
         await check_role_at_start(database)
     finally:
         await database.close()
-
-
-@main.command()
-@click.option(
-    "--restored",
-    is_flag=True,
-    help="The database was put back to an earlier state. Seen without this option, but for a snapshot of the disks.",
-)
-def migrate(restored: bool) -> None:
-    """Bring the database to the newest revision. What takes its time is told while it is done."""
-    settings = read_settings()
-    configure_logs("WARNING", "console")
-    started = time.monotonic()
-
-    def tell(step: str) -> None:
-        click.echo(f"{time.monotonic() - started:6.1f} s  {step}")
-
-    revision = migrate_database(settings.owner_address, tell=tell, restored=restored, retention=settings.retention)
-    click.echo(f"The database is at revision {revision}.")
 
 
 @main.command()

@@ -11,7 +11,7 @@ from typing import NamedTuple, NoReturn
 
 import httpx
 
-from app.migrate import ROOT
+from app.base.migrations import ROOT
 
 PATIENCE = 10.0  # seconds that a process gets to finish what is under way
 PAUSE = 0.05  # seconds between two looks

@@ -28,6 +28,7 @@ from app.base.clock import now
 from app.base.database import Database
 from app.base.errors import AlreadyExists, ConfigurationError, MemberNotFound
 from app.base.listening import refuse_exposure
+from app.base.migrations import ROOT
 from app.base.settings import Settings, read_settings
 from app.base.statements import statement
 from app.contracts import PFA
@@ -35,7 +36,7 @@ from app.contracts.states import SystemMode
 from app.dev import pems
 from app.dev.children import PAUSE, Children, Stopped
 from app.dev.postgres import DevDatabaseError, Server
-from app.migrate import ROOT, migrate
+from app.migrate import migrate
 from app.web.auth import Role
 from app.worker.loop import READ_CLOCK
 
