@@ -4,6 +4,7 @@ A dataset with an upstream leaves its changes in the outbox (state committed), o
 the same transaction.
 """
 
+import itertools
 import uuid
 from collections import Counter
 from collections.abc import Sequence
@@ -253,9 +254,9 @@ async def _check_versions(desk: Desk, user: str, wanted: CommitRequest) -> None:
 
 def _check_base(contract: Contract, base: dict[str, dict[str, Any]]) -> None:
     """Raises ValidationFailed for what nobody can have seen."""
-    wrong = [culprit for key, seen in base.items() for culprit in check_seen(contract, key[:200], seen)]
-    if wrong:
-        raise ValidationFailed("A base does not fit the contract; nothing was committed.", errors=wrong[:MAX_SHOWN])
+    found = (culprit for key, seen in base.items() for culprit in check_seen(contract, key[:200], seen))
+    if wrong := list(itertools.islice(found, MAX_SHOWN)):
+        raise ValidationFailed("A base does not fit the contract; nothing was committed.", errors=wrong)
 
 
 async def _take_bases(desk: Desk, user: str, base: dict[str, dict[str, Any]], keys: Sequence[str]) -> None:

@@ -135,6 +135,17 @@ def test_what_only_looks_like_twice_is_taken(delta: str) -> None:
     assert exact_json.read(b'{"a":%b}' % delta.encode(), dict[str, Any])
 
 
+@pytest.mark.parametrize(("digits", "blanks", "taken"), [(4000, 0, True), (640, 10**5, True), (641, 10**5, False)])
+def test_a_whole_number_in_a_long_body_has_few_digits(digits: int, blanks: int, taken: bool) -> None:
+    body = b'{"a":%b}' % (b"1" * digits + b" " * blanks)
+    if taken:
+        assert exact_json.read(body, dict[str, Any]) == {"a": int("1" * digits)}
+        return
+    with pytest.raises(MalformedRequest) as refused:
+        exact_json.read(body, dict[str, Any])
+    assert refused.value.detail == "Integer value out of range at [...]."
+
+
 @pytest.mark.parametrize("depth", [900, 1000, 1100, 5000, 100_000])
 def test_deep_nesting_is_refused_or_taken_and_never_breaks(depth: int) -> None:
     for opening, closing in ((b"[", b"]"), (b'{"a":', b"}")):

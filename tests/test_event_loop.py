@@ -41,7 +41,7 @@ def each(form: bytes, most: int = 10**9) -> Iterator[bytes]:
 MODIFICATIONS = b'{"modifications":['
 ONE = MODIFICATIONS + b'{"id":"D","delta":'
 WRONG = b",".join(b'"%b":[]' % name for name in (b"category", b"source", b"dor", b"monthlyRate", b"model", b"class"))
-LONG_INTEGER, LONG_FRACTION = b"1" * 4200, b"1." + b"1" * 9000
+LONG_INTEGER, LONG_FRACTION = b"1" * 640, b"1." + b"1" * 9000
 DRAFTS = {
     "many that are not there": filled(MODIFICATIONS, each(b'{"id":"x#","delta":{"model":"x"}}', 10_000), b"]}"),
     "many new ones": filled(
@@ -58,6 +58,7 @@ DRAFTS = {
     "deep lists": filled(ONE + b'{"model":[', itertools.repeat(b"[" * 300 + b"]" * 300), b"]}}]}"),
     "fractions": filled(ONE + b'{"model":[', itertools.repeat(b"1.5"), b"]}}]}"),
     "long whole numbers": filled(ONE + b'{"model":[', itertools.repeat(LONG_INTEGER), b"]}}]}"),
+    "whole numbers that are too long": filled(ONE + b'{"model":[', itertools.repeat(b"1" * 4200), b"]}}]}"),
     "long fractions": filled(MODIFICATIONS, each(b'{"id":"x#","delta":{"monthlyRate":%b}}' % LONG_FRACTION), b"]}"),
     "the longest fraction": ONE + b'{"monthlyRate":1.%b}}]}' % (b"1" * (BODY - 100)),
     "the longest text": ONE + b'{"model":"%b"}}]}' % (b"\\n" * (BODY // 2 - 50)),

@@ -34,6 +34,9 @@ async def test_a_number_beyond_what_the_database_holds(world: World, people: dic
     body = b'{"customerId":"C1","revenue":%b}\n{"customerId":"C2","other":%b}' % (number.encode(), number.encode())
     found = await became(world, people, body)
     assert found == {"state": "succeeded", "code": None, "counts": {"read": 2, "quarantined": 2}}
+    table = f"customerId,revenue\nC1,{number}\nC2,-{number}\n".encode()
+    found = await became(world, people, table, "text/csv")
+    assert found == {"state": "succeeded", "code": None, "counts": {"read": 2, "quarantined": 2}}
     answer = await people["ENGINEER"].request(
         "POST",
         "ingest",

@@ -155,7 +155,7 @@ def check_ingested(contract: Contract) -> None:
 
 
 async def _json(request: VanguardRequest, shape: type[Any]) -> Any:
-    return exact_json.read(await request.bounded_body(), shape)
+    return exact_json.read(await request.bounded_body(), shape, members_checked=request.members_checked)
 
 
 def _raws(records: list[dict[str, Any]]) -> Iterator[Raw]:

@@ -41,7 +41,8 @@ class JsonBody(AbstractDTO[Any]):
         if request.method == "PATCH":
             check_patch(*request.content_type)
         # What another body is called is no matter: it is read in one way.
-        return exact_json.read(value, self.asgi_connection.route_handler.parsed_data_field.annotation)
+        shape = self.asgi_connection.route_handler.parsed_data_field.annotation
+        return exact_json.read(value, shape, members_checked=getattr(request, "members_checked", False))
 
     @classmethod
     def create_for_field_definition(cls, *_: Any, **__: Any) -> None:

@@ -9,6 +9,7 @@ from litestar import Request
 from litestar.types import Empty
 
 from app import __version__
+from app.base import exact_json
 from app.base.clock import Clock
 from app.base.database import Database, Lent
 from app.base.errors import DatasetNotFound
@@ -94,6 +95,8 @@ class VanguardRequest(Request[Principal, Any, Any]):
     """A request with what web/middleware.py gave it."""
 
     _unpacked: bytes | None = None
+    # Whether it is known that no object of the body has a member twice.
+    members_checked: bool = False
     # Whether the query says includeDeprecated=true (`take_deprecated` takes it out of the query).
     includes_deprecated: bool = False
     # Of a body that was put down on disk while it came in, in place of the body itself.
@@ -141,6 +144,11 @@ class VanguardRequest(Request[Principal, Any, Any]):
             if plain is not packed:
                 self.intake.unpack(len(plain))
             check_values(plain, self.runtime.settings.max_body_values)
+            if len(plain) > exact_json.LONG:  # others have their turn before each of the steps that take long
+                await asyncio.sleep(0)
+                exact_json.check_members(plain)
+                self.members_checked = True
+                await asyncio.sleep(0)
             self._unpacked = plain
         return self._unpacked
 
