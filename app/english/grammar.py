@@ -172,6 +172,7 @@ def parse(text: str) -> Sentence:
     return found
 
 
+@cache
 def warm() -> None:
     """Make the parser, and the parts of its lexer that it makes when it first needs them."""
     for sentence in WARMING:
