@@ -5,6 +5,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+# Compiled modules are kept: whatever starts `vanguard`, as many tests do, would compile all of it each time.
+unexport PYTHONDONTWRITEBYTECODE
 
 FIND_PG = for dir in /usr/lib/postgresql/$(PG)/bin "$$(pg_config --bindir 2>/dev/null)"; do \
 		if "$$dir/postgres" --version 2>/dev/null | grep -q ') $(PG)[^0-9]'; then echo "$$dir"; exit 0; fi; \

@@ -34,6 +34,7 @@ from tests.support.limits import (
 )
 from tests.support.moves import hold_moves
 from tests.support.roles import forget_freely
+from tests.support.warm import Warm
 from tests.support.world import CONTRACTS, User, World, open_world
 
 __all__ = [
@@ -155,7 +156,9 @@ def new_database(server_url: str, template: str | None = None) -> Iterator[str]:
     origin = "template0" if template is None else str(conninfo_to_dict(template)["dbname"])
     with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(origin))
+            sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY").format(
+                sql.Identifier(name), sql.Identifier(origin)
+            )
         )
         try:
             yield re.sub(r"^(\w+://[^/?]*)(/[^?]*)?", rf"\1/{name}", server_url)
@@ -180,17 +183,27 @@ def template(server_url: str) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+async def warm_database(server_url: str, template: str, anyio_backend: str) -> AsyncIterator[Warm]:
+    """Migrated databases, for one test after the other. Asynchronous, so that the event loop lasts as long: connections
+    belong to it.
+    """
+    warm = Warm(lambda: new_database(server_url, template))
+    yield warm
+    warm.drop()
+
+
 @pytest.fixture
-def database_url(server_url: str, template: str) -> Iterator[str]:
-    """A migrated database of the test's own."""
-    with new_database(server_url, template) as url:
+def database_url(warm_database: Warm) -> Iterator[str]:
+    """A migrated database that holds nothing, for the time of the test."""
+    with warm_database.lent() as url:
         yield url
 
 
 @pytest.fixture
-async def world(database_url: str) -> AsyncIterator[World]:
-    """The application over a database of its own, with the organization acme."""
-    async with open_world(database_url) as world:
+async def world(database_url: str, warm_database: Warm) -> AsyncIterator[World]:
+    """The application over an empty database, with the organization acme."""
+    async with open_world(database_url, warm=warm_database) as world:
         await world.organization("acme")
         yield world
 

@@ -19,6 +19,7 @@ from app.main import create_routes, create_runtime, opened
 from app.web.auth import Account, Role
 from app.web.middleware import Middleware
 from app.web.runtime import Runtime
+from tests.support.warm import Warm
 
 FLEET = read_contract(Path(__file__).parent / "fleet.json")
 # Every type of rule; tests of rules make its schema themselves.
@@ -192,13 +193,18 @@ def asgi(application: Any, **options: Any) -> httpx.ASGITransport:
 
 
 @asynccontextmanager
-async def open_world(url: str, contracts: Sequence[Contract] = CONTRACTS, **settings: Any) -> AsyncIterator[World]:
+async def open_world(
+    url: str, contracts: Sequence[Contract] = CONTRACTS, *, warm: Warm | None = None, **settings: Any
+) -> AsyncIterator[World]:
     """The application over the database at the address, in this process, with real HTTP messages."""
     clock = Clock()
     # Tests move the clock further than a token lasts.
     wanted: dict[str, Any] = {"environment": "test", "max_token_ttl": LONGEST_TTL} | settings
     given = Settings(database_url=url, secret=SECRET, **wanted)
     runtime = create_runtime(given, contracts=contracts, clock=clock)
+    if warm is not None and warm.url == url:
+        for name in ("database", "reserve", "owner"):
+            warm.lend(name, getattr(runtime, name))
     application = Middleware(_routes(given.cors_origin, given.max_body_bytes), runtime)
     transport = asgi(application)
     async with (
