@@ -38,7 +38,7 @@ pytestmark = pytest.mark.no_cover
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 BASE = "http://vanguard.test"
-EXAMPLES = 25
+EXAMPLES = 12
 EVENT = "000000000001.0.AAAAAAAA."  # bob's commit, the first that happens, whoever asks for it
 INVITATION = UUID("8a0e4a5e-6f0b-4d0e-9b8e-0a4f6f3c2d14")
 # Most cases are about what is there; the others keep the random words that they came with.
