@@ -1,6 +1,7 @@
 """A sentence as a query: each dataset that it could be about is tried, and one has to fit alone."""
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -15,9 +16,10 @@ from app.english.grammar import parse
 from app.english.keys import bare_name, group_key, row_key
 from app.english.misfit import Misfit
 from app.english.parts import QUOTES
-from app.english.refusals import ambiguous, refusal
+from app.english.refusals import ambiguous, idle, refusal
 from app.english.scope import DatasetNames, FieldFound, Scope
 from app.english.sentences import Item, Name, Sentence, Value
+from app.english.shortest import is_idle
 from app.english.values import read_value
 from app.english.writing import write_sentence
 
@@ -99,9 +101,14 @@ def _read(sentence: Sentence, datasets: DatasetNames) -> Reading:
                 misfits.append(misfit)
     if not found:
         raise _farthest(misfits or unjoined)
+    write = partial(write_sentence, catalogue=datasets.catalogue)
     if len(found) > 1 or found[0][1].doubts:
-        raise ambiguous(found, lambda query: write_sentence(query, datasets.catalogue))
-    return _reading(found[0][0])
+        raise ambiguous(found, write)
+    query = found[0][0]
+    for place, join in enumerate(query.joins):
+        if is_idle(query, join):
+            raise idle(query, place, sentence.joins[place].dataset, write)
+    return _reading(query)
 
 
 def _farthest(misfits: list[Misfit]) -> Misfit:

@@ -4,6 +4,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
+
 from app.base.errors import AmbiguousQuery, UnknownWord, UnreadableQuery, VanguardError
 from app.engine.query.catalogue import Catalogue
 from app.engine.query.model import Query, QueryAggregate
@@ -12,7 +14,7 @@ from app.english.grammar import MAX_SENTENCE
 from app.english.lexicon import COMPARED, Lexicon, lexicon_of, nearest
 from app.english.misfit import Misfit
 from app.english.scope import DatasetNames, Scope
-from app.english.sentences import Sentence
+from app.english.sentences import Name, Sentence
 
 MOST_SHOWN = 10
 UNNUMBERED = re.compile(r"(top|bottom) ", re.IGNORECASE)
@@ -52,6 +54,21 @@ def ambiguous(found: Sequence[tuple[Query, Scope]], write: Callable[[Query], str
     candidates = list(ways[:MOST_SHOWN])
     detail = f"At character {place + 1}, {word[:80]!r} names several things. Say which: {'; '.join(candidates)}."
     return AmbiguousQuery(detail, word=word[:80], place=place, candidates=candidates)
+
+
+def idle(query: Query, place: int, name: Name, write: Callable[[Query], str]) -> AmbiguousQuery:
+    """The error for `number of customers with orders`, of whose orders nothing is asked for: all customers, or those
+    that have some.
+    """
+    join = query.joins[place]
+    others = (*query.joins[:place], *query.joins[place + 1 :])
+    matching = (*query.joins[:place], msgspec.structs.replace(join, type="inner"), *query.joins[place + 1 :])
+    candidates = [write(msgspec.structs.replace(query, joins=joins)) for joins in (others, matching)]
+    detail = (
+        f"At character {name.place + 1}, {name.text[:80]!r} is joined, and nothing of it is asked for. The sentence "
+        f"could mean: {' / '.join(candidates)}. Say one of these."
+    )
+    return AmbiguousQuery(detail, word=name.text[:80], place=name.place, candidates=candidates)
 
 
 def example_queries(catalogue: Catalogue, dataset: str | None) -> list[Query]:

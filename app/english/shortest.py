@@ -1,5 +1,8 @@
 """What a query says that is so anyway, and that its sentence leaves out."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import msgspec
 
 from app.engine.query.catalogue import Catalogue
@@ -35,3 +38,25 @@ def shortest(query: Query, join: QueryJoin, catalogue: Catalogue) -> QueryJoin:
         from_=None if join.from_ == query.dataset else join.from_,
         join=None if leading == [join.join] else join.join,
     )
+
+
+def is_idle(query: Query, join: QueryJoin) -> bool:
+    """Whether the join leaves the answer as it is: it keeps all rows, and nothing of what it joins is looked at."""
+    alias = join.alias or join.dataset
+    return join.type == "left" and not (
+        any(each.from_ == alias for each in query.joins)
+        or any(path.removeprefix("-").startswith(f"{alias}.") for path in _paths(query))
+    )
+
+
+def _paths(query: Query) -> Iterator[str]:
+    yield from (*query.fields, *query.group_by, *query.order)
+    yield from (each.field for each in query.aggregates if each.field is not None)
+    filters: list[Any] = [query.filters]
+    while filters:
+        each = filters.pop()
+        if isinstance(each, list):
+            filters += each
+        elif isinstance(each, dict):
+            yield from each
+            filters += (each[word] for word in ("and", "or", "not") if word in each)
