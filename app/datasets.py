@@ -184,7 +184,8 @@ class DatasetsOperation(Operation):
     """The one parameter of a list of datasets."""
 
     def __post_init__(self) -> None:
-        self.parameters = [parameter(DEPRECATED, "boolean", "Those that are DEPRECATED, too")]
+        deprecated = parameter(DEPRECATED, "boolean", "Those that are DEPRECATED, too")
+        self.parameters = [*(self.parameters or []), deprecated]
 
 
 @get(

@@ -1,6 +1,7 @@
 """Whatever the OpenAPI document allows, and what it does not, is answered as it says: schemathesis sends both."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -212,6 +213,19 @@ def _pairs(headers: Mapping[str, str | bytes]) -> list[tuple[bytes, bytes]]:
         for name, value in headers.items()
         if name.lower() != "authorization"
     ]
+
+
+def test_the_document_says_what_every_path_holds() -> None:
+    """A class of an operation that names parameters of its own keeps those of the path."""
+    for path, item in DOCUMENT["paths"].items():
+        for method, operation in item.items():
+            named = {each["name"] for each in operation.get("parameters", []) if each["in"] == "path"}
+            assert named == {*re.findall(r"{(\w+)}", path)}, f"{method} {path}"
+
+
+def test_the_document_says_in_what_forms_an_answer_can_be_had() -> None:
+    execute = DOCUMENT["paths"]["/api/v1/orgs/{org}/query/execute"]["post"]["responses"]["200"]["content"]
+    assert [*execute] == ["application/json", "text/csv", "application/x-ndjson"]
 
 
 def test_the_document_lists_every_parameter_that_a_list_takes() -> None:

@@ -113,7 +113,8 @@ class FormatOperation(Operation):
 
     def __post_init__(self) -> None:
         description = "json, or odcs: a document of the Open Data Contract Standard, as YAML"
-        self.parameters = [parameter("format", "string", description, enum=["json", "odcs"])]
+        written = parameter("format", "string", description, enum=["json", "odcs"])
+        self.parameters = [*(self.parameters or []), written]
         # As whoever reads YAML has it.
         document = OpenAPIMediaType(schema=Schema(type=OpenAPIType.OBJECT))
         for status, answer in (self.responses or {}).items():
@@ -127,6 +128,7 @@ class DiffOperation(Operation):
 
     def __post_init__(self) -> None:
         self.parameters = [
+            *(self.parameters or []),
             parameter("from", "string", "Version of the contract, such as 1.0"),
             parameter("to", "string", "Version of the contract, such as 1.1"),
         ]

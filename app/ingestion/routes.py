@@ -85,7 +85,8 @@ class RecordsOperation(Operation):
         text = OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING))
         content = {"application/json": OpenAPIMediaType(schema=json), CSV: text, NDJSON: text}
         self.request_body = RequestBody(content=content, required=True)
-        self.parameters = [parameter("delimiter", "string", "Between cells of CSV; the header tells it, if not given")]
+        delimiter = parameter("delimiter", "string", "Between cells of CSV; the header tells it, if not given")
+        self.parameters = [*(self.parameters or []), delimiter]
 
     @property
     def member(self) -> str:

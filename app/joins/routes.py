@@ -67,8 +67,9 @@ class CandidatesOperation(Operation):
 
     def __post_init__(self) -> None:
         self.parameters = [
-            parameter("left", "string", "Name of a dataset"),
-            parameter("right", "string", "Name of the other, or of the same"),
+            *(self.parameters or []),
+            parameter("left", "string", "Name of a dataset", required=True),
+            parameter("right", "string", "Name of the other, or of the same", required=True),
         ]
 
 

@@ -1,13 +1,14 @@
 """Executions over HTTP: run a preview, and read what was run."""
 
 import uuid
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
 from asyncpg import Record
 from litestar import Response, get, post
-from litestar.openapi.spec import Example
+from litestar.openapi.spec import Example, Operation
 from litestar.params import PathParameter
 
 from app.base import exact_json
@@ -15,12 +16,12 @@ from app.base.errors import ExecutionNotFound
 from app.base.statements import statement
 from app.engine.cursors import Cursor, check_incarnation, read_cursor, write_cursor
 from app.engine.query.composing import Asker
-from app.query_previews.execution import QueryDownload, check_digest, start
+from app.query_previews.execution import WRITERS, Json, QueryDownload, check_digest, start
 from app.query_previews.previews import read
 from app.query_previews.routes import PATH, Id
 from app.query_previews.wire import AnswerColumn
 from app.web.auth import Action, require
-from app.web.openapi import Organization, answers, body
+from app.web.openapi import Organization, add_media_type, answers, body
 from app.web.paging import PageOperation, read_page
 from app.web.runtime import VanguardRequest
 from app.web.work import READS
@@ -91,12 +92,23 @@ class ExecutionsAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"
     next_cursor: str | None
 
 
+@dataclass
+class ExecuteOperation(Operation):
+    """The other forms of an answer, for /schema."""
+
+    def __post_init__(self) -> None:
+        for writer in WRITERS.values():
+            if writer is not Json:
+                add_media_type(self, writer.media_type)
+
+
 @post(
     f"{PATH}/execute",
     opt=require(Action.QUERY) | READS,
     status_code=200,
     tags=["queries"],
     summary="Run a preview",
+    operation_class=ExecuteOperation,
     responses=answers(QueryAnswer, 404, 409, 410, 422, 429, description="The rows, streamed"),
 )
 async def execute_query(

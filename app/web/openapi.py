@@ -98,10 +98,14 @@ def add_media_type(operation: Operation, media_type: str) -> None:
         done.content = {**(done.content or {}), media_type: file}
 
 
-def parameter(name: str, kind: str, description: str, **schema: Any) -> Parameter:
+def parameter(name: str, kind: str, description: str, *, required: bool = False, **schema: Any) -> Parameter:
     """A query parameter for /schema."""
     return Parameter(
-        name=name, param_in="query", description=description, schema=Schema(type=OpenAPIType(kind), **schema)
+        name=name,
+        param_in="query",
+        description=description,
+        required=required,
+        schema=Schema(type=OpenAPIType(kind), **schema),
     )
 
 
