@@ -495,6 +495,20 @@ async def test_validation_tells_what_is_wrong_and_keeps_nothing(fleet: World, an
     assert await validated({"dataset": "fleet"}) == {"valid": True, "warnings": [], "errors": []}
     wrong = await validated({"dataset": "fleet", "fields": ["nope"]})
     assert (wrong["valid"], wrong["errors"][0]["field"]) == (False, "fields[0]")
+    several = await validated(
+        {
+            "dataset": "fleet",
+            "groupBy": ["kind", "colour"],
+            "filters": {"seats": "many", "not": {"wheels": 4}, "kind": "Van"},
+            "aggregates": [{"name": "depots", "function": "sum", "field": "depot"}],
+            "order": ["nothing"],
+        }
+    )
+    assert [error["field"] for error in several["errors"]] == [
+        "aggregates[0].function", "groupBy[1]", "filters.seats", "filters.not.wheels"
+    ]  # fmt: skip
+    many = await validated({"dataset": "fleet", "fields": [f"f{number}" for number in range(50)]})
+    assert len(many["errors"]) == 20
     ambiguous = await validated("how many are there of anything at all")
     assert (ambiguous["valid"], len(ambiguous["errors"])) == (False, 1)
     assert await fleet.db.fetchval("SELECT count(*) FROM query_preview") == 0

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from app.base.errors import InvalidFilter
 from app.contracts.filters import PARAMETER, Bounds, parameter_of, read_condition
-from app.engine.query.faults import invalid
+from app.engine.query.faults import Faults, invalid
 from app.engine.query.model import DEEPEST
 from app.engine.query.names import Names
 from app.engine.query.question import Column, Filter, Group, Leaf
@@ -13,9 +13,12 @@ from app.engine.query.question import Column, Filter, Group, Leaf
 Kind = Literal["and", "or"]
 
 
-def read_filters(given: dict[str, Any], names: Names, bounds: Bounds) -> tuple[Filter, ...]:
-    """The conjoined filters; raises InvalidQuery, at the first that is wrong."""
-    return tuple(_flat("and", _Reader(names, bounds).members(given, "filters", 1)))
+def read_filters(given: dict[str, Any], names: Names, bounds: Bounds, faults: Faults) -> tuple[Filter, ...]:
+    """The conjoined filters that can be read; of each of the others its first fault."""
+    reader = _Reader(names, bounds)
+    members = (("filters", {name: wanted}) for name, wanted in given.items())
+    found = faults.named(members, lambda member, path: reader.members(member, path, 1))
+    return tuple(_flat("and", (each for filters in found for each in filters)))
 
 
 class _Reader:

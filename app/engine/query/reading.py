@@ -8,6 +8,7 @@ Errors say where in the question they are: `joins[1].dataset`, `filters.or[0].mi
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 
@@ -19,7 +20,7 @@ from app.engine.datasets import base_of
 from app.engine.query import grain, normal
 from app.engine.query.catalogue import AcceptedJoin, Catalogue, Queryable
 from app.engine.query.conditions import read_filters
-from app.engine.query.faults import invalid
+from app.engine.query.faults import Faults, invalid
 from app.engine.query.model import Function, Query, QueryAggregate, QueryJoin
 from app.engine.query.names import Names
 from app.engine.query.question import Column, Figure, Order, Question, Source
@@ -38,13 +39,18 @@ def read_query(query: Query, catalogue: Catalogue, bounds: Bounds, most_rows: in
     names = Names(sources)
     if query.fields and query.aggregates:
         _check_grouped(query, names)
-    figures = tuple(_figure(names, each, f"aggregates[{n}]") for n, each in enumerate(query.aggregates))
-    if query.group_by and not figures:
+    faults = Faults()
+    figures = faults.each(query.aggregates, "aggregates", partial(_figure, names))
+    if query.group_by and not query.aggregates:
         raise invalid("groupBy", "it goes with aggregates. For the different values alone, count them.")
-    keys = tuple(names.column(name, f"groupBy[{n}]") for n, name in enumerate(query.group_by))
-    columns = () if figures else _columns(query, names)
+    keys = faults.each(query.group_by, "groupBy", names.column)
+    columns = () if query.aggregates else faults.each(_fields(query, names), "fields", names.column)
+    read = read_filters(query.filters, names, bounds, faults)
+    faults.check()
     _check_names(columns or (*keys, *figures))
-    filters, branch_filters = grain.apart(sources, bool(figures), read_filters(query.filters, names, bounds))
+    filters, branch_filters = grain.apart(sources, bool(figures), read)
+    order = faults.each(query.order, "order", partial(_order, names, (*columns, *keys, *figures), bool(figures)))
+    faults.check()
     question = Question(
         sources=sources,
         columns=columns,
@@ -52,7 +58,7 @@ def read_query(query: Query, catalogue: Catalogue, bounds: Bounds, most_rows: in
         figures=figures,
         filters=filters,
         branch_filters=branch_filters,
-        order=tuple(_order(names, columns, keys, figures, each, n) for n, each in enumerate(query.order)),
+        order=order,
         limit=_limit(query, most_rows),
         query=query,
     )
@@ -178,9 +184,8 @@ def _condition(join: AcceptedJoin) -> str:
 # -- columns, figures, order ------------------------------------------------------------------------------------------
 
 
-def _columns(query: Query, names: Names) -> tuple[Column, ...]:
-    wanted = query.fields or ("id", *names.sources[0].of.contract.by_name)
-    return tuple(names.column(name, f"fields[{n}]") for n, name in enumerate(wanted))
+def _fields(query: Query, names: Names) -> tuple[str, ...]:
+    return query.fields or ("id", *names.sources[0].of.contract.by_name)
 
 
 def _check_names(shown: Sequence[Column | Figure]) -> None:
@@ -220,15 +225,12 @@ def _type_of(function: Function, column: Column, path: str) -> FieldType:
     return "text" if SQL_TYPES[column.type] == "text" else column.type
 
 
-def _order(
-    names: Names, columns: Sequence[Column], keys: Sequence[Column], figures: Sequence[Figure], wanted: str, place: int
-) -> Order:
+def _order(names: Names, shown: Sequence[Column | Figure], grouped: bool, wanted: str, path: str) -> Order:
     name, descending = wanted.removeprefix("-"), wanted.startswith("-")
-    shown: list[Column | Figure] = [*columns, *keys, *figures]
     found = next((each for each in shown if each.name == name), None)
     if found is not None:
         return Order(found, descending)
-    column = names.column(name, f"order[{place}]")
-    if figures and column not in keys:
-        raise invalid(f"order[{place}]", f"{name!r} is neither in groupBy nor an aggregate of this question.")
+    column = names.column(name, path)
+    if grouped and column not in shown:
+        raise invalid(path, f"{name!r} is neither in groupBy nor an aggregate of this question.")
     return Order(column, descending)
