@@ -24,13 +24,18 @@ def test_two(case):
 def test_one():
     pass
 
+@pytest.mark.database
+@pytest.mark.slow("something")
+def test_slow():
+    pass
+
 @pytest.mark.parametrize("case", range(9))
 def test_without_a_database(case):
     pass
 """
 OTHERS = {"test_two[0]", "test_two[1]", "test_one", *(f"test_without_a_database[{case}]" for case in range(9))}
 FEW = OTHERS | {"test_many[0]", "test_many[4]", "test_many[8]"}
-ALL = OTHERS | {f"test_many[{case}]" for case in range(9)}
+ALL = OTHERS | {f"test_many[{case}]" for case in range(9)} | {"test_slow"}
 CUT = ("test_rows", "test_plans_of_rows", "test_rolesets")
 WHOLE = ("test_plans", "test_rows_plans", "test_model", "test_rows_model", "test_migrations", "test_roles",
          "test_upgrade", "test_upgrade_roles")  # fmt: skip
@@ -70,3 +75,8 @@ def test_on_our_own_every_case_runs(tmp_path: Path) -> None:
 def test_a_case_that_is_asked_for_runs(tmp_path: Path) -> None:
     asked = f"{tmp_path}/test_rows.py::test_many[3]"
     assert collected(tmp_path, "/elsewhere", asked) == {"test_rows": {"test_many[3]"}}
+
+
+def test_slow_ones_that_are_asked_for_run(tmp_path: Path) -> None:
+    found = collected(tmp_path, "/elsewhere", str(tmp_path), "-m", "slow")
+    assert found == {name: {"test_slow"} for name in (*CUT, *WHOLE)}

@@ -1,5 +1,5 @@
 """A round on another PostgreSQL than ours asks whether that does the same with our statements: of a test with many
-cases the first, the middle and the last do.
+cases the first, the middle and the last do, and of slow ones none, which are about processes.
 
 Whole stay tests that ask no database, and those of what servers differ in: plans, stories against a model,
 migrations, roles, upgrades.
@@ -20,7 +20,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 class Few:
-    """Three cases of each test at most."""
+    """Three cases of each test at most; of slow ones none, unless `-m` names them."""
 
     @pytest.hookimpl(trylast=True)  # behind -m and -k: three of what they leave
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -28,7 +28,10 @@ class Few:
         for item in items:
             if item.get_closest_marker("database") and not WHOLE.fullmatch(item.path.stem):
                 cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
-        left = {item for each in cases.values() for item in each}.difference(*map(few, cases.values()))
+        kept = {item for each in cases.values() for item in few(each)}
+        if "slow" not in config.option.markexpr:
+            kept = {item for item in kept if not item.get_closest_marker("slow")}
+        left = {item for each in cases.values() for item in each} - kept
         if left:
             config.hook.pytest_deselected(items=[item for item in items if item in left])
             items[:] = [item for item in items if item not in left]
