@@ -34,7 +34,7 @@ from tests.support.limits import (
 )
 from tests.support.moves import hold_moves
 from tests.support.roles import forget_freely
-from tests.support.warm import Warm
+from tests.support.warm import ESTIMATES, Warm
 from tests.support.world import CONTRACTS, User, World, open_world
 
 __all__ = [
@@ -194,8 +194,14 @@ async def warm_database(server_url: str, template: str, anyio_backend: str) -> A
 
 
 @pytest.fixture
-def database_url(warm_database: Warm) -> Iterator[str]:
+def database_url(
+    request: pytest.FixtureRequest, server_url: str, template: str, warm_database: Warm
+) -> Iterator[str]:  # fmt: skip
     """A migrated database that holds nothing, for the time of the test."""
+    if ESTIMATES.fullmatch(request.path.stem):
+        with new_database(server_url, template) as url:
+            yield url
+        return
     with warm_database.lent() as url:
         yield url
 

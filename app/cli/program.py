@@ -22,8 +22,8 @@ from app.base.settings import Settings, read_settings
 T = TypeVar("T")
 
 WIDEST = 10_000  # characters of a line of a table that nobody looks at
-# The module of app/cli that has the command: it is imported when the command is called. All of them take a second, and
-# what serves needs nothing of what migrates.
+# The module of app/cli that has the command: it is imported when the command is called. All of them take more than a
+# second, and what serves needs nothing of what migrates.
 MODULES = {
     "account": "accounts",
     "audit": "audit",
