@@ -199,6 +199,41 @@ async def test_the_echo_of_a_write_whose_answer_is_late_is_no_remote_change(
     assert (remote, (await table.get("A") or {})["rate"]) == ([], 9)
 
 
+async def test_nor_is_that_of_a_new_record_of_which_the_backend_makes_more(
+    backend: Scripted, table: LiveTable[Record]
+) -> None:
+    """The feed may be faster than the answer, and tell of fields that nobody sent."""
+    remote: list[str] = []
+    table.on_remote_change(remote.append)
+    backend.writes.shut()
+    await table.insert("C", {"name": "Carl's"})
+    await backend.writes.reached.wait()
+    await backend.somebody("C", name="Carl's", rate=0)
+    backend.tell("C")
+    await table.reached(backend.position)
+    assert await table.get("C") == {"name": "Carl's", "rate": 0}
+    backend.writes.open()
+    await table.flush()
+    assert remote == []
+
+
+async def test_a_record_that_somebody_makes_before_it_is_sent_is_a_remote_change(
+    backend: Scripted, table: LiveTable[Record]
+) -> None:
+    remote: list[str] = []
+    table.on_remote_change(remote.append)
+    backend.writes.shut()
+    await table.patch("A", {"rate": 9})
+    await table.insert("C", {"name": "Carl's"})  # waits behind the other one
+    await backend.writes.reached.wait()
+    await backend.somebody("C", name="Carol's")
+    backend.tell("C")
+    await table.reached(backend.position)
+    assert remote == ["C"]
+    backend.writes.open()
+    await table.flush()
+
+
 async def test_a_reset_loads_anew_and_keeps_edits_and_writes(backend: Scripted, table: LiveTable[Record]) -> None:
     with await table.edit_record("A") as edit:
         edit.rate = 5

@@ -17,12 +17,14 @@ Shown = tuple[str, Values | None, Values | None, bool]  # id, before, after, whe
 class Laid:
     """A write that is shown over its row.
 
-    `landed`: None until the backend has it, then from which position on the feed has passed it. `done`: what came of
-    it, the row as the backend has it then (None: not in the selection), or why not.
+    `sent`: the backend may have it, though it has not answered. `landed`: None until it has answered, then from which
+    position on the feed has passed the write. `done`: what came of it, the row as the backend has it then (None: not in
+    the selection), or why not.
     """
 
     def __init__(self, write: Write) -> None:
         self.write = write
+        self.sent = False
         self.landed: str | None = None
         self.done: asyncio.Future[Row | None] = asyncio.get_running_loop().create_future()
 
@@ -129,7 +131,8 @@ class View:
                 before = renamed[id] if id in renamed else self._over(id, await self.base(id))
                 landed[id] = [each for each in self._laid.get(id, ()) if _has_landed(each, position)]
                 after = self._over(id, None if row is None else row.values, landed[id])
-                changes.append((id, before, after, not _is_echo(landed[id], before, after)))
+                sent = [each for each in self._laid.get(id, ()) if each.sent]
+                changes.append((id, before, after, not _is_echo(sent, before, after)))
                 if row is None:
                     gone.append(id)
                 else:
@@ -226,10 +229,10 @@ def _has_landed(laid: Laid, position: str) -> bool:
     return laid.landed is not None and not older(position, laid.landed)
 
 
-def _is_echo(landed: Iterable[Laid], before: Values | None, after: Values | None) -> bool:
+def _is_echo(sent: Iterable[Laid], before: Values | None, after: Values | None) -> bool:
     """Whether what differs is what the backend made of one's own writes: of their fields, or of a new record."""
     fields: set[str] = set()
-    for each in landed:
+    for each in sent:
         if each.write.op in ("insert", "add"):
             return True
         fields |= each.write.values.keys()

@@ -79,7 +79,7 @@ class Writer:
 
     async def _write(self, laid: Laid) -> Written:
         while True:
-            id = laid.write.id
+            id, laid.sent = laid.write.id, True
             try:
                 return await self._backoff.again(self._source.write, laid.write)
             except Refused as error:
