@@ -230,8 +230,11 @@ class _Look:
         """What rows of the batch, or some of them, say in a column, beside what the same rows have in a field, where
         both have something.
         """
+        rows = self.some if some else self.rows
+        if not rows:
+            return []
         cells = self.batch.columns[column]
-        both = [(cells[place], row.get(field)) for place, row in (self.some if some else self.rows)]
+        both = [(cells[place], row.get(field)) for place, row in rows]
         both = [(came, there) for came, there in both if came is not None and there is not None]
         return list(zip(self.batch.read(field, [came for came, _ in both]), [there for _, there in both], strict=True))
 
@@ -294,9 +297,7 @@ def _likeness(look: _Look, field: str, column: str) -> Rename:
     if not _is_readable(look.batch.read(field, values[:PROBED])):
         return Rename(field, column, 0.0, {})
     pairs, ours = look.pairs(field, column), look.there(field)
-    # Of columns that no row speaks for there can be many: only likeness that decides has to be exact.
-    least = 0.0 if pairs else LIKE
-    names = max(alike(name, column, least) for name in {field, look.batch.expected[field]})
+    names = max(alike(name, column) for name in {field, look.batch.expected[field]})
     evidence: dict[str, Any] = {"names": names}
     if not pairs and not ours & {*look.batch.read(field, values[:PROBED])} and (names < LIKE or len(ours) < TELLING):
         return Rename(field, column, round(UNPROVEN * names, 4) if names >= LIKE else 0.0, evidence)

@@ -3,8 +3,9 @@
 import re
 import unicodedata
 from collections.abc import Sequence
-from difflib import SequenceMatcher
 from functools import lru_cache
+
+from rapidfuzz.distance import Indel
 
 # Words of a text, and of one in camelCase: `IMDBRating` is imdb and rating, `UDF_07` is udf and 07.
 WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
@@ -14,20 +15,13 @@ PLAIN = 3  # letters from which it may have any that the word has, in their orde
 VOWELS = frozenset("aeiou")
 
 
-def alike(one: str, other: str, least: float = 0.0) -> float:
-    """0 to 1: the greater of the share of words that both have, short forms included, and of letters in order. What is
-    below `least` may come out as less than it is: that is quickly seen.
-    """
+def alike(one: str, other: str) -> float:
+    """0 to 1: the greater of the share of words that both have, short forms included, and of letters in order."""
     these, those = _words(one), _words(other)
     joined = "".join(these), "".join(those)
     if not all(joined):
         return 0.0
-    shared = _shared(these, those)
-    letters = SequenceMatcher(None, *joined, autojunk=False)
-    enough = max(least, shared)
-    if letters.real_quick_ratio() < enough or letters.quick_ratio() < enough:
-        return round(shared, 4)
-    return round(max(shared, letters.ratio()), 4)
+    return round(max(_shared(these, those), Indel.normalized_similarity(*joined)), 4)
 
 
 @lru_cache(maxsize=4096)
