@@ -92,6 +92,7 @@ def test_a_trusted_network_of_ipv4_within_ipv6_is_one_of_ipv4() -> None:
     assert address("10.0.0.1", "198.51.100.1", trusted=("::ffff:10.0.0.0/104",)) == "198.51.100.1"
 
 
+@pytest.mark.timed
 def test_a_long_list_costs_little() -> None:
     """10,000 entries, and 10,000 headers, are read from the right, no further than anybody has proxies."""
     began = time.perf_counter()

@@ -329,6 +329,7 @@ async def test_a_clock_that_is_put_back_does_not_keep_old_keys(federated: World,
     assert (await whoami(federated, foreign(federated))).status_code == 401
 
 
+@pytest.mark.timed
 async def test_forged_tokens_cost_little_and_push_nobody_out(federated: World, provider: Provider) -> None:
     """Given 2,000 forged tokens, of keys that there are and that there are not, as long as tokens may be, then the
     provider is asked once, what is known about good tokens stays, and nothing is kept of the others.

@@ -135,6 +135,7 @@ async def test_two_workers_push_no_change_twice(database_url: str, tmp_path: Pat
         assert not defects(site)
 
 
+@pytest.mark.timed
 async def test_a_commit_is_in_pems_within_two_seconds_and_the_row_is_pristine_again(
     database_url: str, tmp_path: Path
 ) -> None:
@@ -201,6 +202,7 @@ WRITINGS = (
 SLOW = Fault(kind="latency", ms=2000)
 
 
+@pytest.mark.timed
 async def test_sigterm_in_the_middle_of_a_pull(database_url: str, tmp_path: Path) -> None:
     """Given upstream that takes two seconds for a page, then the worker ends in time, and the next one goes on."""
     async with open_site(database_url, tmp_path, timeout=30, lease=60, pullEvery=900) as site:
@@ -219,6 +221,7 @@ async def test_sigterm_in_the_middle_of_a_pull(database_url: str, tmp_path: Path
         await check_mirror(site)
 
 
+@pytest.mark.timed
 async def test_sigterm_while_pems_wants_to_be_left_alone(database_url: str, tmp_path: Path) -> None:
     """A pull that waits for its turn is not waited for."""
     async with open_site(database_url, tmp_path) as site:
@@ -229,6 +232,7 @@ async def test_sigterm_while_pems_wants_to_be_left_alone(database_url: str, tmp_
         assert [row["state"] for row in await site.world.db.fetch("SELECT state FROM sync_run")] == ["running"]
 
 
+@pytest.mark.timed
 @pytest.mark.slow("a real worker has its seven seconds of grace, and is gone within ten")
 async def test_sigterm_while_pems_does_not_answer_a_write(database_url: str, tmp_path: Path) -> None:
     """What takes longer than a worker has to end is left as it is, and settled by the next one, which reads first."""
@@ -247,6 +251,7 @@ async def test_sigterm_while_pems_does_not_answer_a_write(database_url: str, tmp
         assert models(site) == {key: [delta["model"]] for key, delta in edits.items()}
 
 
+@pytest.mark.timed
 @pytest.mark.slow("a real worker brings what is under way to its end, at a slow PEMS")
 async def test_sigterm_in_the_middle_of_a_push(database_url: str, tmp_path: Path) -> None:
     """What is under way is brought to its end, the rest is as it was, and the next one goes on."""

@@ -93,6 +93,7 @@ async def test_any_value_is_looked_at(filled: dict[str, User], value: Any) -> No
         assert response.status_code in (202, 409), response.text
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("number", [b"1e999999999", b"1e99999999", b"-1e-99999999", b"123456789" * 1000])
 async def test_a_number_beyond_all_bounds_takes_no_time(filled: dict[str, User], number: bytes) -> None:
     bob = filled["ENGINEER"]
@@ -166,6 +167,7 @@ async def test_garbage_is_refused(filled: dict[str, User], body: dict[str, Any])
     assert (await filled["ENGINEER"].get(DRIFT)).json()["data"] == []
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize(
     ("records", "members", "there"),
     [(10_000, 20, 0), (1_000, 190, 0), (1_000, 190, 400), (300, 1_000, 0), (300, 1_000, 400), (1, 100_000, 400)],

@@ -18,6 +18,8 @@ from app.english.grammar import GRAMMAR, KEYWORDS, PHRASES, RESERVED
 from tests.support.english import EVERYTHING, catalogue, contract
 from tests.test_english import CASES, REFUSALS, section
 
+pytestmark = pytest.mark.timed
+
 LONGEST = 500
 FASTEST = 0.05  # seconds, of the best of several tries: others use the machine, too
 TRIES = 7

@@ -15,7 +15,7 @@ from benchmarks import held
 from tests.support.ingesting import people_of, used
 from tests.support.world import User, World, line, refused, written
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.timed]
 
 TARGET, BODY = 16 * 1024, 8 * 2**20
 SHORT, MIDDLE, LONG = 0.05, 0.1, 0.3  # seconds

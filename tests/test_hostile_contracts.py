@@ -186,6 +186,7 @@ TOO_MUCH: dict[str, Callable[[], Any]] = {
 }
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("what", TOO_MUCH)
 async def test_a_contract_with_too_much_of_something_is_refused_soon_with_its_path(
     world: World, erin: User, what: str
@@ -321,6 +322,7 @@ async def test_what_is_computed_fails_for_the_row_alone(world: World, erin: User
     assert (await boss.get("rows", {"sort": "-made"})).status_code == 200
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize(
     "pattern",
     ["(a+)+$", "(a|aa)+$", "(.*a){25}", "a{1000}{1000}", "(?=a)", "\\1", "[", "(", "*", "a" * 100_000, "\\p{L}+"],

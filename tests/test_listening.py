@@ -163,6 +163,7 @@ async def ends(port: int, said: bytes) -> float:
     return time.monotonic() - began
 
 
+@pytest.mark.timed
 async def test_connections_that_say_nothing_end(database_url: str) -> None:
     port = free_port()
     with service(database_url, port, VANGUARD_HEAD_TIMEOUT="1"):

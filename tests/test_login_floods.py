@@ -11,6 +11,8 @@ from app.accounts import add_account
 from app.base.exact_json import encode
 from tests.support.serving import Api, serving
 
+pytestmark = pytest.mark.timed
+
 ANN = "ann@demo.example"
 PASSWORD = "rusty lantern over water"  # the server lets nobody in by one of the documentation
 FORGED = 200

@@ -176,6 +176,7 @@ def test_others_are_not(password: str) -> None:
     check_password(password, strict=True, email="ann.miller@example.com", name="Ann Miller")
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize(
     "password",
     ["".join(random.Random(1).choices(string.ascii_lowercase, k=1000)), "abcd1" * 200, "abcdq" * 199 + "abcde",

@@ -497,6 +497,7 @@ def test_the_memory_of_earlier_reads_serves_nulls_and_new_rows() -> None:
         assert screen.write("boolean", True, shown) == {"TEXTDATA": "Yes"}
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("kind", ["number", "integer", "date", "boolean"])
 def test_hostile_values_cost_no_time(kind: FieldType) -> None:
     """Numbers of JSON may have any exponent, and texts any length."""

@@ -398,6 +398,7 @@ HOSTILE = {
 }  # fmt: skip
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("name", HOSTILE)
 def test_long_texts_cost_no_more_than_their_length(name: str) -> None:
     text = HOSTILE[name]

@@ -346,6 +346,7 @@ async def test_a_kept_connection_that_says_nothing_more_is_ended(tmp_path: Path)
             assert await line.hear() is None
 
 
+@pytest.mark.timed
 @pytest.mark.anyio
 async def test_silent_connections_beyond_all_places_make_room(tmp_path: Path) -> None:
     """Three times as many as nginx has places for: those that wait for a request are ended first."""
@@ -413,6 +414,7 @@ async def client(port: int, **options: Any) -> AsyncIterator[httpx.AsyncClient]:
         yield http
 
 
+@pytest.mark.timed
 @pytest.mark.anyio
 async def test_health_answers_beside_two_thousand_silent_connections(behind: tuple[World, int]) -> None:
     _, port = behind
@@ -425,6 +427,7 @@ async def test_health_answers_beside_two_thousand_silent_connections(behind: tup
                 assert time.monotonic() - began < 1
 
 
+@pytest.mark.timed
 @pytest.mark.anyio
 async def test_slow_ones_of_one_address_leave_an_honest_client_of_another_alone(behind: tuple[World, int]) -> None:
     world, port = behind

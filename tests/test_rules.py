@@ -440,6 +440,7 @@ CATASTROPHIC = [
 SECONDS = 0.5  # fifty times what the slowest of them takes, and nothing beside what they take elsewhere
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("pattern", CATASTROPHIC)
 @pytest.mark.parametrize("letter", "ax")
 def test_no_pattern_hangs(pattern: str, letter: str) -> None:
@@ -449,6 +450,7 @@ def test_no_pattern_hangs(pattern: str, letter: str) -> None:
     assert time.perf_counter() - before < SECONDS
 
 
+@pytest.mark.timed
 def test_the_largest_pattern_that_is_taken_is_bounded_on_the_worst_text() -> None:
     """RE2's time grows with the text and with the compiled pattern: so their product is what is bounded."""
     pattern = "(?:" + "[ab]*a" * 2 + "){1000}c"
@@ -468,6 +470,7 @@ def test_a_pattern_is_of_the_whole_text_and_of_letters_not_bytes() -> None:
     assert not matches("a$", "a\n")
 
 
+@pytest.mark.timed
 def test_ten_thousand_cells_take_no_time() -> None:
     """Given that every one has a value of its own, so that nothing is remembered."""
     cells = [("rating", Decimal(n)) for n in range(5_000)] + [("owner", f"Owner {n}") for n in range(5_000)]

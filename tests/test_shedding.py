@@ -20,6 +20,8 @@ from tests.support.world import User, World, line, open_world
 from tests.test_stream_restarts import process
 from tests.test_work import locked, waiting
 
+pytestmark = pytest.mark.timed
+
 JSON = b"Content-Type: application/json"
 HOST = b"Host: vanguard.example\r\n"
 D = "/api/v1/orgs/acme/datasets/pfa"

@@ -65,6 +65,7 @@ async def gone(started: "subprocess.Popen[str]") -> int:
     return await asyncio.to_thread(started.wait, LIMIT)
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("workers", ["1", "2"])
 async def test_a_process_that_is_told_to_stop_ends_its_streams(
     database_url: str, world: World, ann: User, workers: str
