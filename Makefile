@@ -1,6 +1,6 @@
 # make run     the whole product on this machine, with a database of its own
 # make test    every check and every test;  make test PG=15  those of a database, few cases of each, on that one
-# make coverage   the same, counted, as make test COVERAGE=1;  PG=15  every test on that PostgreSQL
+# make coverage   the same, counted;  PG=15  every test on that PostgreSQL
 # make bench   how fast it is;  QUICK=1  a rehearsal,  ONLY=pages,http  some figures,  URL=...  on a server of yours
 PYTHON ?= python3
 BIN := .venv/bin
@@ -50,7 +50,7 @@ $(READY): pyproject.toml requirements/dev.txt
 	$(INSTALL)
 
 # Two processes: a test that leaks into another shows, and two cores are what everybody has.
-PYTEST = $(BIN)/pytest -n 2 $(if $(COVERAGE),--cov)
+PYTEST = $(BIN)/pytest -n 2
 coverage: PYTEST += --cov
 # A time is told where nothing else runs, and nothing counts; a machine that others use, too, may try three times.
 TIMED = $(BIN)/pytest -m timed --reruns 2
