@@ -49,8 +49,9 @@ $(READY): pyproject.toml requirements/dev.txt
 	$(PYTHON) -m venv .venv
 	$(INSTALL)
 
-# Two processes: a test that leaks into another shows, and two cores are what everybody has.
-PYTEST = $(BIN)/pytest -n 2
+# Two processes: a test that leaks into another shows, and two cores are what everybody has. RERUNS=1: what fails once
+# and not again is told as RERUN, and fails nothing.
+PYTEST = $(BIN)/pytest -n 2 $(if $(RERUNS),--reruns $(RERUNS))
 coverage: PYTEST += --cov
 # A time is told where nothing else runs, and nothing counts; a machine that others use, too, may try three times.
 TIMED = $(BIN)/pytest -m timed --reruns 2
