@@ -511,6 +511,9 @@ async def test_validation_tells_what_is_wrong_and_keeps_nothing(fleet: World, an
     assert len(many["errors"]) == 20
     ambiguous = await validated("how many are there of anything at all")
     assert (ambiguous["valid"], len(ambiguous["errors"])) == (False, 1)
+    (unknown,) = (await validated("total seets of fleet"))["errors"]
+    assert (unknown["code"], unknown["word"], unknown["place"]) == ("UNKNOWN_WORD", "seets", 6)
+    assert "seats" in unknown["candidates"]
     assert await fleet.db.fetchval("SELECT count(*) FROM query_preview") == 0
 
 

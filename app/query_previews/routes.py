@@ -52,12 +52,27 @@ class CorrectRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     correction: dict[str, Any]
 
 
+class QuestionFault(Culprit, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+    """What is wrong with a question; of a sentence also which `word`, at which `place` counted from 0, and what could
+    stand there or is like it.
+    """
+
+    word: str | None = None
+    place: int | None = None
+    expected: list[str] | None = None
+    candidates: list[str] | None = None
+    examples: list[str] | None = None
+
+
+OF_SENTENCES = ("word", "place", "expected", "candidates", "examples")
+
+
 class ValidationAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a question can be run as it is; `warnings` say what holds it, or should be known."""
 
     valid: bool
     warnings: list[Guard]
-    errors: list[Culprit]
+    errors: list[QuestionFault]
 
 
 @post(
@@ -102,11 +117,17 @@ async def validate_query(
     except VanguardError as error:
         if error.kind not in INVALID:
             raise
-        errors = list(error.errors) or [Culprit(code=error.code, message=error.detail)]
-        answer = ValidationAnswer(valid=False, warnings=[], errors=errors)
+        answer = ValidationAnswer(valid=False, warnings=[], errors=_faults(error))
     else:
         answer = ValidationAnswer(valid=not look.requires_override, warnings=look.guards, errors=[])
     return Response(exact_json.encode(answer), media_type="application/json")
+
+
+def _faults(error: VanguardError) -> list[QuestionFault]:
+    if error.errors:
+        return [QuestionFault(**msgspec.structs.asdict(each)) for each in error.errors]
+    said = {name: error.extra[name] for name in OF_SENTENCES if name in error.extra}
+    return [QuestionFault(code=error.code, message=error.detail, **said)]
 
 
 @post(
