@@ -740,6 +740,22 @@ async def test_executions_are_listed_the_newest_first(fleet: World, ann: User, b
     assert (found, after["after"]) == ([3, 2, 1], None)
 
 
+async def test_an_execution_of_a_service_that_was_killed_is_lost(fleet: World, ann: User) -> None:
+    """Once it could not run any more."""
+    answer = await answered(ann, {"dataset": "fleet"})
+    await fleet.db.execute("UPDATE query_execution SET outcome = NULL")
+
+    async def outcomes() -> set[str | None]:
+        listed = exact_json.decode((await ann.get(path(ann, "executions"))).content)["data"]
+        one = exact_json.decode((await ann.get(path(ann, f"executions/{answer['executionId']}"))).content)
+        return {one["outcome"], *(each["outcome"] for each in listed)}
+
+    assert await outcomes() == {None}
+    settings = fleet.runtime.settings
+    fleet.clock.move(seconds=2 * (settings.query_timeout + settings.stall_timeout) + 1)
+    assert await outcomes() == {"lost"}
+
+
 async def test_a_question_that_takes_too_long_is_broken_off(database_url: str) -> None:
     async with open_world(database_url, query_timeout=3) as world:
         await world.organization("acme")

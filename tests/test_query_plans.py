@@ -101,8 +101,12 @@ ANALYZE query_execution, query_preview;
 """
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 STATEMENTS: dict[str, tuple[Statement, tuple[Any, ...], int]] = {
-    "one's own executions": (statement("query_previews/list_executions"), ("acme", "u1", None, None, 51, None), 60),
-    "everybody's": (statement("query_previews/list_executions"), ("acme", None, None, None, 51, None), 60),
+    "one's own executions": (
+        statement("query_previews/list_executions"),
+        ("acme", "u1", None, None, 51, None, None),
+        60,
+    ),
+    "everybody's": (statement("query_previews/list_executions"), ("acme", None, None, None, 51, None, None), 60),
     "the pace": (statement("query_previews/read_pace"), ("acme",), 60),
     "previews of nobody's use": (statement("query_previews/forget_previews"), ("acme", "u1", NOW), 250),
 }

@@ -23,6 +23,7 @@ from app.base.errors import (
     QueriesBusy,
     QueryTooLarge,
 )
+from app.base.settings import Settings
 from app.base.statements import statement
 from app.contracts.values import write_datetime, write_number
 from app.engine.audit import Act, Entry, record_in
@@ -202,6 +203,11 @@ def _is_key(parent: Source, source: Source) -> bool:
     return not contract.appends and {*contract.key_fields} == {*source.join.parent_fields}
 
 
+def longest(settings: Settings) -> float:
+    """Seconds that an answer takes at most, the client's slowness included."""
+    return settings.query_timeout + settings.stall_timeout
+
+
 class QueryDownload(Download):
     """Sends the answer of a question, and records how that ended."""
 
@@ -216,7 +222,7 @@ class QueryDownload(Download):
         )
         if run.format == "json":
             del self.headers["Content-Disposition"]
-        self._limit = runtime.settings.query_timeout + runtime.settings.stall_timeout
+        self._limit = longest(runtime.settings)
         self._run = run
         self._ended = ("failed", 0.0)
 

@@ -2,7 +2,7 @@
 
 import uuid
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -16,14 +16,14 @@ from app.base.errors import ExecutionNotFound
 from app.base.statements import statement
 from app.engine.cursors import Cursor, check_incarnation, read_cursor, write_cursor
 from app.engine.query.composing import Asker
-from app.query_previews.execution import WRITERS, Json, QueryDownload, check_digest, start
+from app.query_previews.execution import WRITERS, Json, QueryDownload, check_digest, longest, start
 from app.query_previews.previews import read
 from app.query_previews.routes import PATH, Id
 from app.query_previews.wire import AnswerColumn
 from app.web.auth import Action, require
 from app.web.openapi import Organization, add_media_type, answers, body
 from app.web.paging import PageOperation, read_page
-from app.web.runtime import VanguardRequest
+from app.web.runtime import Runtime, VanguardRequest
 from app.web.work import READS
 
 LIST_EXECUTIONS = statement("query_previews/list_executions")
@@ -63,7 +63,7 @@ class QueryAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 class ExecutionAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A question that was run. `cost` and `estimated_rows` as they were expected; `outcome` is null while it runs, and
-    stays so where the service was killed; `seconds` and `rows` are what it took and answered.
+    `lost` where the service was killed meanwhile; `seconds` and `rows` are what it took and answered.
     """
 
     id: str
@@ -154,6 +154,7 @@ async def list_executions(request: VanguardRequest, org: Organization) -> Respon
         found = await connection.rows(
             LIST_EXECUTIONS,
             organization=org, user=_whose(request), after=after, after_id=after_id, limit=limit + 1, id=None,
+            lost_before=_lost_before(runtime),
         )  # fmt: skip
     following = None
     if len(found) > limit:
@@ -177,10 +178,13 @@ async def get_execution(request: VanguardRequest, org: Organization, execution: 
         id_ = uuid.UUID(execution)
     except ValueError:
         raise _no_execution(execution) from None
-    async with request.runtime.database.connection() as connection:
+    runtime = request.runtime
+    async with runtime.database.connection() as connection:
         row = await connection.row(
-            LIST_EXECUTIONS, organization=org, user=_whose(request), after=None, after_id=None, limit=1, id=id_
-        )
+            LIST_EXECUTIONS,
+            organization=org, user=_whose(request), after=None, after_id=None, limit=1, id=id_,
+            lost_before=_lost_before(runtime),
+        )  # fmt: skip
     if row is None:
         raise _no_execution(execution)
     return Response(exact_json.encode(_answer(row)), media_type="application/json")
@@ -188,6 +192,11 @@ async def get_execution(request: VanguardRequest, org: Organization, execution: 
 
 def _whose(request: VanguardRequest) -> str | None:
     return None if request.user.may(Action.ADMINISTER) else request.user.user_id
+
+
+def _lost_before(runtime: Runtime) -> datetime:
+    """Nothing takes twice as long as an answer may."""
+    return runtime.clock() - timedelta(seconds=2 * longest(runtime.settings))
 
 
 def _no_execution(id_: str) -> ExecutionNotFound:
