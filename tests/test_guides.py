@@ -92,6 +92,14 @@ def test_the_tutorial_brings_a_csv_to_a_reviewed_dataset(served: str, tmp_path: 
     run, quarantine = values(told["The next file"])
     assert counted(run) == {"read": 3, "inserted": 1, "updated": 1, "quarantined": 1}
     assert quarantine["data"][0]["line"] == 4
+    orders, candidates, accepted, asked, answer = values(told["Ask across two files"])
+    assert orders["state"] == "ACTIVE"
+    assert candidates["data"][0]["condition"] == "orders.customerNo = customers.customerNo"
+    assert (accepted["state"], accepted["warnings"]) == ("accepted", [])
+    assert asked["query"]["groupBy"] == ["customers.tier"]
+    assert answer["data"] == [
+        {"customers.tier": "gold", "sumAmount": 225.75}, {"customers.tier": "silver", "sumAmount": 82}
+    ]  # fmt: skip
     (exported,) = told["Take it out"]
     header, *rows = exported.splitlines()
     assert header == "customerNo,company,tier,revenue,customerSince"
