@@ -20,14 +20,14 @@ from app.base.statements import Statement, statement
 from app.contracts import BUILT_IN, Contract
 from app.contracts.filters import refuse
 from app.engine.audit import Act, Entry, record_in
-from app.engine.cursors import Cursor, check_incarnation, read_cursor, write_cursor
+from app.engine.cursors import Cursor
 from app.engine.desk import Desk
 from app.history import HistoryEntry, entry_of
 from app.organizations import list_organizations
 from app.web.auth import Action, require
 from app.web.etags import PRIVATE
 from app.web.openapi import Organization, answers, parameter
-from app.web.paging import PageOperation, read_page
+from app.web.paging import PageOperation, Walk, read_page
 from app.web.runtime import VanguardRequest, contract_of
 
 LIST_ENTRIES = statement("audit/list_entries")
@@ -132,22 +132,16 @@ async def get_audit(request: VanguardRequest, org: Organization) -> Response[byt
     limit, given = read_page(request, names=FILTERS, action=tuple(Act))
     contract = await contract_of(request, org, given["dataset"]) if "dataset" in given else None
     wanted = _read_wanted(given)
-    purpose = f"{org}/audit"
-    cursor = read_cursor(runtime.settings.secret, runtime.clock, purpose, given["after"]) if "after" in given else None
-    behind = _place_of(cursor) if cursor else None
+    walk = Walk(runtime, f"{org}/audit", given.get("after"))
+    behind = _place_of(walk.cursor) if walk.cursor else None
     async with runtime.database.connection() as connection:
         entries = await _list_entries(connection, org, wanted, behind, limit + 1)
-        incarnation = entries[0]["incarnation"]
-        check_incarnation(cursor, incarnation)
+        walk.check(entries[0]["incarnation"])
         found = [(Place(each["position"], ACT, each["id"]), _act_of(each)) for each in entries if each["id"]]
         if contract is not None and wanted["key"] is not None and wanted["action"] is None:
             changes = await _list_changes(Desk(connection, contract, org), wanted, behind, limit + 1)
             found = sorted(found + changes, key=_order, reverse=True)
-    following = None
-    if len(found) > limit:
-        last = found[limit - 1][0]
-        position = Cursor((last.at.isoformat(), last.kind), str(last.number), incarnation)
-        following = write_cursor(runtime.settings.secret, runtime.clock, purpose, position)
+    following = walk.following(found, limit, lambda last: _cursor_of(last[0]))
     body = exact_json.encode({"data": [entry for _, entry in found[:limit]], "nextCursor": following})
     return Response(body, media_type="application/json", headers=PRIVATE)
 
@@ -187,6 +181,10 @@ def _read_moment(given: Mapping[str, str], name: str) -> datetime | None:
 def _place_of(cursor: Cursor) -> Place:
     at, kind = cursor.values
     return Place(datetime.fromisoformat(str(at)), str(kind), int(cursor.key))
+
+
+def _cursor_of(place: Place) -> Cursor:
+    return Cursor((place.at.isoformat(), place.kind), str(place.number))
 
 
 def _order(found: tuple[Place, Any]) -> tuple[datetime, bool, int]:

@@ -19,7 +19,7 @@ from app.base.statements import statement
 from app.contracts import Contract
 from app.contracts.keys import check_key, key_values
 from app.contracts.validation import check_delta, check_new_key, check_seen
-from app.engine.cursors import Cursor, check_incarnation, read_cursor, write_cursor
+from app.engine.cursors import Cursor
 from app.engine.desk import Desk
 from app.engine.feed import reached
 from app.engine.locks import Workspace, lock_rows, raise_workspace
@@ -43,7 +43,7 @@ from app.web.openapi import (
     body,
     parameter,
 )
-from app.web.paging import PAGE_SIZE, read_page
+from app.web.paging import PAGE_SIZE, Walk, read_page
 from app.web.runtime import VanguardRequest, contract_of
 
 SAVE_DRAFTS = statement("drafts/save_drafts")
@@ -477,18 +477,13 @@ async def get_drafts(request: VanguardRequest, org: Organization, dataset: Datas
     runtime = request.runtime
     contract, user = await contract_of(request, org, dataset), request.user.user_id
     size, given = read_page(request, PAGE_SIZE)
-    purpose = f"{org}/{contract.edition}/drafts"
-    after = given.get("after")
-    cursor = read_cursor(runtime.settings.secret, runtime.clock, purpose, after) if after else None
+    walk = Walk(runtime, f"{org}/{contract.edition}/drafts", given.get("after") or None)
     async with runtime.desk(contract, org) as desk:
-        page = await desk.row(READ_DRAFTS, user=user, after=cursor.key if cursor else "", limit=size)
+        page = await desk.row(READ_DRAFTS, user=user, after=walk.key or "", limit=size)
     if page is None:
         raise desk.not_set_up
-    check_incarnation(cursor, page["incarnation"])
-    following = None
-    if page["last_key"] is not None:
-        position = Cursor((), page["last_key"], page["incarnation"])
-        following = write_cursor(runtime.settings.secret, runtime.clock, purpose, position)
+    walk.check(page["incarnation"])
+    following = walk.next(None if page["last_key"] is None else Cursor((), page["last_key"]))
     pagination = {"pageSize": size, "totalRecords": page["total"], "nextCursor": following}
     body = b'{"data":%b,"pagination":%b,"metadata":%b}' % (
         page["body"],

@@ -28,7 +28,7 @@ from app.contracts.rules import judge, unique_rules
 from app.contracts.validation import check_cell, check_key, is_cell
 from app.contracts.values import MAX_DIGITS
 from app.drafts import Batch, Draft, Saving, UndoGroup, refusal, write_drafts
-from app.engine.cursors import Cursor, check_incarnation, read_cursor, write_cursor
+from app.engine.cursors import Cursor
 from app.engine.desk import Desk
 from app.engine.locks import lock_rows, raise_workspace, read_dataset
 from app.engine.quotas import Quota, check_held
@@ -40,7 +40,7 @@ from app.web.budgets import BATCH
 from app.web.etags import PRIVATE
 from app.web.idempotency import answer_once
 from app.web.openapi import DATASET_PATH, DatasetName, Organization, SessionId, answers, answers_with_position, body
-from app.web.paging import PageOperation, read_page
+from app.web.paging import PageOperation, Walk, read_page
 from app.web.runtime import VanguardRequest, contract_of
 
 READ_CELLS = statement("edits/read_cells")
@@ -495,18 +495,13 @@ async def get_edits(
     runtime, user = request.runtime, request.user.user_id
     contract = await contract_of(request, org, dataset)
     limit, given = read_page(request)
-    purpose = f"{org}/{contract.edition}/sessions/{session_id}/edits"
-    cursor = read_cursor(runtime.settings.secret, runtime.clock, purpose, given["after"]) if "after" in given else None
+    walk = Walk(runtime, f"{org}/{contract.edition}/sessions/{session_id}/edits", given.get("after"))
     async with runtime.desk(contract, org) as desk:
         session = await read_session(desk, user, session_id, runtime.clock())
-        incarnation = (await read_dataset(desk)).incarnation
-        check_incarnation(cursor, incarnation)
-        after = int(cursor.key) if cursor else 0
+        walk.check((await read_dataset(desk)).incarnation)
+        after = int(walk.key or 0)
         found = await desk.rows(LIST_EDITS, user=user, session=session.id, after=after, limit=limit + 1)
-    following = None
-    if len(found) > limit:
-        position = Cursor((), str(found[limit - 1]["id"]), incarnation)
-        following = write_cursor(runtime.settings.secret, runtime.clock, purpose, position)
+    following = walk.following(found, limit, lambda last: Cursor((), str(last["id"])))
     answer = LogAnswer(data=[_logged(contract, record) for record in found[:limit]], next_cursor=following)
     return Response(exact_json.encode(answer), media_type="application/json", headers=PRIVATE)
 

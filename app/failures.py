@@ -11,7 +11,7 @@ from app.base.errors import NothingFailed, NothingSelected
 from app.base.statements import Statement, statement
 from app.contracts import Contract
 from app.engine.audit import Act, Entry, record
-from app.engine.cursors import Cursor, check_incarnation, read_cursor, write_cursor
+from app.engine.cursors import Cursor
 from app.engine.desk import Desk
 from app.engine.feed import EventType, tell_rows
 from app.engine.locks import hold_filled, lock_rows, raise_workspaces
@@ -21,7 +21,7 @@ from app.web.budgets import BATCH
 from app.web.etags import PRIVATE
 from app.web.idempotency import answer_once
 from app.web.openapi import DATASET_PATH, DatasetName, Organization, answers, answers_with_position, body
-from app.web.paging import PageOperation, read_page
+from app.web.paging import PageOperation, Walk, read_page
 from app.web.runtime import Runtime, VanguardRequest, contract_of
 
 LIST_QUARANTINE = statement("failures/list_quarantine")
@@ -172,16 +172,13 @@ async def _page(
 ) -> Response[bytes]:
     """A page as PostgreSQL renders it; `start` stands before every key."""
     limit, given = read_page(request)
-    secret, clock, purpose = runtime.settings.secret, runtime.clock, f"{organization}/{contract.name}/sync/{noun}"
-    cursor = read_cursor(secret, clock, purpose, given["after"]) if "after" in given else None
+    walk = Walk(runtime, f"{organization}/{contract.name}/sync/{noun}", given.get("after"))
     async with runtime.desk(contract, organization) as desk:
-        page = await desk.row(listing, after=cursor.key if cursor else start, limit=limit)
+        page = await desk.row(listing, after=walk.key or start, limit=limit)
     if page is None:
         raise desk.not_set_up
-    check_incarnation(cursor, page["incarnation"])
-    following = page["last_key"] and write_cursor(
-        secret, clock, purpose, Cursor((), page["last_key"], page["incarnation"])
-    )
+    walk.check(page["incarnation"])
+    following = walk.next(Cursor((), page["last_key"]) if page["last_key"] else None)
     content = b'{"data":%b,"total":%d,"nextCursor":%b}' % (page["body"], page["total"], exact_json.encode(following))
     return Response(content, media_type="application/json", headers=PRIVATE)
 

@@ -11,14 +11,14 @@ from app.base.errors import RowNotFound
 from app.base.statements import statement
 from app.contracts import Contract
 from app.contracts.validation import check_key
-from app.engine.cursors import Cursor, check_incarnation, read_cursor, write_cursor
+from app.engine.cursors import Cursor
 from app.engine.desk import Desk
 from app.engine.locks import read_dataset
 from app.engine.passage import Passage
 from app.web.auth import Action, Principal, require
 from app.web.etags import PRIVATE
 from app.web.openapi import DATASET_PATH, DatasetName, Organization, RowId, answers
-from app.web.paging import PageOperation, read_page
+from app.web.paging import PageOperation, Walk, read_page
 from app.web.runtime import VanguardRequest, standing_of
 
 LIST_HISTORY = statement("history/list_history")
@@ -91,23 +91,21 @@ async def get_history(
     runtime, user = request.runtime, request.user
     standing = await standing_of(request, org, dataset)
     limit, given = read_page(request)
-    purpose = f"{org}/{standing.contract.edition}/rows/{row_id}/history"
-    cursor = read_cursor(runtime.settings.secret, runtime.clock, purpose, given["after"]) if "after" in given else None
+    walk = Walk(runtime, f"{org}/{standing.contract.edition}/rows/{row_id}/history", given.get("after"))
     line = [standing.contract]
     if standing.supersedes is not None:
         line = await runtime.datasets.find_line(org, standing)
     async with runtime.desk(standing.contract, org) as desk:
-        incarnation = (await read_dataset(desk)).incarnation
-        check_incarnation(cursor, incarnation)
-        if cursor is None:
+        walk.check((await read_dataset(desk)).incarnation)
+        if walk.cursor is None:
             await _check_known(desk, user.user_id, row_id)
-        found = await _read(desk, line, request.user, row_id, cursor, limit + 1)
-    following = None
-    if len(found) > limit:
-        schema, entry = found[limit - 1]
-        place = () if schema == standing.contract.schema else (schema,)
-        position = Cursor(place, str(entry["revision"]), incarnation)
-        following = write_cursor(runtime.settings.secret, runtime.clock, purpose, position)
+        found = await _read(desk, line, request.user, row_id, walk.cursor, limit + 1)
+
+    def place(last: tuple[str, dict[str, Any]]) -> Cursor:
+        schema, entry = last
+        return Cursor(() if schema == standing.contract.schema else (schema,), str(entry["revision"]))
+
+    following = walk.following(found, limit, place)
     answer = {"data": [entry for _, entry in found[:limit]], "nextCursor": following}
     return Response(exact_json.encode(answer), media_type="application/json", headers=PRIVATE)
 

@@ -12,10 +12,10 @@ from litestar import Response, get
 from app.base import exact_json
 from app.base.database import Connection
 from app.base.statements import statement
-from app.engine.cursors import Cursor, check_incarnation, read_cursor, write_cursor
+from app.engine.cursors import Cursor
 from app.web.auth import Action, require
 from app.web.openapi import Organization, answers
-from app.web.paging import PageOperation, read_page
+from app.web.paging import PageOperation, Walk, read_page
 from app.web.runtime import VanguardRequest
 
 LIST_PEOPLE = statement("people/list_people")
@@ -59,17 +59,13 @@ async def list_people(request: VanguardRequest, org: Organization) -> Response[b
     """By name and id. Parameters: limit, after."""
     runtime = request.runtime
     limit, given = read_page(request)
-    secret, clock, purpose = runtime.settings.secret, runtime.clock, f"{org}/people"
-    cursor = read_cursor(secret, clock, purpose, given["after"]) if "after" in given else None
-    after, after_id = (str(cursor.values[0]), cursor.key) if cursor else ("", "")
+    walk = Walk(runtime, f"{org}/people", given.get("after"))
+    after, after_id = (str(walk.cursor.values[0]), walk.cursor.key) if walk.cursor else ("", "")
     async with runtime.database.connection() as connection:
         rows = await connection.rows(LIST_PEOPLE, organization=org, after=after, after_id=after_id, limit=limit + 1)
-    check_incarnation(cursor, rows[0]["incarnation"])
+    walk.check(rows[0]["incarnation"])
     shown = [NamedPerson(id=row["id"], name=row["name"]) for row in rows[:limit] if row["id"] is not None]
-    following = None
-    if len(rows) > limit:
-        last = shown[-1]
-        following = write_cursor(secret, clock, purpose, Cursor((last.name,), last.id, rows[0]["incarnation"]))
+    following = walk.following(rows, limit, lambda last: Cursor((last["name"],), last["id"]))
     body = exact_json.encode(PeopleAnswer(data=shown, next_cursor=following))
     return Response(body, media_type="application/json", headers=NO_STORE)
 

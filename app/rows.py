@@ -17,7 +17,7 @@ from app.base.statements import statement
 from app.contracts import Contract
 from app.contracts.filters import INCLUDES, Listing, read_include, read_listing, read_parameters, refuse
 from app.contracts.validation import check_key
-from app.engine.cursors import Cursor, check_incarnation, read_cursor, write_cursor
+from app.engine.cursors import Cursor
 from app.engine.desk import Desk
 from app.engine.page import PageComposer
 from app.engine.page_markers import OVERLAP
@@ -26,6 +26,7 @@ from app.engine.view import Composed
 from app.web.auth import Action, require
 from app.web.etags import PRIVATE, etag_of, matches, not_modified, row_etag, unchanged
 from app.web.openapi import DATASET_PATH, DatasetName, Organization, RowId, answers, filter_parameters, parameter
+from app.web.paging import Walk
 from app.web.runtime import Runtime, VanguardRequest, contract_of
 
 READ_ROW = statement("rows/read_row")
@@ -225,25 +226,22 @@ async def list_rows(
     user = request.user.user_id
     composer = PageComposer(contract, listing, organization, user, keyed)
     purpose = f"{organization}/{contract.edition}?" + ",".join(f"{'-' * s.descending}{s.field}" for s in composer.order)
-    cursor = read_cursor(runtime.settings.secret, runtime.clock, purpose, listing.after) if listing.after else None
+    walk = Walk(runtime, purpose, listing.after or None)
     async with runtime.desk(contract, organization) as desk:
         if listing.tagged and (etag := await unchanged(desk, request, runtime, known)):
             return etag
-        page = await _read(desk, runtime, composer, listing, cursor)
-    check_incarnation(cursor, page["incarnation"])
+        page = await _read(desk, runtime, composer, listing, walk.cursor)
+    walk.check(page["incarnation"])
     total = page["total"]
-    more = page["reached"] > (0 if cursor else (listing.page - 1) * listing.page_size) + listing.page_size
-    following = None
-    if more:
-        position = Cursor(tuple(page["last_values"]), page["last_key"], page["incarnation"])
-        following = write_cursor(runtime.settings.secret, runtime.clock, purpose, position)
+    more = page["reached"] > (0 if walk.cursor else (listing.page - 1) * listing.page_size) + listing.page_size
+    following = walk.next(Cursor(tuple(page["last_values"]), page["last_key"]) if more else None)
     return PageAnswer(
         body=page["body"],
         keys=page["keys"],
         revision=page["revision"],
         etag=etag_of(runtime, contract, organization, user, page),
         pagination={
-            "page": None if cursor else listing.page,
+            "page": None if walk.cursor else listing.page,
             "pageSize": listing.page_size,
             "totalRecords": total,
             "totalPages": None if total is None else -(-total // listing.page_size),

@@ -17,7 +17,7 @@ from app.contracts.columns import ShownColumn, columns_of
 from app.contracts.filters import read_listing
 from app.contracts.states import SessionState
 from app.contracts.validation import check_key
-from app.engine.cursors import Cursor, check_incarnation, read_cursor, write_cursor
+from app.engine.cursors import Cursor
 from app.engine.desk import Desk
 from app.engine.locks import raise_workspace, read_dataset
 from app.engine.positions import read_position
@@ -51,7 +51,7 @@ from app.web.openapi import (
     body,
     parameter,
 )
-from app.web.paging import PageOperation, read_page
+from app.web.paging import PageOperation, Walk, read_page
 from app.web.runtime import Runtime, VanguardRequest, contract_of
 
 START_SESSION = statement("sessions/start_session")
@@ -272,28 +272,22 @@ async def list_sessions(request: VanguardRequest, org: Organization, dataset: Da
     runtime, user = request.runtime, request.user.user_id
     contract = await contract_of(request, org, dataset)
     limit, given = read_page(request, status=STATUSES)
-    purpose = f"{org}/{contract.name}/sessions/{user}"
-    cursor = read_cursor(runtime.settings.secret, runtime.clock, purpose, given["after"]) if "after" in given else None
+    walk = Walk(runtime, f"{org}/{contract.name}/sessions/{user}", given.get("after"))
     async with runtime.desk(contract, org) as desk:
         feed_position = await read_position(desk.connection, org, user)
-        incarnation = (await read_dataset(desk)).incarnation
-        check_incarnation(cursor, incarnation)
+        walk.check((await read_dataset(desk)).incarnation)
         found = await desk.rows(
             LIST_SESSIONS,
             user=user,
             at=runtime.clock(),
             status=given.get("status"),
-            after=datetime.fromisoformat(str(cursor.values[0])) if cursor else None,
-            after_id=cursor.key if cursor else None,
+            after=walk.at,
+            after_id=walk.key,
             limit=limit + 1,
         )
-    sessions = [session_of(record) for record in found[:limit]]
-    following = None
-    if len(found) > limit:
-        last = sessions[-1]
-        position = Cursor((last.created_at.isoformat(),), last.id, incarnation)
-        following = write_cursor(runtime.settings.secret, runtime.clock, purpose, position)
-    answer = {"data": [shown(session) for session in sessions], "nextCursor": following}
+    sessions = [session_of(record) for record in found]
+    following = walk.following(sessions, limit, lambda last: Cursor((last.created_at.isoformat(),), last.id))
+    answer = {"data": [shown(session) for session in sessions[:limit]], "nextCursor": following}
     body = placed(exact_json.encode(answer), feed_position)
     return Response(body, media_type="application/json", headers=PRIVATE)
 

@@ -19,7 +19,6 @@ from app.base.errors import NoUpstream, RunNotFound, SyncPaused
 from app.base.statements import statement
 from app.contracts import Contract
 from app.engine.audit import Act, Entry, record
-from app.engine.cursors import Cursor, check_incarnation, read_cursor, write_cursor
 from app.engine.desk import Desk
 from app.engine.locks import hold_filled, read_dataset
 from app.web.auth import Action, require
@@ -34,7 +33,7 @@ from app.web.openapi import (
     body,
     parameter,
 )
-from app.web.paging import PageOperation, read_page
+from app.web.paging import PageOperation, Walk, by_time, read_page
 from app.web.runtime import VanguardRequest, contract_of
 
 LOCK_SYNCHRONIZATION = statement("locks/lock_synchronization")
@@ -367,30 +366,19 @@ async def list_runs(request: VanguardRequest, org: Organization, dataset: Datase
     runtime = request.runtime
     contract = await contract_of(request, org, dataset)
     limit, given = read_page(request, kind=KINDS, state=STATES)
-    purpose = f"{org}/{contract.name}/sync/runs"
-    cursor: Cursor | None = None
-    after: datetime | None = None
-    after_id: uuid.UUID | None = None
-    if "after" in given:
-        cursor = read_cursor(runtime.settings.secret, runtime.clock, purpose, given["after"])
-        after, after_id = datetime.fromisoformat(str(cursor.values[0])), uuid.UUID(cursor.key)
+    walk = Walk(runtime, f"{org}/{contract.name}/sync/runs", given.get("after"))
     async with runtime.desk(contract, org) as desk:
-        incarnation = (await read_dataset(desk)).incarnation
-        check_incarnation(cursor, incarnation)
+        walk.check((await read_dataset(desk)).incarnation)
         found = await desk.rows(
             LIST_RUNS,
             kind=given.get("kind"),
             state=given.get("state"),
-            after=after,
-            after_id=after_id,
+            after=walk.at,
+            after_id=walk.id,
             limit=limit + 1,
         )
-    following = None
-    if len(found) > limit:
-        last = found[limit - 1]
-        position = Cursor((last["position"].isoformat(),), str(last["id"]), incarnation)
-        following = write_cursor(runtime.settings.secret, runtime.clock, purpose, position)
-    return _answer(Runs(data=[run_of(record) for record in found[:limit]], next_cursor=following))
+    runs = [run_of(record) for record in found[:limit]]
+    return _answer(Runs(data=runs, next_cursor=walk.following(found, limit, by_time)))
 
 
 @get(

@@ -258,7 +258,7 @@ def read_cells(desk: Desk, request: ChangeRequest, from_key: str = "") -> AsyncG
 
 
 async def read_page(
-    desk: Desk, request: ChangeRequest, size: int, after: Cursor | None, incarnation: int
+    desk: Desk, request: ChangeRequest, size: int, after: Cursor | None
 ) -> tuple[list[dict[str, Any]], Cursor | None]:
     """A page of a request's cells, and where the next one begins."""
     shown: list[dict[str, Any]] = []
@@ -272,7 +272,7 @@ async def read_page(
                     continue
                 if len(shown) == size:
                     last = shown[-1]
-                    return shown, Cursor((last["field"],), last["id"], incarnation)
+                    return shown, Cursor((last["field"],), last["id"])
                 shown.append(shown_cell(row))
     return shown, None
 

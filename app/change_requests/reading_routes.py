@@ -1,10 +1,8 @@
 """Change requests over HTTP: lists, one of them, its cells, conflicts, comments and bundle, and what is remembered."""
 
-import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -29,17 +27,14 @@ from app.change_requests.wire import (
     REQUEST_PATH,
     REQUESTS_PATH,
     RequestId,
-    cursor_of,
-    incarnation_of,
     json_of,
-    next_of,
-    page_of,
     person_of,
     request_id_of,
 )
 from app.contracts.states import RequestState
 from app.engine.cursors import Cursor
 from app.engine.desk import Desk
+from app.engine.locks import read_dataset
 from app.engine.positions import read_position
 from app.engine.requests import Event
 from app.exports import Column, noted, stream_table
@@ -55,7 +50,7 @@ from app.web.openapi import (
     answers_with_position,
     parameter,
 )
-from app.web.paging import PageOperation, read_given, read_page
+from app.web.paging import PageOperation, Walk, read_given, read_page
 from app.web.runtime import VanguardRequest, contract_of
 
 LIST_REQUESTS = statement("change_requests/list_requests")
@@ -92,24 +87,22 @@ async def list_requests(request: VanguardRequest, org: Organization, dataset: Da
     runtime, person = request.runtime, person_of(request)
     contract = await contract_of(request, org, dataset)
     limit, given = read_page(request, status=STATUSES)
-    purpose = f"{org}/{contract.name}/change-requests/{person.id}"
-    cursor = cursor_of(request, purpose, given)
+    walk = Walk(runtime, f"{org}/{contract.name}/change-requests/{person.id}", given.get("after"))
     async with runtime.desk(contract, org) as desk:
         feed_position = await read_position(desk.connection, org, person.id)
-        incarnation = await incarnation_of(desk, cursor)
+        walk.check((await read_dataset(desk)).incarnation)
         found = await desk.rows(
             LIST_REQUESTS,
             user=person.id,
             all=person.admin,
             status=given.get("status"),
-            after=datetime.fromisoformat(str(cursor.values[0])) if cursor else None,
-            after_id=uuid.UUID(cursor.key) if cursor else None,
+            after=walk.at,
+            after_id=walk.id,
             limit=limit + 1,
         )
-    shown = [reading.listed(request_of(row)) for row in found[:limit]]
-    last = Cursor((shown[-1]["createdAt"].isoformat(),), str(shown[-1]["id"]), incarnation) if shown else None
-    following = next_of(request, purpose, last if len(found) > limit else None)
-    return json_of({"data": shown, "nextCursor": following, "position": feed_position})
+    shown = [reading.listed(request_of(row)) for row in found]
+    following = walk.following(shown, limit, lambda last: Cursor((last["createdAt"].isoformat(),), str(last["id"])))
+    return json_of({"data": shown[:limit], "nextCursor": following, "position": feed_position})
 
 
 @get(
@@ -158,15 +151,14 @@ async def get_diff(
     runtime, person = request.runtime, person_of(request)
     contract = await contract_of(request, org, dataset)
     limit, given = read_page(request, format=("json", *WRITERS))
-    purpose = f"{org}/{contract.edition}/change-requests/{request_id}/diff"
-    cursor = cursor_of(request, purpose, given)
+    walk = Walk(runtime, f"{org}/{contract.edition}/change-requests/{request_id}/diff", given.get("after"))
     async with runtime.database.transaction() as connection:
         desk = Desk(connection, contract, org)
-        incarnation = await incarnation_of(desk, cursor)
+        walk.check((await read_dataset(desk)).incarnation)
         found = await read_request(desk, person, request_id_of(request_id))
         if (ending := given.get("format", "json")) == "json":
-            shown, following = await reading.read_page(desk, found, limit, cursor, incarnation)
-            page = exact_json.encode({"data": shown, "nextCursor": next_of(request, purpose, following)})
+            shown, following = await reading.read_page(desk, found, limit, walk.cursor)
+            page = exact_json.encode({"data": shown, "nextCursor": walk.next(following)})
             return ASGIResponse(body=page, media_type="application/json", headers=PRIVATE)
 
     async def batches() -> AsyncGenerator[list[tuple[Any, ...]], None]:
@@ -221,16 +213,15 @@ async def list_comments(
     runtime = request.runtime
     contract = await contract_of(request, org, dataset)
     limit, given = read_page(request)
-    purpose = f"{org}/{contract.name}/change-requests/{request_id}/comments"
-    cursor = cursor_of(request, purpose, given)
+    walk = Walk(runtime, f"{org}/{contract.name}/change-requests/{request_id}/comments", given.get("after"))
     async with runtime.desk(contract, org) as desk:
-        incarnation = await incarnation_of(desk, cursor)
+        walk.check((await read_dataset(desk)).incarnation)
         found = await read_request(desk, person_of(request), request_id_of(request_id))
-        after = int(cursor.key) if cursor else None
+        after = int(walk.key) if walk.key else None
         rows = await read_events(desk, found.id, kind=Event.COMMENTED, after=after, limit=limit + 1)
-    shown = [shown_event(row) for row in rows[:limit]]
-    following = Cursor((), shown[-1]["id"], incarnation) if len(rows) > limit else None
-    return page_of(request, purpose, shown, following)
+    shown = [shown_event(row) for row in rows]
+    following = walk.following(shown, limit, lambda last: Cursor((), last["id"]))
+    return json_of({"data": shown[:limit], "nextCursor": following})
 
 
 @dataclass
@@ -282,14 +273,12 @@ async def list_resolutions(request: VanguardRequest, org: Organization, dataset:
     runtime = request.runtime
     contract = await contract_of(request, org, dataset)
     limit, given = read_page(request)
-    purpose = f"{org}/{contract.name}/resolutions"
-    cursor = cursor_of(request, purpose, given)
+    walk = Walk(runtime, f"{org}/{contract.name}/resolutions", given.get("after"))
     async with runtime.desk(contract, org) as desk:
-        incarnation = await incarnation_of(desk, cursor)
-        found = await resolutions.list_remembered(desk, uuid.UUID(cursor.key) if cursor else None, limit + 1)
-    shown = found[:limit]
-    following = Cursor((), str(shown[-1].id), incarnation) if len(found) > limit else None
-    return page_of(request, purpose, shown, following)
+        walk.check((await read_dataset(desk)).incarnation)
+        found = await resolutions.list_remembered(desk, walk.id, limit + 1)
+    following = walk.following(found, limit, lambda last: Cursor((), str(last.id)))
+    return json_of({"data": found[:limit], "nextCursor": following})
 
 
 ROUTES = [list_requests, get_request, get_diff, get_conflicts, list_comments, get_bundle, list_resolutions]

@@ -13,9 +13,7 @@ from app.base import exact_json
 from app.base.errors import ChangeRequestNotFound, VanguardError
 from app.change_requests import reading
 from app.change_requests.requests import Person
-from app.engine.cursors import Cursor, check_incarnation, read_cursor, write_cursor
 from app.engine.desk import Desk
-from app.engine.locks import read_dataset
 from app.web.auth import Action
 from app.web.etags import PRIVATE
 from app.web.idempotency import answer_once
@@ -61,26 +59,6 @@ async def answer(request: VanguardRequest, org: str, dataset: str, act: Act, *, 
         return exact_json.encode(await reading.detail_of(desk, person, done))
 
     return await answer_once(request, runtime, await contract_of(request, org, dataset), org, work, status=status)
-
-
-def cursor_of(request: VanguardRequest, purpose: str, given: dict[str, str]) -> Cursor | None:
-    runtime = request.runtime
-    return read_cursor(runtime.settings.secret, runtime.clock, purpose, given["after"]) if "after" in given else None
-
-
-async def incarnation_of(desk: Desk, cursor: Cursor | None) -> int:
-    incarnation = (await read_dataset(desk)).incarnation
-    check_incarnation(cursor, incarnation)
-    return incarnation
-
-
-def page_of(request: VanguardRequest, purpose: str, shown: Any, following: Cursor | None) -> Response[bytes]:
-    return json_of({"data": shown, "nextCursor": next_of(request, purpose, following)})
-
-
-def next_of(request: VanguardRequest, purpose: str, following: Cursor | None) -> str | None:
-    runtime = request.runtime
-    return write_cursor(runtime.settings.secret, runtime.clock, purpose, following) if following else None
 
 
 def json_of(answer: Any) -> Response[bytes]:

@@ -4,7 +4,6 @@ import asyncio
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -24,7 +23,6 @@ from app.drift.reports import free_columns, keep, read_known, read_mappings
 from app.drift_reports.comparing import compare_with, read_schema, verdict_of
 from app.drift_reports.decisions import Decision, accept, map_field, reject
 from app.drift_reports.wire import ReportAnswer, ReportsAnswer, no_report, read_report, summary_of
-from app.engine.cursors import Cursor, check_incarnation, read_cursor, write_cursor
 from app.engine.datasets import base_of
 from app.engine.desk import Desk
 from app.engine.locks import read_dataset
@@ -32,7 +30,7 @@ from app.web.auth import Action, require
 from app.web.budgets import BATCH
 from app.web.idempotency import answer_once
 from app.web.openapi import Nothing, Organization, answers, answers_with_position, body, parameter
-from app.web.paging import PageOperation, read_page
+from app.web.paging import PageOperation, Walk, by_time, read_page
 from app.web.runtime import VanguardRequest, contract_of
 
 LIST_REPORTS = statement("drift/list_reports")
@@ -178,34 +176,23 @@ async def list_reports(request: VanguardRequest, org: Organization, dataset: Dat
     runtime = request.runtime
     contract = await contract_of(request, org, dataset)
     limit, given = read_page(request, state=STATES, severity=SEVERITIES)
-    purpose = f"{org}/{contract.name}/drift"
-    cursor: Cursor | None = None
-    after: datetime | None = None
-    after_id: uuid.UUID | None = None
-    if "after" in given:
-        cursor = read_cursor(runtime.settings.secret, runtime.clock, purpose, given["after"])
-        after, after_id = datetime.fromisoformat(str(cursor.values[0])), uuid.UUID(cursor.key)
+    walk = Walk(runtime, f"{org}/{contract.name}/drift", given.get("after"))
     async with runtime.desk(contract, org) as desk:
-        incarnation = (await read_dataset(desk)).incarnation
-        check_incarnation(cursor, incarnation)
+        walk.check((await read_dataset(desk)).incarnation)
         found = await desk.connection.rows(
             LIST_REPORTS,
             organization=org,
             base=base_of(contract.name),
             state=given.get("state"),
             severity=given.get("severity"),
-            after=after,
-            after_id=after_id,
+            after=walk.at,
+            after_id=walk.id,
             limit=limit + 1,
             shadow=request.user.may(Action.SEE_SHADOW),
         )
-    following = None
-    if len(found) > limit:
-        last = found[limit - 1]
-        position = Cursor((last["position"].isoformat(),), str(last["id"]), incarnation)
-        following = write_cursor(runtime.settings.secret, runtime.clock, purpose, position)
     data = [summary_of(contract.name, row) for row in found[:limit]]
-    return Response(exact_json.encode(ReportsAnswer(data=data, next_cursor=following)), media_type="application/json")
+    answer = ReportsAnswer(data=data, next_cursor=walk.following(found, limit, by_time))
+    return Response(exact_json.encode(answer), media_type="application/json")
 
 
 @get(

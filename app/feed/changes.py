@@ -11,14 +11,14 @@ from app.base import exact_json
 from app.base.errors import EventNotFound
 from app.base.statements import statement
 from app.contracts.filters import INTEGER, refuse
-from app.engine.cursors import Cursor, read_cursor, write_cursor
+from app.engine.cursors import Cursor
 from app.engine.positions import Position, Standing, check_position, position_of_event
 from app.engine.tailer import audience_of
 from app.feed.reader import Event, Reader
 from app.web.auth import Action, require
 from app.web.etags import PRIVATE
 from app.web.openapi import DATASET_PATH, DatasetName, EventId, Organization, answers, parameter
-from app.web.paging import PageOperation, Size, read_given, read_page
+from app.web.paging import PageOperation, Size, Walk, read_given, read_page
 from app.web.runtime import VanguardRequest, contract_of
 
 READ_KEYS = statement("feed/read_keys")
@@ -150,9 +150,8 @@ async def get_ids(request: VanguardRequest, org: Organization, dataset: DatasetN
     reader = await reader_of(request, org, dataset)
     contract = await contract_of(request, org, dataset)
     limit, given = read_page(request, IDS)
-    purpose = f"{org}/{contract.name}/changes/{event_id}"
-    secret, clock = runtime.settings.secret, runtime.clock
-    offset = int(read_cursor(secret, clock, purpose, given["after"]).key) if "after" in given else 0
+    walk = Walk(runtime, f"{org}/{contract.name}/changes/{event_id}", given.get("after"))
+    offset = int(walk.key or 0)
     event = position_of_event(event_id)
     async with runtime.desk(contract, org) as desk:
         row = None
@@ -161,7 +160,7 @@ async def get_ids(request: VanguardRequest, org: Organization, dataset: DatasetN
     if row is None or row["keys"] is None or not reader.may_see(audience_of(row)):
         raise EventNotFound("There is no such event, it is about no rows, or it is not kept any more.")
     end = offset + len(row["keys"])
-    following = write_cursor(secret, clock, purpose, Cursor((), str(end))) if end < row["row_count"] else None
+    following = walk.next(Cursor((), str(end)) if end < row["row_count"] else None)
     answer = IdsAnswer(data=row["keys"], total=row["row_count"], next_cursor=following)
     return ASGIResponse(body=exact_json.encode(answer), media_type="application/json", headers=PRIVATE)
 

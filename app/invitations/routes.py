@@ -19,7 +19,7 @@ from app.base.errors import (
 )
 from app.base.settings import Settings
 from app.contracts import PFA
-from app.engine.cursors import Cursor, read_cursor, write_cursor
+from app.engine.cursors import Cursor
 from app.engine.desk import Desk
 from app.invitations.invitations import (
     LIST_INVITATIONS,
@@ -41,7 +41,7 @@ from app.web.budgets import LOGIN
 from app.web.cookies import check_sender
 from app.web.idempotency import answer_once
 from app.web.openapi import Organization, answers, answers_with_position
-from app.web.paging import PageOperation, read_page
+from app.web.paging import PageOperation, Walk, read_page
 from app.web.runtime import VanguardRequest
 
 PATH = "/api/v1/orgs/{org:str}/invitations"
@@ -137,12 +137,13 @@ async def list_invitations(request: VanguardRequest, org: Organization) -> Respo
     """By address, without their links. Parameters: limit, after."""
     runtime = request.runtime
     limit, given = read_page(request)
-    purpose, secret, clock = f"{org}/invitations", runtime.settings.secret, runtime.clock
-    after = read_cursor(secret, clock, purpose, given["after"]).key if "after" in given else None
+    walk = Walk(runtime, f"{org}/invitations", given.get("after"))
     async with runtime.database.connection() as connection:
-        rows = await connection.rows(LIST_INVITATIONS, organization=org, at=clock(), after=after, limit=limit + 1)
+        rows = await connection.rows(
+            LIST_INVITATIONS, organization=org, at=runtime.clock(), after=walk.key, limit=limit + 1
+        )
     shown = [Invitation(**{**row, "role": Role(row["role"])}) for row in rows[:limit]]
-    following = write_cursor(secret, clock, purpose, Cursor((), shown[-1].email)) if len(rows) > limit else None
+    following = walk.following(rows, limit, lambda last: Cursor((), last["email"]))
     return Response(InvitationsAnswer(data=shown, next_cursor=following), headers=NO_STORE)
 
 

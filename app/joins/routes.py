@@ -1,8 +1,6 @@
 """Joins over HTTP: candidates between two datasets, joins that were accepted, and what is decided about both."""
 
-import uuid
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Annotated
 
 import msgspec
@@ -17,7 +15,6 @@ from app.base.statements import statement
 from app.contracts import PFA, Contract
 from app.contracts.filters import refuse
 from app.contracts.states import STATE_RIGHTS, DatasetState, JoinState
-from app.engine.cursors import Cursor, read_cursor, write_cursor
 from app.engine.datasets import FIND_VERSION, NAME
 from app.engine.desk import Desk
 from app.joins.accepted import list_accepted
@@ -36,7 +33,7 @@ from app.joins.wire import (
 from app.web.auth import Action, require
 from app.web.idempotency import answer_once
 from app.web.openapi import Organization, answers, answers_with_position, body, parameter
-from app.web.paging import PageOperation, read_given, read_page
+from app.web.paging import PageOperation, Walk, by_time, read_given, read_page
 from app.web.runtime import VanguardRequest
 
 LIST_JOINS = statement("joins/list_joins")
@@ -85,24 +82,15 @@ async def list_joins(request: VanguardRequest, org: Organization) -> Response[by
     """And those that were deprecated, the newest first. Parameters: state, dataset, limit, after."""
     runtime = request.runtime
     limit, given = read_page(request, names=["dataset"], state=STATES)
-    purpose = f"{org}/joins"
-    after: datetime | None = None
-    after_id: uuid.UUID | None = None
-    if "after" in given:
-        cursor = read_cursor(runtime.settings.secret, runtime.clock, purpose, given["after"])
-        after, after_id = datetime.fromisoformat(str(cursor.values[0])), uuid.UUID(cursor.key)
+    walk = Walk(runtime, f"{org}/joins", given.get("after"))
     async with runtime.database.connection() as connection:
         found = await connection.rows(
-            LIST_JOINS, organization=org, state=given.get("state"), dataset=given.get("dataset"), after=after,
-            after_id=after_id, limit=limit + 1,
+            LIST_JOINS, organization=org, state=given.get("state"), dataset=given.get("dataset"), after=walk.at,
+            after_id=walk.id, limit=limit + 1,
         )  # fmt: skip
-    following = None
-    if len(found) > limit:
-        last = found[limit - 1]
-        position = Cursor((last["position"].isoformat(),), str(last["id"]))
-        following = write_cursor(runtime.settings.secret, runtime.clock, purpose, position)
     data = [JoinAnswer(**join_of(row)) for row in found[:limit]]
-    return Response(exact_json.encode(JoinsAnswer(data=data, next_cursor=following)), media_type="application/json")
+    answer = JoinsAnswer(data=data, next_cursor=walk.following(found, limit, by_time))
+    return Response(exact_json.encode(answer), media_type="application/json")
 
 
 @get(

@@ -79,11 +79,10 @@ class DiffPage:
                 return
             self.diffs.append(diff)
 
-    def following(self, incarnation: int) -> Cursor | None:
+    @property
+    def following(self) -> Cursor | None:
         """The position that the next page begins behind, None on the last one."""
-        if not self.more:
-            return None
-        return Cursor((self.diffs[-1].field,), self.diffs[-1].id, incarnation)
+        return Cursor((self.diffs[-1].field,), self.diffs[-1].id) if self.more else None
 
 
 def _is_behind(diff: Diff, after: Cursor) -> bool:

@@ -13,7 +13,6 @@ from app.base import exact_json
 from app.base.errors import Code, Culprit, InvalidTransition, MalformedRequest
 from app.contracts.conflicts import ShownConflict
 from app.contracts.states import SessionState
-from app.engine.cursors import check_incarnation, read_cursor, write_cursor
 from app.engine.desk import Desk
 from app.engine.locks import raise_workspace, read_dataset
 from app.engine.sessions import check_editable, keep_preview, read_session
@@ -25,7 +24,7 @@ from app.web.auth import Action, require
 from app.web.etags import PRIVATE
 from app.web.idempotency import answer_once
 from app.web.openapi import DATASET_PATH, DatasetName, Organization, answers, answers_with_position, body, parameter
-from app.web.paging import PAGE_SIZE, read_page
+from app.web.paging import PAGE_SIZE, Walk, read_page
 from app.web.runtime import VanguardRequest, contract_of
 
 SESSION_PATH = f"{DATASET_PATH}/sessions/{{session_id:str}}"
@@ -184,19 +183,16 @@ async def post_preview(
     """Differences, validation, conflicts, overlaps and figures of the session as it is. The body may be left out."""
     runtime = request.runtime
     contract, wanted = await contract_of(request, org, dataset), data or PreviewRequest()
-    secret, purpose = runtime.settings.secret, _purpose(org, contract.edition, session_id)
-    after = read_cursor(secret, runtime.clock, purpose, wanted.after) if wanted.after is not None else None
+    walk = Walk(runtime, _purpose(org, contract.edition, session_id), wanted.after)
 
     async def work(desk: Desk) -> bytes:
-        incarnation = (await read_dataset(desk)).incarnation
-        check_incarnation(after, incarnation)
-        page = DiffPage(wanted.page_size, after)
+        walk.check((await read_dataset(desk)).incarnation)
+        page = DiffPage(wanted.page_size, walk.cursor)
         found = await preview(desk, request.user.user_id, session_id, page, runtime.clock())
-        following = page.following(incarnation)
         pagination = Pagination(
             page_size=wanted.page_size,
             total_records=found["summary"].diffs,
-            next_cursor=write_cursor(secret, runtime.clock, purpose, following) if following else None,
+            next_cursor=walk.next(page.following),
         )
         return exact_json.encode({**found, "pagination": pagination})
 
@@ -218,20 +214,16 @@ async def get_preview(
     runtime = request.runtime
     contract, user = await contract_of(request, org, dataset), request.user.user_id
     size, given = read_page(request, PAGE_SIZE)
-    secret, purpose = runtime.settings.secret, _purpose(org, contract.edition, session_id)
-    after = read_cursor(secret, runtime.clock, purpose, given["after"]) if "after" in given else None
-    page = DiffPage(size, after)
+    walk = Walk(runtime, _purpose(org, contract.edition, session_id), given.get("after"))
+    page = DiffPage(size, walk.cursor)
     async with runtime.database.transaction() as connection:
         desk = Desk(connection, contract, org)
-        incarnation = (await read_dataset(desk)).incarnation
-        check_incarnation(after, incarnation)
+        walk.check((await read_dataset(desk)).incarnation)
         session = await read_session(desk, user, session_id, runtime.clock())
         if session.state is not SessionState.PREVIEW:
             raise InvalidTransition(f"The session is {session.state}, and not in preview.", state=session.state)
-        await read_diffs(desk, user, session_id, page, after)
-    following = page.following(incarnation)
-    cursor = write_cursor(secret, runtime.clock, purpose, following) if following else None
-    pagination = Pagination(page_size=size, total_records=None, next_cursor=cursor)
+        await read_diffs(desk, user, session_id, page, walk.cursor)
+    pagination = Pagination(page_size=size, total_records=None, next_cursor=walk.next(page.following))
     answer = exact_json.encode(DiffsAnswer(diffs=page.diffs, pagination=pagination))
     return Response(answer, media_type="application/json", headers=PRIVATE)
 

@@ -14,7 +14,6 @@ from litestar.params import PathParameter
 from app.base import exact_json
 from app.base.errors import ExecutionNotFound
 from app.base.statements import statement
-from app.engine.cursors import Cursor, check_incarnation, read_cursor, write_cursor
 from app.engine.query.composing import Asker
 from app.query_previews.execution import WRITERS, Json, QueryDownload, check_digest, longest, start
 from app.query_previews.previews import read
@@ -22,7 +21,7 @@ from app.query_previews.routes import PATH, Id
 from app.query_previews.wire import AnswerColumn
 from app.web.auth import Action, require
 from app.web.openapi import Organization, add_media_type, answers, body
-from app.web.paging import PageOperation, read_page
+from app.web.paging import PageOperation, Walk, by_time, read_page
 from app.web.runtime import Runtime, VanguardRequest
 from app.web.work import READS
 
@@ -141,27 +140,16 @@ async def list_executions(request: VanguardRequest, org: Organization) -> Respon
     """Your own questions that were run; an ADMIN sees everybody's."""
     runtime = request.runtime
     limit, given = read_page(request)
-    purpose = f"{org}/executions"
-    cursor: Cursor | None = None
-    after: datetime | None = None
-    after_id: uuid.UUID | None = None
-    if "after" in given:
-        cursor = read_cursor(runtime.settings.secret, runtime.clock, purpose, given["after"])
-        after, after_id = datetime.fromisoformat(str(cursor.values[0])), uuid.UUID(cursor.key)
+    walk = Walk(runtime, f"{org}/executions", given.get("after"))
     async with runtime.database.connection() as connection:
-        incarnation = await connection.value(READ_INCARNATION)
-        check_incarnation(cursor, incarnation)
+        walk.check(await connection.value(READ_INCARNATION))
         found = await connection.rows(
             LIST_EXECUTIONS,
-            organization=org, user=_whose(request), after=after, after_id=after_id, limit=limit + 1, id=None,
+            organization=org, user=_whose(request), after=walk.at, after_id=walk.id, limit=limit + 1, id=None,
             lost_before=_lost_before(runtime),
         )  # fmt: skip
-    following = None
-    if len(found) > limit:
-        last = found[limit - 1]
-        position = Cursor((last["position"].isoformat(),), str(last["id"]), incarnation)
-        following = write_cursor(runtime.settings.secret, runtime.clock, purpose, position)
-    answer = ExecutionsAnswer(data=[_answer(row) for row in found[:limit]], next_cursor=following)
+    data = [_answer(row) for row in found[:limit]]
+    answer = ExecutionsAnswer(data=data, next_cursor=walk.following(found, limit, by_time))
     return Response(exact_json.encode(answer), media_type="application/json")
 
 
