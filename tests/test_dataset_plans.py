@@ -155,9 +155,14 @@ async def test_events_are_looked_for_by_their_keys(planner: "asyncpg.Connection[
     keys = [f"C{n}" for n in range(PORTION)]
     at = (AT + timedelta(hours=60)).isoformat()
     nodes = await plan_of(
-        planner, "ingestion/find_events", event_keys=keys, times=[at] * PORTION, window=f"{window.total_seconds()} s"
+        planner,
+        "ingestion/find_events",
+        event_keys=keys,
+        times=[at] * PORTION,
+        window=f"{window.total_seconds()} s",
+        ids=[f"{key}~{at}" for key in keys],
     )
-    assert indexes(nodes, "mirror") == {"mirror_events"}
+    assert indexes(nodes, "mirror") == {"mirror_events", "mirror_pkey"}
     assert read(nodes, "mirror") <= 2 * PORTION
 
 

@@ -4,6 +4,7 @@ import hashlib
 import uuid
 from contextlib import aclosing
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any
 
 import msgspec
@@ -176,13 +177,14 @@ async def _try(
     sources = [] if used is None else [rows_of_version(desk, used, run.id, "", TRIED)]
     if used is None or takes_received(desk.contract):
         sources.append(received(desk, run, "", TRIED))
-    tried: list[Record] = []
+    ingester, tried, counts = Ingester(desk, settled=kind == "backfill"), list[Record](), Counts()
     for source in sources:
         async with aclosing(source):
             async for portion in source:
-                tried += portion.records[: TRIED // len(sources)]
+                some = portion.records[: TRIED // len(sources)]
+                counts += await _take(ingester, some, at)
+                tried += some
                 break
-    counts = await _take(Ingester(desk, settled=kind == "backfill"), tried, at)
     share = total / len(tried) if tried else 0
     return ReplayPreview(
         estimated_rows=total,
@@ -206,7 +208,8 @@ def _previewed(desk: Desk, records: list[Record]) -> list[PreviewedRecord]:
     found = []
     for each in records:
         members = each.raw.members
-        converted = None if members is None else converters[each.textual].convert(members, each.received_at)
+        convert = partial(converters[each.textual].convert, of_row=each.standing is not None)
+        converted = None if members is None else convert(members, each.received_at)
         errors = (
             [{"code": each.raw.code, "message": each.raw.message}]
             if converted is None

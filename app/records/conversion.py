@@ -126,8 +126,10 @@ class Converter:
         self._rules = tuple((name, rule) for name in contract.by_name for rule in _own_rules(contract, name))
         self._derived = tuple(field for field in contract.fields if field.derived_from)
 
-    def convert(self, record: Mapping[str, Any], received_at: datetime.datetime) -> Converted:
-        """The row that the record stands for, received at an aware moment."""
+    def convert(self, record: Mapping[str, Any], received_at: datetime.datetime, *, of_row: bool = False) -> Converted:
+        """The row that the record stands for, received at an aware moment. `of_row`: it is a row of another version,
+        which has its id and its times already: nothing has to be there but what fits.
+        """
         document: dict[str, Any] = {}
         readers, empty = self._readers, self._empty
         misfits: list[Wrong] = []
@@ -150,7 +152,7 @@ class Converter:
                 except MisfitError as error:
                     document[name] = None
                     misfits.append((error.args[0], name, error.args[1]))
-        return self._complete(document, received_at, wrong, misfits, unknown)
+        return self._complete(document, received_at, wrong, misfits, unknown, of_row)
 
     def _complete(
         self,
@@ -159,6 +161,7 @@ class Converter:
         wrong: list[Wrong],
         misfits: list[Wrong],
         unknown: list[tuple[str, Any]],
+        of_row: bool,
     ) -> Converted:
         """The row, once every member is read: what becomes of misfits, its times, what is derived."""
         policy = self._contract.schema_contract
@@ -174,9 +177,9 @@ class Converter:
             dropped += [member for member, _ in unknown]
         else:
             wrong += [self._unknown(member) for member, _ in unknown[:MOST_TOLD]]
-        processed_at = self._processed_at(document, received_at)
+        processed_at = received_at if of_row else self._processed_at(document, received_at)
         event_at = self._event_at(document, received_at)
-        self._check_row(document, event_at, wrong)
+        self._check_row(document, () if of_row else self._missing(document, event_at), wrong)
         for field in self._derived:
             document[field.name] = all(document.get(name) is not None for name in field.derived_from)
         return Converted(
@@ -211,12 +214,16 @@ class Converter:
         name = self._semantics.event_time_column
         return received_at if name == RECEIVED_AT else _moment(document.get(name))
 
-    def _check_row(self, document: dict[str, Any], event_at: datetime.datetime | None, wrong: list[Wrong]) -> None:
+    def _missing(self, document: dict[str, Any], event_at: datetime.datetime | None) -> Iterable[str]:
+        """What every record has, and this one has not."""
+        times = (self._semantics.event_time_column,) if event_at is None else ()
+        return (name for name in dict.fromkeys((*self._required, *times)) if document.get(name) is None)
+
+    def _check_row(self, document: dict[str, Any], missing: Iterable[str], wrong: list[Wrong]) -> None:
         """What the row lacks, and the rules that its values break each by itself."""
         told = {field for _, field, _ in wrong}
-        times = (self._semantics.event_time_column,) if event_at is None else ()
-        for name in dict.fromkeys((*self._required, *times)):
-            if document.get(name) is None and name not in told:
+        for name in missing:
+            if name not in told:
                 wrong.append((Code.MISSING_FIELD, name, f"{name} is missing; every record has one."))
         for name, rule in self._rules:
             if name not in told:

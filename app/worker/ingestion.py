@@ -30,7 +30,7 @@ from app.engine.locks import read_dataset
 from app.engine.passage import Passage
 from app.records.records import Raw, read_record
 from app.worker import runs
-from app.worker.semantics import Counts, Ingester, Record, Refused, note
+from app.worker.semantics import Counts, Ingester, Record, Refused, Standing, note
 from app.worker.target import Job, ReadClock, alone
 
 log = structlog.get_logger(__name__)
@@ -279,7 +279,8 @@ async def rows_of_version(
     desk: Desk, used: Contract, run_id: uuid.UUID, after: str, size: int
 ) -> AsyncGenerator[Portion, None]:
     """Rows of the version in use, under the names that their fields have here, from a cursor on."""
-    names = Passage(used, desk.contract).names
+    passage = Passage(used, desk.contract)
+    names, fields = passage.names, frozenset(passage.names.values())
     source = Desk(desk.connection, used, desk.organization)
     count, _, key = after.partition("|")
     line = int(count or 0)
@@ -292,7 +293,10 @@ async def rows_of_version(
             line += 1
             members = {names[name]: value for name, value in row["data"].items() if name in names}
             raw = Raw(line, exact_json.encode(members), members)
-            records.append(Record(run_id, row["processed_at"] or row["updated_at"], False, raw))
+            at = row["event_at"] or row["processed_at"] or row["updated_at"]
+            same = (row["row_key"], row["event_key"]) if passage.same_keys else (None, None)
+            standing = Standing(same[0], row["event_at"], row["processed_at"], same[1], fields)
+            records.append(Record(run_id, at, False, raw, standing))
         key = rows[-1]["row_key"]
         yield Portion(records, f"{ROWS}:{line}|{key}")
 

@@ -53,13 +53,26 @@ class Refused(Exception):
         self.code = code
 
 
+class Standing(NamedTuple):
+    """A row of the version in use, as it stands there. `key` and `event_key`: None where ids are not the same here;
+    `fields`: those of this version that it speaks of, the ones that are empty there included.
+    """
+
+    key: str | None
+    event_at: datetime | None
+    processed_at: datetime | None
+    event_key: str | None
+    fields: frozenset[str]
+
+
 class Record(NamedTuple):
-    """A record as it was received: with which run, on which line, when."""
+    """A record as it was received: with which run, on which line, when. `standing`: it is a row of another version."""
 
     run_id: uuid.UUID
     received_at: datetime
     textual: bool
     raw: Raw
+    standing: Standing | None = None
 
     @property
     def id(self) -> str:
@@ -105,14 +118,15 @@ class _Row(msgspec.Struct, gc=False):
     document: dict[str, Any]
     times: Times
     found: dict[str, Any] | None = None
-    moved: bool = False
+    found_times: Times | None = None
     event_key: str | None = None
 
 
 class Ingester:
     """Takes records into one dataset, over one connection.
 
-    `settled`: rows have had what is no later than they are. So it is where they are brought over from another version.
+    `settled`: rows have had what is no later than they are. So it is of records, where rows are brought over from
+    another version.
     """
 
     def __init__(self, desk: Desk, *, settled: bool = False):
@@ -124,14 +138,19 @@ class Ingester:
         self._derived = tuple(field for field in desk.contract.fields if field.derived_from)
 
     async def take(self, records: Sequence[Record], at: datetime) -> Counts:
-        """Take records, inside the caller's transaction; raises Refused, DatasetReadOnly and SchemaChanged."""
+        """Take records, or rows of another version, inside the caller's transaction; raises Refused, DatasetReadOnly
+        and SchemaChanged.
+        """
         good, broken = await self._read(records)
         for read in good:
             for member, value in read.converted.new:
                 self.proposals.add(member, value, textual=read.record.textual)
         await self.desk.connection.value(MAKE_STAGING)
         await lock_filled(self.desk)
-        rows, tally = await (self._append(good) if self.contract.appends else self._upsert(good, broken))
+        if any(record.standing and record.standing.key for record in records):
+            rows, tally = await self._bring(good)
+        else:
+            rows, tally = await (self._append(good) if self.contract.appends else self._upsert(good, broken))
         conflicts = await self._write(rows, at)
         await self._put_aside(broken, at)
         kept = {record.id for record, _ in broken}
@@ -158,7 +177,10 @@ class Ingester:
                 culprit = Culprit(code=raw.code or Code.MALFORMED_ROW, message=raw.message or "It cannot be read.")
                 broken.append((record, (culprit,)))
                 continue
-            converted = self._converters[record.textual].convert(raw.members, record.received_at)
+            standing = record.standing
+            converted = self._converters[record.textual].convert(
+                raw.members, record.received_at, of_row=standing is not None
+            )
             if converted.refused:
                 why = converted.culprits[0]
                 raise Refused("RECORD_REFUSED", f"Line {raw.line}: {why.message} The contract refuses such records.")
@@ -166,7 +188,8 @@ class Ingester:
                 broken.append((record, converted.culprits))
                 continue
             try:
-                good.append(_Read(record, converted, self._id_of(converted)))
+                key = standing.key if standing is not None and standing.key else self._id_of(converted)
+                good.append(_Read(record, converted, key))
             except NoRowId as reason:
                 broken.append((record, (self._no_id(str(reason)),)))
         return good, broken
@@ -175,6 +198,8 @@ class Ingester:
         """Raises NoRowId. An appended row has room for any counter."""
         if not self.contract.appends:
             return row_id(self.contract, converted.document)
+        if converted.event_at is None:
+            raise NoRowId("It has no event time, which belongs to the id where records are appended.")
         return row_id(self.contract, converted.document, converted.event_at, MAX_COUNT).rpartition("~")[0]
 
     def _no_id(self, reason: str) -> Culprit:
@@ -198,6 +223,45 @@ class Ingester:
                 seen=[record.received_at for record, _ in some],
             )
 
+    # --- rows of the version in use
+
+    async def _bring(self, good: Sequence[_Read]) -> tuple[dict[str, _Row], Tally[str]]:
+        """Rows that have the same ids here. What they say, empty cells included, is what people and records have come
+        to there: it is so here, too, unless a later record has been here.
+        """
+        keys = sorted({read.id for read in good})
+        await lock_rows(self.desk, keys, absent=True, inserting=True)
+        there = {row["row_key"]: row for row in await self.desk.rows(READ_ROWS, keys=keys)}
+        rows: dict[str, _Row] = {}
+        tally: Tally[str] = Tally()
+        for record, converted, key in good:
+            standing = record.standing
+            assert standing is not None, "they come by themselves"
+            times = (standing.event_at or NEVER, standing.processed_at or NEVER)
+            document, row = _less_nulls(converted.document), there.get(key)
+            if row is None:
+                rows[key] = _Row(self._derive(document), times, event_key=standing.event_key)
+                tally["inserted"] += 1
+                continue
+            if times < (was := _times_of(row)):
+                tally["skipped"] += 1
+                continue
+            document |= {name: value for name, value in row["data"].items() if name not in standing.fields}
+            document = self._derive(document)
+            if _are_alike(document, row["data"]):
+                rows[key] = _Row(row["data"], times, row["data"], was)
+                tally["unchanged"] += 1
+            else:
+                rows[key] = _Row(document, times, row["data"], was)
+                tally["updated"] += 1
+        return rows, tally
+
+    def _derive(self, document: dict[str, Any]) -> dict[str, Any]:
+        """With what is derived of the others."""
+        for field in self._derived:
+            document[field.name] = all(document.get(name) is not None for name in field.derived_from)
+        return document
+
     # --- upsert
 
     async def _upsert(
@@ -207,7 +271,7 @@ class Ingester:
         keys = sorted({read.id for read in good})
         await lock_rows(self.desk, keys, absent=True, inserting=True)
         rows = {
-            row["row_key"]: _Row(row["data"], (row["event_at"] or NEVER, row["processed_at"] or NEVER), row["data"])
+            row["row_key"]: _Row(row["data"], _times_of(row), row["data"], _times_of(row))
             for row in await self.desk.rows(READ_ROWS, keys=keys)
         }
         tally: Tally[str] = Tally()
@@ -220,7 +284,7 @@ class Ingester:
             elif times < row.times or (self.settled and times == row.times):
                 tally["skipped"] += 1
             elif not (news := self._news(row.document, converted.document)):
-                row.moved, row.times = True, times
+                row.times = times
                 tally["unchanged"] += 1
             elif self.semantics.conflict_resolution == "error":
                 broken.append((record, (self._conflicting(key, news),)))
@@ -252,7 +316,11 @@ class Ingester:
         await lock_rows(self.desk, [], absent=True, inserting=True)
         window = self.semantics.window
         found = await self.desk.rows(
-            FIND_EVENTS, event_keys=[key for key, _ in events], times=[at for _, at in events], window=window
+            FIND_EVENTS,
+            event_keys=[key for key, _ in events],
+            times=[at for _, at in events],
+            window=window,
+            ids=[read.id for read in good],
         )
         standing = {row["place"]: row for row in found}
         taken: dict[str, list[datetime]] = defaultdict(list)
@@ -275,9 +343,9 @@ class Ingester:
         changed, moved = [], []
         for key, row in rows.items():
             if row.document != row.found:
-                changed.append((key, row.document, _moment(row.times[0]), row.times[1], row.event_key))
-            elif row.moved:
-                moved.append({"id": key, "event_at": _moment(row.times[0]), "processed_at": row.times[1]})
+                changed.append((key, row.document, _moment(row.times[0]), _moment(row.times[1]), row.event_key))
+            elif row.times != row.found_times:
+                moved.append({"id": key, "event_at": _moment(row.times[0]), "processed_at": _moment(row.times[1])})
         if moved:
             await self.desk.rows(MOVE_TIMES, rows=moved)
         if not changed:
@@ -286,6 +354,15 @@ class Ingester:
         written = await write(self.desk, "ingest", at)
         await self.desk.value(CLEAR_STAGED)
         return written.conflicts
+
+
+def _times_of(row: Any) -> Times:
+    return row["event_at"] or NEVER, row["processed_at"] or NEVER
+
+
+def _are_alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """What is not there is null."""
+    return all(one.get(name) == other.get(name) for name in one.keys() | other.keys())
 
 
 def _moment(at: datetime) -> datetime | None:

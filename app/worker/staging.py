@@ -48,7 +48,7 @@ async def stage(desk: Desk, rows: Iterable[Incoming]) -> int:
 
 
 async def stage_ingested(
-    desk: Desk, rows: Sequence[tuple[str, dict[str, Any], datetime | None, datetime, str | None]]
+    desk: Desk, rows: Sequence[tuple[str, dict[str, Any], datetime | None, datetime | None, str | None]]
 ) -> None:
     """Stage rows that differ from the mirror's: key, document, event time, processing time, event key."""
     await desk.connection.raw.copy_records_to_table("staged", columns=INGESTED, records=rows)
