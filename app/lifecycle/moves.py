@@ -190,22 +190,26 @@ class _Committed(msgspec.Struct):
 
 
 class _Row(msgspec.Struct):
-    """A row that people committed to: as the other version has it, and what each of them wants of it."""
+    """A row that people committed to: as it stands, under the names of the other version; as that has it; and what each
+    of them wants of it.
+    """
 
+    own: dict[str, Any] | None
     there: dict[str, Any] | None
     wanted: dict[str, _Committed] = {}
 
 
 async def commits_as_drafts(before: Desk, after: Desk, revision: int, at: datetime) -> Moved:
-    """What people committed to a version beyond a revision becomes drafts of its authors on another one, as far as that
-    has it otherwise. Of each cell the last one counts.
+    """What people committed to a version beyond a revision, and still stands there, becomes drafts of its authors on
+    another one, as far as that has it otherwise. Of each cell the last one counts.
     """
     passage, moved = Passage(before.contract, after.contract), Moved()
     read = LIST_COMMITS.fill(other=after.contract.schema)
     rows: dict[str, _Row] = {}
     for entry in await before.rows(read, revision=revision):
         if passage.same_keys:
-            _fold(rows.setdefault(entry["row_key"], _Row(entry["data"])), entry, passage, moved)
+            own = None if entry["own"] is None else passage.cells(entry["own"]).fit
+            _fold(rows.setdefault(entry["row_key"], _Row(own, entry["data"])), entry, passage, moved)
         else:
             moved.leave(entry["actor"], entry["row_key"], sorted(entry["after"] or entry["before"] or {}))
     coming = [
@@ -248,9 +252,15 @@ def _fold(row: _Row, entry: Record, passage: Passage, moved: Moved) -> None:
 
 
 def _draft(user: str, key: str, row: _Row, committed: _Committed, at: datetime, moved: Moved) -> dict[str, Any] | None:
-    """The draft of it; None where there is nothing to be done, or no row to do it to."""
-    there = row.there or {}
-    delta = {name: value for name, value in committed.delta.items() if there.get(name) != value}
+    """The draft of it; None where there is nothing to be done, or no row to do it to. What records have said since
+    does not stand any more.
+    """
+    if (row.own is None) != (committed.op == "delete"):
+        return None
+    there, own = row.there or {}, row.own or {}
+    delta = {
+        name: value for name, value in committed.delta.items() if there.get(name) != value and own.get(name) == value
+    }
     if committed.op == "update" and row.there is None:
         moved.leave(user, key, sorted(delta))
     if committed.op == "update" and (row.there is None or not delta):

@@ -180,14 +180,13 @@ async def _activate(desk: Desk, wanted: Wanted, place: Place, places: Sequence[P
 
 
 async def _filled_at(desk: Desk, used: Place, place: Place) -> int | None:
-    """The revision of the version in use behind which the other one was not filled from it: by its last backfill, or
-    since it was registered. None where nobody commits to it.
+    """The revision of the version in use behind which commits may be missing in the other one. None where nobody
+    commits to it.
     """
     if used.state is not DatasetState.ACTIVE:
         return None
     source = Desk(desk.connection, used.contract, desk.organization)
-    given = {"beside": place.name, "schema": place.contract.schema}
-    return int(await source.value(FIND_FILLED, **given))
+    return int(await source.value(FIND_FILLED, schema=place.contract.schema))
 
 
 async def _roll_back(desk: Desk, wanted: Wanted, place: Place, places: Sequence[Place]) -> Outcome:
