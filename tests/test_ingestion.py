@@ -277,6 +277,35 @@ async def test_backfill_fills_a_version_in_shadow(world: World, people: dict[str
     refused(await boss.post("backfill", span), 409, "INVALID_TRANSITION")
 
 
+async def test_a_request_that_is_repeated_gets_its_first_answer_whatever_is_in_use_by_now(
+    world: World, people: dict[str, User]
+) -> None:
+    """Records that fitted the version in use then, and a version that was in SHADOW."""
+    await used(people)
+    bob, boss = people["ENGINEER"], people["ADMIN"]
+    records = {"records": [{"customerId": f"C{n}", "company": f"Firm {n}"} for n in range(20)]}
+    key = {"Idempotency-Key": "k"}
+    first = await bob.post("ingest", records, headers=key)
+    fields = [dict(field) for field in customers()["fields"]]
+    fields[1]["name"] = "companyName"
+    await registered(bob, customers(version="2.0", fields=fields))
+    shadow = boss.on("customers@2")
+    span: dict[str, Any] = {"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z"}
+    span |= {"dryRun": False, "digest": written(await shadow.post("backfill", span))["digest"]}
+    started = await shadow.post("backfill", span, headers={"Idempotency-Key": "k2"})
+    written(started, 202)
+    await work(world)
+    await moved(shadow, "promote")
+    for answer, again in (
+        (first, await bob.post("ingest", records, headers=key)),
+        (started, await shadow.post("backfill", span, headers={"Idempotency-Key": "k2"})),
+    ):
+        assert (again.status_code, again.content) == (answer.status_code, answer.content)
+    another = {"records": [*records["records"], {"customerId": "C20"}]}
+    refused(await bob.post("ingest", another, headers=key), 422, "IDEMPOTENCY_KEY_REUSED")
+    assert (await bob.get("/api/v1/orgs/acme/contracts/customers/drift")).json()["data"] == []
+
+
 async def test_a_read_only_dataset_is_filled_and_a_deprecated_one_is_not(world: World, people: dict[str, User]) -> None:
     bob, boss = people["ENGINEER"], people["ADMIN"]
     assert (await registered(bob, customers(readOnly=True)))["state"] == "READ_ONLY"

@@ -67,6 +67,24 @@ async def test_an_upload_with_a_key_is_received_once(world: World, bob: User) ->
     refused(await bob.request("POST", "ingest", **another), 422, "IDEMPOTENCY_KEY_REUSED")
 
 
+async def test_an_upload_that_is_repeated_gets_its_first_answer_in_any_mode_of_the_system(
+    world: World, bob: User
+) -> None:
+    csv = {"content": b"customerId\nC1\n", "headers": {"Content-Type": "text/csv", "Idempotency-Key": "k"}}
+    first = written(await bob.request("POST", "ingest", **csv), 202)
+    await world.db.execute("UPDATE system SET mode = 'READ_ONLY'")
+    assert written(await bob.request("POST", "ingest", **csv), 202) == first
+    csv["headers"] = {"Content-Type": "text/csv", "Idempotency-Key": "another"}
+    refused(await bob.request("POST", "ingest", **csv), 409, "SYSTEM_READ_ONLY")
+
+
+async def test_an_answer_that_is_kept_for_too_long_is_no_answer(world: World, bob: User) -> None:
+    csv = {"content": b"customerId\nC1\n", "headers": {"Content-Type": "text/csv", "Idempotency-Key": "k"}}
+    first = written(await bob.request("POST", "ingest", **csv), 202)
+    await world.db.execute("UPDATE idempotency_key SET created_at = created_at - interval '1 day 1 second'")
+    assert written(await bob.request("POST", "ingest", **csv), 202)["runId"] != first["runId"]
+
+
 GZIP = {"Content-Type": "application/x-ndjson", "Content-Encoding": "gzip"}
 
 

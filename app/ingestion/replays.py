@@ -18,7 +18,7 @@ from app.contracts.states import DatasetState
 from app.engine.audit import Act, Entry, record
 from app.engine.datasets import Datasets, base_of
 from app.engine.desk import Desk
-from app.engine.locks import lock_filled, read_only
+from app.engine.locks import lock_filled
 from app.ingestion.routes import ADD_RUN, check_ingested
 from app.records.conversion import Converter
 from app.web.auth import Action, require
@@ -114,17 +114,13 @@ async def _answer(
     found = await standing_of(request, organization, dataset)
     contract = found.contract
     check_ingested(contract)
-    if kind == "backfill" and found.state is not DatasetState.SHADOW:
-        raise InvalidTransition(
-            f"{contract.name} is {found.state}. Backfill fills a version in SHADOW.", state=found.state.value
-        )
     parameters = {"since": data.from_.isoformat(), "until": data.to.isoformat(), "batchSize": data.batch_size}
 
     async def work(desk: Desk) -> bytes:
+        _check_state(desk, kind, found.state)
         await hold_ingestion_ready(desk.connection)
         standing = await lock_filled(desk)
-        if kind == "backfill" and standing.state is not DatasetState.SHADOW:
-            raise read_only(desk, standing.state)
+        _check_state(desk, kind, standing.state)
         total, digest = await _measure(runtime.datasets, desk, data, kind, standing.revision)
         if data.dry_run:
             raise _Tried(await _try(runtime.datasets, desk, data, kind, total, digest, at))
@@ -143,6 +139,13 @@ async def _answer(
         return await answer_once(request, runtime, contract, organization, work, status=202)
     except _Tried as tried:
         return await answer_rehearsal(request, organization, tried.preview)
+
+
+def _check_state(desk: Desk, kind: str, state: DatasetState) -> None:
+    if kind == "backfill" and state is not DatasetState.SHADOW:
+        raise InvalidTransition(
+            f"{desk.contract.name} is {state}. Backfill fills a version in SHADOW.", state=state.value
+        )
 
 
 async def _measure(datasets: Datasets, desk: Desk, data: ReplayRequest, kind: str, revision: int) -> tuple[int, str]:

@@ -30,7 +30,7 @@ from app.records.inference import Inferred, infer, infer_upload
 from app.records.records import Raw, raw_of, stored
 from app.web.auth import Action, require
 from app.web.budgets import UPLOAD
-from app.web.idempotency import answer_once
+from app.web.idempotency import HEADER, answer_once, repeated
 from app.web.openapi import DATASET_PATH, DatasetName, Organization, answers, answers_with_position, parameter
 from app.web.paging import read_given
 from app.web.runtime import VanguardRequest, contract_of
@@ -134,15 +134,20 @@ async def post_records(request: VanguardRequest, org: Organization, dataset: Dat
     check_ingested(contract)
     if media_type(request) == "application/json":
         records = await _json(request, IngestRequest)
+        if (first := await repeated(request, request.runtime, org)) is not None:
+            return first
         await hold_drifted(request, contract, org, _raws(records.records), textual=False)
         contract = await contract_of(request, org, dataset)
         if len(records.records) <= AT_ONCE:
             return await _take(request, contract, org, records.records)
         return await _receive(request, contract, org, textual=False, raws=_raws(records.records))
-    async with request.runtime.database.connection() as connection:
-        # Before a gigabyte is sent in vain; the transaction asks again.
-        await hold_ingestion_ready(connection)
+    if HEADER not in request.headers:
+        async with request.runtime.database.connection() as connection:
+            # Before a gigabyte is sent in vain; the transaction asks again.
+            await hold_ingestion_ready(connection)
     async with received(request, delimiter) as upload:
+        if (first := await repeated(request, request.runtime, org)) is not None:
+            return first
         await asyncio.to_thread(_check_header, contract, upload)
         await hold_drifted(request, contract, org, upload.raws(), textual=upload.textual)
         contract = await contract_of(request, org, dataset)

@@ -45,6 +45,7 @@ AT_ONCE = 100  # refusals that are forgotten where there is no room
 SHARE = 1000  # of an organization's bytes: who has less than such a part of them is not asked about the others
 RETENTION = timedelta(days=1)
 MOST_WAIT = 3600  # seconds that Retry-After says: refusals can make room any time
+HEADER = "Idempotency-Key"
 KEY = re.compile(r"[\x21-\x7e]{1,200}")
 
 # An error that work returns, and does not raise, is the answer, too, and what it has written is kept.
@@ -82,19 +83,12 @@ async def answer_once(
         return status, body
 
     pool = runtime.database if database is None else database
-    key = request.headers.get("Idempotency-Key")
-    if key is None:
+    keeper = await _keeper(request, runtime, organization)
+    if keeper is None:
         answer = await pool.run(at_desk)
         if isinstance(answer, VanguardError):
             raise answer
-        return Response(answer, status_code=status, media_type="application/json")
-    if not KEY.fullmatch(key):
-        culprit = Culprit(
-            code=Code.INVALID_PARAMETER, parameter="Idempotency-Key", message="1 to 200 visible characters."
-        )
-        raise MalformedRequest("The Idempotency-Key has 1 to 200 visible ASCII characters.", errors=[culprit])
-    owner = (organization, request.user.user_id, key)
-    keeper = _Keeper(*owner, await _digest(request), runtime.clock(), runtime.settings)
+        return _response(status, answer)
     try:
         try:
             status, body = await pool.run(lambda connection: keeper.run(connection, at_desk, status, told))
@@ -107,7 +101,19 @@ async def answer_once(
             raise
         await runtime.database.run(lambda connection: keeper.keep_refusal(connection, status, body))
         return Response(body, status_code=status, media_type=MEDIA_TYPE, headers=headers)
-    return Response(body, status_code=status, media_type="application/json" if status < 400 else MEDIA_TYPE)
+    return _response(status, body)
+
+
+async def repeated(request: VanguardRequest, runtime: Runtime, organization: str) -> Response[bytes] | None:
+    """The answer that is kept under the request's key, None where there is none: for a route that, before it comes to
+    `answer_once`, looks at what can be another by now. The body has been read. Raises IdempotencyKeyReused.
+    """
+    keeper = await _keeper(request, runtime, organization)
+    if keeper is None:
+        return None
+    async with runtime.database.connection() as connection:
+        kept = await keeper.read(connection)
+    return None if kept is None or kept["answer"] is None else _response(kept["status"], kept["answer"])
 
 
 async def answer_rehearsal(request: VanguardRequest, organization: str, answer: Any) -> Response[bytes]:
@@ -120,6 +126,22 @@ async def answer_rehearsal(request: VanguardRequest, organization: str, answer: 
 def placed(answer: bytes, position: str) -> bytes:
     """The answer, a JSON object, with the feed's position behind what was written."""
     return b'%b%b"position":"%b"}' % (answer[:-1], b"," if len(answer) > 2 else b"", position.encode())
+
+
+def _response(status: int, body: bytes) -> Response[bytes]:
+    return Response(body, status_code=status, media_type="application/json" if status < 400 else MEDIA_TYPE)
+
+
+async def _keeper(request: VanguardRequest, runtime: Runtime, organization: str) -> "_Keeper | None":
+    """None without a key; raises MalformedRequest."""
+    key = request.headers.get(HEADER)
+    if key is None:
+        return None
+    if not KEY.fullmatch(key):
+        culprit = Culprit(code=Code.INVALID_PARAMETER, parameter=HEADER, message="1 to 200 visible characters.")
+        raise MalformedRequest("The Idempotency-Key has 1 to 200 visible ASCII characters.", errors=[culprit])
+    owner = (organization, request.user.user_id, key)
+    return _Keeper(*owner, await _digest(request), runtime.clock(), runtime.settings)
 
 
 async def _digest(request: VanguardRequest) -> bytes:
@@ -169,6 +191,13 @@ class _Keeper:
         """Forget what can be, in a transaction of its own; from then on a lack of room is final."""
         await connection.row(MAKE_ROOM, **self.user, before=self.at - RETENTION, limit=AT_ONCE)
         self.has_made_room = True
+
+    async def read(self, connection: Connection) -> Record | None:
+        """What is kept: status, and answer, None where that was too large. Raises IdempotencyKeyReused."""
+        kept = await connection.row(READ_ANSWER, **self.owner, before=self.at - RETENTION)
+        if kept is not None and kept["request_digest"] != self.digest:
+            raise IdempotencyKeyReused("Use a new Idempotency-Key for each request; this one came with another body.")
+        return kept
 
     async def _claim(self, connection: Connection) -> Record | None:
         before = self.at - RETENTION
@@ -220,10 +249,8 @@ class _Keeper:
     async def _repeat(
         self, connection: Connection, work: Callable[[Connection], Awaitable[Answer]]
     ) -> tuple[int, bytes]:
-        kept = await connection.row(READ_ANSWER, **self.owner)
+        kept = await self.read(connection)
         assert kept is not None, "a key that could not be claimed is there"
-        if kept["request_digest"] != self.digest:
-            raise IdempotencyKeyReused("Use a new Idempotency-Key for each request; this one came with another body.")
         if kept["answer"] is not None:
             return kept["status"], kept["answer"]
         answer = await work(connection)
