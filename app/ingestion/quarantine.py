@@ -103,7 +103,8 @@ async def replay_quarantined(
         rows = await desk.rows(READ_QUARANTINED, ids=data.ids, run_id=data.run_id, limit=MOST, bytes=AT_ONCE)
         records = [
             Record(row["run_id"], row["first_seen_at"], row["textual"], read_record(row["line"], row["raw"]))
-            for row in rows
+            # As they came: of two about one thing, that of the later one counts.
+            for row in sorted(rows, key=lambda row: (row["first_seen_at"], row["run_id"], row["line"]))
         ]
         counts = await take(Ingester(desk), records, at)
         answer = ReplayedAnswer(
