@@ -195,6 +195,7 @@ async def test_received_records_are_read_on_from_where_a_run_is(
     )  # fmt: skip
     assert indexes(nodes, "received") == {"received_pkey"}
     assert read(nodes, "received") <= PORTION + 100
+    assert read(nodes, "quarantine") == 0  # of 5,000 of the dataset, none of which is one of these
     assert sum(node["Actual Rows"] for node in nodes if node["Node Type"] == "Sort") == 0
 
 

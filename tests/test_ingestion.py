@@ -374,6 +374,29 @@ async def test_records_leave_quarantine_in_the_order_in_which_they_came(world: W
     assert await values(bob, "revenue") == dict.fromkeys(keys, 5)
 
 
+async def test_what_was_put_away_is_sent_through_no_more(world: World, people: dict[str, User]) -> None:
+    """Neither by a replay nor into another version, and a dry run does not count it."""
+    await used(people)
+    bob, boss = people["ENGINEER"], people["ADMIN"]
+    await ingested(bob, {"customerId": "C1", "tier": "bronze"}, {"customerId": "C2", "tier": "bronze"})
+    gone, _ = (await bob.get("quarantine")).json()["data"]
+    written(await bob.post("quarantine/discard", {"ids": [gone["id"]], "reason": "a test"}))
+    await bronze_is_a_tier(bob)
+    fields = [dict(field) for field in customers()["fields"]]
+    fields[1]["name"], fields[2]["values"] = "companyName", ["gold", "silver", "bronze"]
+    await registered(bob, customers(version="2.0", fields=fields))
+    shadow = boss.on("customers@2")
+    span: dict[str, Any] = {"from": "2026-01-01T00:00:00Z", "to": "2027-01-01T00:00:00Z"}
+    for version, way in ((boss, "replay"), (shadow, "backfill")):
+        tried = written(await version.post(way, span))
+        assert (tried["estimatedRows"], tried["estimatedQuarantined"]) == (1 if way == "replay" else 2, 0)
+        written(await version.post(way, span | {"dryRun": False, "digest": tried["digest"]}), 202)
+        await work(world)
+        assert ids(await version.rows()) == ["C2"]
+    [kept] = (await bob.get("quarantine")).json()["data"]
+    assert (kept["id"], kept["discarded"]["reason"]) == (gone["id"], "a test")
+
+
 async def test_a_run_goes_on_under_the_name_that_its_version_takes(world: World, people: dict[str, User]) -> None:
     await used(people)
     bob, boss = people["ENGINEER"], people["ADMIN"]
