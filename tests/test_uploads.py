@@ -41,6 +41,21 @@ async def test_a_parameter_that_ingestion_does_not_have_takes_nothing_in(bob: Us
     assert await bob.rows() == []
 
 
+@pytest.mark.parametrize("name", ["A-B", "pfa", "x" * 41, "", " ", "things@2", "pfa@1", "1st", "ä"])
+async def test_no_contract_is_proposed_under_a_name_that_does_not_register(bob: User, name: str) -> None:
+    csv = {"content": b"code,n\nA,1\nB,2\n", "headers": {"Content-Type": "text/csv"}}
+    problem = refused(await bob.request("POST", INFER, params={"name": name}, **csv), 400, "INVALID_FILTER")
+    assert [error["parameter"] for error in problem["errors"]] == ["name"]
+
+
+@pytest.mark.parametrize("name", ["x" * 40, "a_b", "id"])
+async def test_a_contract_is_proposed_under_the_name_that_is_given(bob: User, name: str) -> None:
+    csv = {"content": b"code,n\nA,1\nB,2\n", "headers": {"Content-Type": "text/csv"}}
+    contract = (await bob.request("POST", INFER, params={"name": name}, **csv)).json()["contract"]
+    assert contract["name"] == name
+    await registered(bob, contract)
+
+
 async def test_what_is_refused_leaves_nothing(world: World, bob: User) -> None:
     async def send(content: bytes, kind: str = "text/csv", **more: str) -> object:
         headers = {"Content-Type": kind, **more}

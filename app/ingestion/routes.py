@@ -17,11 +17,12 @@ from app.base import exact_json
 from app.base.errors import Code, Culprit, HasUpstream, ValidationFailed
 from app.base.pacing import in_turns
 from app.base.statements import statement
-from app.contract_versions.registry import hold_ingestion_ready
+from app.contract_versions.registry import BUILT_IN_NAMES, hold_ingestion_ready
 from app.contracts import Contract
+from app.contracts.filters import refuse
 from app.drift_reports.ingested import hold_drifted
 from app.engine.audit import Act, Entry, record
-from app.engine.datasets import base_of
+from app.engine.datasets import NAME, base_of
 from app.engine.desk import Desk
 from app.engine.locks import lock_filled
 from app.ingestion.upload import CSV, NDJSON, Upload, media_type, received
@@ -308,7 +309,7 @@ async def infer_contract(request: VanguardRequest, org: Organization) -> Respons
     Parameters: name, key, delimiter.
     """
     given = read_given(request, "name", "key", "delimiter")
-    name = given.get("name", "records")
+    name = _name_of(given)
     key = [part.strip() for part in given["key"].split(",") if part.strip()] if given.get("key") else None
     if media_type(request) == "application/json":
         sample = await _json(request, Sample)
@@ -317,6 +318,16 @@ async def infer_contract(request: VanguardRequest, org: Organization) -> Respons
         async with received(request, given.get("delimiter")) as upload:
             found = await asyncio.to_thread(infer_upload, upload.raws(), name=name, key=key, textual=upload.textual)
     return Response(exact_json.encode(found), media_type="application/json")
+
+
+def _name_of(given: dict[str, str]) -> str:
+    """What the dataset is to be called; raises InvalidFilter for what none of an organization's can be called."""
+    name = given.get("name", "records")
+    if "@" in name or NAME.fullmatch(name) is None:
+        raise refuse("name", "a small letter, then small letters, digits and _, at most 40 of all.")
+    if name in BUILT_IN_NAMES:
+        raise refuse("name", f"{name} comes with the product. Choose another name.")
+    return name
 
 
 ROUTES = [post_records, infer_contract]
