@@ -299,6 +299,19 @@ def test_an_amount_is_no_key_even_if_all_differ() -> None:
         key_of("amount,price\n5,1.5\n9,2.5\n80,2.6\n")
 
 
+def test_moments_are_the_same_in_any_offset_and_an_empty_text_is_no_key() -> None:
+    """What the records would not be told apart by, or could not have for an id."""
+    twice = [{"at": "2026-01-01T00:00:00Z"}, {"at": "2026-01-01T01:00:00+01:00"}]
+    for records in (twice, [each | {"site": "A"} for each in twice], [{"code": ""}, {"code": "b"}]):
+        with pytest.raises(ValidationFailed, match="with key="):
+            of_records(*records)
+    [(message, _)] = told(of_records(*twice, key=["at"]), "key")
+    assert "1 records have one that another record has" in message
+    assert of_records(twice[0], {"at": "2026-01-02T00:00:00Z"}).contract["key"] == "at"
+    [(message, _)] = told(of_csv("n,who\n-0,A\n0,B\n", key=["n"]), "key")
+    assert "1 records have one that another record has" in message
+
+
 def test_a_key_of_several_is_tried_where_one_is_not_enough() -> None:
     inferred = of_csv("site,day,n\nA,1,5\nA,2,5\nB,1,5\nB,2,6\n")
     assert inferred.contract["key"] == ["site", "day"]

@@ -14,6 +14,7 @@ from app.contracts.keys import MAX_KEY_BYTES
 from app.contracts.model import RECEIVED_AT
 from app.contracts.shape import snake
 from app.contracts.soundness import INDEXED_BYTES
+from app.contracts.values import normalize_datetime
 from app.records.columns import Column, Guess, count_columns, guess
 from app.records.names import field_names
 from app.records.records import SHOWN, Raw
@@ -63,8 +64,11 @@ class _Part:
         self.total = total
         self.kind = str(found.type)
         self.full = column.present == total
-        self.unique = column.distinct == column.present
+        self.unique = column.distinct == column.present and self._texts() == column.present
         self.longest = max((len(text.encode()) for text in column.counts.get(str, ())), default=0)
+
+    def _texts(self) -> int:
+        return len({_text(self.kind, value) for counter in self.column.counts.values() for value in counter})
 
     @property
     def is_plain(self) -> bool:
@@ -75,7 +79,8 @@ class _Part:
     @property
     def is_key(self) -> bool:
         """Whether it tells all records apart."""
-        return self.full and self.unique and self.kind in KEY_KINDS and self.is_plain
+        fits = self.full and self.unique and self.kind in KEY_KINDS and self.is_plain
+        return fits and "" not in self.column.counts.get(str, ())
 
     @property
     def is_counted(self) -> bool:
@@ -224,9 +229,17 @@ def _composite(parts: list[_Part], records: Iterable[Mapping[str, Any]]) -> list
 
 def _values(parts: list[_Part], records: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
     """Of every record the values of these columns, as texts: some may be objects."""
-    headers = [part.column.header for part in parts]
+    wanted = [(part.kind, part.column.header) for part in parts]
     for record in records:
-        yield tuple(str(record.get(header)) for header in headers)
+        yield tuple(_text(kind, record.get(header)) for kind, header in wanted)
+
+
+def _text(kind: str, value: Any) -> str:
+    """A text that is the same of values that are the same in a key: of a moment, in whatever offset it is written."""
+    text = str(value)
+    if kind == "datetime":
+        return normalize_datetime(text) or text
+    return "0" if kind == "integer" and text == "-0" else text
 
 
 def _differ(rows: list[tuple[str, ...]], pick: Callable[[tuple[str, ...]], Any]) -> bool:
