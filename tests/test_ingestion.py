@@ -374,6 +374,22 @@ async def test_records_leave_quarantine_in_the_order_in_which_they_came(world: W
     assert await values(bob, "revenue") == dict.fromkeys(keys, 5)
 
 
+async def test_what_stays_in_quarantine_is_not_put_aside_once_more(people: dict[str, User]) -> None:
+    """A contract that lets one record of a request be put aside: what fits leaves, however many stay."""
+    await used(people, maxQuarantined=1)
+    bob = people["ENGINEER"]
+    for tier in ("bronze", "lead", "tin"):
+        await ingested(bob, {"customerId": tier, "tier": tier})
+    more = {"records": [{"customerId": "C1", "tier": tier} for tier in ("lead", "tin")]}
+    problem = refused(await bob.post("ingest", more), 422, "VALIDATION_FAILED")
+    assert [error["code"] for error in problem["errors"]] == ["TOO_MANY_QUARANTINED"]
+    await bronze_is_a_tier(bob)
+    waiting = {"ids": ids((await bob.get("quarantine")).json()["data"])}
+    answer = written(await bob.post("quarantine/replay", waiting))
+    assert (answer["inserted"], answer["quarantined"]) == (1, 2)
+    assert ids(await bob.rows()) == ["bronze"]
+
+
 async def test_what_was_put_away_is_sent_through_no_more(world: World, people: dict[str, User]) -> None:
     """Neither by a replay nor into another version, and a dry run does not count it."""
     await used(people)

@@ -195,6 +195,7 @@ async def _take(
         await _keep(desk, run_id, at, False, raws)
         ingester = Ingester(desk)
         counts = taken = await take(ingester, [Record(run_id, at, False, raw) for raw in raws], at)
+        _check_aside(contract, counts)
         told = {"counts": msgspec.to_builtins(counts), "report": storable(ingester.proposals.report())}
         await desk.value(COUNT_RUN, run_id=run_id, at=at, cursor=None, **told)
         return exact_json.encode(_answer(run_id, counts))
@@ -207,14 +208,16 @@ async def _take(
 async def take(ingester: Ingester, records: list[Record], at: datetime) -> Counts:
     """Take records in the caller's transaction; raises ValidationFailed where the contract refuses them all."""
     try:
-        counts = await ingester.take(records, at)
+        return await ingester.take(records, at)
     except Refused as refused:
         raise _refused(refused.code, str(refused)) from None
-    most = ingester.contract.max_quarantined
+
+
+def _check_aside(contract: Contract, counts: Counts) -> None:
+    most = contract.max_quarantined
     if most is not None and counts.quarantined > most:
         message = f"{counts.quarantined} records cannot become rows; the contract lets {most} be put aside."
         raise _refused("TOO_MANY_QUARANTINED", message)
-    return counts
 
 
 def _refused(code: str, message: str) -> ValidationFailed:
