@@ -251,6 +251,23 @@ async def test_a_contract_that_evolves_follows_by_itself(people: dict[str, User]
     assert (await bob.row("C002"))["data"]["tier"] == "bronze"
 
 
+async def test_a_new_member_without_a_value_makes_no_field(world: World, people: dict[str, User]) -> None:
+    """Nobody knows its type yet. The first value tells."""
+    await used(people, schemaContract={"newFields": "evolve"})
+    bob = people["ENGINEER"]
+    await uploaded(bob, b"customerId,company,size\nC1,A,\nC2,B,\n", "text/csv")
+    await work(world)
+    assert await ingested(bob, {"customerId": "C3", "size": None}) == {"read": 1, "inserted": 1}
+    assert (await bob.get(DRIFT)).json()["data"] == []
+    assert len(await bob.rows()) == 3
+    assert await ingested(bob, {"customerId": "C1", "size": 5}, {"customerId": "C2", "size": None}) == {
+        "read": 2, "updated": 1, "unchanged": 1,
+    }  # fmt: skip
+    (report,) = (await bob.get(DRIFT)).json()["data"]
+    assert (report["state"], report["madeVersion"]) == ("applied", "1.1")
+    assert (await bob.row("C1"))["data"]["size"] == 5
+
+
 async def test_single_values_that_do_not_fit_are_no_drift(filled: dict[str, User]) -> None:
     bob = filled["ENGINEER"]
     wrong = [each | ({"customerSince": "soon"} if n < 9 else {}) for n, each in enumerate(RECORDS)]

@@ -95,7 +95,7 @@ def detect(contract: Contract, batch: Batch, known: Known, source: Source) -> Dr
     records that are sent may leave out what they like.
     """
     absent = [name for name in of_contract(contract) if name in batch.expected and batch.column_of(name) is None]
-    strange = [column for column in batch.columns if column not in batch.fields]
+    strange = _strange(batch, source)
     renames, displaced = _renames(contract, batch, known, absent, strange)
     if source is Source.INGEST:
         # Records may leave out what they like: that a new member is called alike says too little to refuse them.
@@ -124,8 +124,7 @@ def detect(contract: Contract, batch: Batch, known: Known, source: Source) -> Dr
 
 def is_suspect(contract: Contract, batch: Batch, source: Source) -> bool:
     """Whether it is worth while to look what is there: columns are missing or new, or values do not fit."""
-    strange = any(column not in batch.fields for column in batch.columns)
-    if strange or source is Source.SAMPLE:
+    if source is Source.SAMPLE or _strange(batch, source):
         return True
     came = {name for column, name in batch.fields.items() if column in batch.columns}
     if source is Source.PULL and any(name not in came for name in batch.expected):
@@ -136,6 +135,14 @@ def is_suspect(contract: Contract, batch: Batch, source: Source) -> bool:
         if _misfits(contract.by_name[name], _values(batch, column), batch, source):
             return True
     return False
+
+
+def _strange(batch: Batch, source: Source) -> list[str]:
+    """The columns that no field has. Of records only those with a value: another one loses nothing, and says nothing of
+    what it holds.
+    """
+    columns = [column for column in batch.columns if column not in batch.fields]
+    return [column for column in columns if source is not Source.INGEST or _values(batch, column)]
 
 
 def _values(batch: Batch, column: str) -> list[Any]:
