@@ -9,7 +9,8 @@ from tests.support.joining import accepted, candidates, stored, table
 from tests.support.own import customers, moved, registered
 from tests.support.world import User, World, refused, written
 
-DRIFT = "/api/v1/orgs/acme/contracts/customers/drift"
+CONTRACTS = "/api/v1/orgs/acme/contracts"
+DRIFT = f"{CONTRACTS}/customers/drift"
 
 
 @pytest.fixture
@@ -225,6 +226,23 @@ async def test_accepting_what_breaks_makes_a_version_in_shadow(filled: dict[str,
     contract = (await bob.get("/api/v1/orgs/acme/contracts/customers/2.0")).json()["contract"]
     ids = {field["name"]: field["id"] for field in contract["fields"]}
     assert ids["companyName"] == 2
+
+
+async def test_what_was_accepted_is_open_again_once_its_version_is_deleted(filled: dict[str, User]) -> None:
+    bob, carl = filled["ENGINEER"], filled["ADMIN"]
+    report = refused(await bob.post("ingest", {"records": RENAMED}), 409, "SCHEMA_DRIFT")["report"]
+    shown = (await looked(bob, sample=RENAMED))["id"]
+    for each, version in ((report, "2.0"), (shown, "3.0")):
+        assert written(await carl.post(f"{DRIFT}/{each}/accept", {}))["madeVersion"] == version
+    assert (await bob.request("DELETE", f"{CONTRACTS}/customers/2.0")).status_code == 204
+    assert (await bob.get(f"{DRIFT}/{shown}")).json()["state"] == "accepted"
+    error = refused(await bob.post("ingest", {"records": RENAMED}), 409, "SCHEMA_DRIFT")
+    assert (error["report"], "An administrator decides" in error["detail"]) == (report, True)
+    found = (await bob.get(f"{DRIFT}/{report}")).json()
+    assert (found["state"], found["madeVersion"], found["decidedBy"]) == ("open", None, None)
+    assert [each["decision"] for each in found["changes"]] == [None]
+    written(await carl.post(f"{DRIFT}/{report}/map", {"from": "company", "to": "companyName"}))
+    assert await ingested(bob, *RENAMED) == {"read": 30, "unchanged": 30}
 
 
 async def test_accepting_what_is_compatible_applies_at_once(filled: dict[str, User]) -> None:

@@ -32,7 +32,7 @@ from app.contracts.comparison import compare, may_apply
 from app.contracts.field_ids import with_ids
 from app.contracts.registration import wire_of
 from app.contracts.soundness import Problem
-from app.contracts.states import DatasetState, SystemMode
+from app.contracts.states import DatasetState, ReportState, SystemMode
 from app.engine.audit import Act, Entry, record
 from app.engine.datasets import base_of, version_of
 from app.engine.desk import Desk
@@ -54,6 +54,7 @@ ADD_TRANSITION = statement("versions/add_transition")
 FIND_USES = statement("versions/find_uses")
 REMOVE_CONTRACT = statement("versions/remove_contract")
 EMPTY_RECEIVED = statement("versions/empty_received")
+REOPEN_REPORTS = statement("drift/reopen_reports")
 HOLD_MODE = statement("system_mode/hold_mode")
 
 FIRST = "1.0"
@@ -322,5 +323,18 @@ async def remove(
     if await desk.value(REMOVE_CONTRACT, schema=found.contract.schema) is None:
         raise VersionInUse(f"{dataset} {version} is in SHADOW no more.")
     await desk.value(EMPTY_RECEIVED, base=dataset)
+    await _reopen_reports(desk, at)
     await drop_storage(connection, found.contract)
     log.info("contract deleted", organization=organization, dataset=dataset, version=version)
+
+
+async def _reopen_reports(desk: Desk, at: datetime) -> None:
+    """What was accepted as the desk's version, which is gone, is to be decided again."""
+    base, major = base_of(desk.contract.name), version_of(desk.contract.version)[0]
+    reports = await desk.connection.rows(REOPEN_REPORTS, organization=desk.organization, base=base, major=str(major))
+    desk = Desk(desk.connection, msgspec.structs.replace(desk.contract, name=base), desk.organization)
+    for row in reports:
+        tell(
+            desk, EventType.DATASET, at,
+            event="drift", report=str(row["id"]), severity=row["severity"], state=ReportState.OPEN,
+        )  # fmt: skip

@@ -177,7 +177,9 @@ class SystemMode(StrEnum):
 
 
 class ReportState(StrEnum):
-    """Where a report of drift is: `open` until a person decides, it applies itself, or the drift is gone."""
+    """Where a report of drift is: `open` until a person decides, it applies itself, or the drift is gone; and again
+    when the version that accepting it made is deleted.
+    """
 
     OPEN = "open"
     APPLIED = "applied"
@@ -190,7 +192,7 @@ class ReportState(StrEnum):
 REPORT_TRANSITIONS: dict[ReportState, frozenset[ReportState]] = {
     state: frozenset(ReportState) - {ReportState.OPEN} if state is ReportState.OPEN else frozenset()
     for state in ReportState
-}
+} | {ReportState.ACCEPTED: frozenset({ReportState.OPEN})}
 
 
 class JoinState(StrEnum):
