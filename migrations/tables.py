@@ -618,6 +618,7 @@ Table(
     _organization(),
     _key(name="dataset"),
     _key(name="field"),
+    Column("field_id", Integer, primary_key=True, autoincrement=False, server_default=text("0")),
     Column("name", Text(collation="C")),
     Column("report_id", Uuid, nullable=False),
     Column("mapped_by", Text(collation="C"), nullable=False),

@@ -50,6 +50,14 @@ async def looked(user: User, **body: Any) -> dict[str, Any]:
     return written(await user.post(DRIFT, body), 201)
 
 
+async def renamed(bob: User) -> None:
+    """Version 2.0, in which the company is firmName, and another field has its name."""
+    contract = (await bob.get(f"{CONTRACTS}/customers/1.0")).json()["contract"]
+    fields = [each | ({"name": "firmName"} if each["name"] == "company" else {}) for each in contract["fields"]]
+    fields.append({"name": "company", "type": "text"})
+    await registered(bob, contract | {"version": "2.0", "fields": fields})
+
+
 def told(report: dict[str, Any]) -> list[tuple[str, str, str]]:
     return [(each["kind"], each["field"], each["severity"]) for each in report["changes"]]
 
@@ -212,6 +220,60 @@ async def test_a_mapped_member_is_read_in_an_upload_too(world: World, filled: di
     await uploaded(bob, ndjson([each | {"companyName": "Renamed"} for each in RENAMED]))
     await work(world)
     assert {row["data"]["company"] for row in await bob.rows()} == {"Renamed"}
+
+
+async def test_a_mapping_is_of_the_field_whatever_a_version_calls_it(filled: dict[str, User]) -> None:
+    """Given a mapped field that the next version renames, and another one that gets its name."""
+    bob, carl = filled["ENGINEER"], filled["ADMIN"]
+    report = refused(await bob.post("ingest", {"records": RENAMED}), 409, "SCHEMA_DRIFT")["report"]
+    written(await carl.post(f"{DRIFT}/{report}/map", {"from": "company", "to": "companyName"}))
+    await renamed(bob)
+    await ingested(bob.on("customers@2"), *RENAMED)
+    row = (await bob.on("customers@2").row("C001"))["data"]
+    assert (row["firmName"], "company" in row) == ("Company 1", False)
+    for dataset, field in (("customers", "company"), ("customers@2", "firmName")):
+        (mapping,) = (await bob.get(f"{CONTRACTS}/{dataset}/mappings")).json()["data"]
+        assert (mapping["field"], mapping["column"]) == (field, "companyName")
+    mappings = f"{CONTRACTS}/customers@2/mappings"
+    assert (await carl.request("DELETE", f"{mappings}/company")).status_code == 404
+    assert (await carl.request("DELETE", f"{mappings}/firmName")).status_code == 204
+    assert (await bob.get(f"{CONTRACTS}/customers/mappings")).json()["data"] == []
+
+
+async def test_two_fields_of_one_name_are_mapped_each_by_itself(filled: dict[str, User]) -> None:
+    """Given a mapped field, and the field of the next version that has its name, which is mapped, too."""
+    bob, carl = filled["ENGINEER"], filled["ADMIN"]
+    report = refused(await bob.post("ingest", {"records": RENAMED}), 409, "SCHEMA_DRIFT")["report"]
+    written(await carl.post(f"{DRIFT}/{report}/map", {"from": "company", "to": "companyName"}))
+    await renamed(bob)
+    shadow, other = bob.on("customers@2"), carl.on("customers@2")
+    sent = [each | {"company": f"New {n}"} for n, each in enumerate(RENAMED)]
+    await ingested(shadow, *sent)
+    drifted = [without(each, "company") | {"owner": each["company"]} for each in sent]
+    report = refused(await shadow.post("ingest", {"records": drifted}), 409, "SCHEMA_DRIFT")["report"]
+    drift = f"{CONTRACTS}/customers@2/drift"
+    written(await other.post(f"{drift}/{report}/map", {"from": "company", "to": "owner"}))
+    assert await ingested(shadow, *drifted) == {"read": 30, "unchanged": 30}
+    for dataset, expected in (
+        ("customers", {"company": "companyName"}),
+        ("customers@2", {"company": "owner", "firmName": "companyName"}),
+    ):
+        found = (await bob.get(f"{CONTRACTS}/{dataset}/mappings")).json()["data"]
+        assert {each["field"]: each["column"] for each in found} == expected
+
+
+async def test_a_mapping_without_an_id_goes_by_the_name(world: World, filled: dict[str, User]) -> None:
+    """As those that were made before there were ids of them, until the field is mapped again."""
+    bob, carl = filled["ENGINEER"], filled["ADMIN"]
+    report = refused(await bob.post("ingest", {"records": RENAMED}), 409, "SCHEMA_DRIFT")["report"]
+    written(await carl.post(f"{DRIFT}/{report}/map", {"from": "company", "to": "companyName"}))
+    await world.db.execute("UPDATE field_mapping SET field_id = 0")
+    assert await ingested(bob, *RENAMED) == {"read": 30, "unchanged": 30}
+    other = [without(each, "company") | {"enterprise": each["company"]} for each in RECORDS]
+    report = refused(await bob.post("ingest", {"records": other}), 409, "SCHEMA_DRIFT")["report"]
+    written(await carl.post(f"{DRIFT}/{report}/map", {"from": "company", "to": "enterprise"}))
+    assert await world.db.fetchval("SELECT array_agg(name) FROM field_mapping") == ["enterprise"]
+    assert await ingested(bob, *other) == {"read": 30, "unchanged": 30}
 
 
 async def test_accepting_what_breaks_makes_a_version_in_shadow(filled: dict[str, User]) -> None:

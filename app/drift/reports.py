@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import structlog
+from asyncpg import Record
 from prometheus_client import Counter
 
 from app.base import exact_json
@@ -77,10 +78,16 @@ async def read_known(desk: Desk, batch: Batch) -> Known:
 
 async def read_mappings(desk: Desk) -> dict[str, str | None]:
     """Field -> the column that it is read from here, None where it is null."""
-    rows = await desk.connection.rows(
-        LIST_MAPPINGS, organization=desk.organization, base=base_of(desk.contract.name)
-    )  # fmt: skip
-    return {row["field"]: row["name"] for row in rows}
+    return {name: row["name"] for name, row in (await list_mappings(desk)).items()}
+
+
+async def list_mappings(desk: Desk) -> dict[str, Record]:
+    """The mappings of the fields that the desk's version has, by its names for them."""
+    contract = desk.contract
+    rows = await desk.connection.rows(LIST_MAPPINGS, organization=desk.organization, base=base_of(contract.name))
+    names = {field.id: field.name for field in contract.fields}
+    found = ((names.get(row["field_id"]) if row["field_id"] else row["field"], row) for row in rows)
+    return {name: row for name, row in found if name is not None}
 
 
 async def weigh(desk: Desk, changes: Sequence[Found]) -> tuple[list[Found], list[dict[str, Any]]]:

@@ -135,7 +135,7 @@ async def _make_null(desk: Desk, held: Held, by: Decision) -> None:
     if kept := [field for field in fields if field in needed]:
         raise _refused("report", f"{kept[0]} cannot be null: rows are known by it. Map it, or reject the report.")
     for field in fields:
-        await _put(desk, held, field, None, by)
+        await _put(desk, held, field, 0, None, by)
 
 
 def _needed(contract: Contract) -> frozenset[str]:
@@ -144,16 +144,26 @@ def _needed(contract: Contract) -> frozenset[str]:
 
 
 async def _put_mappings(desk: Desk, held: Held, by: Decision) -> None:
-    mapped = await desk.connection.rows(LIST_CHANGES, organization=desk.organization, id=held.id)
+    changes = await desk.connection.rows(LIST_CHANGES, organization=desk.organization, id=held.id)
+    mapped = [change for change in changes if change["decision"] == "mapped" and change["kind"] in MAPPABLE]
+    ids = await _field_ids(desk, held) if mapped else {}
     for change in mapped:
-        if change["decision"] == "mapped" and change["kind"] in MAPPABLE:
-            await _put(desk, held, change["field"], change["mapped_to"], by)
+        await _put(desk, held, change["field"], ids.get(change["field"]) or 0, change["mapped_to"], by)
 
 
-async def _put(desk: Desk, held: Held, field: str, name: str | None, by: Decision) -> None:
+async def _field_ids(desk: Desk, held: Held) -> dict[str, int | None]:
+    """The ids of fields, by their names in the version that the report is about. A built-in dataset has none."""
+    if not desk.contract.own:
+        return {}
+    versions = await read_versions(desk.connection, desk.organization, base_of(desk.contract.name))
+    about = next((each.contract for each in versions if each.contract.version == held.row["version"]), desk.contract)
+    return {field.name: field.id for field in about.fields}
+
+
+async def _put(desk: Desk, held: Held, field: str, field_id: int, name: str | None, by: Decision) -> None:
     await desk.connection.value(
-        PUT_MAPPING, organization=desk.organization, base=base_of(desk.contract.name), field=field, name=name,
-        report_id=held.id, user=by.user, at=by.at,
+        PUT_MAPPING, organization=desk.organization, base=base_of(desk.contract.name), field=field, field_id=field_id,
+        name=name, report_id=held.id, user=by.user, at=by.at,
     )  # fmt: skip
 
 

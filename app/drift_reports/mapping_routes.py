@@ -9,6 +9,7 @@ from litestar.params import PathParameter
 
 from app.base.errors import NotFound
 from app.base.statements import statement
+from app.drift.reports import list_mappings as read_all
 from app.drift_reports.routes import DatasetOf
 from app.engine.audit import Act, Entry, record
 from app.engine.datasets import base_of
@@ -17,7 +18,6 @@ from app.web.auth import Action, require
 from app.web.openapi import Organization, answers
 from app.web.runtime import VanguardRequest, contract_of
 
-LIST_MAPPINGS = statement("drift/list_mappings")
 REMOVE_MAPPING = statement("drift/remove_mapping")
 
 PATH = "/api/v1/orgs/{org:str}/contracts/{dataset:str}/mappings"
@@ -52,18 +52,18 @@ async def list_mappings(request: VanguardRequest, org: Organization, dataset: Da
     """By field."""
     contract = await contract_of(request, org, dataset)
     async with request.runtime.desk(contract, org) as desk:
-        rows = await desk.connection.rows(LIST_MAPPINGS, organization=org, base=base_of(contract.name))
+        found = await read_all(desk)
     return MappingsAnswer(
         data=[
             MappingAnswer(
-                field=row["field"],
+                field=name,
                 column=row["name"],
                 report_id=str(row["report_id"]),
                 mapped_by=row["mapped_by"],
                 mapped_by_name=row["mapped_by_name"],
                 mapped_at=row["mapped_at"],
             )
-            for row in rows
+            for name, row in sorted(found.items())
         ]
     )
 
@@ -82,8 +82,9 @@ async def remove_mapping(request: VanguardRequest, org: Organization, dataset: D
     contract = await contract_of(request, org, dataset)
     async with runtime.database.transaction() as connection:
         desk = Desk(connection, contract, org)
-        base = base_of(contract.name)
-        if await connection.value(REMOVE_MAPPING, organization=org, base=base, field=field) is None:
+        base, known = base_of(contract.name), contract.by_name.get(field)
+        id_ = (known.id if known else None) or 0
+        if await connection.value(REMOVE_MAPPING, organization=org, base=base, field=field, field_id=id_) is None:
             raise NotFound(f"{field[:80]!r} is not mapped.")
         await record(desk, Entry(at=at, actor=user, action=Act.MAPPING_REMOVED, details={"field": field}))
 
