@@ -362,6 +362,16 @@ async def test_records_may_leave_out_what_they_like(filled: dict[str, User]) -> 
     assert (await bob.get(DRIFT)).json()["data"] == []
 
 
+@pytest.mark.parametrize("drifted", [RENAMED, [each | {"email": "x"} for each in RECORDS]], ids=["breaking", "new"])
+async def test_a_deprecated_version_takes_no_records_and_tells_of_no_drift(
+    filled: dict[str, User], drifted: list[dict[str, Any]]
+) -> None:
+    await moved(filled["ADMIN"], "deprecate")
+    old = filled["ENGINEER"].on("customers@1")
+    refused(await old.post("ingest", {"records": drifted}), 409, "DATASET_READ_ONLY")
+    assert (await old.get(f"{CONTRACTS}/customers@1/drift")).json()["data"] == []
+
+
 async def test_what_was_rejected_is_refused_with_the_reason(filled: dict[str, User]) -> None:
     bob, carl = filled["ENGINEER"], filled["ADMIN"]
     report = refused(await bob.post("ingest", {"records": RENAMED}), 409, "SCHEMA_DRIFT")["report"]

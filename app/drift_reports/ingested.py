@@ -14,7 +14,7 @@ from app.contract_versions.registry import hold_ingestion_ready, register
 from app.contracts import Contract
 from app.contracts.comparison import COMPATIBLE, Kind
 from app.contracts.registration import read_registration
-from app.contracts.states import ReportState
+from app.contracts.states import STATE_RIGHTS, ReportState
 from app.drift.batch import Batch
 from app.drift.detection import Drift, Found, Source, detect, is_suspect
 from app.drift.evolution import Step, Unevolved, evolved
@@ -23,8 +23,9 @@ from app.drift.reports import Standing, free_columns, keep, read_known, read_map
 from app.engine.datasets import base_of, version_of
 from app.engine.desk import Desk
 from app.engine.feed import EventType, tell
+from app.engine.locks import read_only
 from app.records.records import Raw
-from app.web.runtime import VanguardRequest
+from app.web.runtime import VanguardRequest, standing_of
 
 log = structlog.get_logger(__name__)
 
@@ -37,7 +38,8 @@ NOWHERE = "own_0"
 async def hold_drifted(
     request: VanguardRequest, contract: Contract, organization: str, raws: Iterable[Raw], *, textual: bool
 ) -> None:
-    """Look at the first records before any of them is kept; raises SchemaDrift where a person has to decide.
+    """Look at the first records before any of them is kept; raises SchemaDrift where a person has to decide, and
+    DatasetReadOnly in place of that where the dataset's state takes no records.
 
     What is compatible makes the next version, where the contract says that it evolves.
     """
@@ -52,6 +54,12 @@ async def hold_drifted(
     drift = await asyncio.to_thread(detect, contract, batch, known, Source.INGEST)
     if not drift.changes:
         return
+    state = (await standing_of(request, organization, contract.name, deprecated=True)).state
+    if not STATE_RIGHTS[state].filled:
+        # Nobody has to decide about what is not taken anyway.
+        if drift.severity is COMPATIBLE:
+            return
+        raise read_only(desk, state)
     at = runtime.clock()
 
     async def report(connection: Connection) -> Standing:
