@@ -573,6 +573,50 @@ def test_what_sums_up_a_whole_number_sums_up_its_fractions() -> None:
     assert [len(getattr(other, part)) for part in parts] == [0, 0, 0, 0]
 
 
+def test_hot_sorts_that_differ_by_what_is_gone_become_one() -> None:
+    parts = {"hot": [{"sort": "ratio"}, {"sort": "ratio", "filters": ["plate"]}, {"sort": "ratio", "descending": True}]}
+    fields = [of_type("number", "ratio", indexed=True), of_type("text", "plate", indexed=True)]
+    case = replace(plain(*fields), contract=contract_of(fields, **parts))
+    found = evolve(case, case.detected([without(each, "plate") for each in case.sent()])).hot
+    assert [(hot.sort, hot.descending, hot.filters) for hot in found] == [("ratio", False, ()), ("ratio", True, ())]
+
+
+DERIVED = [
+    of_type("boolean", "known", derivedFrom=["plate"], editable=False, indexed=True),
+    of_type("boolean", "sure", derivedFrom=["known"], editable=False, indexed=True),
+]
+OF_DERIVED = {
+    "hot": [{"sort": "ratio", "filters": ["known"]}],
+    "measures": [{"name": "known", "kind": "count", "of": "known"}],
+    "rules": [{"type": "required", "fields": ["ratio"], "when": "known"}],
+    "computed": [{"name": "stated", "type": "boolean", "expression": "!sure"}],
+    "exclusions": [{"name": "unknown", "field": "sure"}, {"name": "unstated", "field": "stated"}],
+}
+
+
+def derived() -> Case:
+    """Rows with a field that is derived of another, one that is derived of that, and what names them."""
+    fields = [of_type("text", "plate"), of_type("number", "ratio", indexed=True)]
+    return replace(plain(*fields), contract=contract_of([*fields, *DERIVED], **OF_DERIVED))
+
+
+def test_what_is_derived_of_a_field_goes_with_it_and_all_that_names_it() -> None:
+    case = derived()
+    found = evolve(case, case.detected([without(each, "plate") for each in case.sent()]))
+    assert set(found.by_name) == {"serial", "ratio"}
+    assert [(part, len(getattr(found, part))) for part in OF_DERIVED] == [
+        ("hot", 1), ("measures", 0), ("rules", 0), ("computed", 0), ("exclusions", 0),
+    ]  # fmt: skip
+    assert found.hot[0].filters == ()
+
+
+def test_what_is_derived_of_a_field_follows_its_name() -> None:
+    case = derived()
+    found = evolve(case, case.detected([without(each, "plate") | {"Hxq": each["plate"]} for each in case.sent()]))
+    assert found.by_name["known"].derived_from == ("hxq",)
+    assert [len(getattr(found, part)) for part in OF_DERIVED] == [1, 1, 1, 1, 2]
+
+
 def test_columns_that_are_called_alike_become_fields_of_their_own() -> None:
     """One is a field that is called otherwise, another one is new, and both make the same name."""
     case = plain()

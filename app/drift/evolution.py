@@ -100,8 +100,9 @@ def _widen(contract: Contract, field: dict[str, Any], step: Step) -> None:
 def _document(
     contract: Contract, fields: list[dict[str, Any]], names: dict[str, str], gone: set[str], lost: set[str]
 ) -> dict[str, Any]:
+    derived_gone = _derived_of(contract, gone)
+    gone = gone | derived_gone
     without = gone | lost
-    derived_gone = {each.name for each in contract.fields if gone & {*each.derived_from}}
     computed = [item for item in contract.computed if not without & {*item.fields}]
     without |= {item.name for item in contract.computed if item not in computed}
     measures = [each for each in contract.measures if each.of not in without]
@@ -115,7 +116,8 @@ def _document(
             derived.append(each)
     parts: dict[str, Iterable[Any]] = {
         "computed": computed,
-        "hot": (hot for each in contract.hot if (hot := _hot(each, without)) is not None),
+        # Two are one where they were told apart by a filter that is gone.
+        "hot": dict.fromkeys(hot for each in contract.hot if (hot := _hot(each, without)) is not None),
         "atomicGroups": (each for each in contract.atomic_groups if not gone & {*each.fields}),
         "rules": (rule for rule in contract.rules if not without & {*fields_of(rule)}),
         "measures": measures,
@@ -125,11 +127,25 @@ def _document(
     }
     document = wire(contract)
     document |= {name: [wire(renamed_part(each, names)) for each in some] for name, some in parts.items()}
-    document["fields"] = [each for each in fields if each["name"] not in derived_gone]
+    document["fields"] = [_derived_renamed(each, names) for each in fields if each["name"] not in derived_gone]
     document["key"] = _key(contract, names)
     if contract.ingestion is not None:
         document["ingestion"] = wire(renamed_part(contract.ingestion, names))
     return {name: value for name, value in document.items() if name not in ("schema", "version")}
+
+
+def _derived_of(contract: Contract, gone: set[str]) -> set[str]:
+    """The fields that are derived of those that are gone, or of such ones."""
+    found: set[str] = set()
+    while more := {each.name for each in contract.fields if (gone | found) & {*each.derived_from}} - found:
+        found |= more
+    return found
+
+
+def _derived_renamed(field: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    if not field.get("derivedFrom"):
+        return field
+    return field | {"derivedFrom": [names.get(name, name) for name in field["derivedFrom"]]}
 
 
 def _hot(hot: HotSort, without: set[str]) -> HotSort | None:
