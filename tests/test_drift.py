@@ -222,6 +222,18 @@ async def test_a_mapped_member_is_read_in_an_upload_too(world: World, filled: di
     assert {row["data"]["company"] for row in await bob.rows()} == {"Renamed"}
 
 
+async def test_two_columns_of_a_mapped_field_refuse_the_upload(filled: dict[str, User]) -> None:
+    bob, carl = filled["ENGINEER"], filled["ADMIN"]
+    report = refused(await bob.post("ingest", {"records": RENAMED}), 409, "SCHEMA_DRIFT")["report"]
+    written(await carl.post(f"{DRIFT}/{report}/map", {"from": "company", "to": "companyName"}))
+    body = b"customerId,company,companyName\nC001,A,B\n"
+    error = refused(
+        await bob.request("POST", "ingest", content=body, headers={"Content-Type": "text/csv"}),
+        400, "MALFORMED_REQUEST",
+    )  # fmt: skip
+    assert "'company' and 'companyName' are both company" in error["detail"]
+
+
 async def test_a_mapping_is_of_the_field_whatever_a_version_calls_it(filled: dict[str, User]) -> None:
     """Given a mapped field that the next version renames, and another one that gets its name."""
     bob, carl = filled["ENGINEER"], filled["ADMIN"]

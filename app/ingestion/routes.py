@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
@@ -20,6 +20,7 @@ from app.base.statements import statement
 from app.contract_versions.registry import BUILT_IN_NAMES, hold_ingestion_ready
 from app.contracts import Contract
 from app.contracts.filters import refuse
+from app.drift.reports import read_mappings
 from app.drift_reports.ingested import hold_drifted
 from app.engine.audit import Act, Entry, record
 from app.engine.datasets import NAME, base_of
@@ -149,7 +150,9 @@ async def post_records(request: VanguardRequest, org: Organization, dataset: Dat
     async with received(request, delimiter) as upload:
         if (first := await repeated(request, request.runtime, org)) is not None:
             return first
-        await asyncio.to_thread(_check_header, contract, upload)
+        async with request.runtime.desk(contract, org) as desk:
+            mapped = await read_mappings(desk)
+        await asyncio.to_thread(_check_header, contract, upload, mapped)
         await hold_drifted(request, contract, org, upload.raws(), textual=upload.textual)
         contract = await contract_of(request, org, dataset)
         return await _receive(request, contract, org, textual=upload.textual, raws=upload.raws())
@@ -170,11 +173,11 @@ def _raws(records: list[dict[str, Any]]) -> Iterator[Raw]:
         yield raw_of(line, members)
 
 
-def _check_header(contract: Contract, upload: Upload) -> None:
+def _check_header(contract: Contract, upload: Upload, mapped: Mapping[str, str | None]) -> None:
     """Raises MalformedRequest where the columns cannot be told apart, before anything is kept."""
     first = next(upload.raws(), None)
     if first is not None and upload.textual and first.members is not None:
-        columns_by_header(contract, first.members)
+        columns_by_header(contract, first.members, mapped)
 
 
 async def _take(

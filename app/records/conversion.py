@@ -84,12 +84,14 @@ def fields_by_member(contract: Contract, mapped: Mapping[str, str | None] = Mapp
     )
 
 
-def columns_by_header(contract: Contract, headers: Iterable[str]) -> dict[str, str]:
-    """Header of CSV -> the field that its cells are values of; headers of no field are left out.
+def columns_by_header(
+    contract: Contract, headers: Iterable[str], mapped: Mapping[str, str | None] = MappingProxyType({})
+) -> dict[str, str]:
+    """Header of CSV -> the field that its cells are values of; headers of no field are left out. `mapped` as above.
 
     Raises MalformedRequest where a header is the label of two fields, or two headers are of one field.
     """
-    known = fields_by_member(contract)
+    known = fields_by_member(contract, mapped)
     found: dict[str, str] = {}
     for header in headers:
         if header in known:
