@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from app.web.auth import Role
+from tests.support.ingesting import APPENDED, SEEN, TIMED
 from tests.support.own import customers, moved, ready, registered
 from tests.support.world import User, World, committed, drafts, refused
 
@@ -18,9 +19,9 @@ async def people(world: World) -> dict[str, User]:
     return {role.value: (await world.user(role.value.lower(), role=role)).on("customers") for role in Role}
 
 
-async def used(people: dict[str, User]) -> dict[str, Any]:
+async def used(people: dict[str, User], **more: Any) -> dict[str, Any]:
     """The contract of a dataset that is in use."""
-    contract: dict[str, Any] = (await registered(people["ENGINEER"]))["contract"]
+    contract: dict[str, Any] = (await registered(people["ENGINEER"], customers(**more)))["contract"]
     await moved(people["ADMIN"], "promote")
     return contract
 
@@ -200,3 +201,31 @@ async def test_what_was_committed_since_a_version_was_filled_is_drafted_by_its_a
     assert [(row["id"], row["data"]["companyName"], row["data"]["tier"]) for row in await ann.rows()] == [
         ("C1", "Last", "silver"), ("C3", "Acme", "gold"),
     ]  # fmt: skip
+
+
+EVENTS = [*customers()["fields"], SEEN, SEEN | {"name": "sentAt"}]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "left"),
+    [
+        (TIMED, APPENDED, ["N1"]),
+        (APPENDED, TIMED, ["C1~2026-01-01T00:00:00Z~0"]),
+        (APPENDED, APPENDED | {"eventTimeColumn": "sentAt"}, ["C1~2026-01-01T00:00:00Z~0"]),
+        (APPENDED, APPENDED | {"dedupeWindow": "1d"}, []),
+    ],
+    ids=["upsert-append", "append-upsert", "another-event-time", "the-same"],
+)
+async def test_drafts_stay_where_ids_are_made_of_something_else(
+    people: dict[str, User], before: dict[str, Any], after: dict[str, Any], left: list[str]
+) -> None:
+    contract = await used(people, fields=EVENTS, ingestion=before)
+    ann, boss = people["ANALYST"], people["ADMIN"]
+    key = "N1" if before["mode"] == "upsert" else "C1~2026-01-01T00:00:00Z~0"
+    await ann.draft(key, {"tier": "gold"}, op="insert")
+    await registered(people["ENGINEER"], contract | {"version": "2.0", "ingestion": after})
+    outcome = await moved(boss.on("customers@2"), "promote")
+    assert [each["rowId"] for each in outcome["moved"]["left"]] == left
+    assert [*await drafts(ann)] == ([] if left else [key])
+    await moved(boss, "rollback")
+    assert [*await drafts(ann)] == [key]

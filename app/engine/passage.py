@@ -21,11 +21,8 @@ class Passage:
         self.before, self.after = before, after
         by_id = {field.id: field.name for field in after.fields}
         self.names = {field.name: by_id[field.id] for field in before.fields if field.id in by_id}
-        ids = {contract: [contract.by_name[name].id for name in contract.key_fields] for contract in (before, after)}
-        # A row is known by the same id only where the key is the same.
-        self.same_keys = ids[before] == ids[after] and all(
-            before.by_name[was].type == after.by_name[self.names[was]].type for was in before.key_fields
-        )
+        # A row is known by the same id only where what ids are made of is the same.
+        self.same_keys = _parts(before) == _parts(after)
 
     def cells(self, document: Mapping[str, Any]) -> Cells:
         """The cells of a document."""
@@ -54,3 +51,14 @@ class Passage:
             unchanged = data is not None and data.get(name) == value
             found[now] = there.get(now) if unchanged and there is not None else value
         return found
+
+
+def _parts(contract: Contract) -> tuple[bool, list[tuple[int | None, str] | None]]:
+    """What the ids of rows are made of: the fields of the key and, where records are appended, their event time, which
+    is None where it is that of their receipt.
+    """
+    names = contract.key_fields
+    if contract.ingestion is not None and contract.appends:
+        names += (contract.ingestion.event_time_column,)
+    fields = [contract.by_name.get(name) for name in names]
+    return contract.appends, [None if field is None else (field.id, field.type) for field in fields]
