@@ -229,3 +229,51 @@ async def test_drafts_stay_where_ids_are_made_of_something_else(
     assert [*await drafts(ann)] == ([] if left else [key])
     await moved(boss, "rollback")
     assert [*await drafts(ann)] == [key]
+
+
+async def test_what_goes_with_nobody_to_a_version_that_is_read_only_is_told_and_kept(
+    world: World, people: dict[str, User]
+) -> None:
+    ann, bob, boss = people["ANALYST"], people["ENGINEER"], people["ADMIN"]
+    contract = (await registered(bob, customers(readOnly=True)))["contract"]
+    await registered(bob, contract | {"version": "2.0", "readOnly": False})
+    filled = {"records": [{"customerId": key} | ACME for key in ("C1", "C2")]}
+    for user in (bob, bob.on("customers@2")):
+        assert (await user.post("ingest", filled)).status_code == 200
+    await moved(boss.on("customers@2"), "promote")
+    await ann.draft("C1", {"tier": "silver", "revenue": 6})
+    await committed(ann)
+    await ann.draft("C1", {"tier": "gold"})
+    await committed(ann)
+    await ann.draft("C1", {"company": "Drafted"})
+    await ann.draft("C2", op="delete")
+    rehearsal = await moved(boss, "rollback", dryRun=True)
+    assert await moved(boss, "rollback") == rehearsal
+    assert (rehearsal["commits"]["drafts"], rehearsal["moved"]["drafts"]) == (0, 0)
+    assert [(left["rowId"], left["fields"]) for left in rehearsal["commits"]["left"]] == [("C1", ["revenue", "tier"])]
+    assert [(left["rowId"], left["fields"]) for left in rehearsal["moved"]["left"]] == [
+        ("C1", ["company"]), ("C2", ["company", "customerId", "revenue", "tier"]),
+    ]  # fmt: skip
+    assert {each["user"] for part in ("commits", "moved") for each in rehearsal[part]["left"]} == {"analyst"}
+    assert await drafts(ann) == {}
+    await moved(boss.on("customers@2"), "promote")
+    assert {key: row["op"] for key, row in (await drafts(ann)).items()} == {"C1": "update", "C2": "delete"}
+
+
+async def test_what_people_have_under_way_follows_back_to_a_version_that_was_out_of_use(
+    people: dict[str, User],
+) -> None:
+    contract = await used(people)
+    ann, boss = people["ANALYST"], people["ADMIN"]
+    await ann.draft("C1", ACME, op="insert")
+    await moved(boss, "deprecate")
+    ann.world.clock.move(minutes=1)
+    await registered(people["ENGINEER"], second(contract))
+    await moved(boss.on("customers@2"), "promote")
+    await ann.draft("C2", {"companyName": "Beta", "tier": "gold"}, op="insert")
+    await committed(ann, "C2")
+    ann.world.clock.move(minutes=1)
+    outcome = await moved(boss, "rollback")
+    assert (outcome["commits"]["drafts"], outcome["moved"]["drafts"]) == (1, 1)
+    await moved(boss, "restore")
+    assert {key: row["data"]["company"] for key, row in (await drafts(ann)).items()} == {"C1": "Acme", "C2": "Beta"}

@@ -70,8 +70,7 @@ async def move_edits(before: Desk, after: Desk, at: datetime) -> Moved:
     """
     passage, moved = Passage(before.contract, after.contract), Moved()
     if not passage.same_keys:
-        await _leave_all(before, moved)
-        return moved
+        return await leave_edits(before)
     keys = await _move_changes(before, after, passage, moved, at)
     keys |= await _move_modifications(before, after, passage, moved)
     for some in _portions(sorted(keys)):
@@ -82,9 +81,22 @@ async def move_edits(before: Desk, after: Desk, at: datetime) -> Moved:
     return moved
 
 
-async def _leave_all(before: Desk, moved: Moved) -> None:
+async def leave_edits(before: Desk) -> Moved:
+    """What people have under way in a version stays there, all of it: what it is."""
+    moved = Moved()
+    async for changes in _changes(before):
+        for row in changes:
+            if row["state"] == "in_review":
+                moved.leave(row["user_id"], row["row_key"], _cells(row), row["change_request_id"])
     async for row in _modifications(before, before):
-        moved.leave(row["user_id"], row["row_key"], sorted({*row["delta"], *row["pending"]}))
+        if row["draft_op"] is not None:
+            moved.leave(row["user_id"], row["row_key"], _cells(row))
+    return moved
+
+
+def _cells(row: Record) -> list[str]:
+    """The cells of a draft, or of a change: those of the whole row where it deletes that."""
+    return sorted(row["delta"] or row["base"])
 
 
 async def _modifications(before: Desk, after: Desk) -> AsyncIterator[Record]:
@@ -96,6 +108,15 @@ async def _modifications(before: Desk, after: Desk) -> AsyncIterator[Record]:
             yield row
             user, key = row["user_id"], row["row_key"]
         full = len(rows) == AT_ONCE
+
+
+async def _changes(before: Desk) -> AsyncIterator[Sequence[Record]]:
+    last, full = 0, True
+    while full:
+        rows = await before.rows(READ_CHANGES, after=last, limit=AT_ONCE)
+        yield rows
+        full = len(rows) == AT_ONCE
+        last = rows[-1]["id"] if rows else last
 
 
 async def _move_modifications(before: Desk, after: Desk, passage: Passage, moved: Moved) -> set[str]:
@@ -152,13 +173,8 @@ async def _move_changes(before: Desk, after: Desk, passage: Passage, moved: Move
     move = MOVE_CHANGES.fill(other=after.contract.schema)
     keys: set[str] = set()
     touched: set[UUID] = set()
-    last, full = 0, True
-    while full:
-        rows = await before.rows(READ_CHANGES, after=last, limit=AT_ONCE)
-        going = [_change(row, passage, moved, keys, touched) for row in rows]
-        await before.rows(move, changes=going)
-        full = len(rows) == AT_ONCE
-        last = rows[-1]["id"] if rows else last
+    async for rows in _changes(before):
+        await before.rows(move, changes=[_change(row, passage, moved, keys, touched) for row in rows])
     if touched:
         for row in await after.rows(CHANGE_CONTENT, ids=sorted(touched), at=at):
             text = f"Cells stayed behind when version {after.contract.version} of the contract took over."
@@ -204,14 +220,13 @@ async def commits_as_drafts(before: Desk, after: Desk, revision: int, at: dateti
     another one, as far as that has it otherwise. Of each cell the last one counts.
     """
     passage, moved = Passage(before.contract, after.contract), Moved()
+    if not passage.same_keys:
+        return await leave_commits(before, revision)
     read = LIST_COMMITS.fill(other=after.contract.schema)
     rows: dict[str, _Row] = {}
     for entry in await before.rows(read, revision=revision):
-        if passage.same_keys:
-            own = None if entry["own"] is None else passage.cells(entry["own"]).fit
-            _fold(rows.setdefault(entry["row_key"], _Row(own, entry["data"])), entry, passage, moved)
-        else:
-            moved.leave(entry["actor"], entry["row_key"], sorted(entry["after"] or entry["before"] or {}))
+        own = None if entry["own"] is None else passage.cells(entry["own"]).fit
+        _fold(rows.setdefault(entry["row_key"], _Row(own, entry["data"])), entry, passage, moved)
     coming = [
         draft
         for key, row in rows.items()
@@ -225,6 +240,19 @@ async def commits_as_drafts(before: Desk, after: Desk, revision: int, at: dateti
     for some in _portions(coming):
         await after.rows(ADD_MODIFICATIONS, modifications=some)
         await image(after, None, [each["row_key"] for each in some])
+    return moved
+
+
+async def leave_commits(before: Desk, revision: int) -> Moved:
+    """What people committed to a version beyond a revision stays in it, all of it: what it is."""
+    moved = Moved()
+    read = LIST_COMMITS.fill(other=before.contract.schema)
+    cells: dict[tuple[str, str], set[str]] = {}
+    for entry in await before.rows(read, revision=revision):
+        mine = cells.setdefault((entry["actor"], entry["row_key"]), set())
+        mine.update(entry["after"] or entry["before"] or {})
+    for (user, key), fields in cells.items():
+        moved.leave(user, key, sorted(fields))
     return moved
 
 

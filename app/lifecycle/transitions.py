@@ -22,7 +22,7 @@ from app.engine.desk import Desk
 from app.engine.feed import EventType, tell
 from app.engine.locks import lock_versions, read_dataset
 from app.lifecycle.differences import Differences, compare_versions
-from app.lifecycle.moves import Moved, commits_as_drafts, move_edits
+from app.lifecycle.moves import Moved, commits_as_drafts, leave_commits, leave_edits, move_edits
 from app.people import read_names
 
 LOCK_REQUESTS = statement("lifecycle/lock_requests")
@@ -211,8 +211,13 @@ async def _roll_back(desk: Desk, wanted: Wanted, place: Place, places: Sequence[
     now = DatasetState.ACTIVE if before_it.deprecated_at == place.promoted_at else before_it.state
     left, again = await _exchange(desk, wanted, place, before_it, now, DatasetState.SHADOW, promoted=False)
     outcome.superseded = again.contract.name
-    if promotion is not None and promotion["revision"] is not None and now is DatasetState.ACTIVE:
-        outcome.commits = await commits_as_drafts(left, again, promotion["revision"], wanted.at)
+    since = None if promotion is None else promotion["revision"]
+    if since is not None and now is DatasetState.READ_ONLY:
+        # Nobody ever commits there.
+        outcome.commits = await leave_commits(left, since)
+        outcome.moved = await leave_edits(left)
+    elif since is not None:
+        outcome.commits = await commits_as_drafts(left, again, since, wanted.at)
         outcome.moved = await move_edits(left, again, wanted.at)
     await _tell(again, wanted, DatasetState.ACTIVE, DatasetState.SHADOW, outcome, of=place)
     return outcome
