@@ -277,3 +277,55 @@ async def test_what_people_have_under_way_follows_back_to_a_version_that_was_out
     assert (outcome["commits"]["drafts"], outcome["moved"]["drafts"]) == (1, 1)
     await moved(boss, "restore")
     assert {key: row["data"]["company"] for key, row in (await drafts(ann)).items()} == {"C1": "Acme", "C2": "Beta"}
+
+
+async def brought(people: dict[str, User]) -> User:
+    """A dataset that has a row: an ADMIN on a breaking version of it, which was filled with the same one."""
+    ann, bob = people["ANALYST"], people["ENGINEER"]
+    contract = await used(people)
+    await ann.draft("C1", ACME, op="insert")
+    await committed(ann)
+    bob.world.clock.move(hours=1)
+    await registered(bob, second(contract))
+    filled = {"records": [{"customerId": "C1", "companyName": "Acme", "tier": "gold", "revenue": 5}]}
+    assert (await bob.on("customers@2").post("ingest", filled)).status_code == 200
+    bob.world.clock.move(hours=1)
+    return people["ADMIN"].on("customers@2")
+
+
+@pytest.mark.parametrize("again", ["ANALYST", "ADMIN"])
+async def test_a_row_that_was_deleted_and_brought_again_has_none_of_the_cells_of_before(
+    people: dict[str, User], again: str
+) -> None:
+    """Whoever brings it again: the deletion is over by that."""
+    ann, bringer = people["ANALYST"], people[again]
+    shadow = await brought(people)
+    await ann.draft("C1", op="delete")
+    await committed(ann)
+    await bringer.draft("C1", {"tier": "silver"}, op="insert")
+    await committed(bringer)
+    assert (await moved(shadow, "promote"))["commits"]["drafts"] == 1
+    assert {key: (row["op"], row["delta"]) for key, row in (await drafts(bringer)).items()} == {
+        "C1": ("update", {"companyName": None, "revenue": None, "tier": "silver"})
+    }
+    await committed(bringer)
+    [row] = await people["VIEWER"].rows()
+    assert {name: value for name, value in row["data"].items() if value is not None} == {
+        "customerId": "C1", "tier": "silver",
+    }  # fmt: skip
+
+
+async def test_a_committed_cell_that_does_not_fit_is_told_of_who_changed_it_last(people: dict[str, User]) -> None:
+    ann, boss = people["ANALYST"], people["ADMIN"]
+    shadow = await brought(people)
+    for user, delta in (
+        (ann, {"customerSince": "2026-01-01"}),
+        (ann, {"customerSince": "2026-01-02"}),
+        (boss, {"customerSince": "2026-01-03"}),
+        (boss, {"customerSince": "2026-01-04", "revenue": 7}),
+    ):
+        await user.draft("C1", delta)
+        await committed(user)
+    outcome = (await moved(shadow, "promote"))["commits"]
+    assert (outcome["drafts"], outcome["leftCells"]) == (1, 1)
+    assert [(left["user"], left["fields"]) for left in outcome["left"]] == [("admin", ["customerSince"])]

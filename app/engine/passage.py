@@ -21,6 +21,7 @@ class Passage:
         self.before, self.after = before, after
         by_id = {field.id: field.name for field in after.fields}
         self.names = {field.name: by_id[field.id] for field in before.fields if field.id in by_id}
+        self.names_back = {now: was for was, now in self.names.items()}
         # A row is known by the same id only where what ids are made of is the same.
         self.same_keys = _parts(before) == _parts(after)
 

@@ -206,13 +206,14 @@ class _Committed(msgspec.Struct):
 
 
 class _Row(msgspec.Struct):
-    """A row that people committed to: as it stands, under the names of the other version; as that has it; and what each
-    of them wants of it.
+    """A row that people committed to: as it stands, under the names of the other version; as that has it; what each of
+    them wants of it, and which cells of each do not fit there.
     """
 
     own: dict[str, Any] | None
     there: dict[str, Any] | None
     wanted: dict[str, _Committed] = {}
+    left: dict[str, set[str]] = {}
 
 
 async def commits_as_drafts(before: Desk, after: Desk, revision: int, at: datetime) -> Moved:
@@ -226,13 +227,16 @@ async def commits_as_drafts(before: Desk, after: Desk, revision: int, at: dateti
     rows: dict[str, _Row] = {}
     for entry in await before.rows(read, revision=revision):
         own = None if entry["own"] is None else passage.cells(entry["own"]).fit
-        _fold(rows.setdefault(entry["row_key"], _Row(own, entry["data"])), entry, passage, moved)
+        _fold(rows.setdefault(entry["row_key"], _Row(own, entry["data"])), entry, passage)
     coming = [
         draft
         for key, row in rows.items()
         for user, committed in row.wanted.items()
-        if (draft := _draft(user, key, row, committed, at, moved)) is not None
+        if (draft := _draft(user, key, row, committed, at, passage)) is not None
     ]
+    for key, row in rows.items():
+        for user, fields in row.left.items():
+            moved.leave(user, key, sorted(fields))
     moved.drafts = len(coming)
     authors = {each["user_id"] for each in coming}
     await raise_workspaces(after, authors)
@@ -256,32 +260,44 @@ async def leave_commits(before: Desk, revision: int) -> Moved:
     return moved
 
 
-def _fold(row: _Row, entry: Record, passage: Passage, moved: Moved) -> None:
+def _fold(row: _Row, entry: Record, passage: Passage) -> None:
     """One committed change of a row after those before it."""
     actor, there = entry["actor"], row.there
     if entry["op"] == "delete":
         row.wanted.clear()
+        row.left.clear()
         if there is not None:
             row.wanted[actor] = _Committed(op="delete", reason=entry["change_reason"])
         return
-    cells = passage.cells(entry["after"] or {})
-    moved.leave(actor, entry["row_key"], cells.left)
+    deleted = any(each.op == "delete" for each in row.wanted.values())
+    if deleted:
+        row.wanted.clear()
+    changed = entry["after"] or {}
+    cells = passage.cells(changed)
     for other in row.wanted.values():
-        other.delta = {name: value for name, value in other.delta.items() if name not in cells.fit}
+        other.delta = {
+            name: value for name, value in other.delta.items() if passage.names_back.get(name) not in changed
+        }
+    for fields in row.left.values():
+        fields.difference_update(changed)
+    row.left.setdefault(actor, set()).update(cells.left)
     # Who changed a row that somebody else has brought: that it is there is the other one's draft.
     bringer = next((user for user, each in row.wanted.items() if each.op == "insert"), actor)
     mine = row.wanted.setdefault(bringer, _Committed())
-    if there is None and entry["op"] == "insert":
+    if entry["op"] == "insert" and there is None:
         mine.op = "insert"
-    elif mine.op == "delete":
-        mine.op = "update"
+    elif entry["op"] == "insert" and deleted:
+        # The row that was deleted is there, with cells that the new one does not have.
+        mine.delta = dict.fromkeys(there or {})
     mine.delta = {**mine.delta, **cells.fit}
     mine.reason = entry["change_reason"]
 
 
-def _draft(user: str, key: str, row: _Row, committed: _Committed, at: datetime, moved: Moved) -> dict[str, Any] | None:
-    """The draft of it; None where there is nothing to be done, or no row to do it to. What records have said since
-    does not stand any more.
+def _draft(
+    user: str, key: str, row: _Row, committed: _Committed, at: datetime, passage: Passage
+) -> dict[str, Any] | None:
+    """The draft of it; None where there is nothing to be done, or no row to do it to: then its cells are left. What
+    records have said since does not stand any more.
     """
     if (row.own is None) != (committed.op == "delete"):
         return None
@@ -290,7 +306,7 @@ def _draft(user: str, key: str, row: _Row, committed: _Committed, at: datetime, 
         name: value for name, value in committed.delta.items() if there.get(name) != value and own.get(name) == value
     }
     if committed.op == "update" and row.there is None:
-        moved.leave(user, key, sorted(delta))
+        row.left.setdefault(user, set()).update(passage.names_back[name] for name in delta)
     if committed.op == "update" and (row.there is None or not delta):
         return None
     return {
