@@ -329,3 +329,35 @@ async def test_a_committed_cell_that_does_not_fit_is_told_of_who_changed_it_last
     outcome = (await moved(shadow, "promote"))["commits"]
     assert (outcome["drafts"], outcome["leftCells"]) == (1, 1)
     assert [(left["user"], left["fields"]) for left in outcome["left"]] == [("admin", ["customerSince"])]
+
+
+@pytest.mark.parametrize(
+    ("committed_first", "drafted", "found"),
+    [
+        (
+            {"op": "delete"},
+            {"op": "insert", "delta": {"tier": "silver"}},
+            {"C1": ("update", {"companyName": None, "revenue": None, "tier": "silver"})},
+        ),
+        ({"delta": {"revenue": 9}}, {"op": "delete"}, {"C1": ("delete", {})}),
+        (
+            {"delta": {"revenue": 9, "tier": "silver"}},
+            {"delta": {"revenue": 8}},
+            {"C1": ("update", {"revenue": 8, "tier": "silver"})},
+        ),
+    ],
+    ids=["brought-again", "deleted", "changed"],
+)
+async def test_what_somebody_drafted_lies_over_what_they_had_committed(
+    people: dict[str, User],
+    committed_first: dict[str, Any],
+    drafted: dict[str, Any],
+    found: dict[str, tuple[str, dict[str, Any]]],
+) -> None:
+    ann = people["ANALYST"]
+    shadow = await brought(people)
+    await ann.draft("C1", **committed_first)
+    await committed(ann)
+    await ann.draft("C1", **drafted)
+    await moved(shadow, "promote")
+    assert {key: (row["op"], row["delta"]) for key, row in (await drafts(ann)).items()} == found
