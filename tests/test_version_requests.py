@@ -57,6 +57,23 @@ async def test_a_request_that_lost_a_cell_has_to_be_approved_again(people: dict[
     assert [row["data"]["companyName"] for row in await people["VIEWER"].rows()] == ["Beta", "Acme"]
 
 
+async def test_a_cell_that_a_request_lost_is_a_draft_of_its_author_after_a_rollback(people: dict[str, User]) -> None:
+    ann, boss = people["ANALYST"], people["ADMIN"]
+    found = await submitted(ann, {"id": "C1", "delta": {"company": "Beta", "customerSince": "2026-01-01"}})
+    await replaced(people)
+    await ann.draft("C1", {"tier": "silver"})
+    await moved(boss, "rollback")
+    assert await cells(boss, found) == [("C1", "company", "Acme", "Beta")]
+    row = (await drafts(ann))["C1"]
+    assert (row["op"], row["pending"]) == ("update", {"company": "Beta"})
+    assert row["delta"] == {"customerSince": "2026-01-01", "tier": "silver"}
+    await done(boss, found, "approve")
+    await done(boss, found, "merge")
+    await committed(ann)
+    data = (await people["VIEWER"].row("C1"))["data"]
+    assert (data["company"], data["customerSince"], data["tier"]) == ("Beta", "2026-01-01", "silver")
+
+
 async def test_an_open_session_goes_on_with_its_log(people: dict[str, User]) -> None:
     ann = people["ANALYST"]
     session = await drafted(ann, {"id": "C1", "delta": {"company": "Beta"}})

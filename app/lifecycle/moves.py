@@ -64,6 +64,13 @@ class Moved(msgspec.Struct, kw_only=True, rename="camel"):
             self.left.append(Left(user=user, row_id=key, fields=list(fields), request_id=request_id))
 
 
+class _Held(msgspec.Struct):
+    """Cells of somebody's changes of a row that stay behind, and what was seen when they were touched."""
+
+    delta: dict[str, Any] = {}
+    base: dict[str, Any] = {}
+
+
 async def move_edits(before: Desk, after: Desk, at: datetime) -> Moved:
     """Take everything that people have under way from one version to another, inside the caller's transaction, which
     holds lock 1 of both against everybody.
@@ -71,8 +78,9 @@ async def move_edits(before: Desk, after: Desk, at: datetime) -> Moved:
     passage, moved = Passage(before.contract, after.contract), Moved()
     if not passage.same_keys:
         return await leave_edits(before)
-    keys = await _move_changes(before, after, passage, moved, at)
-    keys |= await _move_modifications(before, after, passage, moved)
+    held: dict[tuple[str, str], _Held] = {}
+    keys = await _move_changes(before, after, passage, moved, held, at)
+    keys |= await _move_modifications(before, after, passage, moved, held)
     for some in _portions(sorted(keys)):
         await fold(after, None, some)
         await image(after, None, some)
@@ -119,7 +127,9 @@ async def _changes(before: Desk) -> AsyncIterator[Sequence[Record]]:
         last = rows[-1]["id"] if rows else last
 
 
-async def _move_modifications(before: Desk, after: Desk, passage: Passage, moved: Moved) -> set[str]:
+async def _move_modifications(
+    before: Desk, after: Desk, passage: Passage, moved: Moved, held: dict[tuple[str, str], _Held]
+) -> set[str]:
     coming, staying, keys, left_keys = [], [], set(), set()
     async for row in _modifications(before, after):
         draft = passage.cells(row["delta"])
@@ -127,16 +137,18 @@ async def _move_modifications(before: Desk, after: Desk, passage: Passage, moved
         moved.leave(row["user_id"], row["row_key"], left)
         whole = row["draft_op"] in ("insert", "delete")
         drafted = row["draft_op"] if draft.fit or whole else None
+        # What stays of changes under review is a draft again.
+        kept = held.get((row["user_id"], row["row_key"]), _Held())
         staying.append(
             {
                 "user_id": row["user_id"],
                 "row_key": row["row_key"],
-                "stays": bool(left),
-                "delta": {name: row["delta"][name] for name in left},
-                "base": {name: row["base"][name] for name in left if name in row["base"]},
+                "stays": bool(left or kept.delta),
+                "delta": kept.delta | {name: row["delta"][name] for name in left},
+                "base": {name: row["base"][name] for name in left if name in row["base"]} | kept.base,
             }
         )
-        if left:
+        if left or kept.delta:
             left_keys.add(row["row_key"])
         if drafted is None and row["pending_op"] is None:
             continue
@@ -168,13 +180,20 @@ async def _move_modifications(before: Desk, after: Desk, passage: Passage, moved
     return keys
 
 
-async def _move_changes(before: Desk, after: Desk, passage: Passage, moved: Moved, at: datetime) -> set[str]:
+async def _move_changes(
+    before: Desk,
+    after: Desk,
+    passage: Passage,
+    moved: Moved,
+    held: dict[tuple[str, str], _Held],
+    at: datetime,
+) -> set[str]:
     """Changes under review follow as far as they fit; those that are over, as they were told."""
     move = MOVE_CHANGES.fill(other=after.contract.schema)
     keys: set[str] = set()
     touched: set[UUID] = set()
     async for rows in _changes(before):
-        await before.rows(move, changes=[_change(row, passage, moved, keys, touched) for row in rows])
+        await before.rows(move, changes=[_change(row, passage, moved, held, keys, touched) for row in rows])
     if touched:
         for row in await after.rows(CHANGE_CONTENT, ids=sorted(touched), at=at):
             text = f"Cells stayed behind when version {after.contract.version} of the contract took over."
@@ -185,7 +204,14 @@ async def _move_changes(before: Desk, after: Desk, passage: Passage, moved: Move
     return keys
 
 
-def _change(row: Record, passage: Passage, moved: Moved, keys: set[str], touched: set[UUID]) -> dict[str, Any]:
+def _change(
+    row: Record,
+    passage: Passage,
+    moved: Moved,
+    held: dict[tuple[str, str], _Held],
+    keys: set[str],
+    touched: set[UUID],
+) -> dict[str, Any]:
     if row["state"] != "in_review":
         return {"id": row["id"], "base": passage.renamed(row["base"]), "delta": passage.renamed(row["delta"])}
     cells = passage.cells(row["delta"])
@@ -194,6 +220,9 @@ def _change(row: Record, passage: Passage, moved: Moved, keys: set[str], touched
     if cells.left:
         moved.leave(row["user_id"], row["row_key"], cells.left, row["change_request_id"])
         touched.add(row["change_request_id"])
+        kept = held.setdefault((row["user_id"], row["row_key"]), _Held())
+        kept.delta |= {name: row["delta"][name] for name in cells.left}
+        kept.base = {name: row["base"][name] for name in cells.left if name in row["base"]} | kept.base
     return {"id": row["id"], "base": passage.base(row["base"], None, None), "delta": cells.fit}
 
 

@@ -1,4 +1,5 @@
--- What stays behind of modifications that have gone to another version; those of which nothing stays are taken away.
+-- What stays behind of modifications that have gone to another version, as drafts; those of which nothing stays are
+-- taken away.
 -- $1 organization, $2 modifications (jsonb: [{user_id, row_key, stays (boolean), delta, base}]).
 -- Returns row_key of each that stays.
 WITH gone AS (
@@ -13,7 +14,9 @@ WITH gone AS (
        AND NOT g.stays
 )
 UPDATE pfa.modification AS x
-   SET pending_op = NULL, pending = '{}', pending_state = NULL, delta = g.delta, base = g.base, session_id = NULL
+   SET pending_op = NULL, pending = '{}', pending_state = NULL,
+       draft_op = CASE WHEN x.draft_op = 'insert' THEN 'insert' ELSE 'update' END,
+       delta = g.delta, base = g.base, session_id = NULL
   FROM gone AS g
  WHERE x.organization_id = $1
    AND x.user_id = g.user_id
