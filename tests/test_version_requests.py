@@ -1,11 +1,14 @@
 """Sessions and change requests that are open when a version takes another's place follow it."""
 
+from typing import Any
+
 import pytest
 
 from app.web.auth import Role
 from tests.support.own import customers, moved, ready, registered
 from tests.support.requests import act, cells, done, drafted, request, submitted
-from tests.support.world import User, World, committed, drafts, refused
+from tests.support.sessions import begin, edit, edits
+from tests.support.world import User, World, committed, drafts, refused, written
 from tests.test_lifecycle import ACME, second
 
 
@@ -22,14 +25,14 @@ async def people(world: World) -> dict[str, User]:
     return people
 
 
-async def replaced(people: dict[str, User]) -> None:
-    """A breaking version, filled with the same rows, takes the place of the one in use."""
+async def replaced(people: dict[str, User]) -> dict[str, Any]:
+    """A breaking version, filled with the same rows, takes the place of the one in use: what became of it."""
     bob, boss = people["ENGINEER"], people["ADMIN"]
     contract = (await bob.get("/api/v1/orgs/acme/contracts/customers/1.0")).json()["contract"]
     await registered(bob, second(contract))
     filled = [{"customerId": key, "companyName": "Acme", "tier": "gold", "revenue": 5} for key in ("C1", "C2")]
     assert (await bob.on("customers@2").post("ingest", {"records": filled})).status_code == 200
-    await moved(boss.on("customers@2"), "promote")
+    return await moved(boss.on("customers@2"), "promote")
 
 
 async def test_a_request_that_lost_no_cell_is_merged_as_it_was_approved(people: dict[str, User]) -> None:
@@ -85,6 +88,20 @@ async def test_an_open_session_goes_on_with_its_log(people: dict[str, User]) -> 
     preview = await ann.post(f"sessions/{session['id']}/preview", {})
     assert preview.status_code == 200, preview.text
     assert [(diff["field"], diff["new"]) for diff in preview.json()["diffs"]] == [("companyName", "Beta")]
+
+
+async def test_the_log_of_an_open_session_follows_but_for_what_was_undone(people: dict[str, User]) -> None:
+    ann, boss = people["ANALYST"], people["ADMIN"]
+    session = await begin(ann)
+    for field, value in (("company", "Beta"), ("customerSince", "2026-01-01"), ("revenue", "much"), ("revenue", 7)):
+        await edit(ann, session, "C1", field, value)
+    written(await ann.post(f"sessions/{session['id']}/undo", {}))
+    assert (await replaced(people))["moved"]["edits"] == 2
+    assert [(each["field"], each["value"]) for each in await edits(ann, session)] == [
+        ("companyName", "Beta"), ("revenue", "much"),
+    ]  # fmt: skip
+    assert (await moved(boss, "rollback"))["moved"]["edits"] == 2
+    assert {each["field"] for each in await edits(ann, session)} == {"company", "customerSince", "revenue"}
 
 
 async def test_a_request_is_merged_over_a_compatible_version(people: dict[str, User]) -> None:

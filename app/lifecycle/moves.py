@@ -13,6 +13,7 @@ import msgspec
 from asyncpg import Record
 
 from app.base.statements import statement
+from app.engine.datasets import base_of
 from app.engine.desk import Desk
 from app.engine.locks import raise_workspaces
 from app.engine.modifications import fold, image
@@ -85,7 +86,7 @@ async def move_edits(before: Desk, after: Desk, at: datetime) -> Moved:
         await fold(after, None, some)
         await image(after, None, some)
     statement_ = MOVE_EDITS.fill(other=after.contract.schema)
-    moved.edits = int(await before.value(statement_, names=passage.names) or 0)
+    moved.edits = int(await before.value(statement_, base=base_of(after.contract.name), names=passage.names) or 0)
     return moved
 
 

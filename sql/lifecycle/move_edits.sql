@@ -1,5 +1,7 @@
--- The logs of cell edits of sessions that are not over, to another version; those of fields that it does not have stay.
--- $1 organization, $2 dataset, $3 names (jsonb: {name: name there}). Returns moved (how many).
+-- The logs of cell edits of sessions that are not over, to another version; those of fields that it does not have stay,
+-- and what was undone: steps do not go along, and without its step an edit counts.
+-- $1 organization, $2 base (the plain name, by which sessions go), $3 names (jsonb: {name: name there}).
+-- Returns moved (how many).
 WITH taken AS (
     DELETE FROM pfa.edit AS e
      USING public.edit_session AS s
@@ -9,6 +11,9 @@ WITH taken AS (
        AND s.id = e.session_id
        AND s.state IN ('active', 'preview', 'submitted')
        AND $3::jsonb ? e.field
+       AND NOT EXISTS (SELECT FROM pfa.step AS t
+                        WHERE t.organization_id = $1 AND t.user_id = e.user_id AND t.session_id = e.session_id
+                          AND t.number = e.step AND t.state <> 'done')
     RETURNING e.id, e.session_id, e.user_id, e.step, e.row_key, $3::jsonb ->> e.field AS field, e.old_value, e.value,
               e.held, e.findings, e.client_ts, e.at
 ), added AS (
