@@ -35,6 +35,7 @@ LIST_CHANGES = statement("audit/list_changes")
 LIST_EVERYWHERE = statement("audit/list_everywhere")
 EXPORT_ENTRIES = statement("audit/export_entries")
 EXPORT_CHANGES = statement("audit/export_changes")
+LIST_OWN = statement("audit/list_own")
 
 PATH = "/api/v1/orgs/{org:str}/audit"
 AT_ONCE = 1000  # lines of an export that are read at a time
@@ -220,7 +221,7 @@ async def _list_changes(
         limit=limit,
     )
     return [
-        (Place(each["position"], CHANGE, each["revision"]), _change_of(each, desk.contract, wanted["key"]))
+        (Place(each["position"], CHANGE, each["revision"]), _change_of(each, desk.contract.name, wanted["key"]))
         for each in records
     ]
 
@@ -243,8 +244,8 @@ def _act_of(record: Record) -> dict[str, Any]:
     }
 
 
-def _change_of(record: Record, contract: Contract, key: str) -> dict[str, Any]:
-    return {"kind": CHANGE, "dataset": contract.name, "id": key} | entry_of(record)
+def _change_of(record: Record, dataset: str, key: str) -> dict[str, Any]:
+    return {"kind": CHANGE, "dataset": dataset, "id": key} | entry_of(record)
 
 
 # -- for operators -----------------------------------------------------------------------------------------------------
@@ -288,7 +289,8 @@ async def export(
     database: Database, organization: str, since: datetime, until: datetime, contracts: Sequence[Contract] = BUILT_IN
 ) -> AsyncIterator[list[bytes]]:
     """The audit of a period and what became of all cells in it, as lines of JSON, some at a time: acts by their time,
-    then the changes of each dataset by revision. Raises NotFound.
+    then the changes of each dataset by revision: of these contracts, then of each version of the organization's own
+    datasets. Raises NotFound.
     """
     await _check_there(database, organization)
     period = {"organization": organization, "since": since, "until": until, "limit": AT_ONCE}
@@ -296,10 +298,12 @@ async def export(
     while records := await _read_some(database, EXPORT_ENTRIES, period | after):
         yield [exact_json.encode(_act_of(each)) for each in records]
         after = {"after": records[-1]["position"], "after_id": records[-1]["id"]}
-    for contract in contracts:
+    own = await _read_some(database, LIST_OWN, {"organization": organization})
+    places = [(each.name, each.schema) for each in contracts] + [(each["name"], each["schema_name"]) for each in own]
+    for name, schema in places:
         after = {"after": 0, "after_key": ""}
-        while records := await _read_some(database, EXPORT_CHANGES.within(contract.schema), period | after):
-            yield [exact_json.encode(_change_of(each, contract, each["row_key"])) for each in records]
+        while records := await _read_some(database, EXPORT_CHANGES.within(schema), period | after):
+            yield [exact_json.encode(_change_of(each, name, each["row_key"])) for each in records]
             after = {"after": records[-1]["revision"], "after_key": records[-1]["row_key"]}
 
 

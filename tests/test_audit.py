@@ -12,6 +12,7 @@ import pytest
 from click.testing import Result
 
 from app.audit import AT_ONCE
+from app.audit import export as export_lines
 from app.base import exact_json
 from app.contracts import PFA
 from app.engine.audit import Act, Entry, record, record_in
@@ -19,6 +20,8 @@ from app.engine.desk import Desk
 from app.web.auth import Role
 from app.worker.loop import database_clock
 from app.worker.upkeep import forget
+from tests.support.ingesting import ingested, people_of, used
+from tests.support.own import customers, moved, registered
 from tests.support.requests import merged, submitted
 from tests.support.syncing import KEPT
 from tests.support.world import FLEET, NEW, User, World, committed, refused, vehicle
@@ -364,6 +367,37 @@ def test_an_export_is_all_of_a_period_once(shell: Shell, tmp_path: Path) -> None
     assert [path.name for path in tmp_path.iterdir()] == ["audit.ndjson"]
     noted = shell.fetch("SELECT actor, dataset, details ->> 'lines' FROM audit WHERE action = 'audit.exported'")
     assert noted == [(None, None, str(LINES))]
+
+
+async def exported(world: World, organization: str = "acme") -> list[tuple[str, str, str]]:
+    """Dataset, row and source of each change that a file of everything has."""
+    at, found = world.clock(), []
+    period = (at - timedelta(days=1), at + timedelta(days=1))
+    async for lines in export_lines(world.runtime.database, organization, *period):
+        found += [each for each in map(exact_json.decode, lines) if each["kind"] == "change"]
+    return [(each["dataset"], each["id"], each["source"]) for each in found]
+
+
+async def test_an_export_has_each_version_of_the_organizations_own_datasets(world: World) -> None:
+    """Given two versions of an own dataset, then the history of both is in the file, under the names of now; also of
+    one whose stored contract cannot be read any more.
+    """
+    people = await people_of(world)
+    engineer = people["ENGINEER"]
+    await used(people)
+    await ingested(engineer, {"customerId": "C1", "company": "Acme"})
+    await engineer.draft("C1", {"company": "Beta"})
+    await committed(engineer)
+    await registered(engineer, customers(version="2.0"))
+    await ingested(engineer.on("customers@2"), {"customerId": "C2", "company": "Gamma"})
+    shadow = [("customers", "C1", "ingest"), ("customers", "C1", "commit"), ("customers@2", "C2", "ingest")]
+    assert await exported(world) == shadow
+    await moved(people["ADMIN"].on("customers@2"), "promote")
+    await world.db.execute("UPDATE contract SET document = '{}'")
+    in_use = [("customers@1", "C1", "ingest"), ("customers@1", "C1", "commit"), ("customers", "C2", "ingest")]
+    assert await exported(world) == in_use
+    await world.organization("rival")
+    assert await exported(world, "rival") == []
 
 
 def test_standard_output_has_the_lines_and_nothing_else(shell: Shell) -> None:
