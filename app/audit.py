@@ -21,14 +21,16 @@ from app.contracts import BUILT_IN, Contract
 from app.contracts.filters import refuse
 from app.engine.audit import Act, Entry, record_in
 from app.engine.cursors import Cursor
+from app.engine.datasets import base_of, version_of
 from app.engine.desk import Desk
+from app.engine.passage import Passage, passages
 from app.history import HistoryEntry, entry_of
 from app.organizations import list_organizations
 from app.web.auth import Action, require
 from app.web.etags import PRIVATE
 from app.web.openapi import Organization, answers, parameter
 from app.web.paging import PageOperation, Walk, read_page
-from app.web.runtime import VanguardRequest, contract_of
+from app.web.runtime import VanguardRequest, standing_of
 
 LIST_ENTRIES = statement("audit/list_entries")
 LIST_CHANGES = statement("audit/list_changes")
@@ -41,11 +43,13 @@ PATH = "/api/v1/orgs/{org:str}/audit"
 AT_ONCE = 1000  # lines of an export that are read at a time
 # What each filter asks of an entry, once it is given.
 NARROWED = {
-    "dataset": "a.dataset = $2",
+    "dataset": "split_part(a.dataset, '@', 1) = $2",
     "actor": "a.actor = $3",
     "action": "a.action = $4",
-    "key": "a.row_key = $5",
-    "field": "a.field = $6",
+    # Of a row, by the names of the versions that there are.
+    "key": "a.row_key = $5 AND a.dataset = ANY (ARRAY(SELECT d.name FROM public.dataset AS d"
+    " WHERE d.organization_id = $1 AND d.base = $2))",
+    "fields": "a.field = ANY ($6)",
     "request_id": "a.request_id = $7",
     "commit_id": "a.commit_id = $8",
 }
@@ -92,10 +96,13 @@ class AuditAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Place(NamedTuple):
-    """Where an entry stands: at one time acts come before changes, and of each kind the higher number."""
+    """Where an entry stands: at one time acts come before changes, those of a newer version before those of an older
+    one, and then the higher number. `version`: the major one of a change.
+    """
 
     at: datetime
     kind: str
+    version: int
     number: int
 
 
@@ -131,17 +138,21 @@ async def get_audit(request: VanguardRequest, org: Organization) -> Response[byt
     """The newest first; of one row with what became of its cells."""
     runtime = request.runtime
     limit, given = read_page(request, names=FILTERS, action=tuple(Act))
-    contract = await contract_of(request, org, given["dataset"]) if "dataset" in given else None
+    standing = await standing_of(request, org, given["dataset"]) if "dataset" in given else None
     wanted = _read_wanted(given)
+    line = []
+    if standing is not None and wanted["key"] is not None:
+        line = passages(await runtime.datasets.find_line(org, standing))
     walk = Walk(runtime, f"{org}/audit", given.get("after"))
     behind = _place_of(walk.cursor) if walk.cursor else None
     async with runtime.database.connection() as connection:
-        entries = await _list_entries(connection, org, wanted, behind, limit + 1)
+        entries = await _list_entries(connection, org, wanted, line, behind, limit + 1)
         walk.check(entries[0]["incarnation"])
-        found = [(Place(each["position"], ACT, each["id"]), _act_of(each)) for each in entries if each["id"]]
-        if contract is not None and wanted["key"] is not None and wanted["action"] is None:
-            changes = await _list_changes(Desk(connection, contract, org), wanted, behind, limit + 1)
-            found = sorted(found + changes, key=_order, reverse=True)
+        found = [(Place(each["position"], ACT, 0, each["id"]), _act_of(each)) for each in entries if each["id"]]
+        if wanted["action"] is None:
+            for passage in line:
+                found += await _list_changes(connection, org, passage, wanted, behind, limit + 1)
+            found.sort(key=_order, reverse=True)
     following = walk.following(found, limit, lambda last: _cursor_of(last[0]))
     body = exact_json.encode({"data": [entry for _, entry in found[:limit]], "nextCursor": following})
     return Response(body, media_type="application/json", headers=PRIVATE)
@@ -153,7 +164,7 @@ def _read_wanted(given: Mapping[str, str]) -> dict[str, Any]:
         if name in given and beside not in given:
             raise refuse(name, f"it goes with {beside}.")
     return {
-        "dataset": given.get("dataset"),
+        "dataset": base_of(given["dataset"]) if "dataset" in given else None,
         "actor": given.get("actor"),
         "action": given.get("action"),
         "key": given.get("id"),
@@ -180,28 +191,36 @@ def _read_moment(given: Mapping[str, str], name: str) -> datetime | None:
 
 
 def _place_of(cursor: Cursor) -> Place:
-    at, kind = cursor.values
-    return Place(datetime.fromisoformat(str(at)), str(kind), int(cursor.key))
+    at, kind, *version = cursor.values  # cursors of before did not have it
+    return Place(datetime.fromisoformat(str(at)), str(kind), int(str(version[0])) if version else FAR, int(cursor.key))
 
 
 def _cursor_of(place: Place) -> Cursor:
-    return Cursor((place.at.isoformat(), place.kind), str(place.number))
+    return Cursor((place.at.isoformat(), place.kind, str(place.version)), str(place.number))
 
 
-def _order(found: tuple[Place, Any]) -> tuple[datetime, bool, int]:
+def _order(found: tuple[Place, Any]) -> tuple[datetime, bool, int, int]:
     place, _ = found
-    return place.at, place.kind == ACT, place.number
+    return place.at, place.kind == ACT, place.version, place.number
 
 
 async def _list_entries(
-    connection: Connection, organization: str, wanted: Mapping[str, Any], behind: Place | None, limit: int
+    connection: Connection,
+    organization: str,
+    wanted: Mapping[str, Any],
+    line: Sequence[Passage],
+    behind: Place | None,
+    limit: int,
 ) -> Sequence[Record]:
-    """One record at least, which has no id where there is no entry."""
-    given = [NARROWED[name] for name in NARROWED if wanted[name] is not None]
+    """One record at least, which has no id where there is no entry. A field has the names that it had."""
+    field = wanted["field"]
+    names = None if field is None else sorted({field} | {passage.name_before(field) or field for passage in line})
+    asked = {name: value for name, value in wanted.items() if name != "field"} | {"fields": names}
+    given = [NARROWED[name] for name in NARROWED if asked[name] is not None]
     return await connection.rows(
         LIST_ENTRIES.fill(given=" AND ".join(given) or "TRUE"),
         organization=organization,
-        **wanted,
+        **asked,
         before=behind and behind.at,
         # Of one time, all acts come before the changes.
         before_id=behind.number if behind and behind.kind == ACT else 0,
@@ -210,18 +229,35 @@ async def _list_entries(
 
 
 async def _list_changes(
-    desk: Desk, wanted: Mapping[str, Any], behind: Place | None, limit: int
+    connection: Connection,
+    organization: str,
+    passage: Passage,
+    wanted: Mapping[str, Any],
+    behind: Place | None,
+    limit: int,
 ) -> list[tuple[Place, Any]]:
-    asked = {name: wanted[name] for name in ("key", "actor", "field", "request_id", "commit_id", "since", "until")}
-    records = await desk.rows(
+    """Of one version, under the names that fields have now."""
+    contract, field = passage.before, wanted["field"]
+    major, _ = version_of(contract.version)
+    if field is not None and (field := passage.name_before(field)) is None:
+        return []
+    before_revision = FAR
+    if behind is not None and behind.kind == CHANGE and major >= behind.version:
+        before_revision = behind.number if major == behind.version else 0
+    asked = {name: wanted[name] for name in ("key", "actor", "request_id", "commit_id", "since", "until")}
+    records = await Desk(connection, contract, organization).rows(
         LIST_CHANGES,
         **asked,
+        field=field,
         before=behind and behind.at,
-        before_revision=behind.number if behind and behind.kind == CHANGE else FAR,
+        before_revision=before_revision,
         limit=limit,
     )
     return [
-        (Place(each["position"], CHANGE, each["revision"]), _change_of(each, desk.contract.name, wanted["key"]))
+        (
+            Place(each["position"], CHANGE, major, each["revision"]),
+            _change_of(each, contract.name, wanted["key"], passage.renamed_fields),
+        )
         for each in records
     ]
 
@@ -244,8 +280,8 @@ def _act_of(record: Record) -> dict[str, Any]:
     }
 
 
-def _change_of(record: Record, dataset: str, key: str) -> dict[str, Any]:
-    return {"kind": CHANGE, "dataset": dataset, "id": key} | entry_of(record)
+def _change_of(record: Record, dataset: str, key: str, renamed: Mapping[str, str]) -> dict[str, Any]:
+    return {"kind": CHANGE, "dataset": dataset, "id": key} | entry_of(record, renamed)
 
 
 # -- for operators -----------------------------------------------------------------------------------------------------
@@ -303,7 +339,7 @@ async def export(
     for name, schema in places:
         after = {"after": 0, "after_key": ""}
         while records := await _read_some(database, EXPORT_CHANGES.within(schema), period | after):
-            yield [exact_json.encode(_change_of(each, name, each["row_key"])) for each in records]
+            yield [exact_json.encode(_change_of(each, name, each["row_key"], {})) for each in records]
             after = {"after": records[-1]["revision"], "after_key": records[-1]["row_key"]}
 
 

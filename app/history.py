@@ -1,5 +1,6 @@
 """`GET D/rows/{id}/history`: what happened to a row, revision by revision and cell by cell; a deleted row's, too."""
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -14,7 +15,7 @@ from app.contracts.validation import check_key
 from app.engine.cursors import Cursor
 from app.engine.desk import Desk
 from app.engine.locks import read_dataset
-from app.engine.passage import Passage
+from app.engine.passage import passages
 from app.web.auth import Action, Principal, require
 from app.web.etags import PRIVATE
 from app.web.openapi import DATASET_PATH, DatasetName, Organization, RowId, answers
@@ -57,8 +58,10 @@ class HistoryAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     next_cursor: str | None
 
 
-def entry_of(record: Record) -> dict[str, Any]:
-    """The entry of a record of list_history, as it goes out; its cells are as PostgreSQL rendered them."""
+def entry_of(record: Record, renamed: Mapping[str, str]) -> dict[str, Any]:
+    """The entry of a record of list_history, as it goes out; its cells are as PostgreSQL rendered them, but for the
+    fields that have another name now.
+    """
     commit_id, request_id = record["commit_id"], record["request_id"]
     return {
         "revision": record["revision"],
@@ -70,7 +73,7 @@ def entry_of(record: Record) -> dict[str, Any]:
         "commitId": commit_id,
         "requestId": request_id,
         "changeReason": record["change_reason"],
-        "cells": msgspec.Raw(record["cells"]),
+        "cells": _renamed(record["cells"], renamed) if renamed else msgspec.Raw(record["cells"]),
     }
 
 
@@ -92,9 +95,7 @@ async def get_history(
     standing = await standing_of(request, org, dataset)
     limit, given = read_page(request)
     walk = Walk(runtime, f"{org}/{standing.contract.edition}/rows/{row_id}/history", given.get("after"))
-    line = [standing.contract]
-    if standing.supersedes is not None:
-        line = await runtime.datasets.find_line(org, standing)
+    line = await runtime.datasets.find_line(org, standing)
     async with runtime.desk(standing.contract, org) as desk:
         walk.check((await read_dataset(desk)).incarnation)
         if walk.cursor is None:
@@ -118,10 +119,8 @@ async def _read(
     start = schemas.index(str(cursor.values[0])) if cursor and cursor.values and cursor.values[0] in schemas else 0
     before = int(cursor.key) if cursor else None
     found: list[tuple[str, dict[str, Any]]] = []
-    for contract in line[start:]:
-        passage = Passage(contract, line[0])
-        if contract is not line[0] and not passage.same_keys:
-            break
+    for passage in passages(line)[start:]:
+        contract = passage.before
         rows = await Desk(desk.connection, contract, desk.organization).rows(
             LIST_HISTORY,
             user=user.user_id,
@@ -130,20 +129,16 @@ async def _read(
             before=before,
             limit=most - len(found),
         )
-        names = {} if contract is line[0] else passage.names
-        found += [(contract.schema, _renamed(entry_of(row), names)) for row in rows]
+        found += [(contract.schema, entry_of(row, passage.renamed_fields)) for row in rows]
         before = None
         if len(found) == most:
             break
     return found
 
 
-def _renamed(entry: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
-    """The entry with its cells under the names that their fields have now."""
-    if not names:
-        return entry
-    cells = [cell | {"field": names.get(cell["field"], cell["field"])} for cell in exact_json.decode(entry["cells"])]
-    return entry | {"cells": cells}
+def _renamed(cells: str, names: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The cells under the names that their fields have now."""
+    return [cell | {"field": names.get(cell["field"], cell["field"])} for cell in exact_json.decode(cells)]
 
 
 async def _check_known(desk: Desk, user: str, key: str) -> None:

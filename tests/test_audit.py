@@ -273,6 +273,61 @@ async def test_entries_are_found_by_what_they_are_about(world: World, root: User
         assert [each["action"] for each in await told(root, **params, limit=2)] == wanted, params
 
 
+async def renamed(world: World) -> dict[str, User]:
+    """`customers` with a second version in use, in which `company` has another name; C1 and C2 were written to in both,
+    C1 by a request in the first.
+    """
+    people = await people_of(world)
+    engineer, boss = people["ENGINEER"], people["ADMIN"]
+    await used(people)
+    await ingested(engineer, {"customerId": "C1", "company": "Acme"})
+    await merged(boss, await submitted(engineer, {"id": "C1", "delta": {"company": "Beta"}}))
+    at = world.clock()
+    forgotten = Entry(at=at, actor="admin", action=Act.RESOLUTION_FORGOTTEN, row_key="C1", field="company")
+    await add(world, forgotten, dataset="customers")
+    await add(world, Entry(at=at, actor="admin", action=Act.COMMIT), dataset="customers2")
+    two = (await engineer.get("/api/v1/orgs/acme/contracts/customers/1.0")).json()["contract"]
+    two = two | {"version": "2.0"}
+    two["fields"][1]["name"] = "companyName"
+    await registered(engineer, two)
+    await moved(boss.on("customers@2"), "promote")
+    await ingested(engineer, {"customerId": "C1", "companyName": "Gamma"}, {"customerId": "C2"})
+    await engineer.draft("C1", {"companyName": "Delta", "tier": "gold"})
+    await committed(engineer)
+    return people
+
+
+async def test_a_dataset_is_all_of_its_versions(world: World) -> None:
+    """Whichever name one asks by, and an act was done under; a dataset whose name only begins alike is another."""
+    boss = (await renamed(world))["ADMIN"]
+    wanted = [each for each in await told(boss) if each["dataset"] in ("customers", "customers@2")]
+    assert {each["dataset"] for each in wanted} == {"customers", "customers@2"}
+    for name in ("customers", "customers@2", "customers@1"):
+        assert await told(boss, dataset=name, includeDeprecated="true") == wanted, name
+
+
+async def test_the_changes_of_a_row_go_on_into_the_versions_before(world: World) -> None:
+    """Under the names that fields have now; the version in which each was says its `dataset`."""
+    boss = (await renamed(world))["ADMIN"]
+    found = await told(boss, dataset="customers", id="C1")
+    changes = [each for each in found if each["kind"] == "change"]
+    history = (await boss.on("customers").get("rows/C1/history")).json()["data"]
+    names = ("source", "commitId", "cells")
+    assert [[each[name] for name in names] for each in changes] == [[each[name] for name in names] for each in history]
+    assert [(each["dataset"], each["source"]) for each in changes] == [
+        ("customers", "commit"), ("customers", "ingest"), ("customers@1", "merge"), ("customers@1", "ingest"),
+    ]  # fmt: skip
+    for limit in (1, 2, 3):
+        assert await told(boss, dataset="customers", id="C1", limit=limit) == found
+    of_cell = await told(boss, dataset="customers", id="C1", field="companyName")
+    assert [each.get("action") or [(cell["field"], cell["after"]) for cell in each["cells"]] for each in of_cell] == [
+        "resolution.forgotten",
+        [("companyName", "Delta")], [("companyName", "Gamma")], [("companyName", "Beta")], [("companyName", "Acme")],
+    ]  # fmt: skip
+    before = await told(boss, dataset="customers@1", id="C1", field="company")
+    assert [each["kind"] for each in before] == ["act", "change", "change"]
+
+
 @pytest.mark.parametrize(
     ("params", "culprit"),
     [

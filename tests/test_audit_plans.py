@@ -102,7 +102,7 @@ async def plan_of(connection: "asyncpg.Connection[Any]", wanted: Statement, **gi
 
 NOTHING = {
     **dict.fromkeys(
-        ("dataset", "actor", "action", "key", "field", "request_id", "commit_id", "since", "until", "before")
+        ("dataset", "actor", "action", "key", "fields", "request_id", "commit_id", "since", "until", "before")
     ),
     "before_id": 0,
     "limit": PAGE,
@@ -119,6 +119,7 @@ NOTHING = {
         ({"actor": "user 7"}, "audit_actor", PAGE),
         ({"action": "settings.changed"}, "audit_action", PAGE),
         ({"dataset": "pfa", "key": "R10"}, "audit_row", PAGE),
+        ({"dataset": "pfa", "key": "R10", "fields": ["model", "equipment"]}, "audit_row", PAGE),
         ({"request_id": REQUEST}, "audit_request", PAGE),
         ({"commit_id": COMMIT}, "audit_commit", 1),
         ({"commit_id": COMMIT, "actor": "user 0", "action": "commit"}, "audit_commit", 1),

@@ -89,6 +89,8 @@ class Datasets:
     async def find_line(self, organization: str, standing: Standing) -> list[Contract]:
         """The version's contract, and those of the versions before it whose places were taken, one by the other."""
         line, majors = [standing.contract], {standing.major}
+        if standing.supersedes is None:
+            return line
         async with self._database.connection() as connection:
             while standing.supersedes is not None and standing.supersedes not in majors:
                 before = await self.find_on(

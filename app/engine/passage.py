@@ -1,6 +1,7 @@
 """From one version of a dataset to another: which fields are the same, and which values fit."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 from app.contracts import Contract
@@ -21,9 +22,20 @@ class Passage:
         self.before, self.after = before, after
         by_id = {field.id: field.name for field in after.fields}
         self.names = {field.name: by_id[field.id] for field in before.fields if field.id in by_id}
+        if before is after:  # fields of a built-in contract have no ids
+            self.names = {field.name: field.name for field in before.fields}
         self.names_back = {now: was for was, now in self.names.items()}
         # A row is known by the same id only where what ids are made of is the same.
         self.same_keys = _parts(before) == _parts(after)
+
+    @property
+    def renamed_fields(self) -> dict[str, str]:
+        """The name that fields have now, of those that had another one before."""
+        return {was: now for was, now in self.names.items() if was != now}
+
+    def name_before(self, field: str) -> str | None:
+        """What a field of now was called; None where there was none."""
+        return self.names_back.get(field)
 
     def cells(self, document: Mapping[str, Any]) -> Cells:
         """The cells of a document."""
@@ -63,3 +75,8 @@ def _parts(contract: Contract) -> tuple[bool, list[tuple[int | None, str] | None
         names += (contract.ingestion.event_time_column,)
     fields = [contract.by_name.get(name) for name in names]
     return contract.appends, [None if field is None else (field.id, field.type) for field in fields]
+
+
+def passages(line: Sequence[Contract]) -> list[Passage]:
+    """From each version of a line to the first one: as far as a row goes by the same id."""
+    return list(takewhile(lambda passage: passage.same_keys, [Passage(contract, line[0]) for contract in line]))
