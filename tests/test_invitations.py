@@ -22,6 +22,7 @@ from app.contracts import PFA
 from app.engine.cursors import KIND as CURSOR
 from app.invitations import invitations
 from app.invitations.links import KIND, write_link
+from app.web import auth
 from app.web.auth import Account, Role
 from app.worker.upkeep import Retention, forget
 from tests.support.world import SECRET, User, World, open_world, refused, written
@@ -381,6 +382,21 @@ async def test_what_cannot_be_accepted_leaves_the_link_as_it_is(
     made = await invite(admin)
     refused(await accept(world, made, body, token), status, code)
     assert (await accept(world, made, NEWCOMER)).status_code == 200
+
+
+async def test_whoever_renews_too_often_finds_the_link_as_it_is(
+    world: World, admin: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = await invite(admin)
+    nina = await stranger(world)
+    with monkeypatch.context() as patch:
+        patch.setattr(auth, "RENEWALS", 0)
+        answer = await accept(world, made, token=nina.token)
+    refused(answer, 429, "TOO_MANY_REQUESTS")
+    assert int(answer.headers["Retry-After"]) > 0
+    assert await roles_of(world) == {"admin@example.com": "ADMIN"}
+    assert (await accept(world, made, token=nina.token)).status_code == 200
+    assert (await roles_of(world))["nina@example.com"] == "ANALYST"
 
 
 async def test_wrong_expired_withdrawn_and_used_links_answer_alike(world: World, admin: User) -> None:

@@ -145,10 +145,13 @@ async def _lock(connection: Connection, organization: str) -> None:
 
 
 async def accept_as(runtime: Runtime, link: Link, principal: Principal) -> Account:
-    """Make the bearer of a token a member; see `join`."""
+    """Make the bearer of a token a member, with the roles that another token may have: see `join` and `renewable`.
+    Whoever may not have one joins nothing.
+    """
     async with runtime.database.transaction() as connection:
         await _lock(connection, link.organization)
-        return await join(connection, link, principal.user_id, runtime.clock())
+        account = await join(connection, link, principal.user_id, runtime.clock())
+        return await runtime.auth.renewable(principal, account)
 
 
 async def accept_anew(

@@ -186,7 +186,7 @@ class AcceptOperation(Operation):
     summary="Accept an invitation",
     security=[{}, {"token": []}],
     operation_class=AcceptOperation,
-    responses=answers(Ticket, 404, 409, 422, 503),
+    responses=answers(Ticket, 404, 409, 422, 429, 503),
 )
 async def accept(request: VanguardRequest, token: LinkToken) -> Response[Ticket]:
     """With the token of a login of the invited address; or, where no account has it yet, with a name and a password, by
@@ -220,7 +220,7 @@ async def _accept_as_bearer(request: VanguardRequest, link: Link) -> Response[Ti
     runtime, at = request.runtime, request.runtime.clock()
     principal = await runtime.auth.verify(bearer(request, runtime.settings))
     principal = ours(await runtime.auth.counted(principal, None, fresh=True))
-    account = await runtime.auth.renewable(principal, await accept_as(runtime, link, principal))
+    account = await accept_as(runtime, link, principal)
     left = int((principal.expires_at - at).total_seconds())
     return ticket(runtime, account, at, principal, ttl=min(left, runtime.settings.token_ttl))
 
