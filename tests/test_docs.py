@@ -32,7 +32,7 @@ from app.failures import Failed
 from app.query_previews.corrections import CorrectionType
 from app.synchronization import Circuit, Health
 from app.web import problems
-from app.web.auth import ALLOWED, Role
+from app.web.auth import ALLOWED, Action, Role
 from tests.support.world import World, less_position
 from tests.test_dev import free_port, simulated, started
 from tests.test_tenancy import ORGANIZATION_ROUTES
@@ -301,6 +301,17 @@ def test_roles_are_documented() -> None:
     said = {plain_route(row[0].strip("`")): row[1] for row in rows}
     for route, door in ORGANIZATION_ROUTES.items():
         assert said[plain_route(route)] == min(ALLOWED[door.action]).value, route
+
+
+def test_every_action_is_documented_with_who_may_do_it() -> None:
+    """In the table of roles, and in the list of what `may` says, in its order."""
+    rows = rows_of(section_of("docs/api.md", "## All routes"))
+    heads = ["action", "in `may`", *(role.value for role in Role)]
+    table = rows[rows.index(heads) + 1 :]
+    said = {row[1].strip("`"): [cell == "yes" for cell in row[2:]] for row in table}
+    assert said == {action.word: [role in allowed for role in Role] for action, allowed in ALLOWED.items()}
+    [listed] = [row[1] for row in rows_of(section_of("docs/api.md", "### GET D")) if row[0] == "`may`"]
+    assert re.findall(r"`(\w+)`", listed) == [action.word for action in Action]
 
 
 def plain_route(route: str) -> str:
