@@ -20,6 +20,8 @@ from app.engine.datasets import Datasets
 from app.web.auth import Account, Role
 from app.worker.loop import database_clock
 from app.worker.upkeep import forget_own
+from tests.support.ingesting import people_of
+from tests.support.own import customers, registered
 from tests.support.syncing import KEPT
 from tests.support.world import CONTRACTS, NEW, User, World, open_world, refused
 from tests.test_accounts import Shell
@@ -309,6 +311,28 @@ async def test_the_installations_entries_are_forgotten_like_others(world: World)
     assert await forget_own(world.runtime.database, datasets, KEPT, database_clock) == 6000
     left = await world.db.fetch("SELECT DISTINCT at FROM audit")
     assert [each["at"] for each in left] == [at - timedelta(days=3649)]
+
+
+async def test_a_contract_that_cannot_be_read_keeps_nothing_else_from_being_forgotten(world: World) -> None:
+    """It is told in the log, and its own history stays."""
+    engineer = (await people_of(world))["ENGINEER"]
+    schemas = []
+    for name in ("customers", "orders"):
+        await registered(engineer, customers(name=name, source=f"/api/v1/{name}"))
+        schema = await world.db.fetchval("SELECT schema_name FROM dataset WHERE name = $1", name)
+        await world.db.execute(
+            f"INSERT INTO {schema}.history (organization_id, revision, row_key, op, before, after, source, at)"
+            " VALUES ('acme', 0, 'C1', 'update', '{}', '{}', 'ingest', now() - interval '10 years')"
+        )
+        await world.db.execute(f"REFRESH MATERIALIZED VIEW {schema}.kpi")
+        schemas.append(schema)
+    await world.db.execute("UPDATE contract SET document = '{}' WHERE dataset = 'customers'")
+    datasets = Datasets(world.runtime.database, ())
+    with structlog.testing.capture_logs() as lines:
+        await forget_own(world.runtime.database, datasets, KEPT, database_clock)
+    assert [await world.db.fetchval(f"SELECT count(*) FROM {schema}.history") for schema in schemas] == [1, 0]
+    told = [line for line in lines if line["event"] == "contract cannot be read"]
+    assert [(line["organization"], line["dataset"]) for line in told] == [("acme", "customers@1")]
 
 
 @pytest.mark.parametrize(

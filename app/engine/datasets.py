@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import msgspec
+import structlog
 from asyncpg import Record
 from cachetools import LRUCache, TTLCache
 
@@ -16,6 +18,8 @@ from app.base.database import Connection, Database
 from app.base.statements import statement
 from app.contracts import Contract, stored_contract
 from app.contracts.states import DatasetState
+
+log = structlog.get_logger(__name__)
 
 FIND_VERSION = statement("datasets/find_version")
 LIST_OWN = statement("datasets/list_own")
@@ -78,12 +82,20 @@ class Datasets:
             return await self.find_on(connection, organization, base, major)
 
     async def own(self, connection: Connection) -> list[tuple[str, Contract]]:
-        """Every organization's own datasets, each version, with whose it is; for administration alone."""
+        """Every organization's own datasets, each version, with whose it is; for administration alone. One whose
+        contract cannot be read is told in the log, and keeps nobody from the others.
+        """
         found = []
         for row in await connection.rows(LIST_OWN):
-            standing = await self.find_on(connection, row["organization_id"], row["base"], row["major"])
+            organization, base, major = row["organization_id"], row["base"], row["major"]
+            try:
+                standing = await self.find_on(connection, organization, base, major)
+            except msgspec.DecodeError as error:
+                kind = type(error).__name__
+                log.error("contract cannot be read", organization=organization, dataset=f"{base}@{major}", error=kind)
+                continue
             if standing is not None:
-                found.append((row["organization_id"], standing.contract))
+                found.append((organization, standing.contract))
         return found
 
     async def find_line(self, organization: str, standing: Standing) -> list[Contract]:
