@@ -214,7 +214,7 @@ async def _list_entries(
 ) -> Sequence[Record]:
     """One record at least, which has no id where there is no entry. A field has the names that it had."""
     field = wanted["field"]
-    names = None if field is None else sorted({field} | {passage.name_before(field) or field for passage in line})
+    names = None if field is None else sorted({field} | {passage.names_back.get(field) or field for passage in line})
     asked = {name: value for name, value in wanted.items() if name != "field"} | {"fields": names}
     given = [NARROWED[name] for name in NARROWED if asked[name] is not None]
     return await connection.rows(
@@ -239,7 +239,7 @@ async def _list_changes(
     """Of one version, under the names that fields have now."""
     contract, field = passage.before, wanted["field"]
     major, _ = version_of(contract.version)
-    if field is not None and (field := passage.name_before(field)) is None:
+    if field is not None and (field := passage.names_back.get(field)) is None:
         return []
     before_revision = FAR
     if behind is not None and behind.kind == CHANGE and major >= behind.version:

@@ -33,10 +33,6 @@ class Passage:
         """The name that fields have now, of those that had another one before."""
         return {was: now for was, now in self.names.items() if was != now}
 
-    def name_before(self, field: str) -> str | None:
-        """What a field of now was called; None where there was none."""
-        return self.names_back.get(field)
-
     def cells(self, document: Mapping[str, Any]) -> Cells:
         """The cells of a document."""
         fit, left = {}, []
