@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
+from app.base.errors import Kind, VanguardError
 from app.web.auth import Account, Role
 from tests.support.world import FLEET, User, World, line, refused, vehicle, written
 
@@ -84,6 +85,26 @@ async def test_a_refusal_is_repeated(world: World, ann: User) -> None:
     # What cannot be read at all is no request yet, so its key is free.
     refused(await keyed(ann, "commit", {"ids": []}, "k4"), 400, "MALFORMED_REQUEST")
     assert (await keyed(ann, "commit", {"ids": ["A"]}, "k4")).status_code == 200
+
+
+@pytest.mark.parametrize("error", [each for each in VanguardError.__subclasses__() if each.kind is Kind.THROTTLED])
+async def test_who_is_told_to_slow_down_finds_the_key_free(
+    world: World, ann: User, error: type[VanguardError], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection that did not come free in time may be free the moment after, when a refusal would be kept."""
+    await world.mirror({"A": line()})
+    database = world.runtime.database
+    takes = database.run
+
+    async def busy(_: Any) -> Any:
+        monkeypatch.setattr(database, "run", takes)
+        raise error("Come again.", retry_after=1)
+
+    monkeypatch.setattr(database, "run", busy)
+    first = await keyed(ann, "drafts", batch(model="M"))
+    refused(first, 429, error.code)
+    assert first.headers["Retry-After"] == "1"
+    assert (await keyed(ann, "drafts", batch(model="M"))).json()["saved"][0]["version"] == 1
 
 
 async def test_a_dry_run_leaves_its_key_free(world: World, ann: User) -> None:

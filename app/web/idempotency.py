@@ -19,6 +19,7 @@ from app.base.errors import (
     Code,
     Culprit,
     IdempotencyKeyReused,
+    Kind,
     MalformedRequest,
     RefusedBefore,
     TooManyKeys,
@@ -97,7 +98,8 @@ async def answer_once(
             status, body = await pool.run(lambda connection: keeper.run(connection, at_desk, status, told))
     except VanguardError as error:
         status, body, headers = problem(error, instance(request.scope), request_id(request))
-        if status >= 500 or isinstance(error, IdempotencyKeyReused | RefusedBefore | TooManyKeys):
+        # Whoever is told to come again, for load or a lack of room, is to find the key free.
+        if status >= 500 or error.kind is Kind.THROTTLED or isinstance(error, IdempotencyKeyReused | RefusedBefore):
             raise
         await runtime.database.run(lambda connection: keeper.keep_refusal(connection, status, body))
         return Response(body, status_code=status, media_type=MEDIA_TYPE, headers=headers)
