@@ -32,6 +32,7 @@ from tests.support.world import SECRET, User, World, asgi, open_world
 RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 EC = ec.generate_private_key(ec.SECP256R1())
 OTHER_RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # of the points of P-256
 MEMBERS = "/api/v1/orgs/acme/members"
 
 
@@ -110,6 +111,7 @@ FORGED: dict[str, Callable[[World], str]] = {
     "RS256, which is not configured": lambda world: jwt.encode(claims(world), RSA, algorithm="RS256"),
     "another secret": lambda world: jwt.encode(claims(world), "another secret, of thirty-two bytes", algorithm="HS256"),
     "no signature": lambda world: signed(world).rpartition(".")[0] + ".",
+    "padding behind the signature": lambda world: signed(world) + "=",
     "no signature part": lambda world: signed(world).rpartition(".")[0],
     "another payload": lambda world: swap_payload(signed(world), claims(world, sub="bob")),
     "too long": lambda world: signed(world, padding="x" * 9000),
@@ -489,6 +491,34 @@ async def test_a_token_without_an_id_can_be_revoked_too(world: World) -> None:
     assert (await world.http.post("/api/auth/logout", headers=headers)).status_code == 204
     assert (await whoami(world, one)).status_code == 401
     assert (await whoami(world, another)).status_code == 200
+
+
+def twin(token: str) -> str:
+    """The same with the other signature that is valid: of an elliptic curve s is as good as n - s."""
+    text, _, signature = token.rpartition(".")
+    raw = base64.urlsafe_b64decode(signature + "==")
+    return f"{text}.{part(raw[:32] + (ORDER - int.from_bytes(raw[32:], 'big')).to_bytes(32, 'big'))}"
+
+
+async def test_nor_does_it_come_back_with_another_signature(federated: World) -> None:
+    token = foreign(federated, EC, "e1", "ES256", jti=None)
+    both = token, twin(token)
+    for each in both:
+        assert (await whoami(federated, each)).status_code == 200
+    headers = {"Authorization": f"Bearer {token}"}
+    assert (await federated.http.post("/api/auth/logout", headers=headers)).status_code == 204
+    for each in both:
+        assert (await whoami(federated, each)).status_code == 401
+
+
+async def test_what_was_revoked_by_the_digest_of_its_whole_text_stays_revoked(world: World) -> None:
+    """As 0.1.0 did it."""
+    token = signed(world, jti=None)
+    await world.db.execute(
+        "INSERT INTO revoked_token (id, expires_at) VALUES ($1, now() + interval '1 day')",
+        hashlib.sha256(token.encode()).hexdigest(),
+    )
+    assert (await whoami(world, token)).status_code == 401
 
 
 async def test_revocations_are_forgotten_when_the_token_has_expired_anyway(database_url: str) -> None:

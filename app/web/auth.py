@@ -123,6 +123,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
 
     `orgs` are the token's claims; `role` is what counts: the role in the organization of the request's path,
     None on a route that has none. `operator`: claimed by the token and, once the gate let it pass, stored as well.
+    `former_id`: under which a token without an id was revoked by 0.1.0, and by processes that are not replaced yet.
     `provider` is the issuer of an identity provider's token, None for one of our own; `generation` that of its keys.
     `issued_at` and `logged_in_at` are seconds.
     """
@@ -135,6 +136,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     issued_at: float = 0.0
     logged_in_at: float = 0.0
     session_id: str | None = None
+    former_id: str | None = None
     provider: str | None = None
     generation: int = 0
     email: str | None = None
@@ -423,16 +425,20 @@ class Auth:
 
 def _principal(verified: Verified, whose: str) -> Principal:
     claims = verified.claims
+    # Without an id of its own a token is known by its digest, so that it can be revoked all the same; and so is one
+    # whose id would revoke an account.
+    given = None if claims.jti is None or claims.jti.startswith(ACCOUNT) else claims.jti
     return Principal(
         user_id=claims.sub,
         orgs={organization: Role(role) for organization, role in claims.orgs.items()},
         operator=claims.operator,
-        token_id=whose + _token_id(verified),
+        token_id=whose + (given or verified.digest),
         expires_at=expires_at(claims),
         issued_at=claims.iat,
         logged_in_at=claims.iat if claims.auth_time is None else claims.auth_time,
         # Only ours say what they renew.
         session_id=claims.sid if verified.provider is None else None,
+        former_id=None if given else whose + verified.former_digest,
         provider=verified.provider,
         generation=verified.generation,
         email=claims.email,
@@ -440,17 +446,10 @@ def _principal(verified: Verified, whose: str) -> Principal:
     )
 
 
-def _token_id(verified: Verified) -> str:
-    """Without an id of its own a token is known by its digest, so that it can be revoked all the same; and so is one
-    whose id would revoke an account.
-    """
-    given = verified.claims.jti
-    return verified.digest if given is None or given.startswith(ACCOUNT) else given
-
-
 def token_ids(principal: Principal) -> list[str]:
     """Under which a revocation is looked up."""
-    return [principal.token_id] if principal.session_id is None else [principal.token_id, principal.session_id]
+    ids = (principal.token_id, principal.session_id, principal.former_id)
+    return [each for each in ids if each is not None]
 
 
 def _has_ended(issued_at: float, tokens_valid_from: datetime | None) -> bool:

@@ -1,6 +1,7 @@
 """Access tokens: what they say, who signed them, and what is remembered of those that were verified."""
 
 import hashlib
+import re
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -22,6 +23,8 @@ log = structlog.get_logger(__name__)
 B = TypeVar("B")
 
 LONGEST_TOKEN = 8192
+# RFC 7515: base64url without padding. With it the same signature could be written in another way.
+COMPACT = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
 # A provider's clock may be a little ahead of ours. Expiry has no such grace: revocations are kept until then only.
 LEEWAY = 5
 REMEMBERED = 10_000  # verified tokens
@@ -56,13 +59,14 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True):
 
 class Verified(msgspec.Struct, frozen=True, kw_only=True):
     """A token that was signed by whom it says: `provider` is its issuer, None for ourselves. `generation`: of the keys
-    that said so; `at`: when, in seconds.
+    that said so; `at`: when, in seconds. `digest` is of what was signed, `former_digest` of the signature, too.
     """
 
     claims: Claims
     provider: str | None
     generation: int
     digest: str
+    former_digest: str
     at: float
 
 
@@ -128,7 +132,7 @@ class Tokens(Generic[B]):
         known: tuple[Verified, B] | None = self._verified.get(digest)
         if known is None or not self._remembers(known[0]):
             self._verified.pop(digest, None)
-            verified = await self._verify(token, digest.hex())
+            verified = await self._verify(token)
             tell_whose(verified.claims.sub)
             self._check_times(verified.claims)
             known = self._verified[digest] = verified, self._bearer(verified)
@@ -150,8 +154,10 @@ class Tokens(Generic[B]):
             return False
         return verified.provider is None or self._providers[verified.provider].holds(verified.generation)
 
-    async def _verify(self, token: str, digest: str) -> Verified:
+    async def _verify(self, token: str) -> Verified:
         try:
+            if not COMPACT.fullmatch(token):
+                raise jwt.DecodeError
             header = jwt.get_unverified_header(token)
             provider = self._provider(header, token)
             keys = None if provider is None else self._providers[provider]
@@ -162,7 +168,15 @@ class Tokens(Generic[B]):
             # The reason goes into the log only: it would tell a forger how far they got.
             log.info("token refused", reason=type(error).__name__)
             raise Unauthenticated("Log in again.") from None
-        return Verified(claims=claims, provider=provider, generation=generation, digest=digest, at=self._seconds())
+        return Verified(
+            claims=claims,
+            provider=provider,
+            generation=generation,
+            # Of an elliptic curve anybody can make a second signature from the first: a token is what was signed.
+            digest=_digest(token.rpartition(".")[0]),
+            former_digest=_digest(token),
+            at=self._seconds(),
+        )
 
     def _provider(self, header: Mapping[str, Any], token: str) -> str | None:
         """The issuer whose keys are asked, None for our own secret: never a public key where a secret is due, or the
@@ -212,6 +226,10 @@ class Tokens(Generic[B]):
 
     def _seconds(self) -> float:
         return self._clock().timestamp()
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def expires_at(claims: Claims) -> datetime:
