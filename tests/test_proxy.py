@@ -124,6 +124,11 @@ REFUSED: dict[str, tuple[bytes, int, str]] = {
     "metrics": (get("/metrics"), 404, "NOT_FOUND"),
     "metrics with a question": (get("/metrics?a=b"), 404, "NOT_FOUND"),
     "metrics, spelled otherwise": (get("/%6d%65trics"), 404, "NOT_FOUND"),
+    "metrics with slashes behind": (get("/metrics//"), 404, "NOT_FOUND"),
+    "metrics with slashes before": (get("///metrics"), 404, "NOT_FOUND"),
+    "a login with a slash before": (post("//api/auth/login", 2), 404, "NOT_FOUND"),
+    "an acceptance with one": (post("//api/auth/invitations/a-secret/accept", 2), 404, "NOT_FOUND"),
+    "an upload with an encoded one": (post("/%2F" + INGEST[1:], 2), 404, "NOT_FOUND"),
     "metrics by a detour": (get("/x/../metrics"), 404, "NOT_FOUND"),
     "metrics of a whole address": (get("http://vanguard.example/metrics"), 404, "NOT_FOUND"),
 }  # fmt: skip

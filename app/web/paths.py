@@ -30,8 +30,7 @@ def path_for_routes(raw: bytes) -> str:
         path = "/".join(_segment(part) for part in raw.split(b"/")) if b"%" in raw else raw.decode()
     except UnicodeDecodeError:
         raise NotFound("The path is not percent-encoded UTF-8.") from None
-    inner = path.lstrip("/")
-    if inner.startswith("api/") and ("//" in inner or inner.endswith("/")):
+    if path.startswith("//") or (path.startswith("/api/") and ("//" in path or path.endswith("/"))):
         raise NotFound("A slash is doubled, or the last character. One that belongs to an id is sent as %2F.")
     return path
 
