@@ -434,6 +434,24 @@ async def test_nobody_fills_the_audit_by_renewing(world: World, ann: User) -> No
     assert await world.db.fetchval("SELECT count(*) FROM audit WHERE action = 'token.renewed'") == 20
 
 
+async def test_who_renews_twice_a_minute_always_may(world: World, ann: User) -> None:
+    for _ in range(25):
+        assert (await ann.post("/api/auth/renew", None)).status_code == 200
+        world.clock.move(seconds=30)
+
+
+async def test_a_minute_begins_with_its_first_renewal(world: World, ann: User) -> None:
+    """And ends by itself, however often somebody asks meanwhile."""
+    for _ in range(20):
+        assert (await ann.post("/api/auth/renew", None)).status_code == 200
+        world.clock.move(seconds=2)
+    answer = await ann.post("/api/auth/renew", None)
+    refused(answer, 429, "TOO_MANY_REQUESTS")
+    assert answer.headers["Retry-After"] == "20"
+    world.clock.move(seconds=20)
+    assert (await ann.post("/api/auth/renew", None)).status_code == 200
+
+
 async def test_a_removed_account_and_a_removed_operator_renew_nothing(world: World, ann: User) -> None:
     olga = await world.user("olga", operator=True)
     renewed = (await olga.post("/api/auth/renew", None)).json()["accessToken"]

@@ -4,6 +4,7 @@ The gate verifies the token and, where the path has `{org}`, that the bearer bel
 on a handler asks the matrix for more. Handlers find the result in `request.user`.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import Enum
@@ -11,7 +12,7 @@ from functools import total_ordering
 from typing import Any
 
 import msgspec
-from cachetools import LRUCache, TTLCache
+from cachetools import LRUCache
 from litestar import Request
 
 from app.base.clock import Clock
@@ -201,7 +202,8 @@ class Auth:
         self._database = database
         self._clock = clock
         self._stored: LRUCache[tuple[str, str | None, str], Stored] = LRUCache(REMEMBERED)
-        self._renewals: TTLCache[str, int] = TTLCache(REMEMBERED, RENEWALS_SECONDS)
+        # When a bearer's minute began, and how many renewals it has seen.
+        self._renewals: LRUCache[str, tuple[float, int]] = LRUCache(REMEMBERED)
         self._generation = 0
 
     def now(self) -> datetime:
@@ -326,13 +328,16 @@ class Auth:
         that an ADMIN has logged its bearer out of since the login. Raises Unauthenticated, and TooManyRequests for
         one who asks all the time.
         """
-        renewals = self._renewals.get(principal.subject, 0)
+        now = self._clock().timestamp()
+        began, renewals = self._renewals.get(principal.subject, (now, 0))
+        if not 0 <= now - began < RENEWALS_SECONDS:
+            began, renewals = now, 0
         if renewals >= RENEWALS:
             raise TooManyRequests(
                 f"A token is renewed {RENEWALS} times a minute at most. Renew it shortly before it expires.",
-                retry_after=RENEWALS_SECONDS,
+                retry_after=math.ceil(began + RENEWALS_SECONDS - now),
             )
-        self._renewals[principal.subject] = renewals + 1
+        self._renewals[principal.subject] = began, renewals + 1
         await self.counted(principal, None, fresh=True)
         async with self._database.connection() as connection:
             rows = await connection.rows(
