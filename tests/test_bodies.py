@@ -4,6 +4,7 @@ import gzip
 import json
 import tracemalloc
 import zlib
+from bisect import bisect_left
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from decimal import Decimal
@@ -27,6 +28,20 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     row_id: str
     delta: dict[str, Any] = {}
+
+
+def depths() -> range:
+    """The deepest that a reader of JSON gets, and the levels above."""
+
+    def is_too_deep(depth: int) -> bool:
+        try:
+            exact_json.decode(b"[" * depth + b"]" * depth)
+        except RecursionError:
+            return True
+        return False
+
+    first = bisect_left(range(200_000), True, key=is_too_deep)
+    return range(first - 40, first)
 
 
 @post("/change", status_code=200)
@@ -119,6 +134,14 @@ def test_a_member_that_comes_twice_is_named(client: TestClient[Litestar], sent: 
     problem = client.post("/change", content=sent).json()
     assert (problem["status"], problem["code"]) == (400, "MALFORMED_REQUEST")
     assert [(error["code"], error["field"]) for error in problem["errors"]] == [("DUPLICATE_MEMBER", member)]
+
+
+def test_a_member_that_comes_twice_does_not_pass_beside_what_is_nested_deeply() -> None:
+    """Who looks for it ends some levels before who reads the values."""
+    for depth in depths():
+        deep = b"[" * depth + b"]" * depth
+        with pytest.raises(MalformedRequest):
+            exact_json.read(b'{"deep": %b, "a": 1, "a": 2}' % deep, dict[str, Any])
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from app.base.errors import MalformedRequest
 from app.records.records import MAX_RECORD, Raw, read_csv, read_ndjson
+from tests.test_bodies import depths
 
 SPECTRUM = json.loads((Path(__file__).parent / "support" / "csv_spectrum.json").read_bytes())
 
@@ -184,6 +185,13 @@ def test_lines_that_are_no_record_are_told_and_the_next_one_is_read(line: str, c
     assert told([bad]) == [(1, code, line)]
     assert message in (bad.message or "")
     assert (good.line, good.members) == (2, {"a": 1})
+
+
+def test_nor_does_one_end_the_others_that_is_nested_as_deep_as_can_be_read() -> None:
+    for depth in depths():
+        bad, good = ndjson_of(f'{{"a": {"[" * depth}{"]" * depth}, "a": 1}}\n{{"a": 1}}\n')
+        assert bad.code in ("MALFORMED_ROW", "DUPLICATE_MEMBER")
+        assert good.members == {"a": 1}
 
 
 def test_a_backslash_before_u0000_is_no_nul() -> None:

@@ -52,9 +52,14 @@ def decode(text: bytes | str) -> Any:
 
 
 def check_members(body: bytes) -> None:
-    """Raises MalformedRequest for an object that has a member twice. What is no JSON is for `read` to refuse."""
-    with suppress(ValueError, RecursionError), no_collection():
-        _members.decode(body.decode())
+    """Raises MalformedRequest for an object that has a member twice, and for what is nested too deeply to tell. What is
+    no JSON is for `read` to refuse.
+    """
+    try:
+        with suppress(ValueError), no_collection():
+            _members.decode(body.decode())
+    except RecursionError:
+        raise _too_deep() from None
 
 
 def read(body: bytes, shape: type[T], *, members_checked: bool = False) -> T:
@@ -80,7 +85,11 @@ def read(body: bytes, shape: type[T], *, members_checked: bool = False) -> T:
     except (msgspec.DecodeError, ValueError) as error:
         raise MalformedRequest(f"The body is not JSON: {error}.") from None
     except RecursionError:
-        raise MalformedRequest("The body is nested too deeply.") from None
+        raise _too_deep() from None
+
+
+def _too_deep() -> MalformedRequest:
+    return MalformedRequest("The body is nested too deeply.")
 
 
 @contextmanager

@@ -90,11 +90,12 @@ def read_ndjson(chunks: Iterable[bytes]) -> Iterator[Raw]:
             number += 1
             try:
                 members = _decoder.decode(line)
+                wrong = _misfit(line, members, nul=nul)
             except (msgspec.DecodeError, ValueError, InvalidOperation, RecursionError) as error:
                 if line.strip():
                     yield _unread(number, line.decode(), Code.MALFORMED_ROW, f"The line is not JSON: {_why(error)}.")
                 continue
-            if wrong := _misfit(line, members, nul=nul):
+            if wrong is not None:
                 yield _unread(number, line.decode(), *wrong)
             else:
                 yield Raw(number, line, members)
