@@ -8,6 +8,7 @@ import pytest
 
 from app.base.errors import Kind, VanguardError
 from app.web.auth import Account, Role
+from tests.support.ingesting import NDJSON, people_of, used
 from tests.support.world import FLEET, User, World, line, refused, vehicle, written
 
 
@@ -65,6 +66,28 @@ async def test_a_key_with_another_request_is_refused(world: World, ann: User, bo
 
     assert (await keyed(ann, "discard", {"ids": ["X"]}, "k2")).status_code == 200
     refused(await keyed(ann, "commit", {"ids": ["X"]}, "k2"), 422, "IDEMPOTENCY_KEY_REUSED")
+
+
+async def test_the_query_and_the_form_of_an_upload_belong_to_the_request(world: World) -> None:
+    """By another delimiter the same bytes are other records, and so they are as NDJSON."""
+    people = await people_of(world)
+    await used(people)
+
+    async def sent(kind: str, **query: str) -> httpx.Response:
+        return await people["ENGINEER"].request(
+            "POST",
+            "ingest",
+            content=b"customerId,company\nC1,A;gold\n",
+            params=query,
+            headers={"Content-Type": kind, "Idempotency-Key": "k1"},
+        )
+
+    first = await sent("text/csv", delimiter=",")
+    assert written(first, 202)["runId"]
+    for kind, query in (("text/csv", {"delimiter": ";"}), ("text/csv", {}), (NDJSON, {"delimiter": ","})):
+        refused(await sent(kind, **query), 422, "IDEMPOTENCY_KEY_REUSED")
+    assert (await sent("Text/CSV; charset=utf-8", delimiter=",")).content == first.content
+    assert await world.db.fetchval("SELECT count(*) FROM sync_run WHERE kind = 'ingest'") == 1
 
 
 async def test_a_refusal_is_repeated(world: World, ann: User) -> None:

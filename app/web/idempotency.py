@@ -147,8 +147,13 @@ async def _keeper(request: VanguardRequest, runtime: Runtime, organization: str)
 
 
 async def _digest(request: VanguardRequest) -> bytes:
-    body = request.digest if request.digest is not None else await request.body()
-    return hashlib.sha256(f"{request.method} {request.url.path}\n".encode() + body).digest()
+    head = f"{request.method} {request.url.path}".encode()
+    if query := request.scope["query_string"]:
+        head += b"?" + query
+    if request.digest is None:
+        # Read as JSON, whatever it is called.
+        return hashlib.sha256(head + b"\n" + await request.body()).digest()
+    return hashlib.sha256(head + f"\n{request.content_type[0].lower()}\n".encode() + request.digest).digest()
 
 
 class _Full(TooManyKeys):
