@@ -446,6 +446,27 @@ async def test_a_logout_at_one_provider_ends_no_token_of_another(houses: Houses)
         assert (await whoami(world, token)).status_code == 200
 
 
+@pytest.mark.parametrize("how", ["everywhere", "by an ADMIN"])
+async def test_a_providers_clock_that_is_ahead_brings_no_token_over_a_logout(houses: Houses, how: str) -> None:
+    """A token may say that it was issued seconds from now, and ends by a logout until then all the same."""
+    await houses.manage("acme", True, OURS)
+    clock = houses.world.clock
+    ahead = houses.token(OURS, iat=int(clock().timestamp()) + 4, jti="ahead")
+    assert await houses.status(ahead) == 200
+    clock.move(seconds=2)
+    if how == "everywhere":
+        other = bearing(houses.token(OURS, jti="other"))
+        answer = await houses.world.http.post("/api/auth/logout", headers=other, json={"everywhere": True})
+    else:
+        admin = User(houses.world, "admin", "acme", houses.token(OURS, sub="admin", jti="admin"))
+        answer = await admin.request("DELETE", f"{MEMBERS}/ann/tokens")
+    assert answer.status_code == 204
+    assert await houses.status(ahead) == 401
+    clock.move(seconds=5)
+    assert await houses.status(ahead) == 401
+    assert await houses.status(houses.token(OURS, jti="later")) == 200
+
+
 async def test_a_token_cannot_have_an_id_that_revokes_an_account(houses: Houses) -> None:
     """Ids of tokens and of removed accounts are in one table."""
     world = houses.world

@@ -23,7 +23,7 @@ from app.base.settings import Settings
 from app.base.statements import statement
 from app.engine.tailer import Bearer
 from app.web.cookies import check_sender, check_site, cookie_name
-from app.web.tokens import Tokens, Verified, expires_at
+from app.web.tokens import LEEWAY, Tokens, Verified, expires_at
 
 READ_STANDINGS = statement("auth/read_standings")
 READ_STORED = statement("auth/read_stored")
@@ -126,7 +126,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     None on a route that has none. `operator`: claimed by the token and, once the gate let it pass, stored as well.
     `former_id`: under which a token without an id was revoked by 0.1.0, and by processes that are not replaced yet.
     `provider` is the issuer of an identity provider's token, None for one of our own; `generation` that of its keys.
-    `issued_at` and `logged_in_at` are seconds.
+    `issued_at`, at the earliest by our clock, and `logged_in_at` are seconds.
     """
 
     user_id: str
@@ -439,7 +439,8 @@ def _principal(verified: Verified, whose: str) -> Principal:
         operator=claims.operator,
         token_id=whose + (given or verified.digest),
         expires_at=expires_at(claims),
-        issued_at=claims.iat,
+        # At the earliest: a provider's clock may be ahead of ours, by which logouts are.
+        issued_at=claims.iat if verified.provider is None else claims.iat - LEEWAY,
         logged_in_at=claims.iat if claims.auth_time is None else claims.auth_time,
         # Only ours say what they renew.
         session_id=claims.sid if verified.provider is None else None,
