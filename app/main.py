@@ -260,6 +260,7 @@ async def _admit(request: AnyRequest) -> Response[None] | None:
             raise
         # A browser's EventSource comes again and again; this is how the standard has it stop.
         return Response(None, status_code=204)
+    request.admitted_at = request.runtime.clock()
     refuse_query(request)
     begin_work(request)
     return None

@@ -1,21 +1,24 @@
 """What is over opens nothing: every route, by each way in that has ended."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextvars import Context
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from app import accounts, members, passwords
 from app.web.auth import EVERYWHERE, Role
+from tests.support.ingesting import people_of, used
 from tests.support.routes import walk
-from tests.support.world import User, World, open_world, refused
+from tests.support.world import User, World, open_world, refused, written
 from tests.test_auth import Provider, foreign, provider
 
 __all__ = ["provider"]
 
 OURS = "https://login.acme.example"
-End = Callable[[World, User], Awaitable[None]]
+End = Callable[[World, User], Coroutine[Any, Any, None]]
 
 
 async def removed_member(world: World, user: User) -> None:
@@ -88,6 +91,44 @@ async def test_what_has_ended_opens_no_route(world: World, name: str) -> None:
         answer = await user.request(route.method, route.at("acme"), json={})
         # A browser's stream that comes back is told so in its own way (docs/feed.md).
         refused(answer, status, code)
+
+
+@pytest.mark.parametrize("name", [name for name in ENDS if name != "expired"])
+@pytest.mark.parametrize("path", ["drafts", "ingest"])
+async def test_what_ends_while_a_body_comes_in_is_over_once_it_is_here(world: World, name: str, path: str) -> None:
+    """A body of JSON, and an upload."""
+    end, status, code = ENDS[name]
+    people = await people_of(world)
+    await used(people)
+    user = people["ENGINEER"]
+    kind, pieces = {
+        "drafts": ("application/json", (b'{"modifications": [{"id": "A",', b'"op": "insert", "delta": {}}]}')),
+        "ingest": ("text/csv", (b"customerId,company\n", b"C1,Acme\n")),
+    }[path]
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield pieces[0]
+        # Somebody else's doing, and not that of this request.
+        await asyncio.create_task(end(world, user), context=Context())
+        world.clock.move(seconds=5)
+        yield pieces[1]
+
+    answer = await user.request("POST", path, content=slow(), headers={"Content-Type": kind})
+    refused(answer, status, code)
+
+
+async def test_a_token_may_run_out_while_an_upload_comes_in(world: World) -> None:
+    people = await people_of(world)
+    await used(people)
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b"customerId,company\n"
+        world.clock.move(hours=9)
+        yield b"C1,Acme\n"
+
+    engineer = people["ENGINEER"]
+    written(await engineer.request("POST", "ingest", content=slow(), headers={"Content-Type": "text/csv"}), 202)
+    refused(await engineer.get("rows"), 401, "TOKEN_EXPIRED")
 
 
 async def test_a_withdrawn_key_opens_no_route(database_url: str, provider: Provider) -> None:

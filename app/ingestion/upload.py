@@ -65,6 +65,7 @@ async def received(request: VanguardRequest, delimiter: str | None) -> AsyncIter
                     raise too_large(most)
                 digest.update(piece)
                 file.write(piece)
+        await request.is_here()
         request.digest = digest.digest()
         yield Upload(file, kind == CSV, delimiter)
 

@@ -223,6 +223,15 @@ class Auth:
         if opt.get("public") or request.method == "OPTIONS":
             return
         principal = await self.verify(bearer(request, self._settings, cookie=bool(opt.get("cookie"))))
+        await self._let_in(request, principal)
+
+    async def admit_again(self, request: AnyRequest) -> None:
+        """Refuse who was admitted and would not be any more. A token that ran out since was good when it was sent."""
+        if isinstance(principal := request.scope.get("user"), Principal):
+            await self._let_in(request, principal)
+
+    async def _let_in(self, request: AnyRequest, principal: Principal) -> None:
+        opt = request.route_handler.opt
         organization = request.path_params.get("org")
         # What the token does not name may be any text of theirs.
         tell_whose(principal.user_id, organization if organization in principal.orgs else None)

@@ -1,6 +1,7 @@
 """What the application holds for every request; handlers find it in theirs, `request.runtime`."""
 
 import asyncio
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -30,6 +31,8 @@ from app.web.paths import decoded
 from app.web.problems import PayloadTooLarge
 
 DEPRECATED = "includeDeprecated"
+# What the gate has read may be STORED_SECONDS old, and what has ended counts for five seconds at most.
+SOON = timedelta(seconds=1)
 
 
 class Runtime(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,6 +104,8 @@ class VanguardRequest(Request[Principal, Any, Any]):
     includes_deprecated: bool = False
     # Of a body that was put down on disk while it came in, in place of the body itself.
     digest: bytes | None = None
+    # When the gate let it pass.
+    admitted_at: datetime | None = None
 
     @property
     def runtime(self) -> Runtime:
@@ -137,9 +142,15 @@ class VanguardRequest(Request[Principal, Any, Any]):
             self._body = b"".join(pieces)
         return await self._body_of(most)
 
+    async def is_here(self) -> None:
+        """The body has come; where it took long, its sender may have been logged out or removed meanwhile."""
+        if self.admitted_at is not None and self.runtime.clock() - self.admitted_at >= SOON:
+            await self.runtime.auth.admit_again(self)
+
     async def _body_of(self, most: int) -> bytes:
         if self._unpacked is None:
             packed, coding = await super().body(), listed(self.scope, b"content-encoding")
+            await self.is_here()
             plain = unpacked(packed, coding, most)
             if plain is not packed:
                 self.intake.unpack(len(plain))
