@@ -9,7 +9,7 @@ from app.joins import sampling
 from app.joins.accepted import count_uses, list_accepted
 from app.web.auth import Role
 from tests.support.ingesting import people_of
-from tests.support.joining import JOINS, accepted, by_condition, candidates, filled, stored, table
+from tests.support.joining import JOINS, accepted, by_condition, candidates, deleted, filled, stored, table
 from tests.support.own import moved, registered
 from tests.support.world import User, World, open_world, refused, written
 
@@ -231,6 +231,12 @@ async def first(user: User) -> dict[str, Any]:
     return by_condition(await candidates(user, "orders", "customers"))[ON]
 
 
+async def unaccepted(admin: User, candidate: dict[str, Any]) -> dict[str, Any]:
+    """The problem with a candidate that is none any more."""
+    body = {"candidateId": candidate["candidateId"], "rationale": "so"}
+    return refused(await admin.post(f"{JOINS}/accept", body), 422, "INVALID_CANDIDATE")
+
+
 async def test_an_accepted_join_is_there_for_everybody(shop: dict[str, User]) -> None:
     candidate = await first(shop["ADMIN"])
     join = await accepted(shop["ADMIN"], candidate, rationale="Orders name their customer")
@@ -328,6 +334,32 @@ async def test_a_candidate_of_fields_that_are_gone_is_refused(shop: dict[str, Us
     await moved(shop["ADMIN"].on("orders@2"), "promote")
     body = {"candidateId": candidate["candidateId"], "rationale": "so"}
     refused(await shop["ADMIN"].post(f"{JOINS}/accept", body), 422, "INVALID_CANDIDATE")
+
+
+@pytest.mark.parametrize(
+    ("dataset", "told"),
+    [("customers", "customers has no rows by now."), ("orders", "orders has no values of customerId by now.")],
+)
+async def test_a_candidate_of_what_is_empty_by_now_is_refused(
+    shop: dict[str, User], world: World, dataset: str, told: str
+) -> None:
+    candidate = await first(shop["ADMIN"])
+    await deleted(world, dataset)
+    assert (await unaccepted(shop["ADMIN"], candidate))["detail"] == told
+
+
+async def test_a_candidate_of_which_less_than_a_share_is_found_by_now_is_refused(
+    shop: dict[str, User], world: World
+) -> None:
+    """Fifteen of the fifty customers that have orders are left; then fourteen."""
+    admin, candidate = shop["ADMIN"], await first(shop["ADMIN"])
+    await deleted(world, "customers", "m.row_key >= 'C-030'")
+    join = await accepted(admin, candidate)
+    assert float(join["statistics"]["inclusion"]) == 0.3
+    written(await admin.post(f"{JOINS}/{join['id']}/deprecate", {"reason": "no more"}))
+    await deleted(world, "customers", "m.row_key >= 'C-028'")
+    problem = await unaccepted(admin, candidate)
+    assert problem["detail"].startswith("14 of 50 values of customerId are in customers by now")
 
 
 async def test_an_organization_has_so_many_accepted_joins(database_url: str) -> None:

@@ -21,7 +21,7 @@ from app.base.settings import Settings
 from app.base.statements import statement
 from app.engine.audit import Act, Entry, record_in
 from app.engine.desk import Desk
-from app.joins.candidates import Pair, Parent, Side, can_be_probed, judged, parents_of
+from app.joins.candidates import LEAST, Pair, Parent, Side, can_be_probed, judged, parents_of
 from app.joins.sampling import probe, profile, profile_whole
 from app.joins.texts import can_join, compatible, is_id
 from app.joins.wire import (
@@ -128,6 +128,8 @@ async def _measured(child: Desk, parent: Desk, named: Named) -> Candidate:
     pair = Pair(child_fields=named.child_fields, parent_fields=named.parent_fields)
     _check_fields(child, parent, pair)
     sides = Side(desk=child, profile=await profile(child)), Side(desk=parent, profile=await profile(parent))
+    if not sides[1].profile.rows:
+        raise InvalidCandidate(f"{named.parent} has no rows by now.")
     to = next((each for each in parents_of(sides[1]) if each.fields == pair.parent_fields), None)
     to = to or Parent(fields=pair.parent_fields, declared=False, why="as far as was seen")
     if not can_be_probed(sides[1], to.fields):
@@ -142,6 +144,11 @@ async def _measured(child: Desk, parent: Desk, named: Named) -> Candidate:
     (probed,) = await probe(child, sides[0].profile.extent, [pair.child_fields], parent, to.fields)
     if probed is None or not probed.different:
         raise InvalidCandidate(f"{named.child} has no values of {', '.join(pair.child_fields)} by now.")
+    if probed.found < LEAST * probed.different:
+        raise InvalidCandidate(
+            f"{probed.found:,} of {probed.different:,} values of {', '.join(pair.child_fields)} are in {named.parent} "
+            f"by now: a candidate has at least {LEAST:.0%}."
+        )
     found = judged(*sides, to, pair, probed)
     return msgspec.structs.replace(found, statistics=await _counted(child, pair, found.statistics))
 

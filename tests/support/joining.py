@@ -49,14 +49,25 @@ async def stored(people: dict[str, User], contract: dict[str, Any], records: Ite
 
 async def filled(world: World, dataset: str, select: str, organization: str = "acme") -> None:
     """Rows straight into the mirror, where they are many: `select` yields row_key and data (jsonb)."""
-    schema = await world.db.fetchval(
-        "SELECT schema_name FROM dataset WHERE organization_id = $1 AND name = $2", organization, dataset
-    )
+    schema = await _schema(world, dataset, organization)
     await world.db.execute(
         f"INSERT INTO {schema}.mirror (organization_id, row_key, data, revision)"
         f" SELECT '{organization}', r.row_key, r.data, 1 FROM ({select}) AS r (row_key, data)"
     )
     await world.db.execute(f"ANALYZE {schema}.mirror")
+
+
+async def deleted(world: World, dataset: str, where: str = "true", organization: str = "acme") -> None:
+    """Rows straight out of the mirror `m`."""
+    schema = await _schema(world, dataset, organization)
+    await world.db.execute(f"DELETE FROM {schema}.mirror AS m WHERE m.organization_id = $1 AND {where}", organization)
+
+
+async def _schema(world: World, dataset: str, organization: str) -> str:
+    found: str = await world.db.fetchval(
+        "SELECT schema_name FROM dataset WHERE organization_id = $1 AND name = $2", organization, dataset
+    )
+    return found
 
 
 async def candidates(user: User, left: str, right: str) -> list[dict[str, Any]]:
