@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.joins import sampling
+from app.joins import deciding, sampling
 from app.joins.accepted import count_uses, list_accepted
 from app.web.auth import Role
 from tests.support.ingesting import people_of
@@ -313,6 +313,17 @@ async def test_nulls_and_fan_out_are_warned_of(people: dict[str, User]) -> None:
     assert join["warnings"][0]["message"].startswith("20.0% of the rows have no orders.customerId")
 
 
+async def test_rows_without_a_partner_are_in_no_fan_out(people: dict[str, User]) -> None:
+    """However many name the same customer, who is not there."""
+    await stored(people, CUSTOMERS, map(customer, range(2)))
+    names = ["C-000"] * 3 + ["C-001"] + ["unknown"] * 1095
+    await stored(people, ORDERS, [order(n, customerId=name, shippedTo=None) for n, name in enumerate(names)])
+    candidate = await first(people["ADMIN"])
+    assert candidate["statistics"]["fanOut"] == {"average": 2, "greatest": 3}
+    join = await accepted(people["ADMIN"], candidate)
+    assert (join["statistics"], join["warnings"]) == (candidate["statistics"], [])
+
+
 async def test_what_is_no_candidate_is_refused(shop: dict[str, User], world: World) -> None:
     admin, candidate = shop["ADMIN"], await first(shop["ADMIN"])
     await world.organization("other")
@@ -434,6 +445,13 @@ SELECT 'O' || i,
        jsonb_build_object('number', i, 'customerId', CASE WHEN i % 10 > 0 THEN 'C-' || i * 7 % {MANY + 4000} END)
   FROM generate_series(1, {MANY}) AS i
 """
+# Nine of ten are of one customer, who is not there.
+CROWD = f"""
+SELECT 'O' || i, jsonb_build_object(
+           'number', i,
+           'customerId', CASE WHEN i % 10 > 0 THEN 'unknown' ELSE 'C-' || lpad((i / 10 % 100)::text, 3, '0') END)
+  FROM generate_series(1, {MANY}) AS i
+"""
 
 
 @pytest.fixture
@@ -465,6 +483,25 @@ async def test_a_large_dataset_is_counted_in_full_before_its_join_is_accepted(la
     join = await accepted(large["ADMIN"], found)
     assert (join["statistics"]["childRows"], float(join["statistics"]["nullShare"])) == (MANY, 0.1)
     assert join["statistics"]["fanOut"]["greatest"] == 1
+
+
+@pytest.mark.parametrize("most", [MANY, MANY - 1])
+async def test_every_row_with_a_partner_is_in_the_fan_out_of_an_accepted_join(
+    people: dict[str, User], world: World, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    """Of a child of so many rows; of a larger one it is an estimate."""
+    monkeypatch.setattr(deciding, "ALL_ROWS", most)
+    await stored(people, CUSTOMERS, map(customer, range(100)))
+    await stored(people, ORDERS, [])
+    await filled(world, "orders", CROWD)
+    candidate = await first(people["ADMIN"])
+    statistics = (await accepted(people["ADMIN"], candidate))["statistics"]
+    if most < MANY:
+        assert statistics == candidate["statistics"]
+        return
+    assert (statistics["sampledRows"], statistics["childRows"], statistics["distinctValues"]) == (MANY, MANY, 101)
+    assert (float(statistics["inclusion"]), float(statistics["nullShare"])) == (round(100 / 101, 4), 0)
+    assert statistics["fanOut"] == {"average": 40, "greatest": 40}
 
 
 async def test_where_others_have_most_of_the_rows_ones_own_are_found_by_their_ids(

@@ -10,7 +10,7 @@ from app.base.database import Connection
 from app.base.statements import statement
 from app.joins.sampling import SAMPLE
 from tests.support.ingesting import people_of
-from tests.support.joining import candidates, filled, stored, table
+from tests.support.joining import accepted, by_condition, candidates, filled, stored, table
 from tests.support.world import User, World
 from tests.test_plans import PLANNED, nodes_of, on, touched
 
@@ -89,6 +89,23 @@ async def test_what_is_read_for_candidates_is_bounded(
         if name == "joins/measure_size":
             assert sum(map(touched, its)) <= SAMPLE + 1
     assert used == {"mirror_pkey", "mirror_badge"}
+
+
+async def test_each_row_of_a_child_is_read_once_before_a_join_is_accepted(
+    people: dict[str, User], planner: "asyncpg.Connection[Any]", asked: list[tuple[str, str, list[Any]]]
+) -> None:
+    """By the index of ids, and for each different value one probe of the parent's."""
+    found = by_condition(await candidates(people["VIEWER"], "children", "parents"))["children.code = parents.code"]
+    asked.clear()
+    await accepted(people["ADMIN"], found)
+    probes = [(text, values) for name, text, values in asked if name == "joins/probe_values"]
+    ((text, values),) = probes
+    its = on(await nodes_of(planner, text, values), "mirror")
+    assert {node["Node Type"] for node in its} <= {"Index Scan", "Index Only Scan", "Bitmap Heap Scan"}
+    child, parent = sorted(its, key=lambda node: int(node["Actual Loops"]))
+    assert (child["Actual Loops"], touched(child)) == (1, MANY)
+    assert (parent["Index Name"], parent["Actual Loops"]) == ("mirror_pkey", MANY)
+    assert parent["Actual Rows"] <= 1
 
 
 async def test_few_statements_are_run(people: dict[str, User], asked: list[tuple[str, str, list[Any]]]) -> None:

@@ -22,14 +22,12 @@ from app.base.statements import statement
 from app.engine.audit import Act, Entry, record_in
 from app.engine.desk import Desk
 from app.joins.candidates import LEAST, Pair, Parent, Side, can_be_probed, judged, parents_of
-from app.joins.sampling import probe, profile, profile_whole
+from app.joins.sampling import probe_whole, profile, profile_whole
 from app.joins.texts import can_join, compatible, is_id
 from app.joins.wire import (
     AcceptedAnswer,
     Candidate,
-    FanOut,
     JoinAnswer,
-    JoinStatistics,
     JoinWarning,
     join_of,
 )
@@ -45,7 +43,7 @@ DEPRECATE_JOIN = statement("joins/deprecate_join")
 JOINS = Counter("vanguard_joins_total", "Joins that were accepted or deprecated", ["act"])
 
 KIND = b"vanguard join candidate"
-ALL_ROWS = 1_000_000  # of a child that are all counted before a join is accepted; of a larger one a sample is
+ALL_ROWS = 1_000_000  # of a child that are all probed before a join is accepted; of a larger one a sample is
 NULLS, FAN_OUT = 0.1, 100  # above which a join is accepted with a warning
 
 
@@ -124,7 +122,7 @@ async def accept(child: Desk, parent: Desk, named: Named, rationale: str, by: De
 
 
 async def _measured(child: Desk, parent: Desk, named: Named) -> Candidate:
-    """The candidate as it is now; nulls, fan-out and uniqueness from all rows."""
+    """The candidate as it is now: of all rows, unless the child has too many."""
     pair = Pair(child_fields=named.child_fields, parent_fields=named.parent_fields)
     _check_fields(child, parent, pair)
     sides = Side(desk=child, profile=await profile(child)), Side(desk=parent, profile=await profile(parent))
@@ -138,10 +136,11 @@ async def _measured(child: Desk, parent: Desk, named: Named) -> Candidate:
             "rule `unique`."
         )
     if not is_id(parent.contract, to.fields):
-        _, values = await profile_whole(parent, to.fields, most=2**62)
+        values = await profile_whole(parent, to.fields)
         if values is not None and values.different < values.filled:
             raise _not_unique(named, values.filled - values.different)
-    (probed,) = await probe(child, sides[0].profile.extent, [pair.child_fields], parent, to.fields)
+    sampled = sides[0].profile
+    extent, probed = await probe_whole(child, sampled.extent, pair.child_fields, parent, to.fields, ALL_ROWS)
     if probed is None or not probed.different:
         raise InvalidCandidate(f"{named.child} has no values of {', '.join(pair.child_fields)} by now.")
     if probed.found < LEAST * probed.different:
@@ -149,24 +148,8 @@ async def _measured(child: Desk, parent: Desk, named: Named) -> Candidate:
             f"{probed.found:,} of {probed.different:,} values of {', '.join(pair.child_fields)} are in {named.parent} "
             f"by now: a candidate has at least {LEAST:.0%}."
         )
-    found = judged(*sides, to, pair, probed)
-    return msgspec.structs.replace(found, statistics=await _counted(child, pair, found.statistics))
-
-
-async def _counted(child: Desk, pair: Pair, statistics: JoinStatistics) -> JoinStatistics:
-    """The statistics with nulls and fan-out of all rows."""
-    extent, values = await profile_whole(child, pair.child_fields, most=ALL_ROWS)
-    if values is None or not extent.whole:
-        return statistics
-    matched = values.filled * statistics.inclusion
-    average = round(matched / statistics.parent_rows, 2) if statistics.parent_rows else 0.0
-    return msgspec.structs.replace(
-        statistics,
-        child_rows=values.rows,
-        null_share=round(1 - values.filled / values.rows, 4),
-        fan_out=FanOut(average=average, greatest=values.greatest),
-        cardinality="one_to_one" if values.greatest <= 1 else "many_to_one",
-    )
+    counted = Side(desk=child, profile=msgspec.structs.replace(sampled, extent=extent))
+    return judged(counted, sides[1], to, pair, probed)
 
 
 def _check_fields(child: Desk, parent: Desk, pair: Pair) -> None:

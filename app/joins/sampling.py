@@ -116,18 +116,10 @@ async def profile(desk: Desk) -> Profile:
     return _profile(extent, names, await read_values(desk, extent, sets, GLANCE))
 
 
-async def profile_whole(desk: Desk, fields: Fields, most: int) -> tuple[Extent, Values | None]:
-    """The values of some fields, taken together, of all rows; of a sample where there are more than `most`."""
-    size = await desk.row(MEASURE_SIZE, most=SAMPLE + 1)
-    assert size is not None, "there is a table"
-    if max(size["counted"], size["rows"]) > most:
-        extent = (await profile(desk)).extent
-    else:
-        extent = Extent(rows=EVERYTHING, exactly=True, most=EVERYTHING)
-    read = await read_values(desk, extent, [fields])
-    if extent.rows == EVERYTHING:
-        extent = msgspec.structs.replace(extent, rows=read[0].rows if read else 0)
-    return extent, read[0] if read else None
+async def profile_whole(desk: Desk, fields: Fields) -> Values | None:
+    """The values of some fields, taken together, of all rows; None where there are none."""
+    read = await read_values(desk, Extent(rows=EVERYTHING, exactly=True, most=EVERYTHING), [fields])
+    return read[0] if read else None
 
 
 async def read_values(desk: Desk, extent: Extent, sets: Sequence[Fields], one_in: int = 1) -> list[Values]:
@@ -149,6 +141,22 @@ async def probe(child: Desk, extent: Extent, sets: Sequence[Fields], parent: Des
     rows = await child.connection.rows(Composed(filled, [*_arguments(child, extent, one_in), *_percent(extent)]))
     found = {row["slot"]: Probe(**{name: row[name] for name in Probe.__struct_fields__}) for row in rows}
     return [found.get(place) for place in range(len(sets))]
+
+
+async def probe_whole(
+    child: Desk, extent: Extent, values: Fields, parent: Desk, fields: Fields, most: int
+) -> tuple[Extent, Probe | None]:
+    """The same of one set, of all rows of the child; of those of `extent` where there are more than `most`. Also which
+    rows were read.
+    """
+    size = await child.row(MEASURE_SIZE, most=SAMPLE + 1)
+    assert size is not None, "there is a table"
+    if not extent.whole and size["rows"] <= most:
+        (found,) = await probe(child, Extent(rows=most, exactly=True, most=most + 1), [values], parent, fields)
+        if found is not None and found.rows <= most:
+            return Extent(rows=found.rows, exactly=True, most=most), found
+    (found,) = await probe(child, extent, [values], parent, fields)
+    return extent, found
 
 
 def thinned(rows: int) -> int:
