@@ -497,6 +497,36 @@ async def test_the_same_key_makes_one_preview(fleet: World, ann: User) -> None:
     assert await fleet.db.fetchval("SELECT count(*) FROM query_preview") == 1
 
 
+async def test_a_key_repeats_the_first_answer_whatever_the_question_comes_to_by_now(
+    people: dict[str, User], fleet: World
+) -> None:
+    """A preview, a correction of it, and a refusal."""
+    ann, keys = people["ANALYST"], [{"Idempotency-Key": each} for each in ("preview", "correction", "refusal")]
+    rest = ["preview", "correct", "preview"]
+
+    async def sent(place: int, body: dict[str, Any]) -> Any:
+        return await ann.post(path(ann, rest[place]), body, headers=keys[place])
+
+    asked = {"query": {"dataset": "fleet", "joins": [{"dataset": "depots"}], "aggregates": [COUNT]}}
+    preview = await sent(0, asked)
+    inner = {"as": "depots", "type": "inner"}
+    meant = {"previewId": written(preview)["previewId"], "type": "JOIN_TYPE", "correction": inner}
+    correction = await sent(1, meant)
+    assert written(correction)["query"]["joins"][0]["type"] == "inner"
+    unknown = {"query": {"dataset": "places"}}
+    refusal = await sent(2, unknown)
+    refused(refusal, 404, "DATASET_NOT_FOUND")
+
+    await fleet.db.execute("UPDATE dataset_join SET state = 'deprecated', deprecated_at = now()")
+    await registered(people["ENGINEER"], depots(name="places"))
+    await moved(people["ADMIN"].on("places"), "promote")
+    fleet.clock.move(minutes=20)
+    for place, (body, answer) in enumerate([(asked, preview), (meant, correction), (unknown, refusal)]):
+        assert (await sent(place, body)).content == answer.content
+        other = body | ({"correction": {}} if "correction" in body else {"query": {"dataset": "fleet"}})
+        refused(await sent(place, other), 422, "IDEMPOTENCY_KEY_REUSED")
+
+
 async def test_validation_tells_what_is_wrong_and_keeps_nothing(fleet: World, ann: User) -> None:
     async def validated(query: Any) -> dict[str, Any]:
         response = await ann.post(path(ann, "validate"), {"query": query})

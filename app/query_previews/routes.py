@@ -1,6 +1,7 @@
 """Questions over HTTP: preview, validate, correct."""
 
-from typing import Annotated, Any
+from collections.abc import Awaitable
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from litestar import Response, post
@@ -14,13 +15,16 @@ from app.engine.query.model import Query
 from app.query_previews import corrections
 from app.query_previews.corrections import CorrectionType, corrected
 from app.query_previews.guards import Guard
-from app.query_previews.previews import keep, read, understand
+from app.query_previews.look import Look
+from app.query_previews.previews import Preview, keep, read, understand
 from app.query_previews.wire import QueryPreviewAnswer
 from app.web.auth import Action, require
 from app.web.idempotency import answer_once
 from app.web.openapi import Organization, answers, answers_with_position, body
 from app.web.runtime import VanguardRequest
 from app.web.work import READS
+
+T = TypeVar("T")
 
 PATH = "/api/v1/orgs/{org:str}/query"
 LONGEST_SENTENCE = 500  # characters
@@ -75,6 +79,16 @@ class ValidationAnswer(msgspec.Struct, frozen=True, kw_only=True):
     errors: list[QuestionFault]
 
 
+async def _tried(reading: Awaitable[T]) -> T | VanguardError:
+    """What it comes to, or why it is refused: that belongs to `work`, so that a key repeats the first answer, whatever
+    comes of reading it again. A question is planned in a snapshot of its own, before there is a transaction.
+    """
+    try:
+        return await reading
+    except VanguardError as error:
+        return error
+
+
 @post(
     f"{PATH}/preview",
     opt=require(Action.QUERY),
@@ -90,10 +104,12 @@ async def preview_query(
     takes the preview's id and digest, within 15 minutes.
     """
     runtime, asker = request.runtime, Asker(org, request.user.user_id)
-    look = await understand(runtime, asker, data.query)
+    look = await _tried(understand(runtime, asker, data.query))
     sentence = data.query if isinstance(data.query, str) else None
 
     async def work(desk: Desk) -> bytes:
+        if isinstance(look, VanguardError):
+            raise look
         return exact_json.encode(await keep(desk, asker, look, sentence, runtime.clock(), runtime.settings))
 
     return await answer_once(request, runtime, PFA, org, work)
@@ -156,12 +172,18 @@ async def correct_query(
     is kept beside what was asked.
     """
     runtime, asker = request.runtime, Asker(org, request.user.user_id)
-    async with runtime.database.connection() as connection:
-        preview = await read(connection, asker, data.preview_id, runtime.clock)
-    look = await understand(runtime, asker, corrected(preview.query, data.type, data.correction))
+
+    async def tried() -> tuple[Preview, Look]:
+        async with runtime.database.connection() as connection:
+            preview = await read(connection, asker, data.preview_id, runtime.clock)
+        return preview, await understand(runtime, asker, corrected(preview.query, data.type, data.correction))
+
+    found = await _tried(tried())
 
     async def work(desk: Desk) -> bytes:
-        at = runtime.clock()
+        if isinstance(found, VanguardError):
+            raise found
+        (preview, look), at = found, runtime.clock()
         made = await keep(desk, asker, look, None, at, runtime.settings)
         await corrections.add(desk, asker, preview, made.preview_id, data.type, data.correction, at)
         return exact_json.encode(made)
