@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from app import organizations
 from app.joins import deciding, sampling
 from app.joins.accepted import count_uses, list_accepted
 from app.web.auth import Role
@@ -287,6 +288,21 @@ async def test_a_key_makes_one_join_of_a_request_that_is_sent_twice(shop: dict[s
     assert written(await shop["ADMIN"].post(path, {"reason": "no more"}, headers=headers)) == once
 
 
+async def test_a_key_repeats_the_first_answer_whatever_becomes_of_the_datasets(shop: dict[str, User]) -> None:
+    """A join, and a refusal."""
+    admin, path = shop["ADMIN"], f"{JOINS}/accept"
+    body = {"candidateId": (await first(admin))["candidateId"], "rationale": "so"}
+    keys = [{"Idempotency-Key": "k1"}, {"Idempotency-Key": "k2"}]
+    once = written(await admin.post(path, body, headers=keys[0]), 201)
+    refusal = refused(await admin.post(path, body | {"candidateId": "x"}, headers=keys[1]), 422, "INVALID_CANDIDATE")
+    refused(await admin.post(path, body, headers=keys[1]), 422, "IDEMPOTENCY_KEY_REUSED")
+    await moved(admin.on("customers"), "deprecate")
+    assert written(await admin.post(path, body, headers=keys[0]), 201) == once
+    again = await admin.post(path, body | {"candidateId": "x"}, headers=keys[1])
+    assert again.json() == refusal
+    refused(await admin.post(path, body), 404, "DATASET_NOT_FOUND")
+
+
 async def test_a_parent_that_is_not_unique_is_refused(people: dict[str, User]) -> None:
     """Emails looked unique when the candidate was suggested; one has come twice since."""
     persons = table("persons", "personId", "personId integer", "email text")
@@ -345,6 +361,23 @@ async def test_a_candidate_of_fields_that_are_gone_is_refused(shop: dict[str, Us
     await moved(shop["ADMIN"].on("orders@2"), "promote")
     body = {"candidateId": candidate["candidateId"], "rationale": "so"}
     refused(await shop["ADMIN"].post(f"{JOINS}/accept", body), 422, "INVALID_CANDIDATE")
+
+
+async def test_a_version_that_takes_over_while_a_candidate_is_measured_is_told(
+    shop: dict[str, User], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    candidate = await first(shop["ADMIN"])
+    lock = organizations.lock_organization
+
+    async def late(*given: Any) -> bool:
+        await registered(shop["ENGINEER"], table("customers", "customerId", "customerId text", version="2.0"))
+        await moved(shop["ADMIN"].on("customers@2"), "promote")
+        return await lock(*given)
+
+    monkeypatch.setattr(deciding, "lock_organization", late)
+    body = {"candidateId": candidate["candidateId"], "rationale": "so"}
+    refused(await shop["ADMIN"].post(f"{JOINS}/accept", body), 409, "SCHEMA_CHANGED")
+    assert (await shop["ADMIN"].get(JOINS)).json()["data"] == []
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from app.base.settings import Settings
 from app.base.statements import statement
 from app.engine.audit import Act, Entry, record_in
 from app.engine.desk import Desk
+from app.engine.locks import read_dataset
 from app.joins.candidates import LEAST, Pair, Parent, Side, can_be_probed, judged, parents_of
 from app.joins.sampling import probe_whole, profile, profile_whole
 from app.joins.texts import can_join, compatible, is_id
@@ -89,10 +90,12 @@ def read_candidate_id(secret: str, organization: str, text: str) -> Named:
 async def accept(child: Desk, parent: Desk, named: Named, rationale: str, by: Deciding) -> AcceptedAnswer:
     """Measure the candidate anew and keep it as a join; inside the caller's transaction.
 
-    Raises InvalidCandidate, NotUnique, AlreadyExists, QuotaExceeded.
+    Raises InvalidCandidate, NotUnique, SchemaChanged, AlreadyExists, QuotaExceeded.
     """
     candidate = await _measured(child, parent, named)
     await lock_organization(child.connection, by.organization)
+    for desk in (child, parent):
+        await read_dataset(desk)  # measuring takes a while
     there = await child.connection.row(
         COUNT_JOINS, organization=by.organization, child=named.child, child_fields=list(named.child_fields),
         parent=named.parent, parent_fields=list(named.parent_fields),

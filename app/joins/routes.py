@@ -12,7 +12,7 @@ from app.base import exact_json
 from app.base.database import Connection
 from app.base.errors import DatasetNotFound
 from app.base.statements import statement
-from app.contracts import PFA, Contract
+from app.contracts import PFA
 from app.contracts.filters import refuse
 from app.contracts.states import STATE_RIGHTS, DatasetState, JoinState
 from app.engine.datasets import FIND_VERSION, NAME
@@ -34,7 +34,7 @@ from app.web.auth import Action, require
 from app.web.idempotency import answer_once
 from app.web.openapi import Organization, answers, answers_with_position, body, parameter
 from app.web.paging import PageOperation, Walk, by_time, read_given, read_page
-from app.web.runtime import VanguardRequest
+from app.web.runtime import Runtime, VanguardRequest
 
 LIST_JOINS = statement("joins/list_joins")
 
@@ -109,14 +109,10 @@ async def list_candidates(request: VanguardRequest, org: Organization) -> Candid
     for name in ("left", "right"):
         if name not in given:
             raise refuse(name, "the name of a dataset.")
-    left, right = [await _contract(request, org, given[name]) for name in ("left", "right")]
-    async with (
-        request.runtime.database.connection() as connection,
-        # All figures are of one moment.
-        connection.raw.transaction(isolation="repeatable_read", readonly=True),
-    ):
-        desks = [await _desk(connection, contract, org) for contract in (left, right)]
-        found = await find_candidates(desks[0], desks[1])
+    # All figures, and the contracts, are of one moment.
+    async with request.runtime.database.snapshot() as connection:
+        left, right = [await _desk(request.runtime, connection, org, given[name]) for name in ("left", "right")]
+        found = await find_candidates(left, right)
         joins = await list_accepted(connection, org)
     accepted = {(each.child, each.child_fields, each.parent, each.parent_fields): each.id for each in joins}
     secret = request.runtime.settings.secret
@@ -136,24 +132,24 @@ def _named(
     return msgspec.structs.replace(candidate, candidate_id=id_, accepted=accepted.get(key))
 
 
-async def _contract(request: VanguardRequest, organization: str, name: str) -> Contract:
-    """The version in use of a dataset; raises DatasetNotFound for one of a state that is not looked at."""
+async def _desk(runtime: Runtime, connection: Connection, organization: str, name: str) -> Desk:
+    """The version in use of a dataset, as this transaction finds it; raises DatasetNotFound, also for one of a state
+    that is not looked at.
+    """
     match = NAME.fullmatch(name)
-    found = None
-    if match is not None and match["major"] is None:
-        found = await request.runtime.datasets.find(organization, name)
-    if found is None or found.state is DatasetState.SHADOW:
+    if match is None or match["major"] is not None:
         raise _no_dataset(name)
-    if not STATE_RIGHTS[found.state].auto_joined:
-        raise DatasetNotFound(f"{name} is {found.state}, and no joins of it are looked for.")
-    return found.contract
-
-
-async def _desk(connection: Connection, contract: Contract, organization: str) -> Desk:
-    """Raises DatasetNotFound where the organization has no such dataset."""
-    row = await connection.row(FIND_VERSION, organization=organization, base=contract.name, major=None)
-    if row is None:
-        raise _no_dataset(contract.name)
+    row = await connection.row(FIND_VERSION, organization=organization, base=name, major=None)
+    if row is None or row["state"] == DatasetState.SHADOW:
+        raise _no_dataset(name)
+    if not STATE_RIGHTS[DatasetState(row["state"])].auto_joined:
+        raise DatasetNotFound(f"{name} is {row['state']}, and no joins of it are looked for.")
+    contract = runtime.datasets.built_in.get(name)
+    if contract is None:
+        found = await runtime.datasets.standing(connection, organization, name, row)
+        if found is None:
+            raise _no_dataset(name)
+        contract = found.contract
     return Desk(connection, contract, organization)
 
 
@@ -193,14 +189,14 @@ async def accept_join(
     """It is measured anew, and refused where the parent is not unique. From then on queries can take it, on merged
     values of both sides.
     """
-    named = read_candidate_id(request.runtime.settings.secret, org, data.candidate_id)
-    child, parent = [await _contract(request, org, name) for name in (named.child, named.parent)]
+    runtime = request.runtime
 
     async def work(desk: Desk) -> bytes:
-        other = await _desk(desk.connection, parent, org)
-        return exact_json.encode(await accept(desk, other, named, data.rationale, _deciding(request, org)))
+        named = read_candidate_id(runtime.settings.secret, org, data.candidate_id)
+        child, parent = [await _desk(runtime, desk.connection, org, name) for name in (named.child, named.parent)]
+        return exact_json.encode(await accept(child, parent, named, data.rationale, _deciding(request, org)))
 
-    return await answer_once(request, request.runtime, child, org, work, status=201)
+    return await answer_once(request, runtime, PFA, org, work, status=201)
 
 
 @post(
