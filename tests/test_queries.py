@@ -341,6 +341,9 @@ async def test_a_field_beside_aggregates_is_one_of_the_groups(fleet: World, ann:
     problem = await refused_preview(ann, query, 422, "GROUP_BY_MISSING")
     assert "kind" in problem["detail"]
     assert await rows(ann, query | {"fields": ["depot"]}) == [["Lima", 1], ["Rio", 2], [None, 1]]
+    for field, group in (("fleet.depot", "depot"), ("depot", "fleet.depot")):
+        written_so = query | {"fields": [field], "groupBy": [group]}
+        assert await rows(ann, written_so) == [["Lima", 1], ["Rio", 2], [None, 1]]
 
 
 async def test_conditions_have_a_bound(fleet: World, ann: User) -> None:

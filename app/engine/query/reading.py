@@ -37,16 +37,17 @@ def read_query(query: Query, catalogue: Catalogue, bounds: Bounds, most_rows: in
     """
     sources = _sources(query, catalogue)
     names = Names(sources)
-    if query.fields and query.aggregates:
-        _check_grouped(query, names)
     faults = Faults()
     figures = faults.each(query.aggregates, "aggregates", partial(_figure, names))
     if query.group_by and not query.aggregates:
         raise invalid("groupBy", "it goes with aggregates. For the different values alone, count them.")
     keys = faults.each(query.group_by, "groupBy", names.column)
-    columns = () if query.aggregates else faults.each(_fields(query, names), "fields", names.column)
+    fields = faults.each(_fields(query, names), "fields", names.column)
     read = read_filters(query.filters, names, bounds, faults)
     faults.check()
+    if query.aggregates:
+        _check_grouped(fields, keys)
+    columns = () if query.aggregates else fields
     _check_names(columns or (*keys, *figures))
     filters, branch_filters = grain.apart(sources, bool(figures), read)
     order = faults.each(query.order, "order", partial(_order, names, (*columns, *keys, *figures), bool(figures)))
@@ -66,11 +67,9 @@ def read_query(query: Query, catalogue: Catalogue, bounds: Bounds, most_rows: in
     return msgspec.structs.replace(question, query=normal.written(question, query))
 
 
-def _check_grouped(query: Query, names: Names) -> None:
-    """Fields beside aggregates are those of its groups."""
-    missing = [name for name in query.fields if name not in query.group_by]
-    for place, name in enumerate(query.fields):
-        names.column(name, f"fields[{place}]")
+def _check_grouped(fields: Sequence[Column], keys: Sequence[Column]) -> None:
+    """Fields beside aggregates are those of its groups, however they are written."""
+    missing = [column.name for column in fields if column not in keys]
     if missing:
         raise GroupByMissing(
             f"Beside aggregates, and not in groupBy: {', '.join(missing[:5])}. Group by it, or leave it out.",
@@ -185,7 +184,9 @@ def _condition(join: AcceptedJoin) -> str:
 
 
 def _fields(query: Query, names: Names) -> tuple[str, ...]:
-    return query.fields or ("id", *names.sources[0].of.contract.by_name)
+    if query.fields or query.aggregates:
+        return query.fields
+    return ("id", *names.sources[0].of.contract.by_name)
 
 
 def _check_names(shown: Sequence[Column | Figure]) -> None:
