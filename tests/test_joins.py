@@ -2,15 +2,29 @@
 
 import asyncio
 from typing import Any
+from unicodedata import category
 
 import pytest
 
 from app import organizations
+from app.contracts import stored_contract
+from app.contracts.keys import row_id
 from app.joins import deciding, sampling
 from app.joins.accepted import count_uses, list_accepted
+from app.joins.texts import text_of
 from app.web.auth import Role
 from tests.support.ingesting import people_of
-from tests.support.joining import JOINS, accepted, by_condition, candidates, deleted, filled, stored, table
+from tests.support.joining import (
+    JOINS,
+    accepted,
+    by_condition,
+    candidates,
+    contract_text,
+    deleted,
+    filled,
+    stored,
+    table,
+)
 from tests.support.own import moved, registered
 from tests.support.world import User, World, open_world, refused, written
 
@@ -113,20 +127,50 @@ async def test_a_dataset_is_joined_with_itself(people: dict[str, User]) -> None:
 
 
 async def test_composite_keys_are_found_by_the_ids_of_rows(people: dict[str, User]) -> None:
-    """A text with what separates the parts of an id is one of them."""
+    """A text with what separates the parts of an id is one of them, and so is one that is not printable."""
     supplies = table("supplies", ["part", "supplier"], "part text", "supplier integer", "cost number")
     lines = table("lines", "line", "line integer", "supplierNo integer", "partNo text")
-    parts = ["a~b", "c/d", "50%", "plain"]
+    parts = ["a~b", "c/d", "50%", "New\u00a0York", "~\u2028/\U000e0001%", "plain"]
     await stored(
         people, supplies, [{"part": part, "supplier": n, "cost": n * 7.5} for part in parts for n in range(10)]
     )
-    await stored(people, lines, [{"line": n, "partNo": parts[n % 4], "supplierNo": n % 10} for n in range(200)])
+    await stored(people, lines, [{"line": n, "partNo": parts[n % 6], "supplierNo": n % 10} for n in range(200)])
     found = by_condition(await candidates(people["VIEWER"], "lines", "supplies"))
     candidate = found["lines.partNo = supplies.part AND lines.supplierNo = supplies.supplier"]
-    assert (candidate["statistics"]["inclusion"], candidate["statistics"]["distinctValues"]) == (1, 20)
+    assert (candidate["statistics"]["inclusion"], candidate["statistics"]["distinctValues"]) == (1, 30)
     assert candidate["risk"] == "high_confidence"
     join = await accepted(people["ADMIN"], candidate)
     assert join["child"] == {"dataset": "lines", "fields": ["partNo", "supplierNo"]}
+
+
+async def test_a_text_is_escaped_as_in_the_id_that_is_made_of_it(world: World) -> None:
+    """Every character that Unicode knows, but for halves of pairs and most of those for private use."""
+    document = table("regions", "code", "code enum")
+    document["fields"][0]["values"] = ["x"]
+    contract = stored_contract(contract_text(document), schema="regions", name="regions")
+    known = [each for each in map(chr, range(1, 0x110000)) if category(each) not in ("Cn", "Co", "Cs")]
+    known += "\ue000\uf8ff\U000f0000\U000ffffd\U00100000\U0010fffd"
+    values = [".", "..", "...", *("".join(known[start : start + 10]) for start in range(0, len(known), 10))]
+    text = text_of(contract, ("code",), "m", as_id=True)
+    rows = await world.db.fetch(
+        f"SELECT {text} FROM unnest($1::text[]) WITH ORDINALITY AS v (v, n)"
+        " CROSS JOIN LATERAL (SELECT jsonb_build_object('code', v.v) AS data) AS m ORDER BY v.n",
+        values,
+    )
+    assert [row[0] for row in rows] == [row_id(contract, {"code": value}) for value in values]
+
+
+@pytest.mark.parametrize("kind", ["enum", "text"])
+async def test_a_key_of_an_enum_is_found_by_the_id_that_is_made_of_it(people: dict[str, User], kind: str) -> None:
+    words = ["N/A", "S~B", "50%", "..", "."]
+    regions, visits = table("regions", "code", "code enum"), table("visits", "n", "n integer", f"code {kind}")
+    regions["fields"][0]["values"] = words
+    if kind == "enum":
+        visits["fields"][1]["values"] = words
+    await stored(people, regions, [{"code": word} for word in words])
+    await stored(people, visits, [{"n": n, "code": words[n % 5]} for n in range(12)])
+    found = by_condition(await candidates(people["VIEWER"], "visits", "regions"))
+    assert found["visits.code = regions.code"]["statistics"]["inclusion"] == 1
 
 
 @pytest.mark.parametrize(

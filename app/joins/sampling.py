@@ -14,7 +14,7 @@ from app.base.statements import Statement, statement
 from app.contracts import Contract
 from app.engine.desk import Desk
 from app.engine.view import Composed
-from app.joins.texts import NUMBERS, can_join, found_in, text_of
+from app.joins.texts import NUMBERS, can_join, found_in, is_made, text_of
 
 MEASURE_SIZE = statement("joins/measure_size")
 PROFILE_VALUES = statement("joins/profile_values")
@@ -183,7 +183,8 @@ def probe_statement(
 ) -> Statement:
     """What looks for the values of these sets in the parent's fields."""
     filled = PROBE_VALUES.within(child.schema)
-    return filled.fill(pages=_pages(child, extent, 4), found=found_in(parent, fields), **_values(child, sets))
+    values = _values(child, sets, as_id=is_made(parent, fields))
+    return filled.fill(pages=_pages(child, extent, 4), found=found_in(parent, fields), **values)
 
 
 def _pages(contract: Contract, extent: Extent, place: int) -> str:
@@ -191,9 +192,9 @@ def _pages(contract: Contract, extent: Extent, place: int) -> str:
     return text.replace("pfa.", f"{contract.schema}.")
 
 
-def _values(contract: Contract, sets: Sequence[Fields]) -> dict[str, str]:
+def _values(contract: Contract, sets: Sequence[Fields], *, as_id: bool = False) -> dict[str, str]:
     """Each set's values at its place: arrays side by side, for a list of VALUES is made anew for each row."""
-    places, values = range(len(sets)), [text_of(contract, fields, "m") for fields in sets]
+    places, values = range(len(sets)), [text_of(contract, fields, "m", as_id=as_id) for fields in sets]
     return {"slots": f"ARRAY[{', '.join(map(str, places))}]", "values": f"ARRAY[{', '.join(values)}]"}
 
 

@@ -14,8 +14,15 @@ from app.contracts.model import Field
 LONGEST = 500  # bytes of a text that a reader of fields takes
 NUMBERS = frozenset({"integer", "number"})
 TEXTS = frozenset({"text", "enum"})
-# What can be said of a key of several fields: the characters that end a part of it, and their own.
+# What ids of rows have by its bytes: the characters that end a part of one, their own, and what is not printable, as
+# ranges of a regular expression. Characters that Unicode does not know yet are left out.
 ESCAPES = (("%", "%25"), (SEPARATOR, "%7E"), ("/", "%2F"))
+UNPRINTABLE = (
+    r"\u0001-\u001f\u007f-\u00a0\u00ad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u1680\u180e\u2000-\u200f"
+    r"\u2028-\u202f\u205f-\u2064\u2066-\u206f\u3000\ue000-\uf8ff\ufeff\ufff9-\ufffb\U000110bd\U000110cd"
+    r"\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f"
+    r"\U000f0000-\U000ffffd\U00100000-\U0010fffd"
+)
 WHOLE = "^-?[0-9]{1,18}$"  # digits that surely make a bigint
 
 
@@ -31,10 +38,15 @@ def compatible(one: Field, other: Field) -> bool:
     return one.type == other.type or any({one.type, other.type} <= kinds for kinds in (NUMBERS, TEXTS))
 
 
-def text_of(contract: Contract, names: Sequence[str], alias: str) -> str:
-    """SQL that yields the text of these fields' values in a row of the mirror; NULL where one of them is null."""
+def text_of(contract: Contract, names: Sequence[str], alias: str, *, as_id: bool = False) -> str:
+    """SQL that yields the text of these fields' values in a row of the mirror; NULL where one of them is null. `as_id`:
+    as an id has it that is made of them.
+    """
+    if not as_id:
+        (name,) = names
+        return _text(contract, name, alias)
     if len(names) == 1:
-        return _text(contract, names[0], alias)
+        return _escaped(contract, names[0], alias, alone=True)
     return f" || '{SEPARATOR}' || ".join(_escaped(contract, name, alias) for name in names)
 
 
@@ -58,13 +70,30 @@ def _text(contract: Contract, name: str, alias: str) -> str:
     return f'{value} COLLATE "C"'
 
 
-def _escaped(contract: Contract, name: str, alias: str) -> str:
+def _escaped(contract: Contract, name: str, alias: str, *, alone: bool = False) -> str:
+    """`alone`: the id is nothing else, and cannot be a step of a path that means another place."""
     text = _text(contract, name, alias)
     if contract.by_name[name].type not in TEXTS:
         return text
+    escaped = text
     for each, instead in ESCAPES:
-        text = f"replace({text}, '{each}', '{instead}')"
-    return f'({text}) COLLATE "C"'
+        escaped = f"replace({escaped}, '{each}', '{instead}')"
+    step = f" WHEN {text} IN ('.', '..') THEN replace({text}, '.', '%2E')" if alone else ""
+    return f"(CASE WHEN {text} ~ '[{UNPRINTABLE}]' THEN {_by_bytes(text)}{step} ELSE {escaped} END) COLLATE \"C\""
+
+
+def _by_bytes(text: str) -> str:
+    """The same with each character by itself, which takes longer."""
+    code = r"regexp_replace(upper(encode(convert_to(s.c, 'UTF8'), 'hex')), '(..)', '%\1', 'g')"
+    return (
+        f"(SELECT string_agg(CASE WHEN s.c ~ '[%{SEPARATOR}/{UNPRINTABLE}]' THEN {code} ELSE s.c END, '' ORDER BY s.n)"
+        f" FROM string_to_table({text}, NULL) WITH ORDINALITY AS s (c, n))"
+    )
+
+
+def is_made(contract: Contract, names: Sequence[str]) -> bool:
+    """Whether the id of a row is made of these fields, and not the text of one as it is."""
+    return is_id(contract, names) and contract.id_field is None
 
 
 def is_id(contract: Contract, names: Sequence[str]) -> bool:
