@@ -69,13 +69,32 @@ def test_there_are_enough_sentences() -> None:
 def test_blanks_and_the_end_do_not_count(sentence: str) -> None:
     query = read_sentence(sentence, EVERYTHING).query
     spread = sentence if '"' in sentence else sentence.replace(" ", " \n\t")
-    for said in (f"  {sentence} ", f"{sentence}.", f"{sentence} ?", spread):
+    for said in (f"  {sentence} ", f"{sentence}.", f"{sentence} ?", spread, spread.replace("\n", "\u2003")):
         assert read_sentence(said, EVERYTHING).query == query
 
 
 def test_capitals_do_not_count_in_names_and_words_of_the_grammar() -> None:
     said = "TOP 3 CHANNELS BY TOTAL AMOUNT OF ORDERS WHERE PAID IS YES"
     assert read_sentence(said, SHOP).query == read_sentence(said.lower(), SHOP).query
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "list amount of orders where amount \u0131s 2",
+        "list amount of orders where amount İs 2",
+        "list amount of orders where amount i\u017f 2",
+        "list amount of orders where date \u017fince 2026-01-31",
+        "m\u0131n\u0131mum amount of orders",
+        "total amount of order\u017f by channel l\u0131m\u0131t 5",
+        "l\u0131st amount of orders",
+        "top \u0661 channels by turnover",
+    ],
+)
+def test_a_letter_that_is_none_of_the_grammars_makes_another_word(sentence: str) -> None:
+    """Python takes a dotless i, and one with a dot on its capital, for an i, and a long s for an s, in any case."""
+    with pytest.raises((UnreadableQuery, UnknownWord)):
+        read_sentence(sentence, SHOP)
 
 
 @pytest.mark.parametrize(
@@ -169,6 +188,7 @@ def test_what_is_no_whole_value_is_not_asked_for(condition: str) -> None:
         ('note is ""', ""),
         ("note is A/B-12:x@y.example", "A/B-12:x@y.example"),
         ('note is "and, or (where)"', "and, or (where)"),
+        ("note is \u0131s i\u017f l\u0131st", "\u0131s i\u017f l\u0131st"),
     ],
 )
 def test_a_value_has_the_type_of_its_field(said: str, value: Any) -> None:

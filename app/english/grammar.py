@@ -20,7 +20,8 @@ from app.english.sentences import Sentence
 MAX_SENTENCE = 500  # characters
 
 # ~ closes a word of the grammar: "island" does not begin with "is". No pattern is tried twice on the same text.
-GRAMMAR = r"""
+GRAMMAR = (
+    r"""
 start: head clause*
 
 head: [VERB] items -> asked
@@ -98,7 +99,12 @@ QUOTED.5: /"([^"]|"")*"|“[^“”]*”/
 NAME: /WORD/
 VALUE: /WORD/
 %ignore /\s+/
-""".replace("~", r'(?![^\s,()"“”])').replace("WORD", r'[^\s,()"“”]+')
+""".replace(r"\s+", r"(?u:\s+)")
+    .replace("~", r'(?u:(?![^\s,()"“”]))')
+    .replace("WORD", r'(?u:[^\s,()"“”]+)')
+)
+# The letters of the grammar are those of ASCII, whatever their case: a dotless i is none. Blanks are any.
+FLAGS = re.IGNORECASE | re.ASCII
 
 # What ends a name or a value wherever it stands.
 KEYWORDS = tuple(
@@ -189,7 +195,7 @@ def _parser() -> Lark:
         postlex=_Reserved(),
         transformer=Parts(),
         maybe_placeholders=True,
-        g_regex_flags=re.IGNORECASE,
+        g_regex_flags=FLAGS,
     )
 
 
