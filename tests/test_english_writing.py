@@ -286,6 +286,14 @@ def test_odd_names_are_said_in_quotes(said: str, field: str) -> None:
     assert read_sentence(f"list {said} of odd", EVERYTHING).query.fields == (field,)
 
 
+@pytest.mark.parametrize("name", ["iS", "bY", "orderedBy", "tHan", "wITH", "rECORDS"])
+def test_what_is_given_a_name_can_be_called_as_a_word_of_the_grammar_in_any_case(name: str) -> None:
+    total = QueryAggregate(name=name, function="sum", field=f"{name}.amount")
+    query = Query(dataset="shipments", joins=(QueryJoin(dataset="orders", alias=name),), aggregates=(total,))
+    for each in (query, msgspec.structs.replace(query, order=(f"-{name}",), limit=3)):
+        assert is_readable(each, EVERYTHING), write_sentence(each, EVERYTHING)
+
+
 def test_a_measure_and_a_field_of_one_name_are_asked_back() -> None:
     """The measure cost is an average: the word alone could be the total of the field, too."""
     with pytest.raises(AmbiguousQuery) as caught:

@@ -238,9 +238,11 @@ def _choices(said: list[str]) -> str:
 
 
 def _plain(said: str) -> bool:
-    """Whether words can stand without quotes, none of them being one of the grammar's."""
+    """Whether words can stand without quotes, none of them being one of the grammar's, whatever its case."""
     words = said.split(" ")
-    return all(WORD.fullmatch(word) and word not in RESERVED for word in words) and not said.endswith((".", "?", "!"))
+    if any(word.lower() in RESERVED for word in words):
+        return False
+    return all(map(WORD.fullmatch, words)) and not said.endswith((".", "?", "!"))
 
 
 def _joined(join: QueryJoin) -> Joined:
