@@ -9,6 +9,7 @@ import pytest
 from app.base import exact_json
 from app.web.auth import Role
 from tests.support.ingesting import ingested, people_of
+from tests.support.joining import stored, table
 from tests.support.own import customers, moved, registered
 from tests.support.querying import answered, executed, join, path, previewed, refused_preview, rows
 from tests.support.world import FLEET, User, World, open_world, refused, vehicle, written
@@ -611,6 +612,42 @@ async def test_words_are_matched_against_all_values_of_the_callers_view(world: W
     assert await filters(ann, "depot is oslo and remark is NEW") == {"depot": "Oslo", "remark": "new"}
     await refused_preview(bob, sentence.format("depot is oslo"), 422, "UNKNOWN_WORD")
     await refused_preview(ann, sentence.format("remark is mirror"), 422, "UNKNOWN_WORD")
+
+
+async def test_a_word_for_an_id_is_the_id_itself(fleet: World, ann: User, bob: User) -> None:
+    """Given a word for an id, then it is meant if a row of the view is called just so, were it a draft's."""
+    await ann.on("fleet").draft("Z 1~2", {"kind": "Van"}, op="insert")
+    await ann.on("fleet").draft("A", op="delete")
+
+    async def filters(user: User, word: str) -> Any:
+        return (await previewed(user, f"list depot of fleet where id is {word}"))["query"]["filters"]
+
+    assert await filters(ann, "B") == {"id": "B"}
+    assert await filters(ann, "Z 1~2") == {"id": "Z 1~2"}
+    assert await filters(bob, "A") == {"id": "A"}
+    for user, word in ((ann, "A"), (ann, "b"), (bob, "Z 1~2")):
+        await refused_preview(user, f"list depot of fleet where id is {word}", 422, "UNKNOWN_WORD")
+
+
+async def test_a_word_can_be_a_value_of_a_computed_text(people: dict[str, User]) -> None:
+    computed = [{"name": "size", "type": "text", "expression": "nr > 5 ? 'High up' : 'low'"}]
+    await stored(people, table("floors", "nr", "nr integer", computed=computed), [{"nr": nr} for nr in (1, 7, 8)])
+    assert await rows(people["ANALYST"], "list nr of floors where size is high UP") == [[7], [8]]
+    problem = await refused_preview(people["ANALYST"], "list nr of floors where size is up", 422, "UNKNOWN_WORD")
+    assert problem["candidates"] == ["High up"]
+
+
+@pytest.mark.parametrize("kind", ["enum", "text dimension", "text"])
+async def test_a_word_is_the_same_in_every_form_of_unicode(people: dict[str, User], kind: str) -> None:
+    """Given a value whose accent is a character of its own, when a word has it in its letter, then it is meant."""
+    contract = table("bars", "nr", "nr integer", f"name {kind.split()[0]} indexed")
+    field = contract["fields"][1]
+    field |= {"values": ["Cafe\u0301 Rio", "Acme"]} if kind == "enum" else {"dimension": kind != "text"}
+    await stored(people, contract, [{"nr": 1, "name": "Cafe\u0301 Rio"}, {"nr": 2, "name": "Acme"}])
+    for word in ("Caf\u00e9 Rio", "caf\u00c9 rio", "Cafe\u0301 RIO"):
+        assert await rows(people["ANALYST"], f"list nr of bars where name is {word}") == [[1]]
+    near = await refused_preview(people["ANALYST"], "list nr of bars where name is Caf\u00e9", 422, "UNKNOWN_WORD")
+    assert near["candidates"][0] == "Cafe\u0301 Rio"
 
 
 # -- guards ------------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Words of a sentence that stand as values: matched against all values that a field has in the caller's view."""
 
+import unicodedata
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -39,7 +40,7 @@ async def match_values(connection: Connection, catalogue: Catalogue, asker: Aske
 
 async def _match(desk: Desk, user: str, asked: AskedValue) -> str:
     values, whole = await _values(desk, user, asked)
-    equal = [value for value in values if value.casefold() == asked.word.casefold()]
+    equal = [value for value in values if _folded(value) == _folded(asked.word)]
     if asked.word in equal:
         return asked.word
     if len(equal) == 1:
@@ -57,10 +58,15 @@ async def _match(desk: Desk, user: str, asked: AskedValue) -> str:
 
 def _near(word: str, values: Sequence[str], *, whole: bool) -> list[str]:
     """Values that contain the word, and those that are spelled like it."""
-    containing = [value for value in values if word.casefold() in value.casefold()]
+    containing = [value for value in values if _folded(word) in _folded(value)]
     alike = nearest(word, values) if whole else ()
     few = values if whole and len(values) <= MOST_SHOWN else []
     return list(dict.fromkeys([*alike, *containing, *few]))[:MOST_SHOWN]
+
+
+def _folded(text: str) -> str:
+    """What is alike whatever the case and the form of Unicode, as in vanguard.fold."""
+    return unicodedata.normalize("NFD", unicodedata.normalize("NFD", text).casefold())
 
 
 def _quoted(values: Iterable[str]) -> str:
@@ -69,7 +75,7 @@ def _quoted(values: Iterable[str]) -> str:
 
 async def _values(desk: Desk, user: str, asked: AskedValue) -> tuple[list[str], bool]:
     """Values of the field, and whether they are all of them: an enum's; a dimension's, as KPIs know them; else those
-    that contain the word.
+    that contain the word; of ids the word itself, if there is one.
     """
     contract = desk.contract
     field = contract.by_name.get(asked.field)
@@ -86,15 +92,21 @@ async def _values(desk: Desk, user: str, asked: AskedValue) -> tuple[list[str], 
 
 
 def find(contract: Contract, asker: Asker, asked: AskedValue) -> Composed:
-    """The statement that finds values of a text field that contain the word."""
+    """The statement that finds values of a text that contain the word; of ids, the one that is called so."""
     arguments = Arguments(asker.organization, MOST_SHOWN + 1, asker.user, asked.word)
-    view = view_of(contract, Listing(search=asked.word), [asked.field], arguments)
-    mirror = ["m.organization_id = $1", *view.filters.on(view.mirror)]
+    searched = asked.field in contract.searched
+    view = view_of(contract, Listing(search=asked.word if searched else None), [asked.field], arguments)
+    mirror, drafts = ["m.organization_id = $1", *view.filters.on(view.mirror)], [OWN, view.lands]
+    if asked.field == "id":
+        mirror.append("m.row_key = $4")
+        drafts.append("x.row_key = $4")
+    # What no index finds is folded once for each value, and not for each row.
+    select = "SELECT" if searched else "SELECT DISTINCT"
     covered = f"NOT EXISTS (SELECT FROM pfa.modification AS x WHERE {OWN} AND {view.leaves} AND x.row_key = m.row_key)"
     arms = [
-        f"SELECT {view.mirror.column(asked.field)} AS value\n      FROM pfa.mirror AS m\n"
+        f"{select} {view.mirror.column(asked.field)} AS value\n      FROM pfa.mirror AS m\n"
         f"     WHERE {' AND '.join([*mirror, covered])}",
-        f"SELECT {view.after.column(asked.field)} AS value\n      FROM pfa.modification AS x{view.joins}\n"
-        f"     WHERE {OWN} AND {view.lands}",
+        f"{select} {view.after.column(asked.field)} AS value\n      FROM pfa.modification AS x{view.joins}\n"
+        f"     WHERE {' AND '.join(drafts)}",
     ]
     return Composed(FIND_VALUES.fill(arms=UNION.join(arms)).within(contract.schema), arguments.values)

@@ -3,7 +3,8 @@
 -- Returns value, equal (boolean: but for the case).
 --
 -- Plan: the trigram index of the search finds the mirror's rows that have the word anywhere; of the caller's
--- modifications all are looked at.
+-- modifications all are looked at. An id is found by the primary keys. A computed text is in no search: all rows are
+-- read, and the word is looked for in each value once.
 SELECT r.value, vanguard.fold(r.value) = (SELECT vanguard.fold($4)) AS equal
   FROM (
     /*{arms}*/

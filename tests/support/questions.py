@@ -110,6 +110,6 @@ def composed(name: str) -> Iterator[Composed]:
 
 def words() -> Iterator[Composed]:
     """The statements that look for a word among the values of a field."""
-    for contract, field in ((PFA, "category"), (FLEET, "depot"), (OWN, "remark")):
+    for contract, field in ((PFA, "category"), (FLEET, "depot"), (OWN, "remark"), (PFA, "id"), (OWN, "id")):
         asked = AskedValue(dataset=contract.name, field=field, word="north", place=0, path=())
         yield find(contract, Asker("acme", "ann"), asked)
