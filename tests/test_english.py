@@ -126,6 +126,46 @@ def test_each_candidate_is_a_sentence_that_is_one_question() -> None:
         assert all(one != other for place, one in enumerate(found) for other in found[:place])
 
 
+@pytest.mark.parametrize(
+    ("sentence", "filters"),
+    [
+        ("top 5 customers by revenue", {"revenue": {"isnull": False}}),
+        ("bottom 5 customers by revenue and name", {"revenue": {"isnull": False}}),
+        ("top 5 customers by id", {}),
+        ("top 5 orders by customer.id", {"customers.id": {"isnull": False}}),
+        ("top 5 orders by amount where amount is not empty", {"amount": {"isnull": False}}),
+        ("top 5 odd rows by odd.and", {"odd.and": {"isnull": False}}),
+        (
+            "top 5 orders by amount where paid is yes or note is empty",
+            {"or": [{"paid": True}, {"note": None}], "amount": {"isnull": False}},
+        ),
+        (
+            "top 5 channels by turnover where amount between 1 and 2",
+            {"amount": {"gte": 1, "lte": 2, "isnull": False}},
+        ),
+        ("turnover, average amount and number of amount by channel top 5", {"amount": {"isnull": False}}),
+        ("top 5 channels by maximum customer.revenue", {"customers.revenue": {"isnull": False}}),
+        ("turnover by channel ordered by turnover descending limit 5", {}),
+        # Of these each group has a figure, or the other figures would lose rows.
+        ("top 5 channels by number of note", {}),
+        ("top 5 channels by number of distinct note", {}),
+        ("top 5 channels by turnover and number of rows", {}),
+        ("top 5 channels by turnover and total quantity", {}),
+        ("top 5 regions of customers by total orders.amount", {}),
+    ],
+)
+def test_what_has_no_value_is_not_ranked(sentence: str, filters: dict[str, Any]) -> None:
+    query = read_sentence(sentence, EVERYTHING).query
+    assert query.filters == filters
+    assert is_readable(query, EVERYTHING)
+
+
+def test_conditions_as_deep_as_they_may_be_are_ranked() -> None:
+    deep = f"{'not (' * 10}not paid is yes{')' * 10}"
+    (tree, ranked) = read_sentence(f"top 5 orders by amount where {deep}", SHOP).query.filters.items()
+    assert (tree[0], ranked) == ("not", ("amount", {"isnull": False}))
+
+
 # -- values ---------------------------------------------------------------------------------------------------------
 
 
@@ -253,7 +293,10 @@ def test_a_reading_without_words_is_its_query() -> None:
 
 def test_the_canonical_sentence() -> None:
     query = read_sentence("top 5 channels by turnover where channel is Web", SHOP).query
-    said = 'turnover of orders by channel where channel is "Web" ordered by turnover descending limit 5'
+    said = (
+        'turnover of orders by channel where channel is "Web" and amount is not empty '
+        "ordered by turnover descending limit 5"
+    )
     assert write_sentence(query, SHOP) == said
 
 

@@ -570,14 +570,46 @@ async def test_a_sentence_is_a_question(people: dict[str, User]) -> None:
     preview = await previewed(people["VIEWER"], "top 2 depots by total seats of fleet where kind is van")
     assert preview["query"] == {
         "dataset": "fleet",
-        "filters": {"kind": "Van"},
+        "filters": {"kind": "Van", "seats": {"isnull": False}},
         "groupBy": ["depot"],
         "aggregates": [{"name": "sumSeats", "function": "sum", "field": "seats"}],
         "order": ["-sumSeats"],
         "limit": 2,
     }
     response = await executed(people["VIEWER"], preview, format="csv")
-    assert response.text == "depot,sumSeats\r\n,\r\nLima,3\r\n"
+    assert response.text == "depot,sumSeats\r\nLima,3\r\nRio,2\r\n"
+
+
+async def test_what_has_no_value_is_not_ranked(ann: User, people: dict[str, User]) -> None:
+    """Given a row without a value, then top and bottom leave it out, also where it is the only one of its group."""
+    assert await rows(ann, "top 1 fleet by mileage") == await rows(ann, {"dataset": "fleet", "filters": {"id": "A"}})
+    assert len(await rows(ann, "bottom 4 fleet by mileage")) == 3
+    await ann.on("fleet").draft("E", {"kind": "Bus"}, op="insert")
+    assert await rows(ann, "top 9 depots by total mileage of fleet") == [["Rio", Decimal("110.5")], ["Lima", 7]]
+    assert await rows(ann, "top 2 depots by number of rows of fleet") == [["Rio", 2], [None, 2]]
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("top 2 fleet by mileage", False),
+        ("top 2 depots by total mileage of fleet", False),
+        ("top 2 depots by number of rows of fleet", False),
+        ("list depot of fleet ordered by mileage", False),
+        ("list depot of fleet ordered by id descending", False),
+        ("list depot of fleet where mileage above 5 ordered by mileage descending", False),
+        ("list depot of fleet where mileage is not 5 ordered by mileage descending", True),
+        ("list depot of fleet where mileage is empty ordered by mileage descending", True),
+        ("list depot of fleet ordered by mileage descending", True),
+        ("top 2 depots by total mileage and number of rows of fleet", True),
+        ("top 2 countries of depots by total fleet.mileage with fleet where fleet.mileage is not empty", True),
+    ],
+)
+async def test_a_preview_says_where_what_has_no_value_comes_first(
+    people: dict[str, User], query: str, told: bool
+) -> None:
+    found = (await previewed(people["ANALYST"], query))["assumptions"]
+    assert any(each.startswith("The order is descending: what has no value of ") for each in found) == told
 
 
 async def test_words_are_matched_against_all_values_of_the_callers_view(world: World, ann: User, bob: User) -> None:

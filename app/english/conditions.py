@@ -46,6 +46,12 @@ def group(word: str, parts: list["Tree"]) -> "Tree":
     return parts[0] if len(parts) == 1 else Group(word, tuple(parts))
 
 
+def beside(tree: Tree | None, leaf: Leaf) -> Tree:
+    """The conditions with one more, unless it is one of them."""
+    parts = list(_flat(tree)) if tree is not None else []
+    return group("and", parts if leaf in parts else [*parts, leaf])
+
+
 def tree_of(filters: Mapping[str, Any], dataset: str) -> Tree | None:
     """The conditions of a query's filters, fields of the dataset by their names alone; None where there are none. What
     is conjoined anyway stands side by side.

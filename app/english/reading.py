@@ -10,12 +10,13 @@ from app.base.errors import AmbiguousQuery
 from app.contracts.filters import operators_of
 from app.engine.query.catalogue import Catalogue
 from app.engine.query.model import MOST_COLUMNS, MOST_ORDER, Query, QueryAggregate
-from app.english.conditions import Group, Leaf, Negation, Tree, filters_of, group
+from app.english.conditions import Group, Leaf, Negation, Tree, beside, filters_of, group
 from app.english.figures import ROWS, read_aggregate, without_rows
 from app.english.grammar import parse
 from app.english.keys import bare_name, group_key, row_key
 from app.english.misfit import Misfit
 from app.english.parts import QUOTES
+from app.english.ranking import ranked_field
 from app.english.refusals import ambiguous, idle, refusal
 from app.english.scope import DatasetNames, FieldFound, Scope
 from app.english.sentences import Item, Name, Sentence, Value
@@ -266,21 +267,23 @@ def _query(
     order: list[str] | None = None,
 ) -> Query:
     """The query, with what the other clauses say."""
-    filters = filters_of(_resolved(scope, sentence.where), scope.main.dataset) if sentence.where is not None else {}
+    tree = _resolved(scope, sentence.where) if sentence.where is not None else None
     keys = order or _order(scope, sentence, groups, aggregates)
     if len(keys) > MOST_ORDER:
         raise Misfit(f"an answer is ordered by at most {MOST_ORDER} things", "", _last(sentence))
     count = sentence.ranked or sentence.limit
-    return Query(
+    query = Query(
         dataset=scope.main.dataset,
         fields=tuple(fields or ()),
-        filters=filters,
         joins=tuple(scope.joins),
         group_by=tuple(groups or ()),
         aggregates=tuple(aggregates or ()),
         order=tuple(keys),
         limit=count.number if count is not None else None,
     )
+    if count is not None and count.end and (ranked := ranked_field(query, scope.datasets.catalogue)) is not None:
+        tree = beside(tree, Leaf(ranked, "isnull", False))
+    return msgspec.structs.replace(query, filters=filters_of(tree, scope.main.dataset))
 
 
 def _last(sentence: Sentence) -> int:

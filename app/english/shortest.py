@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from app.engine.query.catalogue import Catalogue
+from app.engine.query.catalogue import AcceptedJoin, Catalogue
 from app.engine.query.model import Query, QueryJoin
 
 
@@ -29,15 +29,37 @@ def asks_all(query: Query, catalogue: Catalogue) -> bool:
 
 def shortest(query: Query, join: QueryJoin, catalogue: Catalogue) -> QueryJoin:
     """Without the alias that it has anyway, the dataset that it starts from anyway, and the only join there is."""
-    aliases = {each.alias or each.dataset: each.dataset for each in query.joins} | {query.dataset: query.dataset}
-    pair = {aliases.get(join.from_ or query.dataset), join.dataset}
-    leading = [each.id for each in catalogue.joins if {each.child, each.parent} == pair]
+    _, leading = _leading(query, join, catalogue)
     return msgspec.structs.replace(
         join,
         alias=None if join.alias == join.dataset else join.alias,
         from_=None if join.from_ == query.dataset else join.from_,
-        join=None if leading == [join.join] else join.join,
+        join=None if [each.id for each in leading] == [join.join] else join.join,
     )
+
+
+def has_one(query: Query, path: str, catalogue: Catalogue) -> bool:
+    """Whether a field has one value at most for each row of the dataset that is asked about."""
+    joins = {join.alias or join.dataset: join for join in query.joins}
+    join = joins.get(path.rpartition(".")[0])
+    while join is not None:
+        if not is_to_one(query, join, catalogue):
+            return False
+        join = joins.get(join.from_ or query.dataset)
+    return True
+
+
+def is_to_one(query: Query, join: QueryJoin, catalogue: Catalogue) -> bool:
+    """Whether a row has one partner at most. Of a dataset with itself the way is to the one."""
+    origin, leading = _leading(query, join, catalogue)
+    return all(each.child == origin for each in leading if join.join in (None, each.id))
+
+
+def _leading(query: Query, join: QueryJoin, catalogue: Catalogue) -> tuple[str | None, list[AcceptedJoin]]:
+    """The dataset that the join starts from, and the accepted joins that lead from there."""
+    aliases = {each.alias or each.dataset: each.dataset for each in query.joins} | {query.dataset: query.dataset}
+    origin = aliases.get(join.from_ or query.dataset)
+    return origin, [each for each in catalogue.joins if {each.child, each.parent} == {origin, join.dataset}]
 
 
 def is_idle(query: Query, join: QueryJoin) -> bool:

@@ -13,6 +13,7 @@ from app.engine.query.question import Column, Figure, Filter, Leaf, Question, So
 from app.query_previews.guards import Guard
 
 SIGNS = {"eq": "=", "ne": "<>", "gt": ">", "gte": ">=", "lt": "<", "lte": "<=", "in": "in", "nin": "not in"}
+COUNTS = ("count", "countDistinct")  # 0 where there is no value
 AVERAGES = "An average is rounded to 6 decimals, half away from zero."
 
 
@@ -168,6 +169,29 @@ def _figure(question: Question, figure: Figure) -> str:
     return f"{figure.name}: {figure.function} of {of}, of each row of {branch.alias} once"
 
 
+def _nothing_first(question: Question) -> str | None:
+    """What the answer is ordered by, descending, where rows or groups can be without it: they come first then."""
+    order = next(iter(question.order), None)
+    if order is None or not order.descending:
+        return None
+    by = order.by
+    column = by.column if isinstance(by, Figure) else by
+    if column is None or (isinstance(by, Figure) and by.function in COUNTS):
+        return None
+    there = (column.source, column.field) == (0, "id") or column in _filled(question)
+    return None if there else by.name
+
+
+def _filled(question: Question) -> list[Column]:
+    """The columns that have a value in every row that passes the filters."""
+    found = [each for each in question.filters if isinstance(each, Leaf)]
+    return [each.column for each in found if not _keeps_nulls(each.condition)]
+
+
+def _keeps_nulls(condition: Condition) -> bool:
+    return condition.op in ("ne", "nin") or (condition.op == "isnull" and bool(condition.value))
+
+
 def assumptions_of(question: Question) -> list[str]:
     """What is taken for granted, and could be wrong."""
     found = ["Rows are as you see them: with your drafts, and with what you have in review or on its way."]
@@ -179,6 +203,8 @@ def assumptions_of(question: Question) -> list[str]:
         found.append(f"Rows of {beside} without any of {source.alias} {kept}.")
     if any(figure.function == "average" for figure in question.figures):
         found.append(AVERAGES)
+    if (name := _nothing_first(question)) is not None:
+        found.append(f"The order is descending: what has no value of {name} comes first.")
     excluded = [each.field for each in question.sources[0].of.contract.exclusions]
     if question.figures and excluded:
         found.append(f"Rows that KPIs leave out are counted here: {', '.join(excluded)} can be a filter.")
