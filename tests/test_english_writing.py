@@ -136,7 +136,7 @@ def asked_back(query: Query, sentence: str) -> bool:
     """Whether a join of the query changes nothing, so that its sentence is asked back: without it, or with those that
     match alone; both can be said, but for another such join.
     """
-    idle = [join for join in query.joins if is_idle(query, join)]
+    idle = [join for join in query.joins if is_idle(query, join, EVERYTHING)]
     if idle:
         assert not is_readable(query, EVERYTHING)
         with pytest.raises(AmbiguousQuery, match="nothing of it is asked for") as caught:
@@ -146,6 +146,27 @@ def asked_back(query: Query, sentence: str) -> bool:
             assert read_sentence(without, EVERYTHING).query.joins == ()
             assert [join.type for join in read_sentence(matching, EVERYTHING).query.joins] == ["inner"]
     return bool(idle)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "idle"),
+    [
+        ("list name of customers with orders", False),
+        ("list all of orders with shipments limit 5", False),
+        ("number of rows of customers with orders", True),
+        ("total revenue of customers by region with orders", True),
+        ("list amount of orders with customers", True),
+        ('list "name" of vendors with vendors as home', True),  # itself: the way is to the one
+        ("list name of customers with matching orders", False),
+    ],
+)
+def test_a_join_is_idle_where_it_changes_no_row(sentence: str, idle: bool) -> None:
+    """Many partners are many rows of a listing, and none of a figure; one partner is no row more."""
+    if idle:
+        with pytest.raises(AmbiguousQuery, match="nothing of it is asked for"):
+            read_sentence(sentence, EVERYTHING)
+    else:
+        assert is_readable(read_sentence(sentence, EVERYTHING).query, EVERYTHING)
 
 
 @given(queries())

@@ -107,7 +107,7 @@ def _read(sentence: Sentence, datasets: DatasetNames) -> Reading:
         raise ambiguous(found, write)
     query = found[0][0]
     for place, join in enumerate(query.joins):
-        if is_idle(query, join):
+        if is_idle(query, join, datasets.catalogue):
             raise idle(query, place, sentence.joins[place].dataset, write)
     return _reading(query)
 

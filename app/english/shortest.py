@@ -62,12 +62,16 @@ def _leading(query: Query, join: QueryJoin, catalogue: Catalogue) -> tuple[str |
     return origin, [each for each in catalogue.joins if {each.child, each.parent} == {origin, join.dataset}]
 
 
-def is_idle(query: Query, join: QueryJoin) -> bool:
-    """Whether the join leaves the answer as it is: it keeps all rows, and nothing of what it joins is looked at."""
+def is_idle(query: Query, join: QueryJoin, catalogue: Catalogue) -> bool:
+    """Whether the join leaves the answer as it is: it keeps all rows, and nothing of what it joins is looked at. Many
+    partners are many rows of a listing.
+    """
     alias = join.alias or join.dataset
-    return join.type == "left" and not (
-        any(each.from_ == alias for each in query.joins)
-        or any(path.removeprefix("-").startswith(f"{alias}.") for path in _paths(query))
+    return (
+        join.type == "left"
+        and (bool(query.aggregates) or is_to_one(query, join, catalogue))
+        and not any(each.from_ == alias for each in query.joins)
+        and not any(path.removeprefix("-").startswith(f"{alias}.") for path in _paths(query))
     )
 
 
