@@ -612,6 +612,17 @@ async def test_a_preview_says_where_what_has_no_value_comes_first(
     assert any(each.startswith("The order is descending: what has no value of ") for each in found) == told
 
 
+async def test_the_sentence_of_a_preview_is_no_other_datasets(people: dict[str, User]) -> None:
+    """Given two datasets that are called alike but for what does not count, then each is said so that it is the one."""
+    analyst = people["ANALYST"]
+    for name in ("ab", "a_b"):
+        await stored(people, table(name, "nr", "nr integer"), [{"nr": 1}])
+    for name in ("ab", "a_b"):
+        preview = await previewed(analyst, {"dataset": name, "fields": ["nr"]})
+        assert preview["sentence"] == f'list nr of "{name}" limit 100000'
+        assert (await previewed(analyst, preview["sentence"]))["digest"] == preview["digest"]
+
+
 async def test_words_are_matched_against_all_values_of_the_callers_view(world: World, ann: User, bob: User) -> None:
     """Given a word for a value, when one value is called so, whatever the case, then it is meant; none and several are
     asked back, with what there is.

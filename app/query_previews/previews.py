@@ -53,13 +53,14 @@ async def understand(runtime: Runtime, asker: Asker, asked: Query | str) -> Look
     """What a question would do, in a snapshot of its own; raises what reading it does."""
     async with runtime.database.snapshot() as connection:
         await begin(connection, runtime.settings)
-        query = asked if isinstance(asked, Query) else await _read(runtime, connection, asker, asked)
-        return await look_at(connection, asker, await hold(runtime, connection, asker, query))
-
-
-async def _read(runtime: Runtime, connection: Connection, asker: Asker, sentence: str) -> Query:
-    catalogue = await read_whole(runtime, connection, asker.organization)
-    return await match_values(connection, catalogue, asker, read_sentence(sentence, catalogue))
+        whole = await read_whole(runtime, connection, asker.organization)
+        query = asked
+        if not isinstance(query, Query):
+            query = await match_values(connection, whole, asker, read_sentence(query, whole))
+        look = await look_at(connection, asker, await hold(runtime, connection, asker, query))
+    # Its sentence is read against all datasets, and written so.
+    datasets = {**whole.datasets, **look.catalogue.datasets}
+    return msgspec.structs.replace(look, catalogue=msgspec.structs.replace(whole, datasets=datasets))
 
 
 async def keep(
