@@ -253,7 +253,7 @@ def test_filters_of_any_depth_have_a_sentence(kind: str) -> None:
     assert not is_readable(query, EVERYTHING)
 
 
-@pytest.mark.parametrize("depth", range(DEEPEST))
+@pytest.mark.parametrize("depth", range(DEEPEST + 1))
 def test_filters_as_deep_as_they_may_be_are_read(depth: int) -> None:
     filters: dict[str, Any] = {"amount": 1, "quantity": 2}
     for level in range(depth):

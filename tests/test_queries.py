@@ -1080,10 +1080,12 @@ async def test_a_normal_form_is_a_question(countries: dict[str, User], query: di
 
 async def test_a_normal_form_is_no_deeper_than_its_question(fleet: World, ann: User) -> None:
     deep: dict[str, Any] = {"seats": {"gt": 1}, "fleet.seats": {"gt": 2}}
-    for _ in range(9):
+    for _ in range(10):
         deep = {"not": deep}
     preview = await previewed(ann, {"dataset": "fleet", "filters": deep})
     assert (await executed(ann, preview)).status_code == 200
+    for again in (preview["query"], preview["sentence"]):
+        assert (await previewed(ann, again))["digest"] == preview["digest"]
 
 
 async def test_a_dataset_of_many_fields_is_asked_for_as_a_whole(people: dict[str, User]) -> None:

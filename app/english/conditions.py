@@ -68,7 +68,8 @@ def _flat(tree: Tree) -> Iterator[Tree]:
 
 
 def _tree(filters: Any, prefix: str, depth: int) -> Tree:
-    if not isinstance(filters, Mapping) or not filters or depth > DEEPEST:
+    # In each of the groups that may lie in one another there can be an and, which the engine does not count.
+    if not isinstance(filters, Mapping) or not filters or depth > 2 * DEEPEST:
         return Unsaid(str(filters)[:40])
     parts: list[Tree] = []
     for key, wanted in filters.items():

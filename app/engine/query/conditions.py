@@ -17,7 +17,7 @@ def read_filters(given: dict[str, Any], names: Names, bounds: Bounds, faults: Fa
     """The conjoined filters that can be read; of each of the others its first fault."""
     reader = _Reader(names, bounds)
     members = (("filters", {name: wanted}) for name, wanted in given.items())
-    found = faults.named(members, lambda member, path: reader.members(member, path, 1))
+    found = faults.named(members, lambda member, path: reader.members(member, path, 0))
     return tuple(_flat("and", (each for filters in found for each in filters)))
 
 
