@@ -40,13 +40,10 @@ def compatible(one: Field, other: Field) -> bool:
 
 def text_of(contract: Contract, names: Sequence[str], alias: str, *, as_id: bool = False) -> str:
     """SQL that yields the text of these fields' values in a row of the mirror; NULL where one of them is null. `as_id`:
-    as an id has it that is made of them.
+    as an id has it that is made of them, which of several has parts that can be told apart.
     """
-    if not as_id:
-        (name,) = names
-        return _text(contract, name, alias)
     if len(names) == 1:
-        return _escaped(contract, names[0], alias, alone=True)
+        return _escaped(contract, names[0], alias, alone=True) if as_id else _text(contract, names[0], alias)
     return f" || '{SEPARATOR}' || ".join(_escaped(contract, name, alias) for name in names)
 
 
