@@ -71,6 +71,21 @@ async def test_a_row_that_is_deleted_after_a_backfill_is_a_draft_of_whoever_dele
     assert {key: row["op"] for key, row in (await drafts(ann)).items()} == {"C1": "delete"}
 
 
+async def test_what_was_committed_before_the_version_went_out_of_use_is_drafted_too(
+    world: World, people: dict[str, User]
+) -> None:
+    await used(people)
+    bob, ann = people["ENGINEER"], people["ANALYST"]
+    await ingested(bob, {"customerId": "C1", "tier": "gold"})
+    shadow = await second(people)
+    await backfilled(world, shadow)
+    await ann.draft("C1", {"tier": "silver"})
+    await committed(ann)
+    await moved(people["ADMIN"], "deprecate")
+    assert (await moved(shadow, "promote"))["commits"]["drafts"] == 1
+    assert {key: row["delta"] for key, row in (await drafts(ann)).items()} == {"C1": {"tier": "silver"}}
+
+
 async def test_what_a_record_has_said_since_is_no_commit_any_more(world: World, people: dict[str, User]) -> None:
     await used(people)
     bob, ann = people["ENGINEER"], people["ANALYST"]

@@ -180,10 +180,10 @@ async def _activate(desk: Desk, wanted: Wanted, place: Place, places: Sequence[P
 
 
 async def _filled_at(desk: Desk, used: Place, place: Place) -> int | None:
-    """The revision of the version in use behind which commits may be missing in the other one. None where nobody
-    commits to it.
+    """The revision of the version in use behind which commits may be missing in the other one. None where nobody has
+    committed to it: it was never ACTIVE.
     """
-    if used.state is not DatasetState.ACTIVE:
+    if used.state not in (DatasetState.ACTIVE, DatasetState.DEPRECATED):
         return None
     source = Desk(desk.connection, used.contract, desk.organization)
     return int(await source.value(FIND_FILLED, schema=place.contract.schema))
