@@ -77,6 +77,24 @@ async def test_a_cell_that_a_request_lost_is_a_draft_of_its_author_after_a_rollb
     assert (data["company"], data["customerSince"], data["tier"]) == ("Beta", "2026-01-01", "silver")
 
 
+async def test_a_request_whose_cells_stayed_is_not_merged_as_if_it_had_none(people: dict[str, User]) -> None:
+    """Given another key, by which no row is known as before, then the cells are there when that is used again."""
+    ann, bob, boss = people["ANALYST"], people["ENGINEER"], people["ADMIN"]
+    found = await submitted(ann, {"id": "C1", "delta": {"company": "Beta"}})
+    await done(boss, found, "approve")
+    contract = (await bob.get("/api/v1/orgs/acme/contracts/customers/1.0")).json()["contract"]
+    key = ["customerId", "tier"]
+    other = second(contract) | {"key": key, "ingestion": contract["ingestion"] | {"idempotencyKey": key}}
+    other["fields"] = [field | {"editable": field["name"] not in key} for field in other["fields"]]
+    await registered(bob, other)
+    await moved(boss.on("customers@2"), "promote")
+    refused(await act(boss, found, "merge"), 409, "SCHEMA_CHANGED")
+    assert (await request(boss, found))["status"] == "approved"
+    await moved(boss, "rollback")
+    await done(boss, found, "merge")
+    assert (await people["VIEWER"].row("C1"))["data"]["company"] == "Beta"
+
+
 async def test_an_open_session_goes_on_with_its_log(people: dict[str, User]) -> None:
     ann = people["ANALYST"]
     session = await drafted(ann, {"id": "C1", "delta": {"company": "Beta"}})

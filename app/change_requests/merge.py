@@ -167,6 +167,13 @@ async def _merge(
     dataset = await (lock_dataset if local else read_dataset)(desk)
     workspace = await raise_workspace(desk, request.author)
     keys = await lock_changes(desk, request, inserting=True)
+    if request.has_rows and not keys:
+        raise SchemaChanged(
+            "No cell of the request is in this version of the dataset: where ids are made of something else, they stay "
+            "with the version before. Edit anew.",
+            validatedBy=request.validation["contractVersion"],
+            contractVersion=desk.contract.version,
+        )
     conflicts = await find_conflicts(desk, request.id)
     seen = {row["digest"] for row in await desk.rows(LIST_APPROVALS, request_id=request.id)}
     if wanted.digest not in {digest_of(request, conflicts), *seen} or not wanted.digest.startswith(

@@ -83,6 +83,11 @@ class ChangeRequest(msgspec.Struct, frozen=True, kw_only=True):
         return self.validation | {"decidedByName": named}
 
     @property
+    def has_rows(self) -> bool:
+        """Whether there is anything in it; all of it may have been given up."""
+        return any(self.summary[name] for name in ("rows_added", "rows_updated", "rows_deleted"))
+
+    @property
     def in_review(self) -> bool:
         """Whether its changes are under review: what they come to depends on the rows as they are now."""
         return self.state in (RequestState.PENDING_REVIEW, RequestState.APPROVED)

@@ -114,7 +114,7 @@ async def _leave_out(desk: Desk, request: ChangeRequest, wanted: ApproveRequest,
     cells = await named_cells(desk, request.id, [(each.id, each.field) for each in wanted.excluded])
     keys = await give_back(desk, request.id, request.author, cells, session=None, version=workspace.revision, at=at)
     request = await rewrite_request(desk, request, at)
-    if not any(request.summary[name] for name in ("rows_added", "rows_updated", "rows_deleted")):
+    if not request.has_rows:
         raise ValidationFailed(
             "Nothing of the change request would be left. Reject it instead.",
             errors=[Culprit(field="except", code=Code.INVALID_VALUE, message="It names every cell.")],
