@@ -51,26 +51,26 @@ def decode(text: bytes | str) -> Any:
     return _any.decode(text)
 
 
-def check_members(body: bytes) -> None:
-    """Raises MalformedRequest for an object that has a member twice, and for what is nested too deeply to tell. What is
-    no JSON is for `read` to refuse.
+def check_members(body: bytes) -> bool:
+    """Raises MalformedRequest for an object that has a member twice; False where it is nested too deeply to tell. What
+    is no JSON is for `read` to refuse.
     """
     try:
         with suppress(ValueError), no_collection():
             _members.decode(body.decode())
     except RecursionError:
-        raise _too_deep() from None
+        return False
+    return True
 
 
 def read(body: bytes, shape: type[T], *, members_checked: bool = False) -> T:
     """A request body as a struct; raises MalformedRequest that names the place. `members_checked`: somebody has had a
     look at a long body before, in a turn of its own.
     """
-    if not members_checked:
-        check_members(body)
+    told = members_checked or check_members(body)
     try:
         with no_collection(), few_digits(len(body) > LONG):
-            return msgspec.json.Decoder(shape, float_hook=Decimal).decode(body.decode())
+            value = msgspec.json.Decoder(shape, float_hook=Decimal).decode(body.decode())
     except msgspec.ValidationError as error:
         head, _, path = str(error).partition(" - at `$")
         where = path.rstrip("`").lstrip(".")
@@ -85,11 +85,10 @@ def read(body: bytes, shape: type[T], *, members_checked: bool = False) -> T:
     except (msgspec.DecodeError, ValueError) as error:
         raise MalformedRequest(f"The body is not JSON: {error}.") from None
     except RecursionError:
-        raise _too_deep() from None
-
-
-def _too_deep() -> MalformedRequest:
-    return MalformedRequest("The body is nested too deeply.")
+        told = False
+    if not told:
+        raise MalformedRequest("The body is nested too deeply.")
+    return value
 
 
 @contextmanager

@@ -157,8 +157,7 @@ class VanguardRequest(Request[Principal, Any, Any]):
             check_values(plain, self.runtime.settings.max_body_values)
             if len(plain) > exact_json.LONG:  # others have their turn before each of the steps that take long
                 await asyncio.sleep(0)
-                exact_json.check_members(plain)
-                self.members_checked = True
+                self.members_checked = exact_json.check_members(plain)
                 await asyncio.sleep(0)
             self._unpacked = plain
         return self._unpacked
