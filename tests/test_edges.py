@@ -522,6 +522,7 @@ THROUGH: dict[str, tuple[bytes, int, str, str]] = {
     "as many headers as get here": (HEALTH + named(100) + b"\r\n", 431, "HEADERS_TOO_LARGE", "unknown"),
     "as large headers as get here": (HEALTH + b"X: " + b"x" * 129_000 + b"\r\n\r\n", 431, "HEADERS_TOO_LARGE",
                                      "unknown"),
+    "slashes before a path": (b"GET //health HTTP/1.1\r\n" + HEAD + b"\r\n", 404, "NOT_FOUND", "unknown"),
     "a database that is not there": (b"GET /health/ready HTTP/1.1\r\n" + HEAD + b"\r\n", 503, "DATABASE_UNAVAILABLE",
                                      "/health/ready"),
 }  # fmt: skip
@@ -531,7 +532,7 @@ TAKEN = {
     "HTTP/1.0": b"GET /health HTTP/1.0\r\n\r\n",
     "HEAD": b"HEAD /health HTTP/1.1\r\n" + HEAD + b"\r\n",
     "the absolute form": b"GET http://elsewhere/health HTTP/1.1\r\n" + HEAD + b"\r\n",
-    "slashes more than needed": b"GET //health// HTTP/1.1\r\n" + HEAD + b"\r\n",
+    "slashes more than needed": b"GET /health// HTTP/1.1\r\n" + HEAD + b"\r\n",
     "bytes that are no UTF-8 in a header": HEALTH + b"X: \xff\r\n\r\n",
     "as many headers as are taken": HEALTH + named(edges.MAX_HEADERS) + b"\r\n",
     "as large headers as are taken": HEALTH + b"X: " + b"x" * (32_768 - 50) + b"\r\n\r\n",
