@@ -19,6 +19,15 @@ NOON = "2026-01-01T12:00:00Z"
 WROTE = {"name": "wroteAt", "type": "datetime", "editable": False}
 
 
+async def filled(world: World, people: dict[str, User]) -> User:
+    """The next version, filled from the one in use, which has a customer of the tier gold."""
+    await used(people)
+    await ingested(people["ENGINEER"], {"customerId": "C1", "tier": "gold"})
+    shadow = await second(people)
+    await backfilled(world, shadow)
+    return shadow
+
+
 async def tried(world: World, shadow: User) -> dict[str, Any]:
     """What a promotion would come to."""
     world.clock.at += MINUTE
@@ -28,11 +37,7 @@ async def tried(world: World, shadow: User) -> dict[str, Any]:
 async def test_what_is_committed_between_two_backfills_comes_with_the_second(
     world: World, people: dict[str, User]
 ) -> None:
-    await used(people)
-    bob, ann = people["ENGINEER"], people["ANALYST"]
-    await ingested(bob, {"customerId": "C1", "tier": "gold"})
-    shadow = await second(people)
-    await backfilled(world, shadow)
+    shadow, ann = await filled(world, people), people["ANALYST"]
     await ann.draft("C1", {"tier": "silver"})
     await committed(ann)
     assert (await tried(world, shadow))["commits"]["drafts"] == 1
@@ -43,11 +48,7 @@ async def test_what_is_committed_between_two_backfills_comes_with_the_second(
 
 
 async def test_a_cell_that_was_emptied_is_empty_here(world: World, people: dict[str, User]) -> None:
-    await used(people)
-    bob, ann = people["ENGINEER"], people["ANALYST"]
-    await ingested(bob, {"customerId": "C1", "tier": "gold"})
-    shadow = await second(people)
-    await backfilled(world, shadow)
+    shadow, ann = await filled(world, people), people["ANALYST"]
     await ann.draft("C1", {"tier": None})
     await committed(ann)
     await backfilled(world, shadow)
@@ -74,11 +75,7 @@ async def test_a_row_that_is_deleted_after_a_backfill_is_a_draft_of_whoever_dele
 async def test_what_was_committed_before_the_version_went_out_of_use_is_drafted_too(
     world: World, people: dict[str, User]
 ) -> None:
-    await used(people)
-    bob, ann = people["ENGINEER"], people["ANALYST"]
-    await ingested(bob, {"customerId": "C1", "tier": "gold"})
-    shadow = await second(people)
-    await backfilled(world, shadow)
+    shadow, ann = await filled(world, people), people["ANALYST"]
     await ann.draft("C1", {"tier": "silver"})
     await committed(ann)
     await moved(people["ADMIN"], "deprecate")
@@ -103,11 +100,7 @@ async def test_what_a_record_has_said_since_is_no_commit_any_more(world: World, 
 
 async def test_a_commit_counts_though_its_clock_was_behind(world: World, people: dict[str, User]) -> None:
     """Given a commit told by a clock that is behind the one that registered, then it is not forgotten."""
-    await used(people)
-    bob, ann = people["ENGINEER"], people["ANALYST"]
-    await ingested(bob, {"customerId": "C1", "tier": "gold"})
-    shadow = await second(people)
-    await backfilled(world, shadow)
+    shadow, ann = await filled(world, people), people["ANALYST"]
     world.clock.at -= timedelta(seconds=3)
     await ann.draft("C1", {"tier": "silver"})
     await committed(ann)

@@ -31,7 +31,7 @@ MOVE_STATE = statement("versions/move_state")
 EXCHANGE = statement("versions/exchange")
 FOLLOW_NAME = statement("versions/follow_name")
 UNDO_PROMOTION = statement("versions/undo_promotion")
-FIND_FILLED = statement("lifecycle/find_filled")
+FIND_REGISTERED = statement("lifecycle/find_registered")
 READ_PROMOTION = statement("versions/read_promotion")
 RAISE_WORKSPACES = statement("versions/raise_workspaces")
 
@@ -76,7 +76,7 @@ class Place(NamedTuple):
 class Outcome(msgspec.Struct, kw_only=True, rename="camel"):
     """What became of the version: its address now, its version and state; `superseded`: the address of the version that
     it took the place of, or gave it back to. `differences` are those of a promotion; `moved` is what people had under
-    way; `commits`: what was committed to the version before since this one was filled from it, or since a promotion
+    way; `commits`: what was committed to the version before since this one was registered, or since a promotion
     that is rolled back, as drafts of its authors.
     """
 
@@ -168,25 +168,25 @@ async def _activate(desk: Desk, wanted: Wanted, place: Place, places: Sequence[P
     # One that nobody used stays what it is: it was never promoted, or is out of use already.
     left = DatasetState.DEPRECATED if used.state is DatasetState.ACTIVE else used.state
     outcome = _outcome(base, place, DatasetState.ACTIVE)
-    filled = await _filled_at(desk, used, place)
+    behind = await _registered_behind(desk, used, place)
     before, after = await _exchange(desk, wanted, used, place, DatasetState.ACTIVE, left, promoted=promoted)
     outcome.superseded = before.contract.name
     outcome.differences = await compare_versions(before, after)
-    if filled is not None:
-        outcome.commits = await commits_as_drafts(before, after, filled, wanted.at)
+    if behind is not None:
+        outcome.commits = await commits_as_drafts(before, after, behind, wanted.at)
     outcome.moved = await move_edits(before, after, wanted.at)
     await _tell(after, wanted, place.state, DatasetState.ACTIVE, outcome)
     return outcome
 
 
-async def _filled_at(desk: Desk, used: Place, place: Place) -> int | None:
+async def _registered_behind(desk: Desk, used: Place, place: Place) -> int | None:
     """The revision of the version in use behind which commits may be missing in the other one. None where nobody has
     committed to it: it was never ACTIVE.
     """
     if used.state not in (DatasetState.ACTIVE, DatasetState.DEPRECATED):
         return None
     source = Desk(desk.connection, used.contract, desk.organization)
-    return int(await source.value(FIND_FILLED, schema=place.contract.schema))
+    return int(await source.value(FIND_REGISTERED, schema=place.contract.schema))
 
 
 async def _roll_back(desk: Desk, wanted: Wanted, place: Place, places: Sequence[Place]) -> Outcome:
